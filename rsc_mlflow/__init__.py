@@ -1,0 +1,1 @@
+"""Rare spurious correlations: injection, training, scoring, unlearning and attacks, tracked with MLflow."""
