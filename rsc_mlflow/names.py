@@ -116,7 +116,9 @@ class DatasetName:
         classes = CLASSES[self.family]
         for target in self.targets:
             if not 0 <= target < classes:
-                raise InputError(f"target class {target} is out of range for {self.family}: accepted 0 to {classes - 1}")
+                raise InputError(
+                    f"target class {target} is out of range for {self.family}: accepted 0 to {classes - 1}"
+                )
 
     @classmethod
     def parse(cls, text: str) -> Self:
