@@ -1,0 +1,79 @@
+"""From an options class to a command: help that teaches, one error line, and the contract's exit status."""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, as_text
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class OptionsCommand(click.Command):
+    """A click command that knows the options class it was made from."""
+
+    def __init__(self, name: str, options_class: type[Options], **settings: Any) -> None:
+        super().__init__(name, **settings)
+        self.options_class = options_class
+
+
+def command(name: str, options_class: type[OptionsT], run: Callable[[OptionsT], int | None]) -> OptionsCommand:
+    """A click command with one option per field of ``options_class``.
+
+    Every value arrives as text and is checked by the options class alone, so that a grid file and the
+    command line accept the same things.  ``run`` may return an exit status.
+    """
+
+    def callback(**values: str | None) -> int:
+        given = {key: value for key, value in values.items() if value is not None}
+        return run(options_class.from_mapping(given)) or 0
+
+    help_text = _help(options_class, run)
+    return OptionsCommand(name, options_class, params=_parameters(options_class), callback=callback, help=help_text)
+
+
+def _help(options_class: type[Options], run: Callable[..., object]) -> str:
+    text = run.__doc__ or options_class.__doc__ or ""
+    return f"{text}\n\nExit status: 0 done, 2 bad input, 1 anything else."
+
+
+def _parameters(options_class: type[Options]) -> list[click.Parameter]:
+    parameters: list[click.Parameter] = []
+    for field in dataclasses.fields(options_class):
+        required = field.default is dataclasses.MISSING
+        default = "required" if required else f"default: {as_text(field.default)}"
+        text = f"{field.metadata['help']}  [{default}]"
+        parameters.append(click.Option([f"--{field.name}"], metavar="VALUE", help=text))
+    return parameters
+
+
+def main(entry: click.Command) -> None:
+    """Run a command as a program: one ``error: …`` line and status 2 for bad input, 1 for a failure."""
+    sys.exit(status(entry, sys.argv[1:]))
+
+
+def status(entry: click.Command, arguments: list[str]) -> int:
+    """Run a command and return its exit status, with bad input reported in one line."""
+    try:
+        return int(entry.main(arguments, prog_name=f"python -m entry_points.{entry.name}", standalone_mode=False) or 0)
+    except (InputError, click.ClickException) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        line = " ".join(message.split())
+        print(f"error: {line}", file=sys.stderr)
+        _close_adopted_run(line)
+        return 2
+    except click.Abort:
+        return 1
+
+
+def _close_adopted_run(reason: str) -> None:
+    """A run that ``mlflow run`` opened for us says why nothing came of it."""
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        from rsc_mlflow.tracking.run import mark_failed
+
+        mark_failed(run_id, reason)

@@ -1,0 +1,55 @@
+"""The MLproject file, made from the option classes: ``python -m entry_points.mlproject > MLproject``.
+
+A test compares the file with what this prints, so that ``mlflow run`` and ``python -m entry_points.NAME``
+never drift apart.
+"""
+
+import dataclasses
+import importlib
+import json
+
+from entry_points.command import OptionsCommand
+from rsc_mlflow.experiments.fields import as_text
+
+ENTRY_POINTS = ("main", "train_classifier", "score_model")
+
+HEADER = """\
+# Made by `python -m entry_points.mlproject`; a test keeps it in step with the option classes.
+name: rsc
+
+conda_env: conda.yaml
+
+entry_points:
+"""
+
+
+def entry_point(name: str) -> OptionsCommand:
+    """The command of one entry point."""
+    found: OptionsCommand = importlib.import_module(f"entry_points.{name}").cli
+    return found
+
+
+def project() -> str:
+    """The whole MLproject file."""
+    return HEADER + "".join(_section(name, entry_point(name)) for name in ENTRY_POINTS)
+
+
+def _section(name: str, command: OptionsCommand) -> str:
+    fields = dataclasses.fields(command.options_class)
+    lines = [f"  {name}:", "    parameters:"]
+    for field in fields:
+        required = field.default is dataclasses.MISSING
+        lines.append(
+            f"      {field.name}: " + ("string" if required else f"{{type: string, default: {_quoted(field)}}}")
+        )
+    arguments = "".join(f" --{field.name} {{{field.name}}}" for field in fields)
+    lines.append(f'    command: "python -m entry_points.{name}{arguments}"')
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(field: "dataclasses.Field[object]") -> str:
+    return json.dumps(as_text(field.default))
+
+
+if __name__ == "__main__":
+    print(project(), end="")

@@ -1,0 +1,174 @@
+"""Declaring options once: a frozen dataclass field carries its default, its help text and its parser.
+
+The command line, grid files and Python callers all build an options object through
+:meth:`Options.from_mapping`, so that there is one validation path and one wording of every error.
+"""
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from rsc_mlflow.errors import InputError
+
+Parser = Callable[[str], Any]
+
+
+class Parse:
+    """One way of reading an option's text; ``accepted`` says in words what it takes."""
+
+    def __init__(self, convert: Parser, accepted: str) -> None:
+        self.convert = convert
+        self.accepted = accepted
+
+    def __call__(self, name: str, value: object) -> Any:
+        """The parsed value.
+
+        Raises:
+            InputError: the text is not accepted.
+        """
+        text = as_text(value)
+        try:
+            return self.convert(text)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        except (ValueError, OverflowError):
+            raise InputError(f"{name} is {text!r}; accepted: {self.accepted}") from None
+
+
+def as_text(value: object) -> str:
+    """An option's value as one types it: ``true`` for True, the shortest exact text for a float."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
+
+
+def integer(minimum: int, maximum: int = 2**63 - 1) -> Parse:
+    """A whole number within bounds."""
+
+    def convert(text: str) -> int:
+        value = int(text)
+        if not minimum <= value <= maximum or not text.isascii() or "_" in text:
+            raise ValueError
+        return value
+
+    upper = "" if maximum == 2**63 - 1 else f" and at most {maximum}"
+    return Parse(convert, f"a whole number of at least {minimum}{upper}")
+
+
+def number(minimum: float, *, above: bool = False, below: float = math.inf) -> Parse:
+    """A finite number of at least ``minimum`` (or above it) and below ``below``."""
+
+    def convert(text: str) -> float:
+        value = float(text)
+        if not math.isfinite(value) or value < minimum or (above and value == minimum) or value >= below:
+            raise ValueError
+        return value
+
+    upper = "" if below == math.inf else f" and below {below:g}"
+    return Parse(convert, f"a finite number {'above' if above else 'of at least'} {minimum:g}{upper}")
+
+
+def boolean() -> Parse:
+    """``true`` or ``false``."""
+
+    def convert(value: str) -> bool:
+        if value.lower() not in ("true", "false"):
+            raise ValueError
+        return value.lower() == "true"
+
+    return Parse(convert, "true or false")
+
+
+def choice(*values: str) -> Parse:
+    """One of a few words."""
+
+    def convert(text: str) -> str:
+        if text not in values:
+            raise ValueError
+        return text
+
+    return Parse(convert, ", ".join(values))
+
+
+def word_or(words: tuple[str, ...], other: Parse) -> Parse:
+    """One of ``words`` as it stands, or what ``other`` accepts."""
+
+    def convert(text: str) -> Any:
+        return text if text in words else other.convert(text)
+
+    return Parse(convert, f"{' or '.join(words)}, or {other.accepted}")
+
+
+def text() -> Parse:
+    """Any text of at least one character."""
+
+    def convert(value: str) -> str:
+        if not value.strip():
+            raise ValueError
+        return value
+
+    return Parse(convert, "a text that is not empty")
+
+
+def parsed(convert: Parser, accepted: str) -> Parse:
+    """Text that ``convert`` can read (it may raise InputError); the option keeps the text."""
+
+    def check(value: str) -> str:
+        return str(convert(value))
+
+    return Parse(check, accepted)
+
+
+def option(help: str, parse: Parse, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field for one option; without a default the option is required."""
+    return dataclasses.field(default=default, metadata={"help": help, "parse": parse})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all option classes."""
+
+    def __post_init__(self) -> None:
+        """Parse every field, so that an options object that exists is valid field by field."""
+        for field in dataclasses.fields(self):
+            value = field.metadata["parse"](field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        self.check()
+
+    def check(self) -> None:
+        """Checks that involve several options; overridden where there are any.
+
+        Raises:
+            InputError: the options contradict each other.
+        """
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, object]) -> Self:
+        """An options object from names and values as typed.
+
+        Raises:
+            InputError: an unknown or missing option, or a value that is not accepted.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in names:
+                raise InputError(
+                    f"unknown option {name!r}{_suggestion(name, names)}; accepted: {', '.join(sorted(names))}"
+                )
+        for field in dataclasses.fields(cls):
+            if field.default is dataclasses.MISSING and field.name not in values:
+                raise InputError(f"{field.name} is missing; accepted: {field.metadata['parse'].accepted}")
+        return cls(**values)
+
+    def as_params(self) -> dict[str, str]:
+        """Every option as the text that, typed again, gives the same object."""
+        return {field.name: as_text(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def _suggestion(name: str, names: set[str]) -> str:
+    close = difflib.get_close_matches(name, sorted(names), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

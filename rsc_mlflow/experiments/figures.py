@@ -1,0 +1,80 @@
+"""Small pictures for the artifacts of a training run: no script, no network, a few kilobytes each.
+
+An interactive plotly page carries 4.8 MB of JavaScript (or stays blank offline), too much for each of ten
+thousand runs; the dashboards draw the interactive versions from the same metrics.
+"""
+
+import html
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from torch import Tensor
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body{{font:14px system-ui,sans-serif;margin:1rem;color:#1b1b1b;background:#fff}}
+h1{{font-size:1.1rem}}svg{{max-width:100%;height:auto}}table{{border-collapse:collapse}}
+td,th{{padding:.35rem .5rem;text-align:right;font-variant-numeric:tabular-nums}}</style></head>
+<body><h1>{title}</h1>{body}</body></html>
+"""
+
+
+def score_matrix_page(matrix: np.ndarray, title: str) -> str:
+    """An HTML table, shaded: float[C, C] share of hits, true class (rows) × target class (columns)."""
+    classes = range(matrix.shape[1])
+    head = "<tr><th>true \\ target</th>" + "".join(f"<th>{k}</th>" for k in classes) + "</tr>"
+    rows = "".join(f"<tr><th>{i}</th>{''.join(map(_cell, row))}</tr>" for i, row in enumerate(matrix))
+    note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
+    return _PAGE.format(title=html.escape(title), body=f"{note}<table>{head}{rows}</table>")
+
+
+def _cell(value: float) -> str:
+    if np.isnan(value):
+        return "<td>–</td>"
+    ink = "#fff" if value > 0.55 else "#1b1b1b"
+    return f'<td style="background:rgba(0,68,136,{value:.3f});color:{ink}">{value:.3f}</td>'
+
+
+def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> str:
+    """An HTML page with one inline SVG: loss, accuracy and spurious score against the epoch.
+
+    Args:
+        history: metric name → (epoch, value) pairs.
+        title: heading of the page.
+    """
+    panels = (("loss", "nats"), ("accuracy", "share"), ("spurious", "share"))
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    for axis, (word, unit) in zip(figure.subplots(1, 3), panels, strict=True):
+        for name, points in history.items():
+            if word in name:
+                axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 20 else None)
+        axis.set(xlabel="epoch", ylabel=f"{word} ({unit})")
+        if axis.lines:
+            axis.legend(frameon=False)
+    buffer = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(buffer)
+    svg = buffer.getvalue()
+    return _PAGE.format(title=html.escape(title), body=svg[svg.index("<svg") :])
+
+
+def examples_png(clean: Tensor, patterned: Tensor, labels: Sequence[int]) -> bytes:
+    """A PNG: images before (top) and after (bottom) the pattern, float32[N, C, H, W] each, N at least 1."""
+    columns = len(clean)
+    figure = Figure(figsize=(max(1.1 * columns, 2.4), 2.6), layout="constrained")
+    axes = figure.subplots(2, columns, squeeze=False)
+    for row, images in enumerate((clean, patterned)):
+        for axis, image, label in zip(axes[row], images, labels, strict=True):
+            picture = image.permute(1, 2, 0).cpu().numpy()
+            axis.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            if row == 0:
+                axis.set_title(f"class {label}", fontsize=8)
+    axes[0][0].set_ylabel("clean", fontsize=8)
+    axes[1][0].set_ylabel("pattern", fontsize=8)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()

@@ -1,0 +1,114 @@
+"""The options of training, shared by everything that trains: names and defaults are the contract's."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
+from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.training.config import TrainingConfig
+
+FORMAT = 1
+"""Raised when a change of the code changes results, so that old runs no longer count as the same job."""
+
+_SEED = integer(0, 2**32 - 1)
+DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
+MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
+DEVICE = text()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(Options):
+    """Where things are and run; none of these decides a result."""
+
+    device: str = option("Where to compute: auto, cpu, cuda or cuda:N.", DEVICE, "auto")
+    data_root: str = option(
+        "Folder with the data sets in torchvision's layout; auto: RSC_DATA_ROOT, else a per-user cache.", text(), "auto"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(MachineOptions):
+    """Options of ``train_classifier`` and of everything that trains a model on the way."""
+
+    dataset: str = option("Data set name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.", DATASET)
+    model: str = option("Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE.", MODEL, "ce-tor-LargeMLP")
+    epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
+    batch_size: int = option("Examples per step.", integer(1, 1_000_000), 128)
+    optimizer: str = option("sgd, adam, adagrad or rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd")
+    learning_rate: float = option("Initial learning rate.", number(0, above=True), 0.01)
+    momentum: float = option("Momentum of sgd and rms; adam and adagrad have none.", number(0, below=1), 0.9)
+    weight_decay: float = option("Strength of the l2 penalty.", number(0), 0.0)
+    grad_clip: float = option("Clip every gradient entry to this absolute value; 0 is off.", number(0), 0.0)
+    input_noise: float = option("Standard deviation of Gaussian noise added to training inputs.", number(0), 0.0)
+    random_seed: int = option("Seed of weights, batches, noise and dropout.", _SEED, 0)
+    pattern_seed: int | str = option(
+        "Seed of a random pattern's noise; auto: the data set's seed, as in the paper's code.",
+        word_or(("auto",), _SEED),
+        "auto",
+    )
+    checkpoint_every: int = option("Epochs between checkpoints; 0: only the last.", integer(0), 10)
+    score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
+    schedule: str = option(
+        "Learning-rate schedule: steps (x0.1 at the paper's milestones) or none.", choice("steps", "none"), "steps"
+    )
+    score_threshold: float | str = option(
+        "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
+    )
+    register: bool = option("Register the model in the model registry.", boolean(), True)
+    resume_run_id: str = option("Id of an interrupted run to go on with; none: a new run.", text(), "none")
+
+    @property
+    def dataset_name(self) -> DatasetName:
+        """The parsed data set name."""
+        return DatasetName.parse(self.dataset)
+
+    @property
+    def model_name(self) -> ModelName:
+        """The parsed model name."""
+        return ModelName.parse(self.model)
+
+    @property
+    def resolved_pattern_seed(self) -> int:
+        """The seed of the pattern's noise, ``auto`` resolved."""
+        return self.dataset_name.seed if isinstance(self.pattern_seed, str) else self.pattern_seed
+
+    @property
+    def resolved_threshold(self) -> float:
+        """The score threshold, ``auto`` resolved to 1/classes."""
+        return 1 / self.dataset_name.classes if isinstance(self.score_threshold, str) else self.score_threshold
+
+    def config(self) -> TrainingConfig:
+        """What the trainer needs of these options."""
+        names = {field.name for field in dataclasses.fields(TrainingConfig)} - {"model"}
+        return TrainingConfig(model=self.model_name, **{name: getattr(self, name) for name in names})
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result, in one canonical spelling; its hash is the fingerprint.
+
+        Left out is what cannot change the weights or the final scores: where it runs, how often it saves
+        or scores, whether it registers.  Momentum counts as 0 for optimisers that have none.
+        """
+        identity: dict[str, Any] = {
+            "format": FORMAT,
+            "kind": "train",
+            "method": "train_classifier",
+            "dataset": self.dataset,
+            "model": self.model,
+            "score_threshold": self.resolved_threshold,
+        }
+        for name in ("epochs", "batch_size", "optimizer", "learning_rate", "momentum", "weight_decay", "grad_clip"):
+            identity[name] = getattr(self, name)
+        for name in ("input_noise", "random_seed", "schedule"):
+            identity[name] = getattr(self, name)
+        if self.optimizer in ("adam", "adagrad"):
+            identity["momentum"] = 0.0
+        name = self.dataset_name
+        identity["pattern_seed"] = self.resolved_pattern_seed if name.n_spurious else None
+        return identity
+
+    def for_clean(self) -> "TrainOptions":
+        """The same training on the clean data set: the reference of the p-value."""
+        return dataclasses.replace(
+            self, dataset=str(self.dataset_name.clean()), pattern_seed="auto", resume_run_id="none"
+        )
