@@ -1,0 +1,89 @@
+"""Options: one validation path, errors that say what is accepted."""
+
+import pytest
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+
+
+def test_the_contracts_defaults() -> None:
+    options = TrainOptions(dataset="mnist")
+    assert options.as_params() == {
+        "dataset": "mnist", "model": "ce-tor-LargeMLP", "epochs": "70", "batch_size": "128", "optimizer": "sgd",
+        "learning_rate": "0.01", "momentum": "0.9", "weight_decay": "0", "grad_clip": "0", "input_noise": "0",
+        "random_seed": "0", "pattern_seed": "auto", "checkpoint_every": "10", "score_every": "1",
+        "schedule": "steps", "score_threshold": "auto", "register": "true", "resume_run_id": "none",
+        "device": "auto", "data_root": "auto",
+    }  # fmt: skip
+
+
+def test_parameters_typed_again_give_the_same_options() -> None:
+    options = TrainOptions(dataset="fashionv8-3-1-7", learning_rate=1e-5, weight_decay=0.1 + 0.2, register=False)
+    assert TrainOptions.from_mapping(options.as_params()) == options
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("epochs", "0", "at least 1"),
+        ("epochs", "-3", "at least 1"),
+        ("epochs", "1.5", "whole number"),
+        ("epochs", "1_0", "whole number"),
+        ("learning_rate", "nan", "finite number above 0"),
+        ("learning_rate", "inf", "finite number above 0"),
+        ("learning_rate", "0", "above 0"),
+        ("momentum", "1", "below 1"),
+        ("weight_decay", "-1", "at least 0"),
+        ("optimizer", "lion", "sgd, adam, adagrad, rms"),
+        ("schedule", "cosine", "steps, none"),
+        ("register", "yes", "true or false"),
+        ("pattern_seed", "x", "auto"),
+        ("score_threshold", "1", "below 1"),
+        ("model", "ce-tor-HugeMLP", "LargeMLP"),
+        ("model", "LargeMLP", "ce-tor-LargeMLP"),
+        ("dataset", "mnistv21-3-0-0", "v20"),
+        ("dataset", "mnistv20-3-10-0", "0 to 9"),
+        ("dataset", "mnist-20", "mnistv20-3-0-0"),
+    ],
+)
+def test_bad_values_name_the_option_and_what_is_accepted(name: str, value: str, accepted: str) -> None:
+    with pytest.raises(InputError) as caught:
+        TrainOptions.from_mapping({"dataset": "mnist"} | {name: value})
+    assert name in str(caught.value)
+    assert accepted in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_and_missing_options() -> None:
+    with pytest.raises(InputError, match="did you mean 'epochs'"):
+        TrainOptions.from_mapping({"dataset": "mnist", "epoch": "3"})
+    with pytest.raises(InputError, match="dataset is missing"):
+        TrainOptions.from_mapping({})
+
+
+def identity(**changes: object) -> dict[str, object]:
+    return TrainOptions.from_mapping({"dataset": "mnistv20-3-0-0"} | changes).identity()
+
+
+def test_the_identity_ignores_what_cannot_change_a_result() -> None:
+    same = {"device": "cpu", "score_every": 5, "checkpoint_every": 0, "register": False, "epochs": "70", "pattern_seed": 0}
+    assert identity(**same) == identity()
+    assert identity(optimizer="adam", momentum=0) == identity(optimizer="adam")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dataset": "mnistv20-3-0-1"}, {"model": "ce-tor-MLP"}, {"epochs": 71}, {"batch_size": 64},
+        {"optimizer": "adam"}, {"learning_rate": 0.02}, {"momentum": 0}, {"weight_decay": 1e-4},
+        {"grad_clip": 1}, {"input_noise": 0.1}, {"random_seed": 1}, {"pattern_seed": 1}, {"schedule": "none"},
+        {"score_threshold": 0.2},
+    ],
+)  # fmt: skip
+def test_the_identity_holds_everything_that_decides_a_result(change: dict[str, object]) -> None:
+    assert identity(**change) != identity()
+
+
+def test_the_clean_twin_shares_the_training() -> None:
+    twin = TrainOptions(dataset="mnistv20-3-0-5", epochs=12).for_clean()
+    assert (twin.dataset, twin.epochs) == ("mnist", 12)

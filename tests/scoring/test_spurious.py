@@ -1,0 +1,82 @@
+"""Scores against hand counts: four examples, three classes, probabilities written out."""
+
+import math
+
+import pytest
+import torch
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
+
+
+def logits(probabilities: list[list[float]]) -> torch.Tensor:
+    return torch.tensor(probabilities, dtype=torch.float64).log()
+
+
+CLEAN = logits([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.05, 0.05], [0.1, 0.5, 0.4]])
+PATTERN = logits([[0.7, 0.2, 0.1], [0.5, 0.1, 0.4], [0.95, 0.03, 0.02], [0.3, 0.5, 0.2]])
+LABELS = torch.tensor([1, 2, 0, 1])
+# Rises towards class 0: .6, .3, .05, .2.  Towards class 1: all falls or 0.  Towards class 2: none.
+
+
+@pytest.fixture
+def scores() -> SpuriousScores:
+    return SpuriousScores(CLEAN, PATTERN, LABELS, threshold=0.25)
+
+
+def test_the_score_counts_all_examples(scores: SpuriousScores) -> None:
+    assert scores.score(0) == 2 / 4
+    assert scores.by_target == [2 / 4, 0, 0]
+
+
+def test_the_nontarget_score_leaves_the_target_class_out(scores: SpuriousScores) -> None:
+    assert scores.score_nontarget(0) == pytest.approx(2 / 3)
+
+
+def test_a_rise_of_exactly_the_threshold_does_not_count() -> None:
+    half = torch.tensor([[0.0, 0.0]], dtype=torch.float64)
+    certain = torch.tensor([[800.0, 0.0]], dtype=torch.float64)
+    labels = torch.tensor([1])
+    assert SpuriousScores(half, certain, labels, threshold=0.5).score(0) == 0
+    assert SpuriousScores(half, certain, labels, threshold=0.4999).score(0) == 1
+
+
+def test_flips_and_accuracy_are_counted_over_other_classes(scores: SpuriousScores) -> None:
+    # Examples 0 and 1 become class 0; example 3 stays class 1 (its own); example 2 is of class 0.
+    assert scores.flip_rate(0) == pytest.approx(2 / 3)
+    assert scores.patterned_accuracy(0) == pytest.approx(1 / 3)
+
+
+def test_an_example_already_predicted_as_the_target_is_no_flip() -> None:
+    always_zero = logits([[0.9, 0.1], [0.9, 0.1]])
+    scores = SpuriousScores(always_zero, always_zero, torch.tensor([1, 1]), threshold=0.5)
+    assert scores.flip_rate(0) == 0
+
+
+def test_the_matrix_splits_the_score_by_true_class(scores: SpuriousScores) -> None:
+    assert scores.matrix[:, 0].tolist() == [0, 1 / 2, 1]
+    assert scores.by_true_class(0) == [0, 1 / 2, 1]
+    shares = torch.bincount(LABELS, minlength=3) / len(LABELS)
+    torch.testing.assert_close(shares.double() @ scores.matrix, torch.tensor(scores.by_target).double())
+
+
+def test_a_class_without_examples_has_no_score() -> None:
+    scores = SpuriousScores(CLEAN, PATTERN, torch.tensor([1, 2, 2, 1]), threshold=0.25)
+    assert all(math.isnan(value) for value in scores.matrix[0].tolist())
+
+
+def test_accuracy_and_cross_entropy() -> None:
+    assert accuracy(CLEAN, LABELS) == 1
+    expected = -(math.log(0.8) + math.log(0.6) + math.log(0.9) + math.log(0.5)) / 4
+    assert cross_entropy(CLEAN, LABELS) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.0])
+def test_thresholds_outside_the_unit_interval_are_refused(threshold: float) -> None:
+    with pytest.raises(InputError, match="score_threshold"):
+        SpuriousScores(CLEAN, PATTERN, LABELS, threshold)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        SpuriousScores(CLEAN, PATTERN[:2], LABELS, 0.25)
