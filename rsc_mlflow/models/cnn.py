@@ -1,0 +1,57 @@
+"""``CNN002``: the small convolutional network for 28×28 images (TRADES' ``SmallCNN``, Zhang et al. 2019)."""
+
+from collections import OrderedDict
+
+import torch
+from torch import nn
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.models.dropout import Dropout
+from rsc_mlflow.models.initialise import default_linear_
+
+SIZE = 28
+
+
+def construct_cnn002(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """Two blocks of two unpadded 3×3 convolutions and a max-pool, then 1024-200-200-classes.
+
+    Input float32 [N, C, 28, 28]; output logits [N, classes].
+
+    Raises:
+        InputError: the images are not 28×28.
+    """
+    channels, height, width = image_shape
+    if (height, width) != (SIZE, SIZE):
+        raise InputError(
+            f"CNN002 takes images of {SIZE}×{SIZE} pixels, got {height}×{width}; "
+            "use it with digits, mnist or fashion, or choose an altResNet or VGG model for 32×32 images"
+        )
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for block, (inputs, outputs) in enumerate(((channels, 32), (32, 64))):
+        first, second = 2 * block + 1, 2 * block + 2
+        layers[f"conv{first}"] = nn.Conv2d(inputs, outputs, 3)
+        layers[f"relu{first}"] = nn.ReLU()
+        layers[f"conv{second}"] = nn.Conv2d(outputs, outputs, 3)
+        layers[f"relu{second}"] = nn.ReLU()
+        layers[f"pool{block + 1}"] = nn.MaxPool2d(2)
+    layers["flatten"] = nn.Flatten()
+    layers["hidden1"] = nn.Linear(64 * 4 * 4, 200)
+    layers["relu5"] = nn.ReLU()
+    layers["dropout"] = Dropout(0.5)
+    layers["hidden2"] = nn.Linear(200, 200)
+    layers["relu6"] = nn.ReLU()
+    layers["output"] = nn.Linear(200, classes)
+    return nn.Sequential(layers)
+
+
+def initialise_cnn002(model: nn.Module, generator: torch.Generator) -> None:
+    """Kaiming-normal convolution weights (fan in), the output layer zero, the rest PyTorch's default."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            default_linear_(layer, generator)
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+        elif isinstance(layer, nn.Linear) and name == "output":
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.Linear):
+            default_linear_(layer, generator)

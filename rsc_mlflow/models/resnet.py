@@ -1,0 +1,83 @@
+"""The CIFAR ResNets of He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
+
+Depth is 6n + 2: a 3×3 convolution with 16 channels, three stages of n basic blocks with 16, 32 and 64
+channels, the second and third beginning with stride 2, global average pooling and one linear layer.
+Shortcuts are option A: where the shape changes they subsample and pad the channels with zeros, so that
+they hold no weights.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rsc_mlflow.models.initialise import default_linear_, reset_norm_
+
+BLOCKS = {"altResNet20": 3, "altResNet32": 5, "altResNet110": 18}
+"""Basic blocks per stage."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions with batch norm, and an option-A shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.stride = stride
+        self.new_channels = outputs - inputs
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """``x`` itself, or subsampled with half of the new channels, all zero, on either side."""
+        if self.stride == 1 and self.new_channels == 0:
+            return x
+        before = self.new_channels // 2
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, inputs, H, W] → [N, outputs, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        out = F.relu(self.norm1(self.conv1(x)))
+        out = self.norm2(self.conv2(out))
+        return F.relu(out + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """A CIFAR ResNet with ``blocks`` basic blocks per stage; images of any size, 32×32 in the paper."""
+
+    def __init__(self, blocks: int, channels: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(16)
+        self.stage1 = _stage(16, 16, blocks, 1)
+        self.stage2 = _stage(16, 32, blocks, 2)
+        self.stage3 = _stage(32, 64, blocks, 2)
+        self.output = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``x`` float32 [N, C, H, W] → logits [N, classes]."""
+        out = F.relu(self.norm(self.conv(x)))
+        out = self.stage3(self.stage2(self.stage1(out)))
+        logits: Tensor = self.output(out.mean(dim=(2, 3)))
+        return logits
+
+
+def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    first = BasicBlock(inputs, outputs, stride)
+    rest = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(OrderedDict((f"block{i}", block) for i, block in enumerate([first, *rest], 1)))
+
+
+def initialise_resnet(model: nn.Module, generator: torch.Generator) -> None:
+    """Kaiming-normal weights (fan in) for convolutions and the linear layer, whose bias is PyTorch's default."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+        elif isinstance(layer, nn.Linear):
+            default_linear_(layer, generator)
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+        elif isinstance(layer, nn.BatchNorm2d):
+            reset_norm_(layer)

@@ -1,0 +1,149 @@
+"""K models of one architecture computed as one: what a cohort trains.
+
+:class:`StackedModel` holds each parameter of K models as one tensor ``[K, …]`` and executes the layers
+itself, with batched matrix products.  :class:`SingleModel` gives the same interface to one model of an
+architecture that cannot be stacked (it holds batch statistics).  Both are used through :class:`Stack`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rsc_mlflow.models.dropout import Dropout, dropout_mask, set_dropout_generator
+
+
+class Stack(Protocol):
+    """K models of one architecture, seen as one."""
+
+    size: int
+    parameters: dict[str, Tensor]
+    """State-dict key → values of all K models, [K, …], sharing memory with the models; no gradient."""
+
+    def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        """``x`` [K, B, C, H, W] → logits [K, B, classes]; training mode if K dropout generators are given."""
+
+    def gradients(self, loss: Tensor) -> list[Tensor]:
+        """Gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …]."""
+
+    def member_state(self, k: int) -> dict[str, Tensor]:
+        """A copy of member k's state dict, on the device of the stack."""
+
+    def load_member_state(self, k: int, state: Mapping[str, Tensor]) -> None:
+        """Overwrite member k's parameters and buffers."""
+
+
+class StackedModel:
+    """K models of one stackable architecture.
+
+    A stackable model is an ``nn.Sequential`` of Flatten, Linear, ReLU, Dropout, Conv2d and MaxPool2d.
+    Memory and work grow with K; the number of kernel launches does not (convolutions on the CPU excepted).
+    """
+
+    def __init__(self, models: Sequence[nn.Module], device: torch.device | None = None) -> None:
+        first = models[0]
+        if not isinstance(first, nn.Sequential):
+            raise TypeError(f"cannot stack {type(first).__name__}: not a plain sequence of layers")
+        self.size = len(models)
+        self._layers = list(first.named_children())
+        states = [model.state_dict() for model in models]
+        self._leaves = {
+            key: torch.stack([state[key] for state in states]).to(device).requires_grad_() for key in states[0]
+        }
+        self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
+
+    def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        """See :class:`Stack`."""
+        for name, layer in self._layers:
+            x = self._apply(name, layer, x, dropout)
+        return x
+
+    def _apply(self, name: str, layer: nn.Module, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        if isinstance(layer, nn.Linear):
+            return linear(x, self._leaves[f"{name}.weight"], self._leaves[f"{name}.bias"])
+        if isinstance(layer, nn.ReLU):
+            return F.relu(x)
+        if isinstance(layer, nn.Flatten):
+            return x.flatten(2)
+        if isinstance(layer, Dropout):
+            return x if dropout is None else x * stacked_mask(x, layer.p, dropout)
+        if isinstance(layer, nn.Conv2d):
+            convolve = convolve_grouped if x.is_cuda else convolve_each
+            return convolve(x, self._leaves[f"{name}.weight"], self._leaves[f"{name}.bias"])
+        if isinstance(layer, nn.MaxPool2d):
+            return F.max_pool2d(x.flatten(0, 1), int(layer.kernel_size)).unflatten(0, x.shape[:2])
+        raise TypeError(f"cannot stack a layer of type {type(layer).__name__}")
+
+    def gradients(self, loss: Tensor) -> list[Tensor]:
+        """See :class:`Stack`."""
+        return list(torch.autograd.grad(loss, list(self._leaves.values())))
+
+    def member_state(self, k: int) -> dict[str, Tensor]:
+        """See :class:`Stack`."""
+        return {key: values[k].clone() for key, values in self.parameters.items()}
+
+    def load_member_state(self, k: int, state: Mapping[str, Tensor]) -> None:
+        """See :class:`Stack`."""
+        for key, values in self.parameters.items():
+            values[k].copy_(state[key])
+
+
+class SingleModel:
+    """One model of any architecture as a stack of one, run as the plain module it is."""
+
+    size = 1
+
+    def __init__(self, model: nn.Module, device: torch.device | None = None) -> None:
+        self._model = model.to(device)
+        self._leaves = dict(self._model.named_parameters())
+        self.parameters = {key: leaf.detach().unsqueeze(0) for key, leaf in self._leaves.items()}
+
+    def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        """See :class:`Stack`; in training mode batch-norm layers update their running statistics."""
+        self._model.train(dropout is not None)
+        set_dropout_generator(self._model, dropout[0] if dropout else None)
+        logits: Tensor = self._model(x.squeeze(0))
+        return logits.unsqueeze(0)
+
+    def gradients(self, loss: Tensor) -> list[Tensor]:
+        """See :class:`Stack`."""
+        return [g.unsqueeze(0) for g in torch.autograd.grad(loss, list(self._leaves.values()))]
+
+    def member_state(self, k: int) -> dict[str, Tensor]:
+        """See :class:`Stack`; batch-norm buffers included."""
+        return {key: value.detach().clone() for key, value in self._model.state_dict().items()}
+
+    def load_member_state(self, k: int, state: Mapping[str, Tensor]) -> None:
+        """See :class:`Stack`."""
+        self._model.load_state_dict(state)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out] → [K, B, out]."""
+    if len(weight) == 1:
+        return F.linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
+    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+def convolve_each(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x`` [K, B, C, H, W], ``weight`` [K, out, C, h, w] → [K, B, out, H', W'], one convolution a member."""
+    if len(weight) == 1:
+        return F.conv2d(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
+    return torch.stack([F.conv2d(*member) for member in zip(x.unbind(), weight.unbind(), bias.unbind(), strict=True)])
+
+
+def convolve_grouped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same as :func:`convolve_each` by one convolution with K groups of channels."""
+    members = len(weight)
+    joined = x.transpose(0, 1).flatten(1, 2)  # [B, K·C, H, W]
+    out = F.conv2d(joined, weight.flatten(0, 1), bias.flatten(), groups=members)
+    return out.unflatten(1, (members, -1)).transpose(0, 1)
+
+
+def stacked_mask(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """Dropout masks shaped as ``x`` [K, …], each member's drawn from its own generator."""
+    if len(generators) == 1:
+        return dropout_mask(x, p, generators[0])
+    return torch.stack([dropout_mask(member, p, g) for member, g in zip(x.detach(), generators, strict=True)])
