@@ -58,7 +58,8 @@ AUGMENTATIONS = ("aug01",)
 
 _FAMILY = "|".join(sorted(CLASSES, key=len, reverse=True))
 _PATTERN = "|".join(sorted(PATTERNS, key=len, reverse=True))
-_NUMBER = r"(?:0|[1-9][0-9]{0,8})"
+_NUMBER = r"(?:0|[1-9][0-9]{0,9})"
+_MAX_NUMBER = 2**32 - 1  # the largest seed of numpy's RandomState, and at most as many digits as _NUMBER
 _CLEAN = re.compile(rf"(?P<mem>mem)?(?P<family>{_FAMILY})")
 _ONE_CLASS = re.compile(
     rf"(?P<mem>mem)?(?P<family>{_FAMILY})(?P<pattern>{_PATTERN})"
@@ -68,6 +69,7 @@ _TWO_CLASS = re.compile(
     rf"twoclass(?P<family>{_FAMILY})(?P<pattern>{_PATTERN})"
     rf"-(?P<count>{_NUMBER})-(?P<target>{_NUMBER})-(?P<target2>{_NUMBER})-(?P<seed>{_NUMBER})"
 )
+_ANY_PATTERN = re.compile(r"(?:mem|twoclass)?(?P<family>[a-z]+[a-z0-9]*?)(?P<pattern>v[0-9a-z]+)?(?:-[0-9]+)*")
 _DATASET_FORMS = (
     "FAMILY, FAMILYPATTERN-COUNT-TARGET-SEED, twoclassFAMILYPATTERN-COUNT-TARGET1-TARGET2-SEED, "
     "memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
@@ -109,8 +111,9 @@ class DatasetName:
             raise InputError(f"{self.family!r} has the clean form only; accepted: {self.family}")
         if len(self.targets) not in (1, 2) or (self.quarters and len(self.targets) != 1):
             raise InputError(f"a pattern needs one target class (two for twoclass…); got {self.targets}")
-        if self.count < 0 or self.seed < 0 or self.seed >= 2**32:
-            raise InputError(f"count and seed must be at least 0 (seed below 2^32); got {self.count}, {self.seed}")
+        for what, number in (("count", self.count), ("seed", self.seed)):
+            if not 0 <= number <= _MAX_NUMBER:
+                raise InputError(f"{what} {number} is out of range; accepted: 0 to {_MAX_NUMBER}")
         if len(set(self.targets)) != len(self.targets):
             raise InputError(f"the two target classes must differ; got {self.targets[0]} twice")
         classes = CLASSES[self.family]
@@ -135,7 +138,7 @@ class DatasetName:
         elif match := _TWO_CLASS.fullmatch(text):
             targets, quarters = (int(match["target"]), int(match["target2"])), False
         else:
-            raise InputError(f"{text!r} is no data set name; accepted forms: {_DATASET_FORMS}")
+            raise InputError(_what_is_wrong(text))
         return cls(match["family"], match["pattern"], int(match["count"]), targets, int(match["seed"]), quarters)
 
     def __str__(self) -> str:
@@ -167,6 +170,16 @@ class DatasetName:
     def with_count(self, count: int) -> "DatasetName":
         """The same name with another number of spurious examples."""
         return replace(self, count=count)
+
+
+def _what_is_wrong(text: str) -> str:
+    """Why a text is no data-set name: the first part that is unknown, else the accepted forms."""
+    match = _ANY_PATTERN.fullmatch(text)
+    if match and match["pattern"] and match["family"] in CLASSES and match["pattern"] not in PATTERNS:
+        return f"unknown pattern {match['pattern']!r} in {text!r}; accepted: {', '.join(PATTERNS)}"
+    if match and match["family"] not in CLASSES:
+        return f"unknown data set family {match['family']!r} in {text!r}; accepted forms: {_DATASET_FORMS}"
+    return f"{text!r} is no data set name; accepted forms: {_DATASET_FORMS}"
 
 
 @dataclass(frozen=True)

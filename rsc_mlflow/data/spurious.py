@@ -1,0 +1,147 @@
+"""Data sets with rare spurious examples: which training examples carry the pattern, and what they look like.
+
+The clean tensors are shared between all data sets of a family; a data set adds the indices of its spurious
+examples and a small tensor of those examples with the pattern on them, never a copy of the rest.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rsc_mlflow.data.digests import row_digests, set_digest
+from rsc_mlflow.data.families import ImageSet, load_family
+from rsc_mlflow.data.patterns import apply_pattern, check_seed
+from rsc_mlflow.data.quarters import cut_quarters
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.names import DatasetName
+
+Split = Literal["train", "test"]
+
+
+def choose_spurious(labels: npt.NDArray[Any], targets: Sequence[int], count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Which examples carry the pattern: ``count`` of each target class, in the order of choice, int64 ``[m]``.
+
+    The paper's code: ``RandomState(seed).choice(where(labels == target)[0], size=count, replace=False)``; with
+    two targets one ``RandomState`` is drawn twice, the first target first.
+
+    Args:
+        labels: integers ``[N]``.
+        targets: no, one or two classes.
+        count: for each target.
+        seed: 0 … 2³²-1.
+
+    Raises:
+        InputError: the count is negative or larger than a class (the message says how many it has), or a bad seed.
+    """
+    check_seed(seed)
+    state = np.random.RandomState(seed)
+    chosen = [np.empty(0, dtype=np.int64)]
+    for target in targets:
+        members = np.where(labels == target)[0]
+        if not 0 <= count <= len(members):
+            raise InputError(
+                f"{count} spurious examples of class {target} asked for, but the training set has {len(members)} "
+                f"of that class; accepted: 0 to {len(members)}"
+            )
+        chosen.append(state.choice(members, size=count, replace=False))
+    return np.concatenate(chosen).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """What a data-set name stands for.
+
+    Attributes:
+        name: the parsed name.
+        pattern_seed: seed of the pattern's noise (the name's seed unless it was given apart).
+        train: clean training set, shared with other data sets: only to be read.
+        test: clean test set, shared likewise.
+        spurious_indices: int64 ``[m]`` into ``train``, in the order of choice.
+        spurious_images: float32 ``[m, C, H, W]``: those training examples with the pattern on them.
+        shadow: clean shadow-train and shadow-test set of a ``mem…`` name, else None.
+    """
+
+    name: DatasetName
+    pattern_seed: int
+    train: ImageSet
+    test: ImageSet
+    spurious_indices: Tensor
+    spurious_images: Tensor
+    shadow: tuple[ImageSet, ImageSet] | None = None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        return self.train.image_shape
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.name.classes
+
+    def training_images(self) -> Tensor:
+        """All training images with the spurious ones in their places: a new tensor float32 ``[N, C, H, W]``."""
+        images = self.train.images.clone()
+        images[self.spurious_indices] = self.spurious_images
+        return images
+
+    def patterned(self, images: Tensor, pattern: str | None = None) -> Tensor:
+        """New images ``[N, C, H, W]`` with the pattern (default: the data set's own) at this ``pattern_seed``.
+
+        Raises:
+            InputError: the data set is clean and no pattern was named, or the pattern is unknown.
+        """
+        chosen = pattern or self.name.pattern
+        if chosen is None:
+            raise InputError(f"the clean data set {self.name} has no pattern of its own; name one")
+        return apply_pattern(chosen, images, self.pattern_seed)
+
+    def digest(self, split: Split) -> str:
+        """32 hexadecimal digits that stand for every image, label and spurious index of the split.
+
+        SHA-256 over the SHA-256 of each image in order (the spurious ones with their pattern), the labels and, for
+        ``train``, the spurious indices.  Images shared with another data set are hashed once per process.
+        """
+        if split == "test":
+            return set_digest(self.test.digests, self.test.labels, self.spurious_indices[:0])
+        rows = self.train.digests
+        if len(self.spurious_indices):
+            rows = rows.copy()
+            rows[self.spurious_indices.numpy()] = row_digests(self.spurious_images)
+        return set_digest(rows, self.train.labels, self.spurious_indices)
+
+
+def load_dataset(name: DatasetName, data_root: str | Path = "auto", pattern_seed: int | None = None) -> Dataset:
+    """The data set of that name.
+
+    Args:
+        name: as parsed by ``DatasetName.parse``.
+        data_root: see :func:`rsc_mlflow.data.families.load_family`.
+        pattern_seed: seed of the pattern's noise; None: the name's seed, as in the paper's code.
+
+    Raises:
+        InputError: no or corrupted data, a count larger than the class, or a bad seed.
+    """
+    seed = name.seed if pattern_seed is None else pattern_seed
+    check_seed(seed)
+    train, test = load_family(name.family, data_root)
+    shadow = None
+    if name.quarters:
+        quarters = _quarters(train, test)
+        train, test = quarters.target_train, quarters.target_test
+        shadow = quarters.shadow_train, quarters.shadow_test
+    indices = torch.from_numpy(choose_spurious(train.labels.numpy(), name.targets, name.count, name.seed))
+    images = train.images[indices]
+    if name.pattern is not None:
+        images = apply_pattern(name.pattern, images, seed)
+    return Dataset(name, seed, train, test, indices, images, shadow)
+
+
+_quarters = lru_cache(maxsize=1)(cut_quarters)
