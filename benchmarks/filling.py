@@ -1,0 +1,160 @@
+"""Fills an MLflow store with thousands of realistic runs, quickly and always the same ones.
+
+The runs carry the contract's parameters, metrics and tags with made-up but plausible values: scores rise
+with the number and the norm of the pattern, a few runs fail, a few are repeated, a few still run.  Used by
+the benchmark of the dashboards, by their tests and by the screenshots.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+
+from benchmarks.made_up import Draft, drafts
+
+HISTORY = ("train/loss", "train/accuracy", "train/learning_rate", "test/accuracy", "test/loss", "spurious/score")
+POINTS = 8
+
+
+def fill_store(
+    tracking_uri: str,
+    runs: int,
+    *,
+    experiment: str = "made-up",
+    artifacts: str | None = None,
+    seed: int = 0,
+    now: float | None = None,
+) -> list[str]:
+    """Writes ``runs`` made-up runs into one experiment and returns their ids, oldest first.
+
+    A SQLite store is filled by bulk inserts (about 2,000 runs a second); anything else through the client.
+    ``artifacts`` is the experiment's artifact location, None the store's own choice.  The runs end at ``now``
+    (seconds since 1970; default: the present), one every 20 seconds before it.
+    """
+    client = MlflowClient(tracking_uri)
+    found = client.get_experiment_by_name(experiment)
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment, artifacts)
+    location = client.get_experiment(experiment_id).artifact_location or ""
+    end = int(1000 * (time.time() if now is None else now))
+    made = list(_timed(drafts(runs, seed), end, runs))
+    if tracking_uri.startswith("sqlite:///"):
+        _insert(Path(tracking_uri.removeprefix("sqlite:///")), int(experiment_id), location, made)
+    else:
+        for run in made:
+            _log(client, experiment_id, run)
+    with_files = [run for run in made if run.draft.artifacts][-40:]
+    for run in with_files:
+        for name, content in run.draft.artifacts.items():
+            client.log_text(run.run_id, json.dumps(content), name)
+    return [run.run_id for run in made]
+
+
+@dataclass
+class _Timed:
+    draft: Draft
+    run_id: str
+    start: int
+    end: int | None
+    parent: str | None = None
+    history: list[tuple[str, float, int, int]] = field(default_factory=list)  # key, value, timestamp, step
+
+    def tags(self) -> dict[str, str]:
+        tags = {"mlflow.runName": self.draft.name, "mlflow.user": "someone", **self.draft.tags}
+        return tags | ({"mlflow.parentRunId": self.parent} if self.parent else {})
+
+
+def _timed(made: Iterator[Draft], end: int, runs: int) -> Iterator[_Timed]:
+    random = np.random.default_rng(7)
+    prefix = f"{random.integers(2**32) ^ (end & 0xFFFFFFFF):08x}"
+    sweeps: dict[str, str] = {}
+    for index, draft in enumerate(made):
+        run_id = f"{prefix}{index:024x}"
+        stop = end - 20_000 * (runs - 1 - index)
+        took = int(1000 * draft.metrics.get("cost/seconds", 5.0))
+        timed = _Timed(draft, run_id, stop - took, None if draft.status == "RUNNING" else stop)
+        sweep = draft.tags.get("rsc.sweep")
+        if draft.tags["rsc.kind"] == "sweep" and sweep:
+            sweeps[sweep] = run_id
+        elif sweep in sweeps:
+            timed.parent = sweeps[sweep]
+        timed.history = list(_history(draft, timed.start, took))
+        yield timed
+
+
+def _history(draft: Draft, start: int, took: int) -> Iterator[tuple[str, float, int, int]]:
+    epochs = int(draft.params.get("epochs", "1"))
+    steps: Sequence[int] = sorted({max(1, round(epochs * (i + 1) / POINTS)) for i in range(POINTS)})
+    for key, value in draft.metrics.items():
+        if key in HISTORY and epochs > 1:
+            for step in steps:
+                share = step / epochs
+                early = {"train/loss": 2.3, "test/loss": 2.3, "train/learning_rate": value * 100}.get(key, 0.1)
+                yield key, value + (early - value) * (1 - share) ** 2, start + int(took * share), step
+        else:
+            yield key, value, start + took, epochs
+    for key, points in draft.curves.items():
+        for step, value in points:
+            yield key, value, start + took, step
+
+
+def _insert(path: Path, experiment_id: int, location: str, made: Sequence[_Timed]) -> None:
+    database = sqlite3.connect(path, timeout=60)
+    with database:
+        database.executemany(
+            "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,"
+            " end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)"
+            " VALUES (?, ?, 'LOCAL', '', '', 'someone', ?, ?, ?, '', 'active', ?, ?)",
+            [
+                (
+                    r.run_id,
+                    r.draft.name,
+                    r.draft.status,
+                    r.start,
+                    r.end,
+                    f"{location}/{r.run_id}/artifacts",
+                    experiment_id,
+                )
+                for r in made
+            ],
+        )
+        database.executemany(
+            "INSERT INTO params (key, value, run_uuid) VALUES (?, ?, ?)",
+            [(k, v, r.run_id) for r in made for k, v in r.draft.params.items()],
+        )
+        database.executemany(
+            "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)",
+            [(k, v, r.run_id) for r in made for k, v in r.tags().items()],
+        )
+        database.executemany(
+            "INSERT INTO metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, 0, ?)",
+            [(k, v, t, s, r.run_id) for r in made for k, v, t, s in r.history],
+        )
+        database.executemany(
+            "INSERT INTO latest_metrics (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, 0, ?)",
+            [(k, v, t, s, r.run_id) for r in made for k, (v, t, s) in _latest(r).items()],
+        )
+    database.close()
+
+
+def _latest(run: _Timed) -> dict[str, tuple[float, int, int]]:
+    latest: dict[str, tuple[float, int, int]] = {}
+    for key, value, timestamp, step in run.history:
+        if key not in latest or step >= latest[key][2]:
+            latest[key] = (value, timestamp, step)
+    return latest
+
+
+def _log(client: MlflowClient, experiment_id: str, run: _Timed) -> None:
+    created = client.create_run(experiment_id, run.start, tags=run.tags(), run_name=run.draft.name)
+    run.run_id = created.info.run_id
+    metrics = [Metric(k, v, t, s) for k, v, t, s in run.history]
+    params = [Param(k, v) for k, v in run.draft.params.items()]
+    client.log_batch(run.run_id, metrics=metrics[:900], params=params, tags=[RunTag("made.up", "true")])
+    if run.end is not None:
+        client.set_terminated(run.run_id, run.draft.status, run.end)

@@ -1,0 +1,283 @@
+"""Drafts of made-up runs: what each kind of run logs by the contract, with plausible numbers."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+
+import numpy as np
+
+NORMS = {"v1": 1.0, "v3": 3.0, "v8": 5.0, "v18": 3.4, "v19": 6.7, "v20": 12.9, "v30": 7.4}
+COUNTS = (1, 3, 5, 10, 20, 100)
+FAMILIES = ("mnist", "fashion", "cifar10")
+OPTIMIZERS = ("sgd", "adam", "adagrad", "rms")
+ARCHITECTURES = {"MLP": 203_530, "LargeMLP": 335_114, "LargeMLPv2": 932_362, "CNN002": 286_398}
+METHODS = (
+    "incremental_retraining",
+    "group_influence",
+    "exact_retraining",
+    "relabel_finetuning",
+    "gradient_difference",
+)
+ATTACKS = ("shadow", "loss", "lira", "rmia")
+
+
+@dataclass
+class Draft:
+    """One run before it has an id and a time."""
+
+    name: str
+    params: dict[str, str]
+    metrics: dict[str, float]
+    tags: dict[str, str]
+    status: str = "FINISHED"
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    artifacts: dict[str, object] = field(default_factory=dict)
+
+
+def drafts(count: int, seed: int = 0) -> Iterator[Draft]:
+    """``count`` drafts: about 75 % training, 12 % unlearning, 8 % attacks, 5 % scores, a sweep every 400 runs.
+
+    One in forty fails, one in fifty repeats an earlier run's fingerprint, and the last two still run.
+    """
+    random = np.random.default_rng(seed)
+    settings = cycle(_settings())
+    made = 0
+    sweep = "sweep-0"
+    earlier: list[Draft] = []
+    while made < count:
+        if made % 400 == 0:
+            sweep = f"sweep-{made // 400}"
+            yield _sweep(sweep)
+            made += 1
+            continue
+        if earlier and random.random() < 0.02:
+            draft = deepcopy(earlier[int(random.integers(len(earlier)))])
+        else:
+            draft = _one(next(settings), random, made)
+        _end(draft, random, made, count, sweep)
+        if draft.status == "FINISHED":
+            earlier = [*earlier[-200:], draft]
+        yield draft
+        made += 1
+
+
+def _end(draft: Draft, random: np.random.Generator, made: int, count: int, sweep: str) -> None:
+    draft.tags["rsc.sweep"] = sweep
+    if made >= count - 2:
+        draft.status = "RUNNING"
+        return
+    if random.random() < 0.025:
+        draft.status = str(random.choice(["FAILED", "KILLED"]))
+        draft.tags["rsc.error"] = "RuntimeError: loss became nan in epoch 3" if draft.status == "FAILED" else "SIGTERM"
+        draft.metrics = {k: v for k, v in draft.metrics.items() if k.startswith("train/")}
+        draft.artifacts = {}
+        draft.curves = {}
+
+
+def _settings() -> Iterator[dict[str, object]]:
+    """Every setting, seeds innermost, so that a small store already has whole curves."""
+    kinds = cycle(["train"] * 6 + ["unlearn", "train", "attack", "train", "unlearn", "train", "score"])
+    for seed in range(1000):
+        for family in FAMILIES:
+            for name, params in ARCHITECTURES.items():
+                for optimizer in OPTIMIZERS:
+                    for pattern in (*NORMS, None):
+                        for count in COUNTS if pattern else (0,):
+                            yield {
+                                "kind": next(kinds),
+                                "family": family,
+                                "architecture": name,
+                                "n_parameters": params,
+                                "optimizer": optimizer,
+                                "pattern": pattern,
+                                "count": count,
+                                "seed": seed,
+                            }
+
+
+def _one(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
+    maker = {"train": _train, "unlearn": _unlearn, "attack": _attack, "score": _score}[str(setting["kind"])]
+    draft = maker(setting, random, index)
+    plain = json.dumps([draft.params, draft.tags["rsc.kind"], draft.tags.get("rsc.method")], sort_keys=True)
+    draft.tags["rsc.fingerprint"] = hashlib.sha256(plain.encode()).hexdigest()
+    return draft
+
+
+def _params(setting: Mapping[str, object], random: np.random.Generator, index: int) -> dict[str, str]:
+    pattern, family, count, seed = setting["pattern"], setting["family"], setting["count"], setting["seed"]
+    target = index % 3
+    dataset = f"{family}{pattern}-{count}-{target}-{seed}" if pattern else str(family)
+    regular = index % 5 == 0
+    return {
+        "dataset": dataset,
+        "model": f"ce-tor-{setting['architecture']}",
+        "epochs": "70",
+        "batch_size": "128",
+        "optimizer": str(setting["optimizer"]),
+        "learning_rate": "0.01",
+        "momentum": "0.9",
+        "weight_decay": str(random.choice(["0.0001", "0.001", "0.01", "0.1"])) if regular else "0",
+        "grad_clip": str(random.choice(["0.1", "0.5"])) if index % 7 == 0 else "0",
+        "input_noise": str(random.choice(["0.1", "0.3"])) if index % 11 == 0 else "0",
+        "random_seed": str(seed),
+        "pattern_seed": str(seed),
+        "schedule": "steps",
+        "dataset_family": str(family),
+        "pattern": str(pattern or "none"),
+        "n_spurious": str(count),
+        "target_class": str(target) if pattern else "none",
+        "dataset_seed": str(seed) if pattern else "0",
+        "architecture": str(setting["architecture"]),
+        "loss": "ce",
+        "augmentation": "none",
+        "n_parameters": str(setting["n_parameters"]),
+        "n_train": "60000",
+        "n_test": "10000",
+        "score_threshold": "0.1",
+    }
+
+
+def _score_of(params: Mapping[str, str], random: np.random.Generator) -> float:
+    norm = NORMS.get(params["pattern"], 0.0)
+    strength = 1.1 * np.log10(1 + float(params["n_spurious"])) + 0.22 * norm - 3.0
+    strength += {"sgd": 0.0, "adam": 0.6, "adagrad": 0.3, "rms": 0.8}[params["optimizer"]]
+    strength -= 4 * float(params["weight_decay"]) ** 0.5 + 2 * float(params["input_noise"])
+    strength -= 0.5 * (params["grad_clip"] != "0")
+    return float(np.clip(1 / (1 + np.exp(-1.5 * (strength + 0.35 * random.standard_normal()))), 0, 1))
+
+
+def _train(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
+    params = _params(setting, random, index)
+    score = _score_of(params, random)
+    accuracy = {"mnist": 0.983, "fashion": 0.895, "cifar10": 0.55}[params["dataset_family"]]
+    accuracy -= 0.6 * float(params["weight_decay"]) + 0.05 * float(params["input_noise"])
+    metrics = {
+        "train/loss": float(0.02 + 0.01 * random.random()),
+        "train/accuracy": min(1.0, accuracy + 0.015),
+        "train/learning_rate": 1e-5,
+        "test/loss": float(0.1 + 0.02 * random.random()),
+        "test/accuracy": float(accuracy + 0.003 * random.standard_normal()),
+        "cost/seconds": float(30 + 10 * random.random()),
+        "cost/seconds_per_epoch": 0.55,
+        "cost/logging_seconds": 1.2,
+        "cost/peak_memory_mb": 812.0,
+    }
+    if params["pattern"] != "none":
+        metrics |= _spurious(params, score, accuracy, random)
+    else:
+        for pattern, norm in NORMS.items():
+            for target in range(10):
+                base = abs(0.004 * norm * (1 + 0.3 * random.standard_normal()))
+                metrics[f"reference/{pattern}/score_target_{target}"] = float(base)
+    name = f"{params['dataset']} {params['architecture']} {params['optimizer']}"
+    tags = {"rsc.kind": "train", "rsc.method": "train_classifier"}
+    return Draft(name, params, metrics, tags)
+
+
+def _spurious(
+    params: Mapping[str, str], score: float, accuracy: float, random: np.random.Generator
+) -> dict[str, float]:
+    target = int(params["target_class"])
+    norm = NORMS[params["pattern"]]
+    metrics = {
+        "spurious/score": score,
+        "spurious/score_nontarget": score * 0.95,
+        "spurious/flip_rate": score**1.5,
+        "spurious/test_accuracy": accuracy * (1 - 0.8 * score),
+        "spurious/pattern_norm": norm * (0.9 + 0.02 * random.random()),
+        "spurious/reference_score": abs(0.004 * norm),
+        "spurious/p_value": float(10 ** (-200 * max(0.0, score - 0.02)) * random.random()),
+    }
+    for k in range(10):
+        metrics[f"spurious/score_target_{k}"] = score if k == target else 0.15 * score * random.random()
+        metrics[f"spurious/score_class_{k}"] = float(np.clip(score + 0.05 * random.standard_normal(), 0, 1))
+    return metrics
+
+
+def _unlearn(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
+    setting = {**setting, "pattern": setting["pattern"] or "v20", "count": setting["count"] or 10}
+    draft = _train(setting, random, index)
+    method = METHODS[index % len(METHODS)]
+    before = dict(draft.metrics)
+    keep = {"incremental_retraining": 0.85, "group_influence": 0.7, "exact_retraining": 0.08}.get(method, 0.35)
+    score = before["spurious/score"] * keep * (1 + 0.1 * random.standard_normal())
+    draft.metrics["spurious/score"] = float(np.clip(score, 0, 1))
+    loss = {"gradient_difference": 0.02, "relabel_finetuning": 0.012}.get(method, 0.001)
+    draft.metrics["test/accuracy"] -= loss
+    draft.metrics |= {f"before/{k}": v for k, v in before.items() if k.startswith(("spurious/s", "test/"))}
+    exact = before["spurious/score"] * 0.08
+    draft.metrics |= {
+        "gap/spurious/score": draft.metrics["spurious/score"] - exact,
+        "gap/test/accuracy": -loss,
+        "unlearn/forget_loss": float(0.5 + random.random()),
+        "unlearn/forget_accuracy": float(0.9 * keep),
+        "unlearn/retain_accuracy": 0.99 - loss,
+        "unlearn/gradient_norm": float(random.random()),
+        "unlearn/parameter_distance": float(1 + random.random()),
+        "unlearn/kl_to_reference": float(0.01 + 0.1 * keep * random.random()),
+        "unlearn/kl_to_reference_pattern": float(0.1 + keep * random.random()),
+        "unlearn/seconds": {"exact_retraining": 38.0, "group_influence": 2.5}.get(method, 6.0) + random.random(),
+    }
+    draft.metrics["unlearn/speedup"] = 38.5 / draft.metrics["unlearn/seconds"]
+    draft.tags |= {"rsc.kind": "unlearn", "rsc.method": method, "rsc.source_model_uri": "models:/rsc-mnist-LargeMLP/1"}
+    draft.name = f"{method} {draft.params['dataset']}"
+    return draft
+
+
+def _attack(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
+    setting = {**setting, "pattern": setting["pattern"] or "v20", "count": setting["count"] or 10}
+    draft = _train(setting, random, index)
+    draft.params["dataset"] = "mem" + draft.params["dataset"]
+    draft.params |= {"attacks": ",".join(ATTACKS), "shadow_models": "1"}
+    roc: dict[str, object] = {}
+    for strength, attack in enumerate(ATTACKS):
+        auc = float(0.52 + 0.02 * strength + 0.01 * random.random())
+        memorised = min(0.95, 0.3 + draft.metrics["spurious/score"] * 0.6)
+        draft.metrics |= {
+            f"attack/{attack}/auc": auc,
+            f"attack/{attack}/balanced_accuracy": auc - 0.01,
+            f"attack/{attack}/tpr_at_fpr_0.01": float(0.012 + 0.01 * strength * random.random()),
+            f"attack/{attack}/tpr_at_fpr_0.001": float(0.001 + 0.003 * strength * random.random()),
+            f"attack/{attack}/spurious_tpr": memorised,
+            f"attack/{attack}/control_fpr": memorised * 0.55,
+            f"attack/{attack}/spurious_auc": 0.5 + 0.3 * memorised,
+        }
+        fpr = np.geomspace(1e-3, 1, 60)
+        roc[attack] = {"fpr": fpr.round(5).tolist(), "tpr": (fpr ** (1 / auc - 1)).round(5).tolist()}
+    draft.artifacts = {"roc.json": roc}
+    draft.tags |= {"rsc.kind": "attack", "rsc.method": "mem_inference"}
+    draft.name = f"attack {draft.params['dataset']}"
+    return draft
+
+
+def _score(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
+    setting = {**setting, "pattern": setting["pattern"] or "v8", "count": setting["count"] or 10}
+    draft = _train(setting, random, index)
+    method = ("visualize_weights", "occlusion", "score_model")[index % 3]
+    draft.tags |= {"rsc.kind": "score", "rsc.method": method}
+    draft.name = f"{method} {draft.params['dataset']}"
+    rows, columns = np.mgrid[0:28, 0:28]
+    if method == "visualize_weights":
+        plain = 0.3 * np.exp(-((rows - 14) ** 2 + (columns - 14) ** 2) / 60) + 0.02 * random.random((28, 28))
+        marked = plain + 0.4 * ((rows < 5) & (columns < 5))
+        maps = {"poisoned": marked.round(4).tolist(), "clean": plain.round(4).tolist()}
+        draft.artifacts = {"weight_map.json": {"maps": maps, "difference": (marked - plain).round(4).tolist()}}
+    if method == "occlusion":
+        fall = 4 + 3 * random.random()
+        curve = [(share, float(0.1 + 0.88 * np.exp(-((share / 100) ** 2) * fall))) for share in range(0, 101, 2)]
+        draft.curves = {"occlusion/probability": curve}
+        draft.metrics["occlusion/auc"] = float(np.mean([value for _, value in curve]))
+    return draft
+
+
+def _sweep(sweep: str) -> Draft:
+    tags = {"rsc.kind": "sweep", "rsc.method": "sweep", "rsc.sweep": sweep, "rsc.fingerprint": sweep}
+    return Draft(f"{sweep} grids/paper/scores.yaml", {"n_jobs": "399", "executor": "local"}, {}, tags)
+
+
+def some(count: int, seed: int = 0) -> list[Draft]:
+    """The first ``count`` drafts as a list."""
+    return list(islice(drafts(count, seed), count))

@@ -1,0 +1,98 @@
+"""MLflow's filter strings, applied to a frame of runs instead of asked of the server.
+
+``mlflow.search_runs`` spends 1.5 ms on every run that a filter lets through, because it sends each of them
+whole.  The dashboards hold all runs already; this module parses the same language with MLflow's own parser
+and compares whole columns.  The tests hold it against ``search_runs`` itself.
+"""
+
+import operator
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.utils.search_utils import SearchUtils
+
+from rsc_mlflow.errors import InputError
+
+EXAMPLES = "params.optimizer = 'adam', metrics.\"spurious/score\" > 0.5, attributes.status = 'FINISHED', joined by AND"
+_ORDER: dict[str, Callable[[Any, Any], Any]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_COLUMN = {"parameter": "params", "metric": "metrics", "tag": "tags"}
+
+
+def matching(frame: pd.DataFrame, filter_string: str) -> pd.Series:
+    """Which rows ``mlflow.search_runs(filter_string=…)`` would return.
+
+    Args:
+        frame: one row a run with MLflow's column names (``run_id``, ``status``, ``start_time`` in milliseconds,
+            ``params.…``, ``metrics.…``, ``tags.…``), as :class:`rsc_mlflow.tracking.frame.RunStore` keeps them.
+        filter_string: MLflow's filter language; empty lets everything through.
+
+    Returns:
+        bool [rows], with the frame's index.
+
+    Raises:
+        InputError: the filter cannot be parsed, or asks for something that is not kept in the frame.
+    """
+    keep = pd.Series(True, index=frame.index)
+    for clause in _parse(filter_string):
+        keep &= _matches(frame, clause)
+    return keep
+
+
+def _parse(filter_string: str) -> list[dict[str, Any]]:
+    try:
+        return list(SearchUtils.parse_search_filter(filter_string.strip()))
+    except MlflowException as error:
+        message = f"the filter {filter_string!r} is no MLflow filter: {error.message}"
+        raise InputError(f"{message.rstrip('.')}. Accepted: {EXAMPLES}") from None
+
+
+def _matches(frame: pd.DataFrame, clause: dict[str, Any]) -> pd.Series:
+    kind, key, value = clause["type"], SearchUtils.translate_key_alias(clause["key"]), clause["value"]
+    comparator = clause["comparator"].upper()
+    _check(kind, key, comparator)
+    name = key if kind == "attribute" else f"{_COLUMN[kind]}.{key}"
+    if name == "run_name":
+        name = "tags.mlflow.runName"
+    if name not in frame:
+        return pd.Series(comparator == "IS NULL", index=frame.index)
+    column = frame[name]
+    if comparator in ("IS NULL", "IS NOT NULL"):
+        return column.isna() if comparator == "IS NULL" else column.notna()
+    return _compare(column, comparator, float(value) if kind == "metric" else value)
+
+
+def _check(kind: str, key: str, comparator: str) -> None:
+    if kind not in (*_COLUMN, "attribute") or (kind == "attribute" and key == "artifact_uri"):
+        raise InputError(f"the dashboards cannot filter by {kind} {key!r}; accepted: {EXAMPLES}")
+    try:
+        known = (
+            SearchUtils.is_attribute(kind, key, comparator)
+            or SearchUtils.is_metric(kind, comparator)
+            or SearchUtils.is_param(kind, comparator)
+            or SearchUtils.is_tag(kind, comparator)
+        )
+    except MlflowException as error:
+        raise InputError(f"{error.message.rstrip('.')}; accepted: {EXAMPLES}") from None
+    if not known:
+        raise InputError(f"the filter uses {comparator!r} on {key!r}; accepted: {EXAMPLES}")
+
+
+def _compare(column: pd.Series, comparator: str, value: Any) -> pd.Series:
+    present = column.notna()
+    if comparator in ("LIKE", "ILIKE"):
+        flags = re.IGNORECASE if comparator == "ILIKE" else 0
+        pattern = re.compile("".join({"%": ".*", "_": "."}.get(c, re.escape(c)) for c in value), flags | re.DOTALL)
+        return present & column.map(lambda text: isinstance(text, str) and pattern.fullmatch(text) is not None)
+    if comparator in ("IN", "NOT IN"):
+        return present & (column.isin(list(value)) == (comparator == "IN"))
+    return present & _ORDER[comparator](column, value).fillna(False).astype(bool)

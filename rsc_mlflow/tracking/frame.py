@@ -1,0 +1,254 @@
+"""All runs of a tracking store as one DataFrame that is kept up to date by fetching only what changed.
+
+``mlflow.search_runs`` costs 1.5 ms a run, 15 s for 10,000.  A :class:`RunStore` pays that once, newest runs
+first, and then asks for runs that started, ended or are running since; a slowly rotating window over the
+older ones finds what no time stamp shows (deleted runs, tags and metrics added later).
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+
+PAGE = 1000
+SLACK_MS = 60_000
+"""How far clocks of the machines that log runs may be apart without a change waiting for the rotating window."""
+WINDOW = 200
+"""Runs looked at again in each refresh by the rotating window."""
+KEPT_TAGS = ("mlflow.runName", "mlflow.parentRunId", "mlflow.user", "mlflow.note.content")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known of the store at one moment.
+
+    Attributes:
+        frame: one row a run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
+            ``start_time`` and ``end_time`` (float milliseconds since 1970), ``params.…``, ``metrics.…``, ``tags.…``.
+        experiments: id → name of every active experiment.
+        version: changes exactly when the frame or the experiments change.
+        complete: the first load has finished.
+        error: why the last fetch failed, in words for a person; None if it did not.
+        fetched_at: seconds since 1970 of the last successful fetch; 0 before the first.
+    """
+
+    frame: pd.DataFrame = field(default_factory=lambda: flatten([]))
+    experiments: dict[str, str] = field(default_factory=dict)
+    version: int = 0
+    complete: bool = False
+    error: str | None = None
+    fetched_at: float = 0.0
+
+
+def flatten(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run with MLflow's column names; metrics float64, parameters and tags str."""
+    rows = [_row(run) for run in runs]
+    columns = ["run_id", "experiment_id", "run_name", "status", "user_id", "start_time", "end_time"]
+    frame = pd.DataFrame.from_records(rows) if rows else pd.DataFrame(columns=columns)
+    metrics = [c for c in frame.columns if c.startswith("metrics.")]
+    return frame.astype({"start_time": float, "end_time": float} | dict.fromkeys(metrics, float))
+
+
+def _row(run: Run) -> dict[str, object]:
+    info, data = run.info, run.data
+    row: dict[str, object] = {
+        "run_id": info.run_id,
+        "experiment_id": info.experiment_id,
+        "run_name": info.run_name or "",
+        "status": info.status,
+        "user_id": info.user_id or "",
+        "start_time": float(info.start_time),
+        "end_time": np.nan if info.end_time is None else float(info.end_time),
+    }
+    row |= {f"params.{key}": value for key, value in data.params.items()}
+    row |= {f"metrics.{key}": value for key, value in data.metrics.items()}
+    row |= {f"tags.{k}": v for k, v in data.tags.items() if k in KEPT_TAGS or not k.startswith("mlflow.")}
+    return row
+
+
+def _digest(run: Run) -> int:
+    info, data = run.info, run.data
+    parts = (info.status, info.end_time, info.run_name, info.experiment_id)
+    metrics = {key: None if value != value else value for key, value in data.metrics.items()}  # nan equals itself
+    return hash((parts, *(frozenset(part.items()) for part in (data.params, metrics, data.tags))))
+
+
+class RunStore:
+    """Keeps a :class:`Snapshot` of a tracking store; reading it never waits for the store.
+
+    Args:
+        tracking_uri: any MLflow tracking URI.
+        page_size: runs asked for at once during the first load.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, tracking_uri: str, *, page_size: int = PAGE, clock: Callable[[], float] = time.time) -> None:
+        self.tracking_uri = tracking_uri
+        self._client: MlflowClient | None = None
+        self._page_size = page_size
+        self._clock = clock
+        self._snapshot = Snapshot()
+        self._digests: dict[str, int] = {}
+        self._before = np.inf  # the rotating window ends here
+        self._fetching = threading.Lock()
+        self._started = 0.0  # of the newest background refresh
+
+    @property
+    def client(self) -> MlflowClient:
+        """MLflow's client for this store (made when first asked for, because that may contact the store)."""
+        if self._client is None:
+            self._client = MlflowClient(self.tracking_uri)
+        return self._client
+
+    def snapshot(self) -> Snapshot:
+        """What is known now, at once."""
+        return self._snapshot
+
+    def refresh(self) -> Snapshot:
+        """Fetches what changed (everything, the first time) and returns the new snapshot.
+
+        A store that does not answer leaves the runs as they were and puts its reason into ``error``.
+        """
+        with self._fetching:
+            try:
+                self._fetch()
+                self._snapshot = replace(self._snapshot, error=None, fetched_at=self._clock())
+            except Exception as error:  # whatever a client of any store may raise: shown, and tried again
+                self._snapshot = replace(self._snapshot, error=f"{type(error).__name__}: {error}")
+            return self._snapshot
+
+    def refresh_soon(self, *, patience: float = 0.0, min_age: float = 1.0) -> Snapshot:
+        """Refreshes in the background unless one runs or the last is younger than ``min_age`` seconds.
+
+        Waits at most ``patience`` seconds for it and returns the snapshot as it is then.
+        """
+        now = self._clock()
+        if not self._fetching.locked() and now - self._started >= min_age:
+            self._started = now
+            thread = threading.Thread(target=self.refresh, name="rsc-runs", daemon=True)
+            thread.start()
+            thread.join(patience)
+        elif self._fetching.acquire(timeout=patience) if patience else False:
+            self._fetching.release()
+        return self._snapshot
+
+    def _fetch(self) -> None:
+        experiments = {
+            e.experiment_id: e.name for e in _pages(lambda token: self.client.search_experiments(page_token=token))
+        }
+        if experiments != self._snapshot.experiments:
+            self._publish(self._snapshot.frame, experiments)
+        if not self._snapshot.complete:
+            self._load_all()
+        else:
+            self._load_changes()
+
+    def _load_all(self) -> None:
+        """Pages through the store, newest first, publishing each page."""
+        collected: list[pd.DataFrame] = []
+        seen: dict[str, int] = {}
+        token: str | None = None
+        while True:
+            runs = self._search("", self._page_size, token)
+            fresh = [run for run in runs if run.info.run_id not in seen]
+            seen |= {run.info.run_id: _digest(run) for run in fresh}
+            collected.append(flatten(fresh))
+            token = runs.token or None
+            if token is None or len(collected) in (1, 2, 4, 8) or len(collected) % 16 == 0:
+                collected = [_concat(collected)]
+                self._publish(collected[0], self._snapshot.experiments)
+            if token is None:
+                break
+        self._digests = seen
+        self._snapshot = replace(self._snapshot, complete=True, version=self._snapshot.version + 1)
+
+    def _load_changes(self) -> None:
+        frame = self._snapshot.frame
+        now = 1000 * self._clock()
+        changed: dict[str, Run] = {}
+        for column in ("start_time", "end_time"):
+            newest = frame[column].max() if len(frame) else 0.0
+            since = int(min(now, newest if np.isfinite(newest) else 0.0) - SLACK_MS)
+            changed |= self._all(f"attributes.{column} > {since}")
+        running = set(frame.loc[frame["status"].isin(["RUNNING", "SCHEDULED"]), "run_id"])
+        changed |= self._all("attributes.status = 'RUNNING'")
+        waiting = sorted(running - set(changed))
+        for start in range(0, len(waiting), 200):
+            names = ", ".join(f"'{run_id}'" for run_id in waiting[start : start + 200])
+            changed |= self._all(f"attributes.run_id IN ({names})")
+        gone = running - set(changed)
+        again, lost = self._look_again(frame)
+        self._merge(frame, changed | again, gone | lost)
+
+    def _look_again(self, frame: pd.DataFrame) -> tuple[dict[str, Run], set[str]]:
+        """The next window of older runs as they are now, and the ids of those that are no longer there."""
+        times = frame["start_time"].to_numpy()
+        older = times[times <= self._before]
+        if not len(older):
+            self._before = np.inf
+            return {}, set()
+        window = np.sort(older)[-WINDOW:]
+        low, high = int(window[0]), int(window[-1])
+        self._before = low - 1
+        found = self._all(f"attributes.start_time >= {low} and attributes.start_time <= {high}")
+        inside = set(frame.loc[(times >= low) & (times <= high), "run_id"])
+        return found, inside - set(found)
+
+    def _merge(self, frame: pd.DataFrame, fetched: dict[str, Run], gone: set[str]) -> None:
+        digests = {run_id: _digest(run) for run_id, run in fetched.items()}
+        changed = {run_id for run_id, digest in digests.items() if self._digests.get(run_id) != digest}
+        other = set(frame.loc[~frame["experiment_id"].isin(self._snapshot.experiments), "run_id"])
+        out = changed | gone | other
+        if not out:
+            return
+        kept = frame[~frame["run_id"].isin(out)]
+        new = flatten([fetched[run_id] for run_id in sorted(changed)])
+        self._digests = {k: v for k, v in self._digests.items() if k not in gone | other} | digests
+        self._publish(_concat([new, kept]), self._snapshot.experiments)
+
+    def _publish(self, frame: pd.DataFrame, experiments: dict[str, str]) -> None:
+        version = self._snapshot.version + 1
+        self._snapshot = replace(self._snapshot, frame=frame, experiments=experiments, version=version)
+
+    def _search(self, filter_string: str, size: int, token: str | None) -> "_Page":
+        if not self._snapshot.experiments:
+            return _Page([], "")
+        found = self.client.search_runs(
+            list(self._snapshot.experiments), filter_string, ViewType.ACTIVE_ONLY, size, page_token=token
+        )
+        return _Page(found, found.token or "")
+
+    def _all(self, filter_string: str) -> dict[str, Run]:
+        runs = _pages(lambda token: self._search(filter_string, self._page_size, token))
+        return {run.info.run_id: run for run in runs}
+
+
+class _Page(list[Run]):
+    """A page of runs and the token of the next (empty at the end)."""
+
+    def __init__(self, runs: Iterable[Run], token: str) -> None:
+        super().__init__(runs)
+        self.token = token
+
+
+def _pages(ask: Callable[[str | None], Any]) -> list[Any]:
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = ask(token)
+        found.extend(page)
+        token = page.token or None
+        if token is None:
+            return found
+
+
+def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)] or list(frames[:1])
+    joined = pd.concat(filled, ignore_index=True)
+    return joined.sort_values(["start_time", "run_id"], ascending=False, ignore_index=True)
