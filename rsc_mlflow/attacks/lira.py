@@ -1,0 +1,75 @@
+"""LiRA, offline (Carlini, Chien, Nasr, Song, Terzis, Tramèr 2022): how unusual is this confidence for a non-member?
+
+The confidence log(p_y / (1 - p_y)) of an example, over models that have not seen it, is taken as Gaussian N(μ, σ²).
+Offline LiRA scores an example by Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), with φ the target's confidence (section VI-C).
+The score here is (φ - μ) / σ: it orders examples as Λ does and does not round to 1.
+
+μ is the example's own mean.  σ is the example's own where every example has more than ``OWN_VARIANCE_FROM`` models that
+have not seen it; with fewer, one σ is pooled over the population, as the authors advise below 64 models.  They take the
+standard deviation of all confidences, which holds the spread *between* examples too; pooling the deviations from each
+example's own mean keeps to the spread between models.
+
+Threshold: the best balanced accuracy in the rehearsals on the population.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Observations
+from rsc_mlflow.attacks.rehearsal import mean_out, rehearsed_threshold
+from rsc_mlflow.attacks.signals import confidence
+from rsc_mlflow.errors import InputError
+
+OWN_VARIANCE_FROM = 64
+_SMALLEST_STD = 1e-6
+
+
+def own_std(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+    """σ of each example over the models that have not seen it: [K, N], [K, N] → [N], with n - 1 in the divisor."""
+    return np.sqrt(_squares(signal, out) / (out.sum(axis=0) - 1))
+
+
+def pooled_std(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+    """One σ for all examples, from the deviations from each one's own mean: [K, N], [K, N] → [1]."""
+    return np.sqrt(_squares(signal, out).sum(keepdims=True) / np.maximum(out.sum(axis=0) - 1, 0).sum())
+
+
+def lira_scores(
+    target: NDArray[np.float64], shadow: NDArray[np.float64], out: Bools, std: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """(φ - μ) / σ of confidences [N], [K, N] with the models that have not seen them [K, N]; ``std`` None: own σ."""
+    spread = own_std(shadow, out) if std is None else std
+    return (target - mean_out(shadow, out)) / np.maximum(spread, _SMALLEST_STD)
+
+
+def attack(queries: Observations, population: Observations) -> AttackResult:
+    """Scores (φ - μ) / σ [N] and the rehearsed threshold.
+
+    Raises:
+        InputError: too few shadow models, or a query that fewer than two of them have not seen.
+    """
+    ATTACK.check(population.n_shadow)
+    out, known_out = ~queries.shadow_members, ~population.shadow_members
+    fewest = int(out.sum(axis=0).min())
+    if fewest < 2:
+        raise InputError(
+            "the attack 'lira' needs two shadow models that have not seen the example, for a Gaussian; "
+            f"an example has {fewest}: raise shadow_models"
+        )
+    known = confidence(population.shadow, population.labels)
+    enough = min(fewest, int(known_out.sum(axis=0).min())) > OWN_VARIANCE_FROM
+    std = None if enough else pooled_std(known, known_out)
+    shadow = confidence(queries.shadow, queries.labels)
+    return AttackResult(
+        scores=lira_scores(confidence(queries.target, queries.labels), shadow, out, std),
+        threshold=rehearsed_threshold(
+            known, population.shadow_members, lambda r: lira_scores(r.target, r.shadow, r.out, std)
+        ),
+    )
+
+
+def _squares(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+    return np.where(out, (signal - mean_out(signal, out)) ** 2, 0.0).sum(axis=0)
+
+
+ATTACK = Attack("lira", "LiRA, offline (Carlini et al. 2022)", 4, attack)

@@ -1,0 +1,66 @@
+"""Practice for an attack: each shadow model in turn plays the target, against the others.
+
+The attacker knows the members of every shadow model, so these rounds give scores *with* their truth.  Thresholds and
+constants are tuned here, on the population alone; the queries are never touched.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc_mlflow.attacks.base import Bools
+from rsc_mlflow.attacks.metrics import roc_curve
+
+
+@dataclass(frozen=True, eq=False)
+class Rehearsal:
+    """One round on M population examples.
+
+    Attributes:
+        target: float64 [M], signal of the shadow model that plays the target.
+        shadow: float64 [R, M], the signal of the others.
+        out: bool [R, M], where the others have not seen the example; at least one True per column.
+        members: bool [M], the truth: what trained the model that plays the target.
+    """
+
+    target: NDArray[np.float64]
+    shadow: NDArray[np.float64]
+    out: Bools
+    members: Bools
+
+
+def rehearsals(signal: NDArray[np.float64], members: Bools) -> Iterator[Rehearsal]:
+    """One round for each of K shadow models: signal float64 [K, M], members bool [K, M].
+
+    A model that was trained on exactly the examples the player was *not* trained on is left out of the player's round:
+    it would give members one more "out" observation than non-members, and so a hint that no query has.  Examples that
+    every remaining model has seen are left out of the round.
+    """
+    for k in range(len(signal)):
+        others = [j for j in range(len(signal)) if j != k and not np.array_equal(members[j], ~members[k])]
+        out = ~members[others]
+        usable = out.any(axis=0)
+        if usable.any() and 0 < members[k][usable].sum() < usable.sum():
+            yield Rehearsal(signal[k][usable], signal[others][:, usable], out[:, usable], members[k][usable])
+
+
+def best_threshold(scores: NDArray[np.float64], members: Bools) -> float:
+    """The threshold of highest balanced accuracy on scores whose truth is known (the highest one, among ties)."""
+    curve = roc_curve(scores, members)
+    best = int(np.argmax(curve.tpr[1:] - curve.fpr[1:])) + 1
+    return float(curve.thresholds[best])
+
+
+def rehearsed_threshold(
+    signal: NDArray[np.float64], members: Bools, score: Callable[[Rehearsal], NDArray[np.float64]]
+) -> float:
+    """The threshold of highest balanced accuracy over all rounds together, each scored by ``score``."""
+    rounds = list(rehearsals(signal, members))
+    return best_threshold(np.concatenate([score(r) for r in rounds]), np.concatenate([r.members for r in rounds]))
+
+
+def mean_out(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+    """Mean of the signal over the models that have not seen the example: [K, N], [K, N] → [N]."""
+    return np.where(out, signal, 0.0).sum(axis=0) / out.sum(axis=0)

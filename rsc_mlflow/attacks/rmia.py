@@ -1,0 +1,76 @@
+"""RMIA, offline (Zarifzadeh, Liu, Shokri 2024): does the target favour x more than it favours random other examples?
+
+With r(x) = p(x | θ) / p(x), the target's probability of the true class over its average over models, the score of x is
+the share of population examples z that the target has not seen with r(x) / r(z) >= γ.  p(x) is estimated from models
+that have not seen x as ((1 + a) · mean + (1 - a)) / 2 (the paper's appendix on offline RMIA), for x and for z alike.
+
+γ is 1: here most ratios lie within a factor of 2 of 1, and a larger γ gives most queries the same score; γ = 1 is in
+the range that the authors report as equivalent.  The plain softmax probability is used.  a is chosen as the authors
+do, by attacking one shadow model; the threshold is the best balanced accuracy in the rehearsals on the population.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Observations
+from rsc_mlflow.attacks.metrics import auc
+from rsc_mlflow.attacks.rehearsal import Rehearsal, mean_out, rehearsals, rehearsed_threshold
+from rsc_mlflow.attacks.signals import log_probability
+from rsc_mlflow.errors import InputError
+
+GAMMA = 1.0
+OFFLINE_CONSTANTS = tuple(i / 10 for i in range(11))
+"""Candidates for a."""
+
+
+def log_ratio(target: NDArray[np.float64], shadow: NDArray[np.float64], out: Bools, a: float) -> NDArray[np.float64]:
+    """log r(x): target's log p_y [N], shadow models' log p_y [K, N], where those are out [K, N] → [N]."""
+    average = ((1 + a) * mean_out(np.exp(shadow), out) + (1 - a)) / 2
+    return target - np.log(np.maximum(average, np.finfo(np.float64).tiny))
+
+
+def share_dominated(x: NDArray[np.float64], z: NDArray[np.float64], gamma: float = GAMMA) -> NDArray[np.float64]:
+    """Share of z with r(x) / r(z) >= γ, from log-ratios: [N], [M] → [N]; O((N + M) log M)."""
+    return np.searchsorted(np.sort(z), x - np.log(gamma), "right") / len(z)
+
+
+def rehearse(r: Rehearsal, a: float) -> NDArray[np.float64]:
+    """RMIA scores of a rehearsal; its non-members are the population that x is held against."""
+    ratios = log_ratio(r.target, r.shadow, r.out, a)
+    return share_dominated(ratios, ratios[~r.members])
+
+
+def choose_offline_constant(signal: NDArray[np.float64], members: Bools) -> float:
+    """The a of highest AUC in the first rehearsal (the smallest, among ties)."""
+    first = next(rehearsals(signal, members))
+    return max(OFFLINE_CONSTANTS, key=lambda a: auc(rehearse(first, a), first.members))
+
+
+def attack(queries: Observations, population: Observations) -> AttackResult:
+    """Shares in [0, 1], float64 [N], and the rehearsed threshold.
+
+    Raises:
+        InputError: too few shadow models, or a query that all of them have seen.
+    """
+    ATTACK.check(population.n_shadow)
+    if not (~queries.shadow_members).any(axis=0).all():
+        raise InputError(
+            "the attack 'rmia' needs a shadow model that has not seen the example; some example has none: "
+            "raise shadow_models"
+        )
+    known = log_probability(population.shadow, population.labels)
+    a = choose_offline_constant(known, population.shadow_members)
+    z_out = ~population.shadow_members
+    usable = z_out.any(axis=0)
+    z = log_ratio(log_probability(population.target, population.labels)[usable], known[:, usable], z_out[:, usable], a)
+    x = log_ratio(
+        log_probability(queries.target, queries.labels),
+        log_probability(queries.shadow, queries.labels),
+        ~queries.shadow_members,
+        a,
+    )
+    threshold = rehearsed_threshold(known, population.shadow_members, lambda r: rehearse(r, a))
+    return AttackResult(share_dominated(x, z), threshold)
+
+
+ATTACK = Attack("rmia", "RMIA, offline (Zarifzadeh et al. 2024)", 4, attack)
