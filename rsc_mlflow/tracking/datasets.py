@@ -1,0 +1,67 @@
+"""Dataset inputs of a run, with a digest that notices every image."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.run import TrackedRun
+from rsc_mlflow.tracking.store import patiently
+
+_DIGEST_LENGTH = 36  # MLflow's limit
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What is written down about the data a run read.
+
+    Attributes:
+        name: data set name, e.g. ``mnistv20-3-0-0``.
+        digest: at most 36 characters that change with any image, label or spurious index.
+        context: ``training`` or ``testing``.
+        profile: counts and the like, shown in the UI (``n_examples``, ``n_spurious`` …).
+        shape: shape of one image ``(C, H, W)``.
+        source: where the clean data came from, in words or as a URL; no local path.
+    """
+
+    name: str
+    digest: str
+    context: str
+    profile: Mapping[str, object]
+    shape: tuple[int, ...]
+    source: str
+
+
+def log_datasets(run: TrackedRun, records: list[DataRecord]) -> None:
+    """Log data sets as MLflow dataset inputs of ``run``.
+
+    Raises:
+        InputError: a digest is too long, or a context is none of the two.
+    """
+    with run.timed():
+        inputs = [_input(record) for record in records]
+        patiently(lambda: run.client.log_inputs(run.run_id, datasets=inputs), "dataset inputs")
+
+
+def _input(record: DataRecord) -> DatasetInput:
+    if not 0 < len(record.digest) <= _DIGEST_LENGTH:
+        raise InputError(
+            f"digest of {record.name} has {len(record.digest)} characters; accepted: 1 to {_DIGEST_LENGTH}"
+        )
+    if record.context not in (schema.TRAINING, schema.TESTING):
+        raise InputError(f"context {record.context!r}; accepted: {schema.TRAINING}, {schema.TESTING}")
+    tensors = {"features": {"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *record.shape]}}}
+    tensors["targets"] = {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
+    dataset = Dataset(
+        name=record.name,
+        digest=record.digest,
+        source_type="rsc",
+        source=json.dumps({"origin": record.source}),
+        schema=json.dumps({"mlflow_tensorspec": {key: json.dumps([spec]) for key, spec in tensors.items()}}),
+        profile=json.dumps(dict(record.profile)),
+    )
+    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, record.context)])

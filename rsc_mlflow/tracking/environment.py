@@ -1,0 +1,77 @@
+"""What a run ran on: package versions, commit and hardware, as tags and as ``environment.json``."""
+
+import functools
+import os
+import platform
+import socket
+from importlib import metadata
+
+import torch
+from mlflow.tracking.context import registry
+
+from rsc_mlflow.tracking import schema
+
+_SHOWN_PACKAGES = ("rsc-mlflow", "torch", "torchvision", "numpy", "scikit-learn", "mlflow")
+
+
+@functools.cache
+def host() -> str:
+    """This machine's name."""
+    return socket.gethostname()
+
+
+@functools.cache
+def packages() -> dict[str, str]:
+    """Name → version of every installed distribution."""
+    found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
+    return dict(sorted((name, version) for name, version in found if name))
+
+
+@functools.cache
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return f"{os.cpu_count()} × {names[0] if names else platform.processor() or platform.machine()}"
+
+
+@functools.cache
+def _gpu() -> str:
+    if not torch.cuda.is_available():
+        return "none"
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+@functools.cache
+def source_tags() -> dict[str, str]:
+    """MLflow's own tags for user, program and git commit, as ``mlflow.start_run`` would set them."""
+    return {key: str(value) for key, value in registry.resolve_tags().items()}
+
+
+def tags() -> dict[str, str]:
+    """Tags ``rsc.env.…``: what one filters and compares runs by."""
+    installed = packages()
+    values = {name: installed.get(name, "not installed") for name in _SHOWN_PACKAGES}
+    values |= {
+        "python": platform.python_version(),
+        "cpu": _processor(),
+        "threads": str(torch.get_num_threads()),
+        "gpu": _gpu(),
+    }
+    return {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}
+
+
+def record() -> dict[str, object]:
+    """The whole record, for ``environment.json``."""
+    return {
+        "packages": packages(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": _gpu(),
+        "cuda": torch.version.cuda or "none",
+        "host": host(),
+    }

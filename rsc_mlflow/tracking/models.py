@@ -1,0 +1,162 @@
+"""Models in the store: log, register, and pull back by any URI, without ever unpickling anything."""
+
+import copy
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import torch
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+from torch import Tensor, nn
+
+from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.run import TrackedRun
+from rsc_mlflow.tracking.store import patiently
+
+_NO_METHOD = "none"
+
+
+def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) -> str:
+    """Log a model of ``run`` in the ``pt2`` format, in evaluation mode and on the CPU.
+
+    Args:
+        run: the open run that made it.
+        module: takes float32[N, C, H, W], gives logits float32[N, classes].  Its mode and device stay as they are.
+        example: float32[N, C, H, W] of at least two images.
+        step: the epoch after which the model is as it is.
+
+    Returns:
+        The model's URI ``models:/m-…``.
+    """
+    with run.timed(), tempfile.TemporaryDirectory(prefix="rsc-model-") as temporary:
+        images = example[:2].detach().cpu()
+        folder = Path(temporary) / schema.MODEL
+        model = patiently(
+            lambda: run.client.create_logged_model(
+                run.experiment_id, schema.MODEL, run.run_id, environment.source_tags(), run.params
+            ),
+            "model",
+        )
+        record = Model(artifact_path=model.artifact_location, run_id=run.run_id, model_id=model.model_id)
+        _save(module, images, folder, record)
+        output = LoggedModelOutput(model.model_id, step=step)
+        patiently(lambda: run.client.log_outputs(run.run_id, [output]), "model")
+        patiently(lambda: run.client.log_model_artifacts(model.model_id, str(folder)), "model")
+        points = [_for_model(point, model.model_id) for point in run.last_points(step)]
+        patiently(lambda: run.client.log_batch(run.run_id, metrics=points), "model metrics")
+        patiently(lambda: run.client.finalize_logged_model(model.model_id, "READY"), "model")
+        return f"models:/{model.model_id}"
+
+
+def _for_model(point: Metric, model_id: str) -> Metric:
+    return Metric(point.key, point.value, point.timestamp, point.step, model_id=model_id)
+
+
+def _save(module: nn.Module, images: Tensor, folder: Path, record: Model) -> None:
+    was_training = module.training
+    frozen = module
+    if any(tensor.device.type != "cpu" for tensor in module.state_dict().values()):
+        frozen = copy.deepcopy(module).cpu()
+    frozen.eval()
+    try:
+        with torch.no_grad():
+            classes = frozen(images).shape[1]
+        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]), "images")])
+        outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, classes), "logits")])
+        mlflow.pytorch.save_model(
+            frozen,
+            str(folder),
+            mlflow_model=record,
+            signature=ModelSignature(inputs=inputs, outputs=outputs),
+            input_example=images.numpy(),
+            pip_requirements=_requirements(),
+            serialization_format="pt2",
+        )
+    finally:
+        module.train(was_training)
+
+
+def _requirements() -> list[str]:
+    installed = environment.packages()
+    return [f"{name}=={installed[name].split('+')[0]}" for name in ("torch", "mlflow", "numpy")]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Under which name, version and alias a model was registered."""
+
+    name: str
+    version: int
+    alias: str
+
+    @property
+    def uri(self) -> str:
+        """``models:/NAME/VERSION``."""
+        return f"models:/{self.name}/{self.version}"
+
+
+def register(
+    run: TrackedRun,
+    model_uri: str,
+    *,
+    dataset: str,
+    family: str,
+    architecture: str,
+    kind: str,
+    method: str | None = None,
+) -> Registration:
+    """Register a logged model as ``rsc-{family}-{architecture}`` and move its alias to the newest version.
+
+    The alias ends at the newest version of this data set and method even when several runs register at once:
+    whoever sets it looks again afterwards.
+    """
+    name = schema.registered_model(family, architecture)
+    tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id}
+    with run.timed():
+        patiently(lambda: _ensure_registered_model(run.client, name), "registration")
+        version = patiently(lambda: _ensure_version(run, name, model_uri, tags), "registration")
+        alias = schema.alias(dataset, method)
+        patiently(lambda: _move_alias(run.client, name, alias, dataset, method or _NO_METHOD), "registration")
+    return Registration(name, int(version.version), alias)
+
+
+def _ensure_registered_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
+            raise
+
+
+def _ensure_version(run: TrackedRun, name: str, model_uri: str, tags: dict[str, str]) -> ModelVersion:
+    """The version made of this model; asked again after a lost answer it makes no second one."""
+    for version in run.client.search_model_versions(f"name = '{name}' AND run_id = '{run.run_id}'"):
+        if version.source == model_uri:
+            return version
+    model_id = model_uri.removeprefix("models:/")
+    return run.client.create_model_version(name, model_uri, run.run_id, tags, await_creation_for=0, model_id=model_id)
+
+
+def _move_alias(client: MlflowClient, name: str, alias: str, dataset: str, method: str) -> None:
+    query = f"name = '{name}' AND tags.dataset = '{dataset}' AND tags.method = '{method}'"
+    current = None
+    while True:
+        newest = client.search_model_versions(query, max_results=1, order_by=["version_number DESC"])[0].version
+        if current == newest:
+            return
+        client.set_registered_model_alias(name, alias, newest)
+        current = newest
+
+
+def log_lineage(run: TrackedRun, model_id: str) -> None:
+    """Note that ``run`` starts from the logged model ``model_id``: the UI links the two."""
+    with run.timed():
+        inputs = [LoggedModelInput(model_id)]
+        patiently(lambda: run.client.log_inputs(run.run_id, models=inputs), "lineage")

@@ -1,0 +1,233 @@
+"""What a run has yet to send, and the one thread per process that sends it, so that training never waits.
+
+Points and files leave in the order in which they were given: a checkpoint is in the store only after all
+metrics logged before it, so a run that goes on from a checkpoint has no hole in its curves.  While the store is
+away everything is kept and tried again.  A point that was sent twice, because the answer was lost, is stored
+once: MLflow's SQL stores identify a point by run, key, step, timestamp and value, and ours keep their timestamp.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.store import is_passing, patience, reason
+
+SEND_AFTER_SECONDS = 5.0
+SEND_AT_POINTS = 900
+HEARTBEAT_SECONDS = 15.0
+_BATCH = 1000  # MLflow's limit of metrics in one call
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Upload:
+    path: Path
+    folder: str | None
+
+
+@dataclass(eq=False)
+class Outbox:
+    """What one run has yet to send.
+
+    ``seconds`` is the CPU time that sending took in the background.
+    """
+
+    client: MlflowClient
+    run_id: str
+    seconds: float = 0.0
+    _entries: deque[Metric | _Upload] = field(default_factory=deque)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _sending: threading.Lock = field(default_factory=threading.Lock)
+    _waiting_since: float | None = None
+    _not_before: float = 0.0
+    _warned: bool = False
+    _refused: BaseException | None = None
+    _spool: Path | None = None
+
+    def add_points(self, points: list[Metric]) -> None:
+        """Queue points; raises what the store answered if it refused an earlier entry for good."""
+        self._add(list(points))
+
+    def add_file(self, path: Path, folder: str | None) -> None:
+        """Queue a copy of a file for the artifact folder ``folder``."""
+        if self._spool is None:
+            self._spool = Path(tempfile.mkdtemp(prefix="rsc-outbox-"))
+        copy = Path(tempfile.mkdtemp(dir=self._spool)) / path.name
+        try:
+            os.link(path, copy)  # checkpoints are replaced, never rewritten: a second name costs no copy
+        except OSError:
+            shutil.copyfile(path, copy)
+        self._add([_Upload(copy, folder)])
+
+    def _add(self, entries: list[Metric | _Upload]) -> None:
+        if self._refused is not None:
+            raise self._refused
+        with self._lock:
+            self._entries.extend(entries)
+            if self._waiting_since is None and self._entries:
+                self._waiting_since = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def is_due(self, now: float) -> bool:
+        """Whether the oldest entry has waited long enough, or there are many."""
+        if self._refused is not None or self._waiting_since is None or now < self._not_before:
+            return False
+        return len(self._entries) >= SEND_AT_POINTS or now - self._waiting_since >= SEND_AFTER_SECONDS
+
+    def hurry(self) -> None:
+        """Make everything queued so far due now."""
+        if self._waiting_since is not None:
+            self._waiting_since -= SEND_AFTER_SECONDS
+
+    def send(self) -> None:
+        """Send everything queued now, in order; what could not be sent stays queued, and the error is raised."""
+        with self._sending:
+            while batch := self._next_batch():
+                self._send_batch(batch)
+                with self._lock:
+                    for _ in batch:
+                        self._entries.popleft()
+                    self._waiting_since = time.monotonic() if self._entries else None
+                self._warned = False
+
+    def try_to_send(self) -> None:
+        """Like :meth:`send`, in the background: a passing failure is reported once and tried again later."""
+        started = time.thread_time()
+        try:
+            self.send()
+        except Exception as error:
+            if is_passing(error):
+                self._not_before = time.monotonic() + SEND_AFTER_SECONDS
+                if not self._warned:
+                    self._warned = True
+                    _logger.warning(
+                        "run %s: the tracking store is away; %d points and files are kept and sent later (%s)",
+                        self.run_id,
+                        len(self),
+                        reason(error),
+                    )
+            else:
+                self._refused = error
+        finally:
+            self.seconds += time.thread_time() - started
+
+    def flush(self, seconds: float | None = None) -> None:
+        """Send everything, trying again for ``seconds`` (default: the store's patience) while the store is away.
+
+        Raises:
+            Exception: what the store said last; nothing that was not sent is forgotten.
+        """
+        if self._refused is not None:
+            raise self._refused
+        deadline = time.monotonic() + (patience() if seconds is None else seconds)
+        while True:
+            try:
+                self.send()
+                return
+            except Exception as error:
+                if not is_passing(error) or time.monotonic() + 0.5 > deadline:
+                    raise
+                if not self._warned:
+                    self._warned = True
+                    _logger.warning("run %s: waiting for the tracking store (%s)", self.run_id, reason(error))
+                time.sleep(0.5)
+
+    def discard(self) -> None:
+        """Forget what was not sent and remove the copies of files."""
+        with self._lock:
+            self._entries.clear()
+            self._waiting_since = None
+        if self._spool is not None:
+            shutil.rmtree(self._spool, ignore_errors=True)
+            self._spool = None
+
+    def _next_batch(self) -> list[Metric | _Upload]:
+        with self._lock:
+            batch: list[Metric | _Upload] = []
+            for entry in self._entries:
+                if isinstance(entry, _Upload):
+                    return batch or [entry]
+                batch.append(entry)
+                if len(batch) == _BATCH:
+                    break
+            return batch
+
+    def _send_batch(self, batch: list[Metric | _Upload]) -> None:
+        first = batch[0]
+        if isinstance(first, _Upload):
+            self.client.log_artifact(self.run_id, str(first.path), first.folder)
+            shutil.rmtree(first.path.parent, ignore_errors=True)
+        else:
+            points = [entry for entry in batch if isinstance(entry, Metric)]
+            self.client.log_batch(self.run_id, metrics=points)
+
+
+class Postman:
+    """The sender of all outboxes of this process, and the pulse that shows that their runs are alive.
+
+    Two daemon threads: sending a large file must not stop the pulse.
+    """
+
+    def __init__(self) -> None:
+        self._outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._beat = threading.Event()
+        self._pid = 0
+
+    def register(self, outbox: Outbox) -> None:
+        """Serve this outbox until :meth:`release`."""
+        with self._lock:
+            if self._pid != os.getpid():  # first use, or a fork, which threads do not survive
+                self._pid = os.getpid()
+                self._outboxes = weakref.WeakSet()
+                for target, name in ((self._send_loop, "rsc-sender"), (self._heartbeat_loop, "rsc-heartbeat")):
+                    threading.Thread(target=target, name=name, daemon=True).start()
+            self._outboxes.add(outbox)
+
+    def release(self, outbox: Outbox) -> None:
+        """Stop serving this outbox."""
+        with self._lock:
+            self._outboxes.discard(outbox)
+
+    def wake(self) -> None:
+        """Look for due outboxes now."""
+        self._wake.set()
+
+    def _open(self) -> list[Outbox]:
+        with self._lock:
+            return list(self._outboxes)
+
+    def _send_loop(self) -> None:
+        while True:
+            self._wake.wait(1.0)
+            self._wake.clear()
+            now = time.monotonic()
+            for outbox in self._open():
+                if outbox.is_due(now):
+                    outbox.try_to_send()
+
+    def _heartbeat_loop(self) -> None:
+        while True:
+            self._beat.wait(HEARTBEAT_SECONDS)
+            for outbox in self._open():
+                try:
+                    outbox.client.set_tag(outbox.run_id, schema.HEARTBEAT, f"{time.time():.0f}")
+                except Exception as error:  # the run goes on; its next pulse may get through
+                    _logger.debug("run %s: no heartbeat sent (%s)", outbox.run_id, reason(error))
+
+
+POSTMAN = Postman()

@@ -1,0 +1,233 @@
+"""Pulling a model out of the store by any URI of the contract, whole and checked, or not at all."""
+
+import logging
+import os
+import re
+import tempfile
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import yaml
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from torch import Tensor
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.artifacts import read_json
+from rsc_mlflow.tracking.store import connect, reason
+from rsc_mlflow.tracking.values import unquoted
+
+_FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
+_LOGGED = re.compile(r"models:/(m-[A-Za-z0-9]+)")
+_VERSION = re.compile(r"models:/([^/@:]+)/(\d+)")
+_ALIAS = re.compile(r"models:/([^/@:]+)@([\w-]+)")
+_RUN = re.compile(rf"runs:/([A-Za-z0-9]+)/{schema.MODEL}")
+_PICKLE_VARIABLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+_pickle_lock = threading.Lock()
+_SHOWN = 10
+
+
+@dataclass(frozen=True, eq=False)
+class PulledModel:
+    """A model out of the store and the run that made it.
+
+    Attributes:
+        state_dict: name → weights, on the CPU; fits the architecture that ``model`` names.
+        model_uri: ``models:/m-…``, whichever form was asked for.
+        model_id: its ``m-…``.
+        run: the MLflow run that made it; ``run_id`` is its id.
+        params: the run's parameters, without ``mlflow run``'s quotes.
+        dataset, model: what it was trained on and what it is.
+    """
+
+    state_dict: dict[str, Tensor]
+    model_uri: str
+    model_id: str
+    run: Run
+    params: dict[str, str]
+    dataset: DatasetName
+    model: ModelName
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run that made the model."""
+        return str(self.run.info.run_id)
+
+    def spurious_indices(self) -> tuple[int, ...]:
+        """Indices of the spurious examples in the training set, as the run wrote them down.
+
+        Raises:
+            InputError: the run has no whole ``spurious_indices.json``.
+        """
+        content = read_artifact(self.run_id, schema.SPURIOUS_INDICES)
+        return tuple(int(index) for index in content["indices"])
+
+
+def pull(uri: str) -> PulledModel:
+    """The model that ``uri`` names.
+
+    Raises:
+        InputError: another form of URI; no such model, version or alias, with those that exist; the run has no
+            finished model; the file is damaged or holds pickled objects; the store does not answer.
+    """
+    client = connect()
+    model_id = _model_id(client, uri)
+    try:
+        logged = client.get_logged_model(model_id)
+    except MlflowException as error:
+        raise InputError(f"no model {model_id} in this store ({reason(error)}); accepted: {_FORMS}") from error
+    if str(logged.status) != "READY" or not logged.source_run_id:
+        raise InputError(f"model {model_id} is {logged.status}: its run did not finish logging it; choose another")
+    run = client.get_run(logged.source_run_id)
+    params = {key: unquoted(value) for key, value in run.data.params.items()}
+    for key in ("dataset", "model"):
+        if key not in params:
+            raise InputError(f"run {run.info.run_id} of {uri} has no parameter {key!r}: it is no run of this project")
+    state_dict = _download(model_id)
+    dataset, model = DatasetName.parse(params["dataset"]), ModelName.parse(params["model"])
+    return PulledModel(state_dict, f"models:/{model_id}", model_id, run, params, dataset, model)
+
+
+def read_artifact(run_id: str, path: str) -> dict[str, Any]:
+    """A JSON artifact of a run, checked against its checksum.
+
+    Raises:
+        InputError: it is missing, cut short or changed.
+    """
+    with tempfile.TemporaryDirectory(prefix="rsc-") as temporary:
+        try:
+            file = connect().download_artifacts(run_id, path, temporary)
+        except InputError:
+            raise
+        except Exception as error:
+            raise InputError(f"run {run_id} has no readable {path} ({reason(error)})") from error
+        return read_json(Path(file))
+
+
+def _model_id(client: MlflowClient, uri: str) -> str:
+    for form in (_LOGGED, _VERSION, _ALIAS, _RUN):
+        if match := form.fullmatch(uri):
+            try:
+                return _resolve(client, match, uri)
+            except MlflowException as error:
+                raise InputError(f"{uri} cannot be found ({reason(error)}); {_existing(client, match)}") from error
+    raise InputError(f"{uri!r} is no model URI; accepted: {_FORMS}, or auto")
+
+
+def _resolve(client: MlflowClient, match: re.Match[str], uri: str) -> str:
+    if match.re is _VERSION:
+        return _from_source(client.get_model_version(match[1], match[2]).source, uri)
+    if match.re is _ALIAS:
+        return _from_source(client.get_model_version_by_alias(match[1], match[2]).source, uri)
+    if match.re is _RUN:
+        return _newest_of_run(client, match[1])
+    return match[1]
+
+
+def _from_source(source: str | None, uri: str) -> str:
+    if match := _LOGGED.fullmatch(source or ""):
+        return match[1]
+    raise InputError(f"{uri} was registered from {source}, not from a logged model; accepted: models of this project")
+
+
+def _newest_of_run(client: MlflowClient, run_id: str) -> str:
+    run = client.get_run(run_id)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    for output in sorted(outputs, key=lambda item: item.step, reverse=True):
+        logged = client.get_logged_model(output.model_id)
+        if logged.name == schema.MODEL and str(logged.status) == "READY":
+            return str(output.model_id)
+    raise InputError(f"run {run_id} ({run.info.status}) has logged no model; choose a finished training run")
+
+
+def _existing(client: MlflowClient, match: re.Match[str]) -> str:
+    """What there is instead, in words."""
+    name = match[1]
+    if match.re is _RUN:
+        return "accepted: the id of a finished run"
+    models = client.search_registered_models(max_results=1000)
+    found = next((model for model in models if model.name == name), None)
+    if found is None:
+        return f"registered models: {_listed(sorted(model.name for model in models))}"
+    if match.re is _ALIAS:
+        return f"aliases of {name}: {_listed(sorted(found.aliases))}"
+    versions = client.search_model_versions(
+        f"name = '{name}'", max_results=_SHOWN + 1, order_by=["version_number DESC"]
+    )
+    return f"versions of {name}: {_listed([str(version.version) for version in versions])}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN]) or "none yet"
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _download(model_id: str) -> dict[str, Tensor]:
+    with tempfile.TemporaryDirectory(prefix="rsc-model-") as temporary:
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=temporary))
+        except Exception as error:
+            raise InputError(f"the files of model {model_id} cannot be fetched ({reason(error)})") from error
+        return load_state(folder, model_id)
+
+
+def load_state(folder: Path, model_id: str) -> dict[str, Tensor]:
+    """The weights in a model folder.
+
+    Raises:
+        InputError: the folder holds a pickled model, or its file is cut short or changed.
+    """
+    file = folder / "data" / "model.pt2"
+    try:
+        flavors = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]
+        named = flavors["pytorch"]["model_data"]
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"model {model_id} is damaged or no PyTorch model ({reason(error)})") from error
+    if named != "data" or not file.is_file() or (folder / "data" / "model.pth").exists():
+        raise InputError(f"model {model_id} is not in the pickle-free pt2 format; accepted: models of this project")
+    _check_whole(file, model_id)
+    with _pickle_free():
+        try:
+            return dict(mlflow.pytorch.load_model(str(folder)).state_dict())
+        except Exception as error:
+            raise InputError(
+                f"model {model_id} is refused: it is damaged or holds pickled objects ({reason(error)})"
+            ) from error
+
+
+def _check_whole(file: Path, model_id: str) -> None:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise InputError(f"the file of model {model_id} is cut short or damaged ({reason(error)})") from error
+    if broken is not None:
+        raise InputError(f"the file of model {model_id} is damaged: {broken} does not match its checksum")
+
+
+@contextmanager
+def _pickle_free() -> Iterator[None]:
+    """MLflow refuses everything pickled within the block, whatever the environment says."""
+    with _pickle_lock:
+        before = os.environ.get(_PICKLE_VARIABLE)
+        os.environ[_PICKLE_VARIABLE] = "false"
+        chatter = logging.getLogger("mlflow.pytorch")
+        level = chatter.level
+        chatter.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            chatter.setLevel(level)
+            if before is None:
+                del os.environ[_PICKLE_VARIABLE]
+            else:
+                os.environ[_PICKLE_VARIABLE] = before

@@ -1,0 +1,143 @@
+"""Finding runs again, through MLflow's query API alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pandas as pd
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.tracking.values import same_value, unquoted
+
+_PAGE = 1000
+
+
+def quoted(value: str) -> str:
+    """A text as a value of MLflow's filter language, which knows no escapes.
+
+    Raises:
+        InputError: the text holds both kinds of quotes, or a backslash or control character.
+    """
+    if "\\" not in value and value.isprintable():
+        for quote in "'\"":
+            if quote not in value:
+                return f"{quote}{value}{quote}"
+    raise InputError(f"{value!r} cannot stand in a query; accepted: printable text with one kind of quotes at most")
+
+
+def condition(column: str, key: str, value: str) -> str:
+    """``column.`key` = 'value'``, with both quoted; ``column`` is ``params``, ``tags`` or ``attributes``."""
+    if "`" in key or not key.isprintable():
+        raise InputError(f"{key!r} is no {column} name")
+    return f"{column}.`{key}` = {quoted(value)}" if column != "attributes" else f"attributes.{key} = {quoted(value)}"
+
+
+def all_experiments(client: MlflowClient) -> list[str]:
+    """Ids of all experiments that are not deleted."""
+    ids: list[str] = []
+    token: str | None = None
+    while True:
+        page = client.search_experiments(max_results=1000, page_token=token)
+        ids += [experiment.experiment_id for experiment in page]
+        token = page.token
+        if not token:
+            return ids
+
+
+def iterate_runs(
+    client: MlflowClient,
+    conditions: Sequence[str] = (),
+    experiment_ids: Sequence[str] | None = None,
+    order_by: Sequence[str] = ("attributes.start_time DESC",),
+    page: int = _PAGE,
+) -> Iterator[Run]:
+    """Runs that meet all conditions, page by page (default: newest first, all experiments)."""
+    scope = all_experiments(client) if experiment_ids is None else list(experiment_ids)
+    token: str | None = None
+    while scope:
+        found = client.search_runs(
+            scope, " AND ".join(conditions), max_results=page, order_by=list(order_by), page_token=token
+        )
+        yield from found
+        token = found.token
+        if not token:
+            return
+
+
+def search(
+    conditions: Sequence[str] = (), experiment_ids: Sequence[str] | None = None, client: MlflowClient | None = None
+) -> pd.DataFrame:
+    """All runs that meet the conditions, one row each, newest first.
+
+    Columns: ``run_id``, ``experiment_id``, ``name``, ``status``, ``start_time``, ``end_time`` (UTC), and
+    ``params.…``, ``metrics.…`` (last values), ``tags.…``; a missing value is None or NaN.
+    """
+    runs = iterate_runs(client or connect(), conditions, experiment_ids)
+    return frame(runs)
+
+
+def frame(runs: Iterator[Run] | Sequence[Run]) -> pd.DataFrame:
+    """One row per run; the columns are those of :func:`search`."""
+    rows = [_row(run) for run in runs]
+    table = pd.DataFrame(rows, columns=None if rows else list(_ATTRIBUTES))
+    for column in ("start_time", "end_time"):
+        table[column] = pd.to_datetime(table[column], unit="ms", utc=True)
+    return table
+
+
+_ATTRIBUTES = ("run_id", "experiment_id", "name", "status", "start_time", "end_time")
+
+
+def _row(run: Run) -> dict[str, object]:
+    info = run.info
+    values = (info.run_id, info.experiment_id, info.run_name, info.status, info.start_time, info.end_time)
+    row: dict[str, object] = dict(zip(_ATTRIBUTES, values, strict=True))
+    row |= {f"params.{key}": unquoted(value) for key, value in run.data.params.items()}
+    row |= {f"metrics.{key}": value for key, value in run.data.metrics.items()}
+    row |= {f"tags.{key}": value for key, value in run.data.tags.items()}
+    return row
+
+
+def find_training_run(
+    dataset: str, model: str, params: Mapping[str, object] | None = None, client: MlflowClient | None = None
+) -> Run | None:
+    """The newest finished training run of this data set and model whose parameters agree with ``params``.
+
+    Numbers agree by value: a run started with ``-P learning_rate=0.010`` is found by 0.01.
+    """
+    conditions = [
+        condition("tags", schema.KIND, "train"),
+        condition("attributes", "status", "FINISHED"),
+        condition("params", "dataset", dataset),
+        condition("params", "model", model),
+    ]
+    return _first(iterate_runs(client or connect(), conditions, page=100), params or {})
+
+
+def find_by_fingerprint(value: str, *, kind: str | None = None, client: MlflowClient | None = None) -> Run | None:
+    """The newest finished run with this fingerprint."""
+    conditions = [condition("tags", schema.FINGERPRINT, value), condition("attributes", "status", "FINISHED")]
+    if kind is not None:
+        conditions.append(condition("tags", schema.KIND, kind))
+    return _first(iterate_runs(client or connect(), conditions, page=1), {})
+
+
+def finished_fingerprints(
+    experiment_ids: Sequence[str] | None = None, client: MlflowClient | None = None
+) -> dict[str, str]:
+    """Fingerprint → id of the newest finished run that carries it."""
+    conditions = [condition("attributes", "status", "FINISHED")]
+    found: dict[str, str] = {}
+    for run in iterate_runs(client or connect(), conditions, experiment_ids, page=5000):
+        if value := run.data.tags.get(schema.FINGERPRINT):
+            found.setdefault(value, run.info.run_id)
+    return found
+
+
+def _first(runs: Iterator[Run], params: Mapping[str, object]) -> Run | None:
+    for run in runs:
+        if all(same_value(run.data.params.get(key, ""), value) for key, value in params.items()):
+            return run
+    return None

@@ -1,0 +1,95 @@
+"""Whether an interrupted run may go on, and what it has stored already."""
+
+import os
+import time
+from collections.abc import Collection, Mapping
+
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS
+from rsc_mlflow.tracking.store import reason
+from rsc_mlflow.tracking.values import param_text, same_value, unquoted
+
+ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
+"""A run whose heartbeat is older than this is taken for dead."""
+
+
+def check_resumable(
+    client: MlflowClient, run_id: str, kind: str, params: Mapping[str, object], free_params: Collection[str]
+) -> Run:
+    """The run, if it is an unfinished one of this kind with these parameters that nobody works on.
+
+    Raises:
+        InputError: it is not; says why.
+    """
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        raise InputError(
+            f"resume_run_id is {run_id!r}: {reason(error)}; accepted: the id of an unfinished run"
+        ) from error
+    if run.info.lifecycle_stage != "active":
+        raise InputError(f"run {run_id} was deleted; restore it first, or start anew without resume_run_id")
+    if run.info.status == "FINISHED":
+        raise InputError(f"run {run_id} is finished already; there is nothing to resume")
+    stored_kind = run.data.tags.get(schema.KIND, "none")
+    if stored_kind != kind:
+        raise InputError(f"run {run_id} is of kind {stored_kind!r}; accepted here: {kind!r}")
+    if run.info.status == "RUNNING" and is_alive(run):
+        tags = run.data.tags
+        raise InputError(
+            f"run {run_id} is still running on {tags.get(schema.HOST)} (process {tags.get(schema.PID)}); "
+            "stop that process first"
+        )
+    _check_params(run, params, free_params)
+    return run
+
+
+def _check_params(run: Run, params: Mapping[str, object], free_params: Collection[str]) -> None:
+    differences = [
+        f"{key} was {unquoted(run.data.params[key])}, is {param_text(value)}"
+        for key, value in params.items()
+        if key not in free_params and key in run.data.params and not same_value(run.data.params[key], value)
+    ]
+    if differences:
+        raise InputError(
+            f"run {run.info.run_id} was started with other options: {'; '.join(differences)}; give the same ones"
+        )
+
+
+def is_alive(run: Run, now: float | None = None) -> bool:
+    """Whether the process of a RUNNING run shows signs of life: a recent heartbeat, and here also its process."""
+    tags = run.data.tags
+    if tags.get(schema.HOST) == environment.host() and not _process_exists(tags.get(schema.PID, "")):
+        return False
+    return heartbeat_age(run, now) < ALIVE_SECONDS
+
+
+def heartbeat_age(run: Run, now: float | None = None) -> float:
+    """Seconds since the run's last heartbeat, or since its start where it never gave one."""
+    try:
+        last = float(run.data.tags[schema.HEARTBEAT])
+    except (KeyError, ValueError):
+        last = run.info.start_time / 1000
+    return (time.time() if now is None else now) - last
+
+
+def _process_exists(pid: str) -> bool:
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return pid.isdigit()
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def stored_points(client: MlflowClient, run: Run) -> set[tuple[str, int]]:
+    """(metric, step) of every point that the store has of this run."""
+    return {(key, point.step) for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)}

@@ -1,0 +1,133 @@
+"""Every name that a run, a model version or an artifact carries, spelled once.
+
+Dashboards, sweeps and scripts rely on these names: code refers to the constants, never to the text.
+"""
+
+EXPERIMENT = "rsc"
+"""Experiment of runs for which none is given by ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``."""
+
+KINDS = ("train", "unlearn", "attack", "score", "sweep")
+
+# ---- tags
+KIND = "rsc.kind"
+METHOD = "rsc.method"
+FINGERPRINT = "rsc.fingerprint"
+SOURCE_MODEL_URI = "rsc.source_model_uri"
+SOURCE_RUN_ID = "rsc.source_run_id"
+REFERENCE_RUN_ID = "rsc.reference_run_id"
+SWEEP = "rsc.sweep"
+ERROR = "rsc.error"
+HEARTBEAT = "rsc.heartbeat"
+HOST = "rsc.host"
+PID = "rsc.pid"
+RESUMED = "rsc.resumed"
+PARENT_RUN_ID = "mlflow.parentRunId"
+ENVIRONMENT_PREFIX = "rsc.env."
+
+# ---- parameters that follow from the options
+DERIVED_PARAMS = (
+    "dataset_family",
+    "pattern",
+    "n_spurious",
+    "target_class",
+    "dataset_seed",
+    "architecture",
+    "loss",
+    "augmentation",
+    "n_parameters",
+    "n_train",
+    "n_test",
+    "score_threshold",
+)
+
+# ---- metrics
+TRAIN_LOSS = "train/loss"
+TRAIN_ACCURACY = "train/accuracy"
+LEARNING_RATE = "train/learning_rate"
+TEST_LOSS = "test/loss"
+TEST_ACCURACY = "test/accuracy"
+SPURIOUS_SCORE = "spurious/score"
+SPURIOUS_SCORE_NONTARGET = "spurious/score_nontarget"
+SPURIOUS_FLIP_RATE = "spurious/flip_rate"
+SPURIOUS_TEST_ACCURACY = "spurious/test_accuracy"
+PATTERN_NORM = "spurious/pattern_norm"
+REFERENCE_SCORE = "spurious/reference_score"
+P_VALUE = "spurious/p_value"
+BEFORE_PREFIX = "before/"
+GAP_PREFIX = "gap/"
+FORGET_LOSS = "unlearn/forget_loss"
+FORGET_ACCURACY = "unlearn/forget_accuracy"
+RETAIN_ACCURACY = "unlearn/retain_accuracy"
+GRADIENT_NORM = "unlearn/gradient_norm"
+PARAMETER_DISTANCE = "unlearn/parameter_distance"
+RESIDUAL = "unlearn/residual"
+KL_TO_REFERENCE = "unlearn/kl_to_reference"
+KL_TO_REFERENCE_PATTERN = "unlearn/kl_to_reference_pattern"
+UNLEARN_SECONDS = "unlearn/seconds"
+SPEEDUP = "unlearn/speedup"
+SECONDS = "cost/seconds"
+SECONDS_PER_EPOCH = "cost/seconds_per_epoch"
+LOGGING_SECONDS = "cost/logging_seconds"
+PEAK_MEMORY_MB = "cost/peak_memory_mb"
+
+ATTACKS = ("shadow", "loss", "lira", "rmia")
+ATTACK_MEASURES = (
+    "auc",
+    "balanced_accuracy",
+    "tpr_at_fpr_0.01",
+    "tpr_at_fpr_0.001",
+    "spurious_tpr",
+    "control_fpr",
+    "spurious_auc",
+)
+
+
+def score_target(k: int) -> str:
+    """Metric: the spurious score with class ``k`` as target."""
+    return f"spurious/score_target_{k}"
+
+
+def score_class(k: int) -> str:
+    """Metric: the spurious score over test examples of true class ``k``."""
+    return f"spurious/score_class_{k}"
+
+
+def reference_score_target(pattern: str, k: int) -> str:
+    """Metric of a clean model: its score on ``pattern`` (seed 0) with class ``k`` as target."""
+    return f"reference/{pattern}/score_target_{k}"
+
+
+def attack(name: str, measure: str) -> str:
+    """Metric of an attack, e.g. ``attack("lira", "auc")``; per class: ``attack("lira", "auc_class_3")``."""
+    return f"attack/{name}/{measure}"
+
+
+# ---- artifacts
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+SPURIOUS_INDICES = "spurious_indices.json"
+SPURIOUS_SCORES = "spurious_scores.json"
+FIGURES = "figures"
+CHECKPOINTS = "checkpoints"
+
+
+def checkpoint(epoch: int) -> str:
+    """File name of the checkpoint after ``epoch`` epochs, inside ``checkpoints/``."""
+    return f"epoch_{epoch:04d}.pt"
+
+
+# ---- datasets and models
+TRAINING = "training"
+TESTING = "testing"
+MODEL = "model"
+"""Name under which every run logs its model."""
+
+
+def registered_model(family: str, architecture: str) -> str:
+    """Registered model name, e.g. ``rsc-mnist-LargeMLP``."""
+    return f"rsc-{family}-{architecture}"
+
+
+def alias(dataset: str, method: str | None = None) -> str:
+    """Alias of the newest trained model of a data set, or of the newest one made by an unlearning method."""
+    return f"{dataset}--{method}" if method else dataset

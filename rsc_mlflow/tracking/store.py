@@ -1,0 +1,177 @@
+"""Reaching the tracking store: fail at once at the start, be patient later, keep MLflow's chatter down."""
+
+import logging
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+import requests
+import sqlalchemy
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.errors import InputError
+
+PATIENCE_VARIABLE = "RSC_PATIENCE_SECONDS"
+"""How long a run waits for a store that went away, when it must write before it can end (default 120)."""
+
+_PERMANENT = frozenset(
+    {
+        "ALREADY_EXISTS",
+        "BAD_REQUEST",
+        "ENDPOINT_NOT_FOUND",
+        "INVALID_PARAMETER_VALUE",
+        "INVALID_STATE",
+        "NOT_FOUND",
+        "PERMISSION_DENIED",
+        "RESOURCE_ALREADY_EXISTS",
+        "RESOURCE_DOES_NOT_EXIST",
+        "UNAUTHENTICATED",
+    }
+)
+_WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
+_logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+def patience() -> float:
+    """Seconds for which a write is tried again (``RSC_PATIENCE_SECONDS``, default 120)."""
+    return float(os.environ.get(PATIENCE_VARIABLE, "120"))
+
+
+def configure() -> None:
+    """Choose MLflow settings that a tracked run depends on, unless the user set them.
+
+    Values too long for the store raise instead of being cut; one HTTP call gives up after seconds instead of
+    minutes (:func:`patiently` does the waiting, and training never waits for it); no progress bars and migration
+    logs between our own lines.
+    """
+    for name, value in (
+        ("MLFLOW_TRUNCATE_LONG_VALUES", "false"),
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
+        ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),
+        ("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false"),
+        ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
+        ("GIT_PYTHON_REFRESH", "quiet"),
+    ):
+        os.environ.setdefault(name, value)
+    for name in ("alembic", "mlflow.store.db.utils"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def connect() -> MlflowClient:
+    """A client of the current tracking store, which has answered just now.
+
+    Raises:
+        InputError: the store cannot be reached or written; says what was tried and the ways out.
+    """
+    configure()
+    uri = mlflow.get_tracking_uri()
+    try:
+        _probe(uri)
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"the tracking store {shown(uri)} does not answer ({reason(error)}); {_WAYS_OUT}") from error
+    return client
+
+
+def shown(uri: str) -> str:
+    """A store's address without its password."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return uri.replace(f":{parts.password}@", ":***@")
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line of at most 500 characters."""
+    text = " ".join(str(error).split()) or "no message"
+    name = type(error).__name__
+    line = text if isinstance(error, InputError | MlflowException) else f"{name}: {text}"
+    return line if len(line) <= 500 else line[:497] + "…"
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether trying again may help: the server is away or busy, as opposed to having said no."""
+    if isinstance(error, MlflowException):
+        return error.error_code not in _PERMANENT
+    return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
+
+
+def patiently(call: Callable[[], Result], what: str, seconds: float | None = None) -> Result:
+    """The result of ``call``, tried again while the store is away, for ``seconds`` (default: :func:`patience`).
+
+    The caller answers for ``call`` being harmless when it is carried out twice.
+    """
+    deadline = time.monotonic() + (patience() if seconds is None else seconds)
+    pause = 0.25
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_passing(error) or time.monotonic() + pause > deadline:
+                raise
+            if pause == 0.25:
+                _logger.warning("%s: the tracking store is away, trying again (%s)", what, reason(error))
+            time.sleep(pause)
+            pause = min(2 * pause, 5.0)
+
+
+def _probe(uri: str) -> None:
+    """Find out within seconds whether the store can be there at all; MLflow itself tries for up to a minute."""
+    scheme = urlsplit(uri).scheme
+    if scheme in ("http", "https"):
+        _probe_server(uri)
+    elif scheme.split("+")[0] == "sqlite":
+        _probe_sqlite(uri)
+    elif scheme.split("+")[0] in ("postgresql", "mysql"):
+        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": 5})
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
+
+
+def _probe_server(uri: str) -> None:
+    for attempt in range(3):
+        try:
+            requests.get(uri.rstrip("/") + "/health", timeout=10)
+            return
+        except requests.ConnectionError:
+            if attempt == 2:
+                raise InputError(f"no server answers at {shown(uri)}; {_WAYS_OUT}") from None
+            time.sleep(0.5)
+        except requests.Timeout:
+            raise InputError(f"the server at {shown(uri)} gave no answer within 10 s; {_WAYS_OUT}") from None
+
+
+def _probe_sqlite(uri: str) -> None:
+    path = _sqlite_path(uri)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=20)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        raise InputError(
+            f"the tracking store {shown(uri)} cannot be written ({error}); free or repair {path}, or {_WAYS_OUT}"
+        ) from error
+
+
+def _sqlite_path(uri: str) -> Path | None:
+    database = sqlalchemy.make_url(uri).database
+    return None if not database or database == ":memory:" else Path(unquote(database))

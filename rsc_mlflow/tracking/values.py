@@ -1,0 +1,67 @@
+"""What MLflow accepts as names and values, checked before it is sent: nothing is cut or refused later."""
+
+import re
+import shlex
+
+from rsc_mlflow.errors import InputError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. :]*(?:/[A-Za-z0-9_\-. :]+)*")
+_KEY_LENGTH = 250
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 8000
+
+
+def param_text(value: object) -> str:
+    """A parameter as one types it: ``true``, ``none``, and the shortest exact text of a float."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
+
+
+def same_value(stored: str, given: object) -> bool:
+    """Whether a stored parameter means ``given``: numbers by value, and ``mlflow run``'s shell quotes ignored."""
+    first, second = unquoted(stored), param_text(given)
+    if first == second:
+        return True
+    try:
+        return float(first) == float(second)
+    except ValueError:
+        return False
+
+
+def unquoted(stored: str) -> str:
+    """A stored parameter without the shell quotes that ``mlflow run`` puts around unusual values."""
+    if not stored or stored[0] not in "'\"":
+        return stored
+    try:
+        parts = shlex.split(stored)
+    except ValueError:
+        return stored
+    return parts[0] if len(parts) == 1 else stored
+
+
+def check_metric_name(name: str) -> None:
+    """Raise ValueError for a metric name that MLflow would refuse."""
+    if not _NAME.fullmatch(name) or len(name) > _KEY_LENGTH:
+        raise ValueError(f"{name!r} is no metric name; accepted: letters, digits, _ - . : / and spaces")
+
+
+def check_param(key: str, value: str) -> None:
+    """Raise InputError for a parameter that MLflow would refuse or cut."""
+    _check("parameter", key, value, _PARAM_LENGTH)
+
+
+def check_tag(key: str, value: str) -> None:
+    """Raise InputError for a tag that MLflow would refuse or cut."""
+    _check("tag", key, value, _TAG_LENGTH)
+
+
+def _check(what: str, key: str, value: str, limit: int) -> None:
+    if not _NAME.fullmatch(key) or len(key) > _KEY_LENGTH:
+        raise InputError(f"{key!r} is no {what} name; accepted: letters, digits, _ - . : / and spaces")
+    if len(value) > limit:
+        raise InputError(f"{what} {key} has {len(value)} characters; accepted: at most {limit}")
