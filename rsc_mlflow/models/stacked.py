@@ -6,10 +6,11 @@ architecture that cannot be stacked (it holds batch statistics).  Both are used 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rsc_mlflow.models.dropout import Dropout, dropout_mask, set_dropout_generator
@@ -26,7 +27,10 @@ class Stack(Protocol):
         """``x`` [K, B, C, H, W] → logits [K, B, classes]; training mode if K dropout generators are given."""
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
-        """Gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …]."""
+        """Gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
+
+        (PyTorch's fused optimisers on the CPU walk the memory of a gradient without looking at its strides.)
+        """
 
     def member_state(self, k: int) -> dict[str, Tensor]:
         """A copy of member k's state dict, on the device of the stack."""
@@ -73,12 +77,13 @@ class StackedModel:
             convolve = convolve_grouped if x.is_cuda else convolve_each
             return convolve(x, self._leaves[f"{name}.weight"], self._leaves[f"{name}.bias"])
         if isinstance(layer, nn.MaxPool2d):
-            return F.max_pool2d(x.flatten(0, 1), int(layer.kernel_size)).unflatten(0, x.shape[:2])
+            pooled: Tensor = layer(x.flatten(0, 1))
+            return pooled.view(*x.shape[:2], *pooled.shape[1:])
         raise TypeError(f"cannot stack a layer of type {type(layer).__name__}")
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
         """See :class:`Stack`."""
-        return list(torch.autograd.grad(loss, list(self._leaves.values())))
+        return [g.contiguous() for g in torch.autograd.grad(loss, list(self._leaves.values()))]
 
     def member_state(self, k: int) -> dict[str, Tensor]:
         """See :class:`Stack`."""
@@ -109,7 +114,8 @@ class SingleModel:
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
         """See :class:`Stack`."""
-        return [g.unsqueeze(0) for g in torch.autograd.grad(loss, list(self._leaves.values()))]
+        gradients = torch.autograd.grad(loss, list(self._leaves.values()))
+        return [g.contiguous().unsqueeze(0) for g in gradients]
 
     def member_state(self, k: int) -> dict[str, Tensor]:
         """See :class:`Stack`; batch-norm buffers included."""
@@ -124,7 +130,24 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out] → [K, B, out]."""
     if len(weight) == 1:
         return F.linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
-    return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+    out: Tensor = _StackedLinear.apply(x, weight, bias)
+    return out
+
+
+class _StackedLinear(torch.autograd.Function):
+    """Batched linear layers whose weight gradient comes out contiguous (that of ``baddbmm`` is transposed)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        of_input = torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None
+        return of_input, torch.bmm(gradient.transpose(1, 2), x), gradient.sum(1)
 
 
 def convolve_each(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -139,7 +162,7 @@ def convolve_grouped(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     members = len(weight)
     joined = x.transpose(0, 1).flatten(1, 2)  # [B, K·C, H, W]
     out = F.conv2d(joined, weight.flatten(0, 1), bias.flatten(), groups=members)
-    return out.unflatten(1, (members, -1)).transpose(0, 1)
+    return out.view(len(out), members, -1, *out.shape[2:]).transpose(0, 1)
 
 
 def stacked_mask(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:

@@ -4,6 +4,8 @@ Two things differ from torchvision's: dropout draws from its own generator, and 
 takes as many channels as the images have (3 in torchvision).
 """
 
+from typing import Any
+
 import torch
 import torchvision
 from torch import nn
@@ -29,13 +31,14 @@ def construct_torchvision(architecture: str, image_shape: tuple[int, int, int], 
                 f"Vgg16 takes images of at least {VGG_SMALLEST}×{VGG_SMALLEST} pixels, got {height}×{width}; "
                 "use it with cifar10 or cifar100, or choose an MLP or CNN002 for 28×28 images"
             )
-        vgg = torchvision.models.vgg16(weights=None, num_classes=classes, init_weights=False)
+        vgg: Any = torchvision.models.vgg16(weights=None, num_classes=classes, init_weights=False)
         if channels != 3:
             vgg.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
         replace_dropouts(vgg)
-        return vgg
+        model: nn.Module = vgg
+        return model
     resnet = {"ResNet18": torchvision.models.resnet18, "ResNet50": torchvision.models.resnet50}[architecture]
-    model: nn.Module = resnet(weights=None, num_classes=classes)
+    model = resnet(weights=None, num_classes=classes)
     if channels != 3:
         model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     return model

@@ -1,0 +1,188 @@
+"""Training: K models of one architecture as one stacked model.  One model is a cohort of one."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.models import build, build_empty, stackable
+from rsc_mlflow.models.stacked import SingleModel, Stack, StackedModel
+from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.training.augmentation import aug01, check_aug01
+from rsc_mlflow.training.batches import Feed
+from rsc_mlflow.training.checkpoint import Checkpoint
+from rsc_mlflow.training.members import Member, check_members
+from rsc_mlflow.training.optimizers import CohortOptimizer, block_key
+from rsc_mlflow.training.schedule import learning_rate_at
+
+PURPOSES = ("batches", "noise", "dropout", "augmentation")
+"""One generator each, per member; that of ``batches`` always on the CPU, the others on the device."""
+
+STEPS_BETWEEN_DROPS = 100
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """One member's epoch: mean training loss and accuracy over its batches as they were trained."""
+
+    loss: float
+    accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One epoch of all members, in the order in which they were given; ``seconds`` is for all together."""
+
+    epoch: int
+    members: tuple[EpochResult, ...]
+    seconds: float
+
+
+class Cohort:
+    """Trains its members together; each gets the weights and batches it would get alone.
+
+    Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and
+    schedule.  They share architecture, augmentation, number of training examples, batch size, epochs and
+    kind of optimiser.
+
+    Raises:
+        InputError: the members do not fit together, or the architecture does not fit the images.
+    """
+
+    def __init__(self, members: Sequence[Member], classes: int, device: torch.device) -> None:
+        check_members(members)
+        self._config = members[0].config
+        self._image_shape = members[0].data.clean.image_shape
+        if self._config.model.augmentation:
+            check_aug01(self._image_shape)
+        self._classes, self._device = classes, device
+        # Members with equal hyper-parameters become neighbours; _slot[k] is where member k went.
+        keys = [block_key(m.config, m.start.optimizer if m.start else None) for m in members]
+        order = sorted(range(len(members)), key=lambda k: (keys[k], k))
+        self._slot = [order.index(k) for k in range(len(members))]
+        self._members = [members[k] for k in order]
+        self.epoch = members[0].start.epoch if members[0].start else 0
+        self._stack = self._make_stack()
+        self._generators = {purpose: [self._generator(m, purpose) for m in self._members] for purpose in PURPOSES}
+        self._feed = Feed([m.data for m in self._members], self._config.batch_size, device)
+        starts = [m.start.optimizer if m.start else None for m in self._members]
+        self._optimizer = CohortOptimizer(self._stack.parameters, [m.config for m in self._members], starts)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def epochs(self) -> Iterator[EpochReport]:
+        """Train up to epoch ``config.epochs`` counted from the start of training, yielding after each.
+
+        Between two epochs the caller may score, log and take checkpoints, or stop.
+        """
+        while self.epoch < self._config.epochs:
+            yield self._train_epoch()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits of all members on the same ``images`` [N, C, H, W]: float32 [K, N, classes] on the CPU."""
+        rows = max(1, 4096 // len(self))
+        parts = []
+        with torch.no_grad():
+            for batch in torch.split(images, rows):
+                shared = batch.to(self._device, non_blocking=True).expand(len(self), *batch.shape)
+                parts.append(self._stack.forward(shared, None))
+        return torch.cat(parts, 1)[self._slot].cpu()
+
+    def module(self, k: int) -> nn.Module:
+        """A copy of member k as a plain module on the cohort's device, in evaluation mode."""
+        model = build_empty(self._config.model.architecture, self._image_shape, self._classes)
+        model.load_state_dict(self._stack.member_state(self._slot[k]))
+        return model.to(self._device)
+
+    def checkpoint(self, k: int) -> Checkpoint:
+        """Member k's state after the epochs done so far, as if it had been trained alone."""
+        slot = self._slot[k]
+        config = self._members[slot].config
+        return Checkpoint(
+            epoch=self.epoch,
+            config=config,
+            model={key: value.cpu() for key, value in self._stack.member_state(slot).items()},
+            optimizer=self._optimizer.member_state(slot),
+            generators={purpose: own[slot].get_state() for purpose, own in self._generators.items()},
+            device=self._device.type,
+            learning_rate=learning_rate_at(config, max(1, self.epoch)),
+        )
+
+    def _make_stack(self) -> Stack:
+        models = [self._make_model(member) for member in self._members]
+        if stackable(self._config.model.architecture):
+            return StackedModel(models, self._device)
+        return SingleModel(models[0], self._device)
+
+    def _make_model(self, member: Member) -> nn.Module:
+        architecture = member.config.model.architecture
+        if member.start is None:
+            generator = torch_generator(member.config.random_seed, "init")
+            return build(architecture, self._image_shape, self._classes, generator)
+        model = build_empty(architecture, self._image_shape, self._classes)
+        try:
+            model.load_state_dict(member.start.model)
+        except RuntimeError as error:
+            raise InputError(
+                f"the checkpoint's weights do not fit {architecture} for images of shape {self._image_shape} "
+                f"and {self._classes} classes; use a checkpoint of the same data and model"
+            ) from error
+        return model
+
+    def _generator(self, member: Member, purpose: str) -> torch.Generator:
+        device = torch.device("cpu") if purpose == "batches" else self._device
+        start = member.start
+        if start is None:
+            return torch_generator(member.config.random_seed, purpose, device)
+        state = start.generators.get(purpose)
+        if state is None or (purpose != "batches" and start.device != self._device.type):
+            # Weights alone, or states that another kind of device cannot use: a new stream for what follows.
+            return torch_generator(member.config.random_seed, f"{purpose} after epoch {start.epoch}", device)
+        generator = torch.Generator(device=device)
+        generator.set_state(state)
+        return generator
+
+    def _train_epoch(self) -> EpochReport:
+        began = time.perf_counter()
+        epoch = self.epoch + 1
+        rates = [learning_rate_at(member.config, epoch) for member in self._members]
+        self._optimizer.set_learning_rates(rates)
+        loss_sums = torch.zeros(len(self), dtype=torch.float64, device=self._device)
+        hits = torch.zeros(len(self), dtype=torch.int64, device=self._device)
+        for step, (images, labels) in enumerate(self._feed.epoch(self._generators["batches"])):
+            if step % STEPS_BETWEEN_DROPS == 0:
+                self._optimizer.drop_negligible()
+            losses, logits = self._train_batch(images, labels)
+            loss_sums += losses * labels.shape[1]
+            hits += (logits.argmax(2) == labels).sum(1)
+        self.epoch = epoch
+        count = self._feed.examples
+        results = [
+            EpochResult(loss / count, hit / count, rate)
+            for loss, hit, rate in zip(loss_sums.tolist(), hits.tolist(), rates, strict=True)
+        ]
+        return EpochReport(epoch, tuple(results[slot] for slot in self._slot), time.perf_counter() - began)
+
+    def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """One update from images [K, B, …] and labels [K, B]; returns losses [K] and logits [K, B, classes]."""
+        self._perturb(images)
+        logits = self._stack.forward(images, self._generators["dropout"])
+        each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        losses = each.view(labels.shape).mean(1)
+        self._optimizer.step(self._stack.gradients(losses.sum()))
+        return losses.detach(), logits.detach()
+
+    def _perturb(self, images: Tensor) -> None:
+        """Augmentation, then input noise, in place."""
+        for k, member in enumerate(self._members):
+            if member.config.model.augmentation:
+                images[k] = aug01(images[k], self._generators["augmentation"][k])
+            if member.config.input_noise > 0:
+                noise = torch.empty_like(images[k]).normal_(generator=self._generators["noise"][k])
+                images[k].add_(noise, alpha=member.config.input_noise)

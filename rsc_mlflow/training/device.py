@@ -1,0 +1,26 @@
+"""Which device a computation runs on."""
+
+import torch
+
+from rsc_mlflow.errors import InputError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """The device that ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:INDEX`` means here.
+
+    Raises:
+        InputError: another name, or a CUDA device that this machine does not have.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or (kind == "cpu" and index):
+        raise InputError(f"unknown device {name!r}; accepted: auto, cpu, cuda, cuda:INDEX")
+    if kind == "cpu":
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(index or 0) >= count:
+        raise InputError(
+            f"device {name!r} was asked for, but this machine has {count} CUDA devices; accepted: auto, cpu"
+        )
+    return torch.device("cuda", int(index or 0))

@@ -1,0 +1,27 @@
+"""Logits of a model over many images."""
+
+import torch
+from torch import Tensor, nn
+
+
+def evaluate_logits(module: nn.Module, images: Tensor, device: torch.device, batch_size: int = 2048) -> Tensor:
+    """Logits of ``module`` in evaluation mode, without gradients.
+
+    Args:
+        module: moved to ``device``; its training mode is restored afterwards.
+        images: float32 [N, C, H, W], on any device.
+        device: where to compute.
+        batch_size: images at a time.
+
+    Returns:
+        float32 [N, classes] on the CPU.
+    """
+    module.to(device)
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            parts = [module(batch.to(device, non_blocking=True)) for batch in torch.split(images, batch_size)]
+            return torch.cat(parts).cpu()
+    finally:
+        module.train(training)
