@@ -1,0 +1,193 @@
+"""Every interval, test and correction against scipy.stats or a count by hand."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.statistics import (
+    benjamini_hochberg,
+    bootstrap_interval,
+    holm,
+    mcnemar,
+    paired_comparison,
+    pearson,
+    sign_flip,
+    t_interval,
+    wilson,
+)
+
+SEEDS = [0.61, 0.58, 0.73, 0.55, 0.69]
+OTHER = [0.52, 0.57, 0.60, 0.50, 0.71]
+
+
+def test_t_interval_is_scipys() -> None:
+    found = t_interval(SEEDS, 0.9)
+    low, high = stats.t.interval(0.9, 4, loc=np.mean(SEEDS), scale=stats.sem(SEEDS))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+    assert found.estimate == pytest.approx(0.632)
+    assert found.half_width == pytest.approx((high - low) / 2)
+
+
+def test_one_seed_has_a_mean_and_no_interval() -> None:
+    for found in (t_interval([0.4]), bootstrap_interval([0.4])):
+        assert found.estimate == 0.4
+        assert math.isnan(found.low)
+        assert math.isnan(found.high)
+
+
+def test_t_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    inside = [(found := t_interval(rng.normal(3, 2, 5), 0.9)).low <= 3 <= found.high for _ in range(2000)]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.02)  # three standard errors
+
+
+def test_bootstrap_of_two_values_by_hand() -> None:
+    # Means of resamples of (0, 1): 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4.
+    assert (bootstrap_interval([0, 1], 0.4).low, bootstrap_interval([0, 1], 0.4).high) == (0.5, 0.5)
+    assert (bootstrap_interval([0, 1], 0.9).low, bootstrap_interval([0, 1], 0.9).high) == (0, 1)
+
+
+def test_bootstrap_agrees_with_scipy_and_with_t_for_many_values() -> None:
+    values = np.random.default_rng(1).normal(size=200)
+    found = bootstrap_interval(values)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(2)).confidence_interval
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+    assert found.half_width == pytest.approx(t_interval(values).half_width, rel=0.05)
+
+
+def test_bootstrap_of_another_statistic() -> None:
+    found = bootstrap_interval([1, 1, 1, 9], statistic=lambda rows: np.median(rows, axis=1))
+    assert found.estimate == 1
+    assert (found.low, found.high) == (1, 9)  # P(median of a resample is 9) = P(Bin(4, 1/4) >= 3) = 5.1%
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (3, 10), (970, 1000)])
+def test_wilson_is_scipys(successes: int, n: int) -> None:
+    theirs = stats.binomtest(successes, n).proportion_ci(method="wilson")
+    found = wilson(successes, n)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+    assert found.low <= found.estimate <= found.high
+
+
+def test_mcnemar_by_hand() -> None:
+    poisoned = np.array([1, 1, 1, 0, 1, 0], dtype=bool)
+    clean = np.array([0, 0, 0, 1, 1, 0], dtype=bool)
+    # b = 3, c = 1: P(Bin(4, 1/2) >= 3) = (4 + 1) / 16.
+    assert mcnemar(poisoned, clean) == pytest.approx(5 / 16)
+    # The other side: P(Bin(4, 1/2) >= 1) = 15/16.
+    assert mcnemar(clean, poisoned) == pytest.approx(15 / 16)
+    assert mcnemar(poisoned, poisoned) == 1.0
+
+
+def test_mcnemar_is_the_binomial_test() -> None:
+    rng = np.random.default_rng(3)
+    poisoned, clean = rng.random(10_000) < 0.12, rng.random(10_000) < 0.11
+    b, c = (poisoned & ~clean).sum(), (clean & ~poisoned).sum()
+    expected = stats.binomtest(b, b + c, alternative="greater").pvalue
+    assert mcnemar(poisoned, clean) == pytest.approx(expected, rel=1e-9)
+
+
+def test_mcnemar_does_not_reject_too_often_when_nothing_differs() -> None:
+    rng = np.random.default_rng(4)
+    p = [mcnemar(rng.random(300) < 0.2, rng.random(300) < 0.2) for _ in range(1000)]
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
+
+
+def test_sign_flip_by_hand() -> None:
+    # Signs of (1, 2, 4): eight sums, each once; only +7 is >= 7, and -7 as far from zero.
+    assert sign_flip([1, 2, 4], one_sided=True) == 1 / 8
+    assert sign_flip([1, 2, 4]) == 2 / 8
+    assert sign_flip([0, 0]) == 1.0
+
+
+def test_sign_flip_is_scipys_permutation_test() -> None:
+    differences = np.subtract(SEEDS, OTHER)
+    theirs = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert sign_flip(differences) == pytest.approx(theirs.pvalue)
+
+
+def test_sign_flip_drawn_is_close_to_the_exact_one() -> None:
+    differences = np.random.default_rng(5).normal(0.4, 1, 17)
+    signs = np.array(list(itertools.product([-1, 1], repeat=17)))
+    exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9)
+    assert sign_flip(differences) == pytest.approx(exact, abs=0.005)
+
+
+@pytest.mark.parametrize(("one_sided", "alternative"), [(True, "greater"), (False, "two-sided")])
+def test_paired_comparison_is_scipys(one_sided: bool, alternative: str) -> None:
+    found = paired_comparison(SEEDS, OTHER, one_sided=one_sided)
+    theirs = stats.ttest_rel(SEEDS, OTHER, alternative=alternative)
+    assert found.p_t == pytest.approx(theirs.pvalue, rel=1e-9)
+    interval = stats.ttest_rel(SEEDS, OTHER).confidence_interval()
+    assert (found.difference.low, found.difference.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_paired_comparison_without_variance() -> None:
+    assert paired_comparison([1, 2], [1, 2]).p_t == 1.0
+    assert paired_comparison([1, 2], [1, 2], one_sided=True).p_t == 1.0
+    assert paired_comparison([2, 3], [1, 2]).p_t == 0.0
+    assert paired_comparison([1, 2], [2, 3], one_sided=True).p_t == 1.0
+
+
+def test_pearson_is_scipys() -> None:
+    found, theirs = pearson(SEEDS, OTHER), stats.pearsonr(SEEDS, OTHER)
+    interval = theirs.confidence_interval()
+    assert found.r.estimate == pytest.approx(theirs.statistic)
+    assert found.p_value == pytest.approx(theirs.pvalue)
+    assert (found.r.low, found.r.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_pearson_at_the_edges() -> None:
+    line = pearson([1, 2, 3, 4], [2, 4, 6, 8])
+    assert line.r.estimate == pytest.approx(1)
+    assert line.r.high == pytest.approx(1)
+    assert line.p_value == pytest.approx(0, abs=1e-12)
+    assert math.isnan(pearson([1, 1, 1], [1, 2, 3]).r.estimate)
+    assert math.isnan(pearson([1, 2, 3], [1, 2, 4]).r.low)
+
+
+def test_corrections_by_hand() -> None:
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert benjamini_hochberg(p).tolist() == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert holm([]).tolist() == benjamini_hochberg([]).tolist() == []
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_corrections_in_general(p: list[float]) -> None:
+    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+    bonferroni = np.minimum(1, np.array(p) * len(p))
+    assert (np.array(p) <= benjamini_hochberg(p) + 1e-15).all()
+    assert (benjamini_hochberg(p) <= holm(p) + 1e-12).all()
+    assert (holm(p) <= bonferroni + 1e-12).all()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: t_interval([]),
+        lambda: t_interval([1, math.nan]),
+        lambda: t_interval([1, 2], 1),
+        lambda: bootstrap_interval([1, 2], resamples=0),
+        lambda: wilson(3, 2),
+        lambda: wilson(0, 0),
+        lambda: mcnemar(np.array([1, 0]), np.array([True, False])),
+        lambda: mcnemar(np.array([True]), np.array([True, False])),
+        lambda: paired_comparison([1, 2], [1]),
+        lambda: paired_comparison([1], [1]),
+        lambda: pearson([1, 2], [1, math.inf]),
+        lambda: holm([0.1, 1.2]),
+        lambda: benjamini_hochberg([math.nan]),
+        lambda: sign_flip([[1.0], [2.0]]),
+    ],
+)
+def test_bad_input_says_what_is_accepted(call: object) -> None:
+    with pytest.raises(InputError, match="accepted:"):
+        call()  # type: ignore[operator]
