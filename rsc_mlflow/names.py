@@ -69,7 +69,7 @@ _TWO_CLASS = re.compile(
     rf"twoclass(?P<family>{_FAMILY})(?P<pattern>{_PATTERN})"
     rf"-(?P<count>{_NUMBER})-(?P<target>{_NUMBER})-(?P<target2>{_NUMBER})-(?P<seed>{_NUMBER})"
 )
-_ANY_PATTERN = re.compile(r"(?:mem|twoclass)?(?P<family>[a-z]+[a-z0-9]*?)(?P<pattern>v[0-9a-z]+)?(?:-[0-9]+)*")
+_ANY_PATTERN = re.compile(r"(?:mem|twoclass)?(?P<family>[a-z][a-z0-9]*?)(?P<pattern>v[0-9]+)?(?:-[0-9]+)*")
 _DATASET_FORMS = (
     "FAMILY, FAMILYPATTERN-COUNT-TARGET-SEED, twoclassFAMILYPATTERN-COUNT-TARGET1-TARGET2-SEED, "
     "memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "

@@ -1,0 +1,243 @@
+"""Where data comes from: the order of the roots, downloads that are whole or nothing, and the ways out."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from torchvision import datasets
+
+from rsc_mlflow.data import data_roots, load_family, sources
+from rsc_mlflow.errors import InputError
+from tests.data import small_sets
+from tests.data.small_sets import SmallServer
+
+Start = Callable[[], "subprocess.Popen[str]"]
+NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
+
+DOWNLOADER = """
+import json, sys
+from torchvision import datasets
+from rsc_mlflow.data import load_family, sources
+settings = json.loads(sys.stdin.read())
+sources.MNIST_MD5 = settings["md5"]
+datasets.MNIST.mirrors = settings["mirrors"]
+datasets.MNIST.resources = settings["resources"]
+print(*map(len, load_family("mnist")))
+"""
+
+
+def leftovers(root: Path) -> list[str]:
+    return sorted(path.name for path in root.rglob("*") if path.name not in (".MNIST.lock", ".CIFAR10.lock"))
+
+
+class TestOrder:
+    def test_option_then_environment_then_cache(
+        self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        option, environment = tmp_path / "option", tmp_path / "environment"
+        option.mkdir()
+        environment.mkdir()
+        monkeypatch.setenv("RSC_DATA_ROOT", str(environment))
+        assert data_roots() == [environment, empty_machine]
+        assert data_roots(option) == [option, environment, empty_machine]
+        assert data_roots(environment) == [environment, empty_machine]
+        arrays = small_sets.idx_arrays()
+        monkeypatch.setattr(sources, "MNIST_MD5", small_sets.idx_md5(arrays))
+        for root in (empty_machine, environment, option):
+            small_sets.write_idx(root / "MNIST" / "raw", arrays)
+            assert sources.locate("mnist", option) == root / "MNIST" / "raw"
+
+    def test_the_data_root_before_debians_package(
+        self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arrays = small_sets.idx_arrays()
+        small_sets.write_idx(tmp_path / "package", arrays, packed=True)
+        monkeypatch.setattr(sources, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
+        assert sources.locate("fashion") == tmp_path / "package"
+        small_sets.write_idx(empty_machine / "FashionMNIST" / "raw", arrays)
+        assert sources.locate("fashion") == empty_machine / "FashionMNIST" / "raw"
+
+    def test_a_root_that_is_no_folder(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(InputError, match="data_root '/no/such/folder' is not a folder"):
+            load_family("mnist", "/no/such/folder")
+        monkeypatch.setenv("RSC_DATA_ROOT", __file__)
+        with pytest.raises(InputError, match=r"RSC_DATA_ROOT .* is not a folder"):
+            load_family("mnist")
+
+
+def test_the_checksums_are_those_of_torchvision_where_it_has_them() -> None:
+    layout = sources.layout_of("cifar100coarse")
+    assert layout.md5 == {
+        **dict(datasets.CIFAR100.train_list + datasets.CIFAR100.test_list),
+        "meta": datasets.CIFAR100.meta["md5"],
+    }
+    for family, source in (("mnist", datasets.MNIST), ("fashion", datasets.FashionMNIST)):
+        assert {f"{name}.gz" for name in sources.layout_of(family).md5} == {name for name, _ in source.resources}
+
+
+class TestDownload:
+    def test_into_the_cache_and_only_once(
+        self,
+        empty_machine: Path,
+        server: SmallServer,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        arrays = small_sets.idx_arrays()
+        server.files = small_sets.point_mnist_at(arrays, server.url, monkeypatch)
+        train, test = load_family("mnist")
+        assert (len(train), len(test)) == (50, 10)
+        assert leftovers(empty_machine) == sorted(["MNIST", "raw", *arrays])
+        assert "100" in capfd.readouterr().err, "progress is shown"
+        requests = server.requests.copy()
+        sources.locate("mnist")
+        assert server.requests == requests
+
+    def test_cifar(self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        files, _ = small_sets.cifar_files(10)
+        server.files = small_sets.point_cifar_at(files, server.url, monkeypatch)
+        assert [len(part) for part in load_family("cifar10")] == [30, 6]
+        assert leftovers(empty_machine) == sorted(["cifar-10-batches-py", *files])
+
+    def test_an_incomplete_folder_is_completed(
+        self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        arrays = small_sets.idx_arrays()
+        server.files = small_sets.point_mnist_at(arrays, server.url, monkeypatch)
+        small_sets.write_idx(empty_machine / "MNIST" / "raw", arrays)
+        (empty_machine / "MNIST" / "raw" / "t10k-labels-idx1-ubyte").unlink()
+        assert len(load_family("mnist")[1]) == 10
+
+    @pytest.mark.parametrize("read_only", [False, True])
+    def test_into_the_given_root_unless_it_is_read_only(
+        self, read_only: bool, empty_machine: Path, tmp_path: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server.files = small_sets.point_mnist_at(small_sets.idx_arrays(), server.url, monkeypatch)
+        root = tmp_path / "root"
+        root.mkdir(mode=0o555 if read_only else 0o755)
+        expected = empty_machine if read_only else root
+        assert sources.locate("mnist", root) == expected / "MNIST" / "raw"
+        assert leftovers(root) == ([] if read_only else leftovers(expected))
+        assert sources.locate("mnist", root) == expected / "MNIST" / "raw", "found there the next time"
+
+
+class TestFailure:
+    def test_no_network_names_the_ways_out(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        small_sets.point_mnist_at(small_sets.idx_arrays(), NOWHERE, monkeypatch)
+        with pytest.raises(InputError) as raised:
+            load_family("mnist")
+        message = str(raised.value)
+        for part in (f"not found in {empty_machine}", "refused", "MNIST/raw", "data_root", "RSC_DATA_ROOT", "digits"):
+            assert part in message
+        assert "\n" not in message
+        assert leftovers(empty_machine) == []
+
+    def test_fashion_also_names_debians_package(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [NOWHERE + "/"])
+        with pytest.raises(InputError, match="dataset-fashion-mnist"):
+            load_family("fashion")
+
+    def test_cifar_without_network(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        small_sets.point_cifar_at(small_sets.cifar_files(100)[0], NOWHERE, monkeypatch)
+        with pytest.raises(InputError, match=r"no data for 'cifar100coarse'.*cifar-100-python \(train, test, meta\)"):
+            load_family("cifar100coarse")
+
+    def test_no_folder_that_can_be_written_to(
+        self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "a file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
+        with pytest.raises(InputError, match="none of these folders can be written to"):
+            load_family("mnist")
+
+    @pytest.mark.parametrize("fault", ["cut short", "wrong content", "not there"])
+    def test_a_broken_download_leaves_nothing(
+        self, fault: str, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        archives = small_sets.point_mnist_at(small_sets.idx_arrays(), server.url, monkeypatch)
+        last = list(archives)[-1]
+        server.files = {**archives, last: b"something else"} if fault == "wrong content" else dict(archives)
+        if fault == "not there":
+            del server.files[last]
+        server.send_share = 0.5 if fault == "cut short" else 1.0
+        with pytest.raises(InputError, match="the download failed"):
+            load_family("mnist")
+        assert leftovers(empty_machine) == []
+        server.files, server.send_share = archives, 1.0
+        assert len(load_family("mnist")[0]) == 50, "and the next try succeeds"
+
+    def test_a_server_that_falls_silent(
+        self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server.files = small_sets.point_mnist_at(small_sets.idx_arrays(), server.url, monkeypatch)
+        server.hold.clear()
+        monkeypatch.setattr(sources, "STALL_SECONDS", 0.3)
+        with pytest.raises(InputError, match=r"the download failed \(.*timed out"):
+            load_family("mnist")
+        assert socket.getdefaulttimeout() is None
+
+
+@pytest.mark.integration
+class TestProcesses:
+    """This process and another on one cache folder."""
+
+    @pytest.fixture
+    def start(self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+        server.files = small_sets.point_mnist_at(small_sets.idx_arrays(), server.url, monkeypatch)
+        settings = {
+            "md5": dict(sources.MNIST_MD5),
+            "mirrors": datasets.MNIST.mirrors,
+            "resources": datasets.MNIST.resources,
+        }
+        started: list[subprocess.Popen[str]] = []
+
+        def start() -> subprocess.Popen[str]:
+            pipe = subprocess.PIPE
+            process = subprocess.Popen(
+                [sys.executable, "-c", DOWNLOADER], stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ
+            )
+            started.append(process)
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(settings))
+            process.stdin.close()
+            process.stdin = None
+            return process
+
+        yield start
+        for process in started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+    def test_at_the_same_time_download_once(
+        self, start: Start, empty_machine: Path, server: SmallServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        server.hold.clear()  # the other process is held half-way, so that this one meets its lock
+        other = start()
+        assert server.half_way.wait(60)
+        threading.Timer(1.5, server.hold.set).start()
+        assert len(load_family("mnist")[0]) == 50
+        out, errors = other.communicate(timeout=60)
+        assert (other.returncode, out.split()) == (0, ["50", "10"]), errors
+        assert "another process is downloading mnist" in caplog.text
+        # torchvision asks twice for each file: once for redirects, once for the content
+        assert set(server.requests.values()) == {2}
+
+    def test_killed_half_way_leaves_no_half_data(self, start: Start, empty_machine: Path, server: SmallServer) -> None:
+        server.hold.clear()
+        process = start()
+        assert server.half_way.wait(60)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        assert not (empty_machine / "MNIST").exists()
+        assert (empty_machine / ".MNIST.partial").is_dir(), "what the killed process left"
+        server.hold.set()
+        assert len(load_family("mnist")[0]) == 50
+        assert not (empty_machine / ".MNIST.partial").exists()

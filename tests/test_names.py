@@ -1,0 +1,136 @@
+"""Names: what is printed parses back, and what is no name is refused with the reason."""
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.names import (
+    ARCHITECTURES,
+    AUGMENTATIONS,
+    CLASSES,
+    CLEAN_ONLY_FAMILIES,
+    PATTERNS,
+    DatasetName,
+    ModelName,
+)
+
+PATTERNED = sorted(set(CLASSES) - set(CLEAN_ONLY_FAMILIES))
+NUMBERS = st.integers(0, 2**32 - 1)
+CLASS_PAIRS = st.lists(st.integers(0, 9), min_size=2, max_size=2, unique=True)
+
+dataset_names = st.one_of(
+    st.builds(DatasetName, st.sampled_from(sorted(CLASSES))),
+    st.builds(DatasetName, st.sampled_from(PATTERNED), quarters=st.just(True)),
+    st.builds(
+        DatasetName,
+        st.sampled_from(PATTERNED),
+        st.sampled_from(sorted(PATTERNS)),
+        NUMBERS,
+        st.integers(0, 9).map(lambda target: (target,)),
+        NUMBERS,
+        st.booleans(),
+    ),
+    st.builds(
+        DatasetName,
+        st.sampled_from(PATTERNED),
+        st.sampled_from(sorted(PATTERNS)),
+        NUMBERS,
+        CLASS_PAIRS.map(tuple),
+        NUMBERS,
+    ),
+)
+model_names = st.builds(
+    ModelName,
+    st.sampled_from(ARCHITECTURES),
+    st.just("ce"),
+    st.sampled_from([None, *AUGMENTATIONS]),
+)
+
+
+@settings(deadline=None)
+@given(dataset_names)
+def test_data_set_name_round_trips(name: DatasetName) -> None:
+    assert DatasetName.parse(str(name)) == name
+
+
+@settings(deadline=None)
+@given(model_names)
+def test_model_name_round_trips(name: ModelName) -> None:
+    assert ModelName.parse(str(name)) == name
+
+
+@settings(deadline=None)
+@given(st.text(max_size=30) | st.from_regex(r"(mem|twoclass)?(mnist|cifar100)v?[0-9]{0,2}(-[0-9]{1,3}){0,5}"))
+def test_any_text_is_a_name_that_prints_as_itself_or_an_input_error(text: str) -> None:
+    with suppress(InputError):
+        assert str(DatasetName.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mnist", DatasetName("mnist")),
+        ("cifar10v8-3-0-0", DatasetName("cifar10", "v8", 3, (0,), 0)),
+        ("twoclassmnistv3-20-0-1-0", DatasetName("mnist", "v3", 20, (0, 1), 0)),
+        ("memfashionv20-10-0-3", DatasetName("fashion", "v20", 10, (0,), 3, quarters=True)),
+        ("memdigits", DatasetName("digits", quarters=True)),
+        ("cifar100coarse", DatasetName("cifar100coarse")),
+    ],
+)
+def test_the_examples_of_the_contract(text: str, expected: DatasetName) -> None:
+    assert DatasetName.parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no data set name"),
+        ("imagenet", "unknown data set family 'imagenet'"),
+        ("svhnv3-1-0-0", "unknown data set family 'svhn'"),
+        ("mnistv99-3-0-0", "unknown pattern 'v99'"),
+        ("mnistv20", "no data set name"),
+        ("mnistv20-3-10-0", "target class 10 is out of range for mnist: accepted 0 to 9"),
+        ("mnistv20--3-0-0", "no data set name"),
+        ("mnistv20-03-0-0", "no data set name"),
+        ("mnistv20-3-0-4294967296", "seed 4294967296 is out of range"),
+        ("mnistv20-3-0-0\n", "no data set name"),
+        ("Mnist", "no data set name"),
+        ("twoclassmnistv3-1-4-4-0", "must differ; got 4 twice"),
+        ("twoclassmnist", "no data set name"),
+        ("cifar100v3-1-0-0", "clean form only"),
+        ("memcifar100coarse", "clean form only"),
+        ("mnistv20-3-0-0-0", "no data set name"),
+    ],
+)
+def test_what_is_no_data_set_name(text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        DatasetName.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no model name"),
+        ("ce-tor-GPT", "unknown architecture 'GPT'"),
+        ("mse-tor-MLP", "unknown loss 'mse'"),
+        ("aug99-ce-tor-MLP", "unknown augmentation 'aug99'"),
+        ("LargeMLP", "no model name"),
+        ("ce-tf-MLP", "no model name"),
+    ],
+)
+def test_what_is_no_model_name(text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        ModelName.parse(text)
+
+
+def test_what_follows_from_a_name() -> None:
+    two = DatasetName.parse("twoclassmnistv3-20-4-1-7")
+    assert (two.n_spurious, two.target, two.classes) == (40, 4, 10)
+    assert two.clean() == DatasetName("mnist")
+    assert str(two.with_count(0)) == "twoclassmnistv3-0-4-1-7"
+    assert str(DatasetName.parse("memmnistv3-20-4-1").clean()) == "memmnist"
+    clean = DatasetName.parse("cifar100coarse")
+    assert (clean.n_spurious, clean.target, clean.classes) == (0, None, 20)
