@@ -21,6 +21,7 @@ from rsc_mlflow.errors import InputError
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 Ints = NDArray[np.integer]
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +75,7 @@ class Observations:
 class AttackResult:
     """Scores, float64 [N], higher = more likely a member; a query is called a member at ``score >= threshold``."""
 
-    scores: NDArray[np.float64]
+    scores: Doubles
     threshold: float
 
 

@@ -13,9 +13,8 @@ Threshold: the best balanced accuracy in the rehearsals on the population.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Observations
+from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Doubles, Observations
 from rsc_mlflow.attacks.rehearsal import mean_out, rehearsed_threshold
 from rsc_mlflow.attacks.signals import confidence
 from rsc_mlflow.errors import InputError
@@ -24,19 +23,19 @@ OWN_VARIANCE_FROM = 64
 _SMALLEST_STD = 1e-6
 
 
-def own_std(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+def own_std(signal: Doubles, out: Bools) -> Doubles:
     """σ of each example over the models that have not seen it: [K, N], [K, N] → [N], with n - 1 in the divisor."""
-    return np.sqrt(_squares(signal, out) / (out.sum(axis=0) - 1))
+    std: Doubles = np.sqrt(_squares(signal, out) / (out.sum(axis=0) - 1))
+    return std
 
 
-def pooled_std(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+def pooled_std(signal: Doubles, out: Bools) -> Doubles:
     """One σ for all examples, from the deviations from each one's own mean: [K, N], [K, N] → [1]."""
-    return np.sqrt(_squares(signal, out).sum(keepdims=True) / np.maximum(out.sum(axis=0) - 1, 0).sum())
+    std: Doubles = np.sqrt(_squares(signal, out).sum(keepdims=True) / np.maximum(out.sum(axis=0) - 1, 0).sum())
+    return std
 
 
-def lira_scores(
-    target: NDArray[np.float64], shadow: NDArray[np.float64], out: Bools, std: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
+def lira_scores(target: Doubles, shadow: Doubles, out: Bools, std: Doubles | None) -> Doubles:
     """(φ - μ) / σ of confidences [N], [K, N] with the models that have not seen them [K, N]; ``std`` None: own σ."""
     spread = own_std(shadow, out) if std is None else std
     return (target - mean_out(shadow, out)) / np.maximum(spread, _SMALLEST_STD)
@@ -68,8 +67,9 @@ def attack(queries: Observations, population: Observations) -> AttackResult:
     )
 
 
-def _squares(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
-    return np.where(out, (signal - mean_out(signal, out)) ** 2, 0.0).sum(axis=0)
+def _squares(signal: Doubles, out: Bools) -> Doubles:
+    squares: Doubles = np.where(out, (signal - mean_out(signal, out)) ** 2, 0.0).sum(axis=0)
+    return squares
 
 
 ATTACK = Attack("lira", "LiRA, offline (Carlini et al. 2022)", 4, attack)

@@ -7,10 +7,9 @@ when its score is at least the threshold.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu, rankdata
 
-from rsc_mlflow.attacks.base import Bools, Floats, Ints
+from rsc_mlflow.attacks.base import Bools, Doubles, Floats, Ints
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import numpy_generator
 
@@ -19,9 +18,9 @@ from rsc_mlflow.rng import numpy_generator
 class Roc:
     """Rates at every distinct threshold, from calling nobody a member (threshold inf) to calling all."""
 
-    fpr: NDArray[np.float64]
-    tpr: NDArray[np.float64]
-    thresholds: NDArray[np.float64]
+    fpr: Doubles
+    tpr: Doubles
+    thresholds: Doubles
 
 
 @dataclass(frozen=True)

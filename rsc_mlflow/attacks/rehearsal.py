@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rsc_mlflow.attacks.base import Bools
+from rsc_mlflow.attacks.base import Bools, Doubles
 from rsc_mlflow.attacks.metrics import roc_curve
 
 
@@ -25,13 +24,13 @@ class Rehearsal:
         members: bool [M], the truth: what trained the model that plays the target.
     """
 
-    target: NDArray[np.float64]
-    shadow: NDArray[np.float64]
+    target: Doubles
+    shadow: Doubles
     out: Bools
     members: Bools
 
 
-def rehearsals(signal: NDArray[np.float64], members: Bools) -> Iterator[Rehearsal]:
+def rehearsals(signal: Doubles, members: Bools) -> Iterator[Rehearsal]:
     """One round for each of K shadow models: signal float64 [K, M], members bool [K, M].
 
     A model that was trained on exactly the examples the player was *not* trained on is left out of the player's round:
@@ -46,21 +45,20 @@ def rehearsals(signal: NDArray[np.float64], members: Bools) -> Iterator[Rehearsa
             yield Rehearsal(signal[k][usable], signal[others][:, usable], out[:, usable], members[k][usable])
 
 
-def best_threshold(scores: NDArray[np.float64], members: Bools) -> float:
+def best_threshold(scores: Doubles, members: Bools) -> float:
     """The threshold of highest balanced accuracy on scores whose truth is known (the highest one, among ties)."""
     curve = roc_curve(scores, members)
     best = int(np.argmax(curve.tpr[1:] - curve.fpr[1:])) + 1
     return float(curve.thresholds[best])
 
 
-def rehearsed_threshold(
-    signal: NDArray[np.float64], members: Bools, score: Callable[[Rehearsal], NDArray[np.float64]]
-) -> float:
+def rehearsed_threshold(signal: Doubles, members: Bools, score: Callable[[Rehearsal], Doubles]) -> float:
     """The threshold of highest balanced accuracy over all rounds together, each scored by ``score``."""
     rounds = list(rehearsals(signal, members))
     return best_threshold(np.concatenate([score(r) for r in rounds]), np.concatenate([r.members for r in rounds]))
 
 
-def mean_out(signal: NDArray[np.float64], out: Bools) -> NDArray[np.float64]:
+def mean_out(signal: Doubles, out: Bools) -> Doubles:
     """Mean of the signal over the models that have not seen the example: [K, N], [K, N] → [N]."""
-    return np.where(out, signal, 0.0).sum(axis=0) / out.sum(axis=0)
+    mean: Doubles = np.where(out, signal, 0.0).sum(axis=0) / out.sum(axis=0)
+    return mean

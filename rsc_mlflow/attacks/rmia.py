@@ -10,9 +10,8 @@ do, by attacking one shadow model; the threshold is the best balanced accuracy i
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Observations
+from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Doubles, Observations
 from rsc_mlflow.attacks.metrics import auc
 from rsc_mlflow.attacks.rehearsal import Rehearsal, mean_out, rehearsals, rehearsed_threshold
 from rsc_mlflow.attacks.signals import log_probability
@@ -23,24 +22,25 @@ OFFLINE_CONSTANTS = tuple(i / 10 for i in range(11))
 """Candidates for a."""
 
 
-def log_ratio(target: NDArray[np.float64], shadow: NDArray[np.float64], out: Bools, a: float) -> NDArray[np.float64]:
+def log_ratio(target: Doubles, shadow: Doubles, out: Bools, a: float) -> Doubles:
     """log r(x): target's log p_y [N], shadow models' log p_y [K, N], where those are out [K, N] → [N]."""
     average = ((1 + a) * mean_out(np.exp(shadow), out) + (1 - a)) / 2
     return target - np.log(np.maximum(average, np.finfo(np.float64).tiny))
 
 
-def share_dominated(x: NDArray[np.float64], z: NDArray[np.float64], gamma: float = GAMMA) -> NDArray[np.float64]:
+def share_dominated(x: Doubles, z: Doubles, gamma: float = GAMMA) -> Doubles:
     """Share of z with r(x) / r(z) >= γ, from log-ratios: [N], [M] → [N]; O((N + M) log M)."""
-    return np.searchsorted(np.sort(z), x - np.log(gamma), "right") / len(z)
+    share: Doubles = np.searchsorted(np.sort(z), x - np.log(gamma), "right") / len(z)
+    return share
 
 
-def rehearse(r: Rehearsal, a: float) -> NDArray[np.float64]:
+def rehearse(r: Rehearsal, a: float) -> Doubles:
     """RMIA scores of a rehearsal; its non-members are the population that x is held against."""
     ratios = log_ratio(r.target, r.shadow, r.out, a)
     return share_dominated(ratios, ratios[~r.members])
 
 
-def choose_offline_constant(signal: NDArray[np.float64], members: Bools) -> float:
+def choose_offline_constant(signal: Doubles, members: Bools) -> float:
     """The a of highest AUC in the first rehearsal (the smallest, among ties)."""
     first = next(rehearsals(signal, members))
     return max(OFFLINE_CONSTANTS, key=lambda a: auc(rehearse(first, a), first.members))

@@ -7,13 +7,12 @@ Threshold: probability 1/2.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from rsc_mlflow.attacks.base import Attack, AttackResult, Floats, Ints, Observations
+from rsc_mlflow.attacks.base import Attack, AttackResult, Doubles, Floats, Ints, Observations
 from rsc_mlflow.errors import InputError
 
 FOLDS = 3
@@ -21,7 +20,7 @@ INVERSE_PENALTIES = (0.01, 1.0, 100.0)
 """Candidates for scikit-learn's C."""
 
 
-def features(logits: Floats, labels: Ints) -> NDArray[np.float64]:
+def features(logits: Floats, labels: Ints) -> Doubles:
     """Sorted logits and correctness: logits [N, C], labels [N] → float64 [N, C + 1]."""
     correct = logits.argmax(axis=1) == labels
     return np.column_stack([np.sort(logits, axis=1), correct]).astype(np.float64)

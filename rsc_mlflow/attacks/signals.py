@@ -1,19 +1,19 @@
 """What the attacks read off a model's logits, computed so that confident models do not saturate."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from rsc_mlflow.attacks.base import Floats, Ints
+from rsc_mlflow.attacks.base import Doubles, Floats, Ints
 
 
-def log_probability(logits: Floats, labels: Ints) -> NDArray[np.float64]:
+def log_probability(logits: Floats, labels: Ints) -> Doubles:
     """log p_y, the log-probability of the true class: logits [..., N, C], labels [N] → float64 [..., N]."""
     wide = logits.astype(np.float64)
-    return _of_label(wide, labels) - logsumexp(wide, axis=-1)
+    result: Doubles = _of_label(wide, labels) - logsumexp(wide, axis=-1)
+    return result
 
 
-def confidence(logits: Floats, labels: Ints) -> NDArray[np.float64]:
+def confidence(logits: Floats, labels: Ints) -> Doubles:
     """log(p_y / (1 - p_y)): logits [..., N, C], labels [N] → float64 [..., N].
 
     The scaled logit of Carlini et al. 2022 (section IV-C), which is close to Gaussian over shadow models.  Written as
@@ -22,8 +22,9 @@ def confidence(logits: Floats, labels: Ints) -> NDArray[np.float64]:
     wide = logits.astype(np.float64)
     own = _of_label(wide, labels)
     wide[..., np.arange(len(labels)), labels] = -np.inf
-    return own - logsumexp(wide, axis=-1)
+    result: Doubles = own - logsumexp(wide, axis=-1)
+    return result
 
 
-def _of_label(logits: NDArray[np.float64], labels: Ints) -> NDArray[np.float64]:
+def _of_label(logits: Doubles, labels: Ints) -> Doubles:
     return logits[..., np.arange(len(labels)), labels]
