@@ -134,3 +134,20 @@ def test_what_follows_from_a_name() -> None:
     assert str(DatasetName.parse("memmnistv3-20-4-1").clean()) == "memmnist"
     clean = DatasetName.parse("cifar100coarse")
     assert (clean.n_spurious, clean.target, clean.classes) == (0, None, 20)
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"family": "svhn"}, "unknown data set family 'svhn'; accepted: digits"),
+        ({"family": "mnist", "count": 3}, "takes no count, target or seed"),
+        ({"family": "mnist", "pattern": "v2", "targets": (0,)}, "unknown pattern 'v2'"),
+        ({"family": "mnist", "pattern": "v3"}, "needs one target class"),
+        ({"family": "mnist", "pattern": "v3", "targets": (0, 1), "quarters": True}, "needs one target class"),
+        ({"family": "mnist", "pattern": "v3", "targets": (0,), "count": -1}, "count -1 is out of range"),
+        ({"family": "mnist", "pattern": "v3", "targets": (0,), "seed": 2**32}, "seed 4294967296 is out of range"),
+    ],
+)
+def test_values_that_no_name_could_have(fields: dict[str, object], reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        DatasetName(**fields)  # type: ignore[arg-type]
