@@ -1,0 +1,283 @@
+r"""The paper's linear model of a rare spurious correlation: closed forms, and a simulation that checks them.
+
+**The data.**  A label y is +1 or -1 with probability 1/2 each.  The invariant feature is
+x_1 ~ N(y x_inv, sigma_inv), the spurious one x_2 ~ N(z x_sp, sigma_sp), where z is 1 for a share gamma of the
+examples with y = +1 and 0 for all others, so a share a = gamma/2 of all examples carries it.  sigma_inv and
+sigma_sp are *variances*, so is the input noise s, which adds to both during training.
+
+**The model.**  Ridge regression of y on (x_1, x_2) with an intercept b that is not penalised: it minimises
+E[(y - w·x - b)²] + lambda |w|².  The class is the sign of w·x + b.
+
+**Derivation.**  The intercept centres everything, so w solves (Cov(x) + lambda I) w = Cov(x, y).  With
+E[y] = 0, E[z] = a, E[yz] = a:
+
+    Var(x_1) = x_inv² + sigma_inv + s,        Cov(x_1, x_2) = a x_inv x_sp,   Cov(x_1, y) = x_inv,
+    Var(x_2) = a(1-a) x_sp² + sigma_sp + s,                                   Cov(x_2, y) = a x_sp.
+
+Write u = sigma_inv + s + lambda and v = sigma_sp + s + lambda.  Cramer's rule gives, with 1 - 2a = 1 - gamma,
+
+    w_1 = x_inv [a(1-gamma) x_sp² + v] / det,      w_2 = a x_sp u / det,
+    det = u v + x_inv² v + a(1-a) x_sp² u + a(1-gamma) x_inv² x_sp².
+
+* Score, the rise of the output when the pattern is added: w_2 x_sp = a u x_sp² / det.
+* Let T = x_inv² [a(1-gamma) x_sp² + v] / u.  Dividing the output by w_2 / (a x_sp) > 0 leaves its sign alone and
+  makes it T y + a x_sp² (z - a) plus Gaussian noise of variance D² = T² sigma_inv / x_inv² + a² x_sp² sigma_sp.
+  On clean test examples z = 0, hence
+
+      clean accuracy = Phi((T + a² x_sp²)/D)/2 + Phi((T - a² x_sp²)/D)/2,
+
+  and on examples of the other class (y = -1) with the pattern added z = 1, hence
+
+      spurious accuracy = Phi((T - a(1-a) x_sp²)/D).
+
+The variances in D are those of the *test* inputs: noise that is added in training only does not belong there.
+
+**Where the paper's formulas differ** (:func:`as_printed`): T and the two numerators agree.  D has
+a² x_sp⁴ sigma_sp in place of a² x_sp² sigma_sp, and the denominator of the score has the factor x_sp² where
+x_inv² belongs, twice.  Both are right for x_inv² = x_sp² = 1, and the score's is right wherever x_inv² = x_sp²;
+the paper's figure has x_inv = 1 and x_sp² = 5.  ``docs/theory.md`` says by how much it matters.
+
+**Noise is ridge.**  s and lambda enter w through u and v alone, so input noise of variance s in training is
+exactly a ridge penalty of s (Bishop 1995).
+
+**When more regularisation raises the score.**  d(score)/d(lambda) has the sign of
+x_inv² [v + a(1-gamma) x_sp²] - u² - u x_inv² (:func:`score_slope_sign`): the score rises with lambda where the
+spurious feature is noisy and the invariant one is clean, whatever gamma.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtr
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.rng import numpy_generator
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class World:
+    """The generative model with the strength of regularisation; the defaults are those of the paper's figure.
+
+    Raises:
+        InputError: gamma outside [0, 1], a variance, ridge or noise below 0 or not finite, or no variance at all.
+    """
+
+    gamma: float
+    ridge: float = 0.0
+    noise: float = 0.0
+    sigma_inv: float = 0.5
+    sigma_sp: float = 0.1
+    x_inv_squared: float = 1.0
+    x_sp_squared: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma <= 1:
+            raise InputError(f"gamma is {self.gamma}; accepted: 0 to 1, the share of the target class with the pattern")
+        for name in ("ridge", "noise", "sigma_inv", "sigma_sp"):
+            value = getattr(self, name)
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} is {value}; accepted: a finite number of at least 0 (a variance)")
+        for name in ("x_inv_squared", "x_sp_squared"):
+            value = getattr(self, name)
+            if not 0 < value < math.inf:
+                raise InputError(f"{name} is {value}; accepted: a finite number above 0")
+        if min(self.sigma_inv, self.sigma_sp) + self.noise + self.ridge <= 0:
+            raise InputError("a feature without variance, noise or ridge has no unique fit; give one of them")
+
+    @property
+    def a(self) -> float:
+        """Share of all training examples that carry the pattern, gamma/2."""
+        return self.gamma / 2
+
+    @property
+    def u(self) -> float:
+        """sigma_inv + noise + ridge."""
+        return self.sigma_inv + self.noise + self.ridge
+
+    @property
+    def v(self) -> float:
+        """sigma_sp + noise + ridge."""
+        return self.sigma_sp + self.noise + self.ridge
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What the paper's figure shows: rise of the output, and two accuracies (shares)."""
+
+    score: float
+    clean_accuracy: float
+    spurious_accuracy: float
+
+
+def closed_form(world: World, *, noise_at_test: bool = False) -> Measures:
+    """The three measures of the ridge solution for infinitely many examples, as derived in the module's text.
+
+    ``noise_at_test``: test inputs carry the training noise too (the paper's formulas assume it).
+    """
+    a, inv, sp = world.a, world.x_inv_squared, world.x_sp_squared
+    mixed = a * (1 - world.gamma) * sp
+    determinant = world.u * world.v + inv * world.v + a * (1 - a) * sp * world.u + inv * mixed
+    t = inv * (mixed + world.v) / world.u
+    at_test = world.noise if noise_at_test else 0.0
+    d = math.sqrt(t * t * (world.sigma_inv + at_test) / inv + a * a * sp * (world.sigma_sp + at_test))
+    return _measures(a * world.u * sp / determinant, t, d, world)
+
+
+def as_printed(world: World) -> Measures:
+    """The paper's formulas as they stand, with x_inv² = 1; noise adds to both variances everywhere.
+
+    Raises:
+        InputError: another x_inv², for which the paper gives no formula.
+    """
+    if world.x_inv_squared != 1:
+        raise InputError(f"x_inv_squared is {world.x_inv_squared}; accepted: 1, as in the paper's formulas")
+    a, sp = world.a, world.x_sp_squared
+    t = (a * (1 - world.gamma) * sp + world.v) / world.u
+    d = math.sqrt(t * t * (world.sigma_inv + world.noise) + a * a * sp * sp * (world.sigma_sp + world.noise))
+    bracket = world.v + a * (1 - a) * world.u + a * (1 - world.gamma) * sp
+    return _measures(a * world.u * sp / (world.u * world.v + bracket * sp), t, d, world)
+
+
+def _measures(score: float, t: float, d: float, world: World) -> Measures:
+    shift = world.a**2 * world.x_sp_squared
+    pull = world.a * (1 - world.a) * world.x_sp_squared
+    clean = (_phi(t + shift, d) + _phi(t - shift, d)) / 2
+    return Measures(score, clean, _phi(t - pull, d))
+
+
+def _phi(margin: float, spread: float) -> float:
+    """Probability that a normal variable of this mean and standard deviation is positive (1/2 at 0/0)."""
+    if spread == 0:
+        return 0.5 if margin == 0 else float(margin > 0)
+    return float(ndtr(margin / spread))
+
+
+def score_slope_sign(world: World) -> int:
+    """Sign of d(score)/d(lambda): +1 where a little more ridge *raises* the score, 0 if gamma is 0."""
+    if world.gamma == 0:
+        return 0
+    inv = world.x_inv_squared
+    rise = inv * (world.v + world.a * (1 - world.gamma) * world.x_sp_squared) - world.u**2 - world.u * inv
+    return int(np.sign(rise))
+
+
+def reliance_slope_sign(world: World) -> int:
+    """Sign of d(w_2 x_sp / w_1 x_inv)/d(lambda): +1 where more ridge makes the model *rely more* on the pattern.
+
+    All weights shrink under ridge; the class depends on their ratio a x_sp² u / (x_inv² [v + a(1-gamma) x_sp²])
+    alone, which rises exactly where sigma_sp + a(1-gamma) x_sp² > sigma_inv.
+    """
+    if world.gamma == 0:
+        return 0
+    mixed = world.a * (1 - world.gamma) * world.x_sp_squared
+    return int(np.sign(world.sigma_sp + mixed - world.sigma_inv))
+
+
+@dataclass(frozen=True)
+class Design:
+    """How a simulation differs from the assumptions of the derivation; the defaults differ in none but n.
+
+    Attributes:
+        n_train, n_test: examples drawn; n_test clean ones, and as many of the other class with the pattern.
+        intercept: fit one (the derivation does).
+        noise_at_test: test inputs carry the training noise too.
+        law: ``normal``, or ``uniform`` for features of the same variances that are not Gaussian.
+    """
+
+    n_train: int = 200_000
+    n_test: int = 200_000
+    intercept: bool = True
+    noise_at_test: bool = False
+    law: str = "normal"
+
+    def __post_init__(self) -> None:
+        if self.n_train < 3 or self.n_test < 1:
+            raise InputError(f"n_train {self.n_train}, n_test {self.n_test}; accepted: at least 3 and at least 1")
+        if self.law not in ("normal", "uniform"):
+            raise InputError(f"law is {self.law!r}; accepted: normal, uniform")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """Drawn examples: inputs float64[n, 2] (invariant, spurious feature) and labels float64[n] in {-1, +1}."""
+
+    inputs: Array
+    labels: Array
+
+
+def sample_training(world: World, design: Design, rng: np.random.Generator) -> Sample:
+    """``design.n_train`` training examples, input noise included."""
+    n = design.n_train
+    labels = rng.choice([-1.0, 1.0], size=n)
+    carries = (labels > 0) & (rng.random(n) < world.gamma)
+    return Sample(_inputs(world, design.law, labels, carries, world.noise, rng), labels)
+
+
+def _inputs(
+    world: World, law: str, labels: Array, carries: npt.NDArray[np.bool_], noise: float, rng: np.random.Generator
+) -> Array:
+    means = np.stack([labels * math.sqrt(world.x_inv_squared), carries * math.sqrt(world.x_sp_squared)], axis=1)
+    spread = np.sqrt([world.sigma_inv, world.sigma_sp])
+    unit = rng.standard_normal if law == "normal" else lambda shape: rng.uniform(-math.sqrt(3), math.sqrt(3), shape)
+    inputs = means + spread * unit(means.shape)
+    return inputs + math.sqrt(noise) * rng.standard_normal(means.shape) if noise else inputs
+
+
+def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[Array, float]:
+    """Weights float64[d] and intercept that minimise mean((y - x·w - b)²) + ridge |w|²; b is 0 without intercept."""
+    x_mean = sample.inputs.mean(axis=0) if intercept else np.zeros(sample.inputs.shape[1])
+    y_mean = float(sample.labels.mean()) if intercept else 0.0
+    x, y = sample.inputs - x_mean, sample.labels - y_mean
+    second = x.T @ x / len(y) + ridge * np.eye(x.shape[1])
+    weights = np.asarray(np.linalg.solve(second, x.T @ y / len(y)), dtype=np.float64)
+    return weights, float(y_mean - x_mean @ weights)
+
+
+def simulate(world: World, design: Design | None = None, seed: int = 0) -> Measures:
+    """Draw training data, fit ridge regression, and measure on fresh test data what the formulas predict.
+
+    One call is one training set; call it with several seeds for an interval.
+    """
+    design = design or Design()
+    rng = numpy_generator(seed, "theory")
+    weights, intercept = fit_ridge(sample_training(world, design, rng), world.ridge, intercept=design.intercept)
+
+    def accuracy(labels: Array, carries: npt.NDArray[np.bool_]) -> float:
+        noise = world.noise if design.noise_at_test else 0.0
+        outputs = _inputs(world, design.law, labels, carries, noise, rng) @ weights + intercept
+        return float(((outputs > 0) == (labels > 0)).mean())
+
+    labels = rng.choice([-1.0, 1.0], size=design.n_test)
+    nobody, everybody = np.zeros(design.n_test, dtype=bool), np.ones(design.n_test, dtype=bool)
+    score = float(weights[1]) * math.sqrt(world.x_sp_squared)
+    return Measures(score, accuracy(labels, nobody), accuracy(-np.ones(design.n_test), everybody))
+
+
+FIGURE_GAMMAS: tuple[float, ...] = tuple(round(0.02 * k, 2) for k in range(51))
+FIGURE_RIDGES = (0.0, 1.0, 10.0, 100.0)
+FIGURE_NOISES = (0.0, 0.1, 0.2, 0.3)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The three measures against gamma, for one strength of ridge and of noise."""
+
+    ridge: float
+    noise: float
+    gammas: tuple[float, ...]
+    measures: tuple[Measures, ...]
+
+    def column(self, name: str) -> list[float]:
+        """One measure along gamma: ``score``, ``clean_accuracy`` or ``spurious_accuracy``."""
+        return [getattr(measure, name) for measure in self.measures]
+
+
+def curve(world: World, gammas: tuple[float, ...] = FIGURE_GAMMAS, *, printed: bool = False) -> Curve:
+    """The measures of ``world`` with gamma running over ``gammas``: derived, or as the paper prints them."""
+    evaluate = as_printed if printed else closed_form
+    measures = tuple(evaluate(replace(world, gamma=gamma)) for gamma in gammas)
+    return Curve(world.ridge, world.noise, gammas, measures)
