@@ -1,0 +1,206 @@
+"""Membership inference as a tracked experiment: a target, its shadow models, and the attacks on it.
+
+Everything trained on the way is a run of its own under the attack's run and is found again by its fingerprint, so a
+second attack on the same target retrains nothing, and targets that differ in their seed share shadow models.
+"""
+
+import dataclasses
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from rsc_mlflow.attacks.base import Attack
+from rsc_mlflow.attacks.evaluation import Outcome, Role
+from rsc_mlflow.attacks.experiment import ShadowConfig, attack_model, make_population, require_quarters
+from rsc_mlflow.attacks.figures import page, roc_figure, score_figure
+from rsc_mlflow.attacks.registry import parse_attacks
+from rsc_mlflow.data import Dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments import artifacts
+from rsc_mlflow.experiments.fields import boolean, integer, option, text, word_or
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.scores import pulled_module
+from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models
+from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare, train_members
+from rsc_mlflow.models import stackable
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.models import log_lineage
+from rsc_mlflow.tracking.pull import PulledModel, pull
+from rsc_mlflow.tracking.query import find_by_fingerprint
+from rsc_mlflow.tracking.run import TrackedRun, open_run
+from rsc_mlflow.tracking.values import same_value
+
+METHOD = "mem_inference"
+SHADOW_MODELS_TOGETHER, SHADOW_MODELS_APART = 16, 4
+"""Default number of shadow models where they train as one cohort, and where they train one by one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipOptions(TrainOptions):
+    """Options of ``mem_inference``: those of training, for target and shadow models, and the attacks' own."""
+
+    attacks: str = option("Comma list of shadow (the paper's), loss, lira, rmia.", text(), "shadow,loss,lira,rmia")
+    shadow_models: int | str = option(
+        "Number of shadow models; auto: 16 for models that train as one cohort, else 4.",
+        word_or(("auto",), integer(1, 1024)),
+        "auto",
+    )
+    shadow_spurious: bool = option(
+        "Shadow models hold as many examples with the pattern as the target; false: clean, as in the paper's code.",
+        boolean(),
+        True,
+    )
+    shadow_seed: int = option("Seed of the shadow models and their halves.", integer(0, 2**32 - 1), 0)
+    model_uri: str = option(
+        "Target: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the one with "
+        "these options, trained if there is none.",
+        text(),
+        "auto",
+    )
+
+    def check(self) -> None:
+        """Check what involves several options."""
+        super().check()
+        if not self.dataset_name.quarters:
+            raise InputError(
+                f"dataset is {self.dataset!r}; mem_inference takes memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
+                f"which has target and shadow quarters: for example mem{self.dataset_name.family}"
+            )
+        if self.resume_run_id != "none":
+            raise InputError(
+                "mem_inference takes no resume_run_id: start it again, and it finds the models that were finished"
+            )
+        self.parsed_attacks()
+
+    @property
+    def n_shadow_models(self) -> int:
+        """The number of shadow models, ``auto`` resolved."""
+        if isinstance(self.shadow_models, int):
+            return self.shadow_models
+        return SHADOW_MODELS_TOGETHER if stackable(self.model_name.architecture) else SHADOW_MODELS_APART
+
+    def parsed_attacks(self) -> tuple[Attack, ...]:
+        """The attacks that ``attacks`` names."""
+        return parse_attacks(self.attacks, self.n_shadow_models)
+
+    def target(self) -> TrainOptions:
+        """The options of the target's own training."""
+        return TrainOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainOptions)})
+
+    def shadow_config(self) -> ShadowConfig:
+        """What decides the shadow models, apart from how each is trained."""
+        return ShadowConfig(self.n_shadow_models, self.shadow_spurious, self.shadow_seed)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result; see :meth:`TrainOptions.identity`."""
+        identity = super().identity() | {"kind": "attack", "method": METHOD, "model_uri": self.model_uri}
+        identity["attacks"] = [attack.name for attack in self.parsed_attacks()]
+        shadow = {"shadow_models": self.n_shadow_models, "shadow_spurious": self.shadow_spurious}
+        return identity | shadow | {"shadow_seed": self.shadow_seed}
+
+
+def infer_membership(options: MembershipOptions) -> dict[str, float]:
+    """Find or train target and shadow models, run the attacks, and log everything; returns the attacks' metrics.
+
+    Raises:
+        InputError: bad input, before any run is opened or model trained.
+    """
+    began = time.perf_counter()
+    prepared = prepare(TrainingJob(options.target()))
+    require_quarters(prepared.dataset)
+    make_population(prepared.dataset, options.shadow_config())
+    given = None if options.model_uri == "auto" else _checked(pull(options.model_uri), options)
+    params = prepared.params() | options.as_params() | {"score_threshold": options.resolved_threshold}
+    digest = fingerprint(options.identity())
+    name = f"{METHOD} {options.dataset} {options.model_name.architecture} seed {options.random_seed}"
+    with open_run(kind="attack", method=METHOD, name=name, params=params, tags={schema.FINGERPRINT: digest}) as run:
+        artifacts.log_description(run, prepared.dataset, params, digest)
+        source = given or _find_or_train_target(prepared, run.run_id)
+        run.set_tags({schema.SOURCE_MODEL_URI: source.model_uri, schema.SOURCE_RUN_ID: source.run_id})
+        log_lineage(run, source.model_id)
+        outcomes = _attack(options, prepared, pulled_module(source, prepared.dataset), run.run_id)
+        metrics = log_outcomes(run, outcomes, prepared.dataset, options.epochs)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        costs = {schema.SECONDS: time.perf_counter() - began, schema.PEAK_MEMORY_MB: peak}
+        run.metrics(costs, options.epochs)
+    return metrics
+
+
+def _attack(
+    options: MembershipOptions, prepared: PreparedTraining, target: nn.Module, parent_run_id: str
+) -> list[Outcome]:
+    population = make_population(prepared.dataset, options.shadow_config())
+    shadows = find_or_train_shadow_models(
+        options.target(), options.shadow_config(), prepared.dataset, population, parent_run_id
+    )
+    return attack_model(target, shadows, prepared.dataset, population, options.parsed_attacks(), prepared.device)
+
+
+def _find_or_train_target(prepared: PreparedTraining, parent_run_id: str) -> PulledModel:
+    found = find_by_fingerprint(prepared.job.fingerprint, kind="train")
+    if found is not None:
+        return pull(f"runs:/{found.info.run_id}/model")
+    return pull(train_members([prepared.job], parent_run_id)[0].model_uri)
+
+
+def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
+    """A target given by URI, if these options describe what it was trained on and how.
+
+    Raises:
+        InputError: another data set, pattern seed or architecture; a trained model with other training options.
+    """
+    if source.dataset != options.dataset_name:
+        raise InputError(
+            f"{options.model_uri} was trained on {source.dataset}, whose members are not those of {options.dataset}; "
+            f"use dataset={source.dataset} or another model"
+        )
+    if source.model.architecture != options.model_name.architecture:
+        raise InputError(
+            f"{options.model_uri} is a {source.model}, shadow models would be {options.model}; use model={source.model}"
+        )
+    names = ["pattern_seed"]
+    if source.run.data.tags.get(schema.KIND) == "train":
+        names += ["epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule"]
+    wanted = options.as_params()
+    for name in names:
+        stored = source.params.get(name, wanted[name])
+        if name == "pattern_seed":
+            seeds = [str(source.dataset.seed) if value == "auto" else value for value in (stored, wanted[name])]
+            agree = source.dataset.pattern is None or same_value(*seeds)
+        else:
+            agree = same_value(stored, wanted[name])
+        if not agree:
+            raise InputError(
+                f"{options.model_uri} was trained with {name}={stored}, shadow models would be with {wanted[name]}; "
+                f"use {name}={stored}"
+            )
+    return source
+
+
+def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset, step: int) -> dict[str, float]:
+    """Metrics, the page of pictures, and the score of each spurious member; returns the metrics."""
+    metrics = {
+        schema.attack(outcome.attack.name, measure): value
+        for outcome in outcomes
+        for measure, value in outcome.measures().items()
+    }
+    run.metrics(metrics, step)
+    title = f"{run.name}: membership attacks"
+    figures = [roc_figure(outcomes, title), score_figure(outcomes, f"{run.name}: scores")]
+    run.log_text(page(figures, title), f"{schema.FIGURES}/roc.html")
+    if len(dataset.spurious_indices):
+        run.log_json(_spurious_record(outcomes, dataset), "spurious_members.json")
+    return metrics
+
+
+def _spurious_record(outcomes: Sequence[Outcome], dataset: Dataset) -> dict[str, Any]:
+    return {
+        "indices": sorted(dataset.spurious_indices.tolist()),  # queries stand in the order of the training set
+        "scores": {outcome.attack.name: outcome.scores(Role.SPURIOUS).tolist() for outcome in outcomes},
+        "thresholds": {outcome.attack.name: outcome.result.threshold for outcome in outcomes},
+    }
