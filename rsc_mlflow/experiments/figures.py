@@ -61,20 +61,19 @@ def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], tit
     return _PAGE.format(title=html.escape(title), body=svg[svg.index("<svg") :])
 
 
-def examples_png(clean: Tensor, patterned: Tensor, labels: Sequence[int]) -> bytes:
-    """A PNG: images before (top) and after (bottom) the pattern, float32[N, C, H, W] each, N at least 1."""
-    columns = len(clean)
-    figure = Figure(figsize=(max(1.1 * columns, 2.4), 2.6), layout="constrained")
-    axes = figure.subplots(2, columns, squeeze=False)
-    for row, images in enumerate((clean, patterned)):
-        for axis, image, label in zip(axes[row], images, labels, strict=True):
+def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int]) -> bytes:
+    """A PNG: images (top) and the same with the pattern (bottom), float32[N, C, H, W] each, N at least 1."""
+    rows = [("clean", clean)] + ([("pattern", patterned)] if patterned is not None else [])
+    figure = Figure(figsize=(max(1.1 * len(clean), 2.4), 1.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), len(clean), squeeze=False)
+    for line, (word, images) in zip(axes, rows, strict=True):
+        line[0].set_ylabel(word, fontsize=8)
+        for axis, image in zip(line, images, strict=True):
             picture = image.permute(1, 2, 0).cpu().numpy()
             axis.imshow(picture.squeeze(-1) if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
-            if row == 0:
-                axis.set_title(f"class {label}", fontsize=8)
-    axes[0][0].set_ylabel("clean", fontsize=8)
-    axes[1][0].set_ylabel("pattern", fontsize=8)
+    for axis, label in zip(axes[0], labels, strict=True):
+        axis.set_title(f"class {label}", fontsize=8)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
     return buffer.getvalue()

@@ -11,7 +11,7 @@ from rsc_mlflow.training.config import TrainingConfig
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
 
-_SEED = integer(0, 2**32 - 1)
+SEED = integer(0, 2**32 - 1)
 DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = text()
@@ -41,10 +41,10 @@ class TrainOptions(MachineOptions):
     weight_decay: float = option("Strength of the l2 penalty.", number(0), 0.0)
     grad_clip: float = option("Clip every gradient entry to this absolute value; 0 is off.", number(0), 0.0)
     input_noise: float = option("Standard deviation of Gaussian noise added to training inputs.", number(0), 0.0)
-    random_seed: int = option("Seed of weights, batches, noise and dropout.", _SEED, 0)
+    random_seed: int = option("Seed of weights, batches, noise and dropout.", SEED, 0)
     pattern_seed: int | str = option(
         "Seed of a random pattern's noise; auto: the data set's seed, as in the paper's code.",
-        word_or(("auto",), _SEED),
+        word_or(("auto",), SEED),
         "auto",
     )
     checkpoint_every: int = option("Epochs between checkpoints; 0: only the last.", integer(0), 10)
@@ -103,8 +103,7 @@ class TrainOptions(MachineOptions):
             identity[name] = getattr(self, name)
         if self.optimizer in ("adam", "adagrad"):
             identity["momentum"] = 0.0
-        name = self.dataset_name
-        identity["pattern_seed"] = self.resolved_pattern_seed if name.n_spurious else None
+        identity["pattern_seed"] = self.resolved_pattern_seed if self.dataset_name.pattern else None
         return identity
 
     def for_clean(self) -> "TrainOptions":

@@ -1,0 +1,92 @@
+"""The files and data set records that stand with a run that trained or changed a model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rsc_mlflow.data import Dataset
+from rsc_mlflow.experiments.figures import examples_png, score_matrix_page, training_curves_page
+from rsc_mlflow.experiments.scores import Evaluation, matrix_record
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
+from rsc_mlflow.tracking.run import TrackedRun
+
+_SHOWN_EXAMPLES = 10
+_CURVES = (
+    schema.TRAIN_LOSS,
+    schema.TEST_LOSS,
+    schema.TRAIN_ACCURACY,
+    schema.TEST_ACCURACY,
+    schema.SPURIOUS_SCORE,
+    schema.SPURIOUS_FLIP_RATE,
+)
+
+
+def log_description(run: TrackedRun, dataset: Dataset, params: Mapping[str, Any], fingerprint: str) -> None:
+    """``config.json``, ``spurious_indices.json``, ``figures/examples.png`` and the data set inputs."""
+    run.log_json(
+        {"params": {key: str(value) for key, value in params.items()}, "fingerprint": fingerprint}, schema.CONFIG
+    )
+    run.log_json(indices_record(dataset), schema.SPURIOUS_INDICES)
+    _log_examples(run, dataset)
+    log_datasets(run, [data_record(dataset, schema.TRAINING), data_record(dataset, schema.TESTING)])
+
+
+def indices_record(dataset: Dataset) -> dict[str, Any]:
+    """``spurious_indices.json``: which training examples carry the pattern, in the order of choice."""
+    return {
+        "dataset": str(dataset.name),
+        "pattern_seed": dataset.pattern_seed,
+        "indices": dataset.spurious_indices.tolist(),
+        "labels": dataset.train.labels[dataset.spurious_indices].tolist(),
+    }
+
+
+def data_record(dataset: Dataset, context: str) -> DataRecord:
+    """The training or the test set as an MLflow data set input, with our own digest."""
+    training = context == schema.TRAINING
+    images = dataset.train if training else dataset.test
+    profile = {
+        "n_examples": len(images),
+        "n_spurious": len(dataset.spurious_indices) if training else 0,
+        "examples_per_class": torch.bincount(images.labels, minlength=dataset.classes).tolist(),
+    }
+    return DataRecord(
+        name=str(dataset.name) if training else str(dataset.name.clean()),
+        digest=dataset.digest("train" if training else "test"),
+        context=context,
+        profile=profile,
+        shape=dataset.image_shape,
+        source=f"{dataset.name.family}, {'training' if training else 'test'} set",
+    )
+
+
+def _log_examples(run: TrackedRun, dataset: Dataset) -> None:
+    """Spurious examples before and after; of clean data some training images."""
+    shown = dataset.spurious_indices[:_SHOWN_EXAMPLES]
+    patterned = dataset.spurious_images[:_SHOWN_EXAMPLES] if len(shown) else None
+    if patterned is None:
+        shown = torch.arange(min(_SHOWN_EXAMPLES, len(dataset.train)))
+    clean = dataset.train.images[shown]
+    labels = dataset.train.labels[shown].tolist()
+    run.log_bytes(examples_png(clean, patterned, labels), f"{schema.FIGURES}/examples.png")
+
+
+def log_figures(run: TrackedRun, dataset: Dataset, evaluation: Evaluation, *, with_curves: bool = True) -> None:
+    """``spurious_scores.json``, ``figures/score_matrix.html`` and, after training, ``figures/training_curves.html``."""
+    if evaluation.scores is not None:
+        run.log_json(matrix_record(evaluation.scores), schema.SPURIOUS_SCORES)
+        page = score_matrix_page(evaluation.scores.matrix.numpy(), f"{dataset.name}: spurious scores")
+        run.log_text(page, f"{schema.FIGURES}/score_matrix.html")
+    if not with_curves:
+        return
+    page = training_curves_page(curves(run), f"{run.name}: training curves")
+    run.log_text(page, f"{schema.FIGURES}/training_curves.html")
+
+
+def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
+    """The run's main metrics over the epochs as the store has them, a resumed run's earlier part included."""
+    run.flush()
+    found = {name: run.client.get_metric_history(run.run_id, name) for name in _CURVES}
+    return {name: sorted((point.step, point.value) for point in points) for name, points in found.items() if points}

@@ -1,0 +1,76 @@
+"""Scoring a registered model on any pattern and class, as a tracked run."""
+
+import sys
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from rsc_mlflow.data import load_dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.artifacts import data_record, log_figures
+from rsc_mlflow.experiments.fields import number, option, text, word_or
+from rsc_mlflow.experiments.options import DATASET, SEED, MachineOptions
+from rsc_mlflow.experiments.scores import evaluate, norm_metric, pulled_module
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.datasets import log_datasets
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.models import log_lineage
+from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.training import evaluate_logits, resolve_device
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions(MachineOptions):
+    """Options of ``score_model``."""
+
+    model_uri: str = option(
+        "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.", text()
+    )
+    dataset: str = option("Data set whose pattern and class to score, e.g. mnistv20-0-0-0.", DATASET)
+    pattern_seed: int | str = option(
+        "Seed of a random pattern's noise; auto: the data set's seed.", word_or(("auto",), SEED), "auto"
+    )
+    score_threshold: float | str = option(
+        "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
+    )
+
+
+def score(options: ScoreOptions) -> dict[str, float]:
+    """Score a model on the test set and pattern of ``options.dataset`` and return the metrics of the run.
+
+    Raises:
+        InputError: a clean data set name, a model that cannot be pulled or does not take these images.
+    """
+    name = DatasetName.parse(options.dataset)
+    if name.target is None:
+        raise InputError(f"{options.dataset} has no pattern to score; name one, e.g. {name}v20-0-0-0")
+    seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
+    threshold = 1 / name.classes if isinstance(options.score_threshold, str) else options.score_threshold
+    device = resolve_device(options.device)
+    dataset = load_dataset(name, options.data_root, seed)
+    source = pull(options.model_uri)
+    module = pulled_module(source, dataset)
+
+    def logits(images: Tensor) -> Tensor:
+        return evaluate_logits(module, images, device)
+
+    identity = {"kind": "score", "model": source.model_id, "dataset": options.dataset, "threshold": threshold}
+    tags = {
+        schema.FINGERPRINT: fingerprint(identity | {"pattern_seed": dataset.pattern_seed}),
+        schema.SOURCE_MODEL_URI: source.model_uri,
+        schema.SOURCE_RUN_ID: source.run_id,
+    }
+    params = options.as_params() | {"score_threshold": threshold, "architecture": source.model.architecture}
+    params |= {"dataset_family": name.family, "pattern": name.pattern, "target_class": name.target}
+    run_name = f"score {source.dataset} {source.model.architecture} on {name}"
+    with open_run(kind="score", method="score_model", name=run_name, params=params, tags=tags) as run:
+        log_datasets(run, [data_record(dataset, schema.TESTING)])
+        log_lineage(run, source.model_id)
+        evaluation = evaluate(logits, dataset, threshold)
+        metrics = evaluation.metrics(name.target) | norm_metric(dataset)
+        run.metrics(metrics, 0)
+        log_figures(run, dataset, evaluation, with_curves=False)
+    print(f"{run_name}: spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}", file=sys.stderr)
+    return metrics

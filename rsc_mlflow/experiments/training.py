@@ -1,0 +1,296 @@
+"""Training as a tracked experiment: one run per model, however many models train together."""
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rsc_mlflow.data import Dataset, load_dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments import artifacts
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.progress import TrainingProgress
+from rsc_mlflow.experiments.scores import Evaluation, clean_comparison, evaluate, norm_metric, reference_metrics
+from rsc_mlflow.models import build, n_parameters
+from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.checkpoints import newest_checkpoint
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.models import log_model, register
+from rsc_mlflow.tracking.run import TrackedRun, open_run
+from rsc_mlflow.training import (
+    Checkpoint,
+    Cohort,
+    EpochReport,
+    EpochResult,
+    Member,
+    TrainingConfig,
+    TrainingData,
+    evaluate_logits,
+    resolve_device,
+)
+
+FREE_WHEN_RESUMING = ("device", "data_root", "checkpoint_every", "score_every", "register", "resume_run_id")
+"""Options that may differ when an interrupted run goes on: none of them decides the result."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One model to train and how its run is filed.
+
+    ``without_spurious`` leaves the spurious examples out of the training set (exact retraining); the
+    scores are still those of the data set's pattern.
+    """
+
+    options: TrainOptions
+    kind: str = "train"
+    method: str = "train_classifier"
+    without_spurious: bool = False
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides the result."""
+        return fingerprint(self.options.identity() | {"kind": self.kind, "method": self.method})
+
+    @property
+    def run_name(self) -> str:
+        """What a person reads in the list of runs."""
+        options = self.options
+        words = [options.dataset, options.model_name.architecture, options.optimizer, f"seed {options.random_seed}"]
+        return " ".join(words if self.kind == "train" else [self.method, *words])
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedTraining:
+    """A job with its data loaded and everything checked that can be checked before a run is opened."""
+
+    job: TrainingJob
+    dataset: Dataset
+    data: TrainingData
+    config: TrainingConfig
+    device: torch.device
+    n_parameters: int
+
+    @property
+    def target(self) -> int | None:
+        """The (first) target class; None for clean data."""
+        return self.dataset.name.target
+
+    def params(self) -> dict[str, Any]:
+        """Every option, and what follows from them."""
+        name, model = self.dataset.name, self.config.model
+        derived = {
+            "dataset_family": name.family,
+            "pattern": name.pattern or "none",
+            "n_spurious": len(self.dataset.spurious_indices),
+            "target_class": "none" if name.target is None else "-".join(map(str, name.targets)),
+            "dataset_seed": "none" if name.pattern is None else name.seed,
+            "architecture": model.architecture,
+            "loss": model.loss,
+            "augmentation": model.augmentation or "none",
+            "n_parameters": self.n_parameters,
+            "n_train": len(self.data),
+            "n_test": len(self.dataset.test),
+        }
+        return self.job.options.as_params() | {"score_threshold": self.job.options.resolved_threshold} | derived
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a caller needs of a finished training run; ``metrics`` are the last values."""
+
+    run_id: str
+    model_uri: str
+    metrics: dict[str, float]
+
+
+def prepare(job: TrainingJob) -> PreparedTraining:
+    """Load the data and check the model against it.
+
+    Raises:
+        InputError: data that is missing or damaged, more spurious examples than the class has, a model that
+            does not take these images, or a device that is not there.
+    """
+    options = job.options
+    seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
+    dataset = load_dataset(options.dataset_name, options.data_root, seed)
+    data = TrainingData.of(dataset, job.without_spurious)
+    model = build(
+        options.model_name.architecture, dataset.image_shape, dataset.classes, torch_generator(0, "shape check")
+    )
+    if job.without_spurious and not len(dataset.spurious_indices):
+        raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned data set")
+    return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
+
+
+def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None) -> list[TrainResult]:
+    """Train the jobs as one cohort, each with a run of its own, and return a result per job.
+
+    Raises:
+        InputError: bad input of any of them, before any run is opened.
+    """
+    prepared = [prepare(job) for job in jobs]
+    with ExitStack() as stack:
+        live = [LiveTraining(one, stack.enter_context(_open(one, parent_run_id))) for one in prepared]
+        for one in live:
+            one.describe()
+        cohort = Cohort([one.member() for one in live], prepared[0].dataset.classes, prepared[0].device)
+        _train(cohort, live)
+        return [one.finish(cohort, k) for k, one in enumerate(live)]
+
+
+def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
+    job = prepared.job
+    resume = job.options.resume_run_id
+    return open_run(
+        kind=job.kind,
+        method=job.method,
+        name=job.run_name,
+        params=prepared.params(),
+        tags={schema.FINGERPRINT: job.fingerprint, **job.tags},
+        parent_run_id=parent_run_id,
+        resume_run_id=None if resume == "none" else resume,
+        free_params=FREE_WHEN_RESUMING,
+    )
+
+
+def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
+    """Run all epochs; between two of them every member logs, scores and saves what is due."""
+    options = live[0].prepared.job.options
+    what = live[0].run.name if len(live) == 1 else f"{len(live)} models ({live[0].run.name}, …)"
+    with TrainingProgress(what, options.epochs, cohort.epoch) as progress:
+        for report in cohort.epochs():
+            for k, one in enumerate(live):
+                one.after_epoch(cohort, k, report)
+            members = report.members
+            scores = [one.last_score for one in live if one.last_score is not None]
+            progress.update(
+                report.epoch,
+                sum(member.loss for member in members) / len(members),
+                sum(member.accuracy for member in members) / len(members),
+                sum(scores) / len(scores) if scores else None,
+            )
+
+
+class LiveTraining:
+    """One member's open run: what is logged at the start, after each epoch and at the end."""
+
+    def __init__(self, prepared: PreparedTraining, run: TrackedRun) -> None:
+        self.prepared = prepared
+        self.run = run
+        self.options = prepared.job.options
+        self.last_score: float | None = None
+        self._started = time.perf_counter()
+        self._training_seconds = 0.0
+        self._epochs_done = 0
+
+    def describe(self) -> None:
+        """Log what is known before the first epoch: configuration, data sets, spurious examples."""
+        artifacts.log_description(
+            self.run, self.prepared.dataset, self.prepared.params(), self.prepared.job.fingerprint
+        )
+
+    def member(self) -> Member:
+        """The cohort's member, starting from the newest checkpoint where the run had been interrupted."""
+        start = None
+        if self.run.resumed:
+            with tempfile.TemporaryDirectory(prefix="rsc-") as folder:
+                start = newest_checkpoint(self.run, Path(folder), Checkpoint.load)
+            if start is not None:
+                start.require(self.prepared.config)
+                print(f"{self.run.name}: goes on after epoch {start.epoch}", file=sys.stderr)
+        return Member(self.prepared.data, self.prepared.config, start)
+
+    def after_epoch(self, cohort: Cohort, k: int, report: EpochReport) -> None:
+        """Log the epoch's metrics, and score and save if it is time."""
+        self._training_seconds += report.seconds
+        self._epochs_done += 1
+        last = report.epoch == self.options.epochs
+        scoring = not last and self.options.score_every > 0 and report.epoch % self.options.score_every == 0
+        if not last:
+            evaluation = self._evaluate(cohort, k, with_scores=scoring)
+            self._log_epoch(report.epoch, report.members[k], evaluation)
+        else:
+            self.run.metrics(_training_metrics(report.members[k]), report.epoch)
+        every = self.options.checkpoint_every
+        if last or (every > 0 and report.epoch % every == 0):
+            self._save(cohort.checkpoint(k))
+
+    def finish(self, cohort: Cohort, k: int) -> TrainResult:
+        """Score, draw and register the finished model."""
+        epoch = self.options.epochs
+        evaluation = self._evaluate(cohort, k, with_scores=True)
+        metrics = evaluation.metrics(self.prepared.target) | norm_metric(self.prepared.dataset)
+        metrics |= self._comparison(cohort, k, evaluation) | self._costs()
+        self.run.metrics(metrics, epoch)
+        model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
+        artifacts.log_figures(self.run, self.prepared.dataset, evaluation)
+        if self.options.register:
+            self._register(model_uri)
+        return TrainResult(self.run.run_id, model_uri, metrics)
+
+    def _evaluate(self, cohort: Cohort, k: int, *, with_scores: bool) -> Evaluation:
+        def logits(images: Tensor) -> Tensor:
+            return evaluate_logits(cohort.module(k), images, self.prepared.device)
+
+        return evaluate(logits, self.prepared.dataset, self.options.resolved_threshold, with_scores=with_scores)
+
+    def _log_epoch(self, epoch: int, result: EpochResult, evaluation: Evaluation) -> None:
+        metrics = _training_metrics(result) | evaluation.metrics(self.prepared.target)
+        self.last_score = metrics.get(schema.SPURIOUS_SCORE, self.last_score)
+        self.run.metrics(metrics, epoch)
+
+    def _comparison(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
+        """A clean model's scores on every pattern, or a poisoned one's against the matching clean model."""
+        dataset, threshold = self.prepared.dataset, self.options.resolved_threshold
+        if evaluation.scores is not None:
+            return clean_comparison(evaluation.scores, dataset, self.options, self.prepared.device)
+
+        def logits(images: Tensor) -> Tensor:
+            return evaluate_logits(cohort.module(k), images, self.prepared.device)
+
+        return reference_metrics(logits, dataset, evaluation.clean_logits, threshold)
+
+    def _costs(self) -> dict[str, float]:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        if self.prepared.device.type == "cuda":
+            peak = torch.cuda.max_memory_allocated(self.prepared.device) / 2**20
+        costs = {schema.SECONDS: time.perf_counter() - self._started, schema.PEAK_MEMORY_MB: peak}
+        if self._epochs_done:
+            costs[schema.SECONDS_PER_EPOCH] = self._training_seconds / self._epochs_done
+        return costs
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        with tempfile.TemporaryDirectory(prefix="rsc-") as folder:
+            path = checkpoint.save(Path(folder) / schema.checkpoint(checkpoint.epoch))
+            self.run.log_checkpoint(path)
+
+    def _register(self, model_uri: str) -> None:
+        job, name = self.prepared.job, self.prepared.dataset.name
+        register(
+            self.run,
+            model_uri,
+            dataset=str(name),
+            family=name.family,
+            architecture=self.prepared.config.model.architecture,
+            kind=job.kind,
+            method=None if job.kind == "train" else job.method,
+        )
+
+
+def _training_metrics(result: EpochResult) -> dict[str, float]:
+    return {
+        schema.TRAIN_LOSS: result.loss,
+        schema.TRAIN_ACCURACY: result.accuracy,
+        schema.LEARNING_RATE: result.learning_rate,
+    }

@@ -1,0 +1,45 @@
+"""Finding the checkpoint from which an interrupted run goes on."""
+
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.run import TrackedRun
+from rsc_mlflow.tracking.store import patiently
+
+_NAME = re.compile(r"epoch_(\d{4,})\.pt")
+_logger = logging.getLogger(__name__)
+Loaded = TypeVar("Loaded")
+
+
+def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Loaded]) -> Loaded | None:
+    """The newest checkpoint of ``run`` that is whole, as ``load`` reads it; None if the run has none.
+
+    A damaged one is reported and passed over in favour of the one before it.
+
+    Raises:
+        InputError: there are checkpoints and every one of them is damaged.
+    """
+    names = _names(run)
+    refusal: InputError | None = None
+    for name in reversed(names):
+        path = patiently(lambda name=name: run.client.download_artifacts(run.run_id, name, str(folder)), "checkpoint")
+        try:
+            return load(Path(path))
+        except InputError as error:
+            _logger.warning("run %s: %s is passed over: %s", run.run_id, name, error)
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    return None
+
+
+def _names(run: TrackedRun) -> list[str]:
+    """Artifact paths of all checkpoints, oldest epoch first."""
+    found = patiently(lambda: run.client.list_artifacts(run.run_id, schema.CHECKPOINTS), "checkpoints")
+    matches = [match for item in found if (match := _NAME.fullmatch(Path(item.path).name))]
+    return [f"{schema.CHECKPOINTS}/{match[0]}" for match in sorted(matches, key=lambda match: int(match[1]))]

@@ -1,0 +1,33 @@
+"""MLproject, option classes and conda.yaml say the same."""
+
+import tomllib
+from pathlib import Path
+
+import yaml
+
+from entry_points.mlproject import ENTRY_POINTS, entry_point, project
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_file_is_what_the_option_classes_make() -> None:
+    assert (ROOT / "MLproject").read_text() == project(), "run: python -m entry_points.mlproject > MLproject"
+
+
+def test_every_program_in_the_folder_is_an_entry_point() -> None:
+    programs = {path.stem for path in (ROOT / "entry_points").glob("*.py") if "\ncli = " in path.read_text()}
+    assert programs == set(ENTRY_POINTS)
+
+
+def test_no_default_is_empty_and_every_option_has_help() -> None:
+    parsed = yaml.safe_load(project())["entry_points"]
+    for name in ENTRY_POINTS:
+        for option, declared in parsed[name]["parameters"].items():
+            assert declared == "string" or declared["default"] != "", (name, option)
+        assert all(len(parameter.help) > 15 for parameter in entry_point(name).params)
+
+
+def test_conda_installs_the_project_itself() -> None:
+    dependencies = yaml.safe_load((ROOT / "conda.yaml").read_text())["dependencies"]
+    assert {"pip": ["-e ."]} in dependencies
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"] == ">=3.11"
