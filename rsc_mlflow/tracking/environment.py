@@ -4,10 +4,13 @@ import functools
 import os
 import platform
 import socket
+import subprocess
 from importlib import metadata
+from pathlib import Path
 
 import torch
 from mlflow.tracking.context import registry
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 
 from rsc_mlflow.tracking import schema
 
@@ -46,8 +49,31 @@ def _gpu() -> str:
 
 @functools.cache
 def source_tags() -> dict[str, str]:
-    """MLflow's own tags for user, program and git commit, as ``mlflow.start_run`` would set them."""
-    return {key: str(value) for key, value in registry.resolve_tags().items()}
+    """MLflow's own tags for user, program and git commit, as ``mlflow.start_run`` would set them.
+
+    The commit is that of this project where the program itself lies in no repository.
+    """
+    found = {key: str(value) for key, value in registry.resolve_tags().items()}
+    if MLFLOW_GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
+        found[MLFLOW_GIT_COMMIT] = commit
+    if MLFLOW_GIT_COMMIT in found:
+        found[MLFLOW_GIT_DIRTY] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
+    return found
+
+
+def _git(*arguments: str) -> str:
+    """What git says about the folder of this package; empty where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def tags() -> dict[str, str]:

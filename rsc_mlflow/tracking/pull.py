@@ -14,7 +14,7 @@ from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import Run
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from torch import Tensor
@@ -85,7 +85,7 @@ def pull(uri: str) -> PulledModel:
         logged = client.get_logged_model(model_id)
     except MlflowException as error:
         raise InputError(f"no model {model_id} in this store ({reason(error)}); accepted: {_FORMS}") from error
-    if str(logged.status) != "READY" or not logged.source_run_id:
+    if not _ready(logged) or not logged.source_run_id:
         raise InputError(f"model {model_id} is {logged.status}: its run did not finish logging it; choose another")
     run = client.get_run(logged.source_run_id)
     params = {key: unquoted(value) for key, value in run.data.params.items()}
@@ -142,11 +142,15 @@ def _from_source(source: str | None, uri: str) -> str:
 def _newest_of_run(client: MlflowClient, run_id: str) -> str:
     run = client.get_run(run_id)
     outputs = run.outputs.model_outputs if run.outputs else []
-    for output in sorted(outputs, key=lambda item: item.step, reverse=True):
-        logged = client.get_logged_model(output.model_id)
-        if logged.name == schema.MODEL and str(logged.status) == "READY":
-            return str(output.model_id)
+    models = [(output.step, client.get_logged_model(output.model_id)) for output in outputs]
+    whole = [(step, m.creation_timestamp, m.model_id) for step, m in models if m.name == schema.MODEL and _ready(m)]
+    if whole:
+        return str(max(whole)[2])
     raise InputError(f"run {run_id} ({run.info.status}) has logged no model; choose a finished training run")
+
+
+def _ready(model: LoggedModel) -> bool:
+    return bool(model.status == LoggedModelStatus.READY)
 
 
 def _existing(client: MlflowClient, match: re.Match[str]) -> str:

@@ -8,8 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.frame import flatten
 from rsc_mlflow.tracking.store import connect
-from rsc_mlflow.tracking.values import same_value, unquoted
+from rsc_mlflow.tracking.values import same_value
 
 _PAGE = 1000
 
@@ -69,35 +70,8 @@ def iterate_runs(
 def search(
     conditions: Sequence[str] = (), experiment_ids: Sequence[str] | None = None, client: MlflowClient | None = None
 ) -> pd.DataFrame:
-    """All runs that meet the conditions, one row each, newest first.
-
-    Columns: ``run_id``, ``experiment_id``, ``name``, ``status``, ``start_time``, ``end_time`` (UTC), and
-    ``params.…``, ``metrics.…`` (last values), ``tags.…``; a missing value is None or NaN.
-    """
-    runs = iterate_runs(client or connect(), conditions, experiment_ids)
-    return frame(runs)
-
-
-def frame(runs: Iterator[Run] | Sequence[Run]) -> pd.DataFrame:
-    """One row per run; the columns are those of :func:`search`."""
-    rows = [_row(run) for run in runs]
-    table = pd.DataFrame(rows, columns=None if rows else list(_ATTRIBUTES))
-    for column in ("start_time", "end_time"):
-        table[column] = pd.to_datetime(table[column], unit="ms", utc=True)
-    return table
-
-
-_ATTRIBUTES = ("run_id", "experiment_id", "name", "status", "start_time", "end_time")
-
-
-def _row(run: Run) -> dict[str, object]:
-    info = run.info
-    values = (info.run_id, info.experiment_id, info.run_name, info.status, info.start_time, info.end_time)
-    row: dict[str, object] = dict(zip(_ATTRIBUTES, values, strict=True))
-    row |= {f"params.{key}": unquoted(value) for key, value in run.data.params.items()}
-    row |= {f"metrics.{key}": value for key, value in run.data.metrics.items()}
-    row |= {f"tags.{key}": value for key, value in run.data.tags.items()}
-    return row
+    """All runs that meet the conditions, one row each, newest first, in the columns of :func:`frame.flatten`."""
+    return flatten(list(iterate_runs(client or connect(), conditions, experiment_ids)))
 
 
 def find_training_run(

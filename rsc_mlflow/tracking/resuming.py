@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Collection, Mapping
 
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -90,6 +90,7 @@ def _process_exists(pid: str) -> bool:
     return True
 
 
-def stored_points(client: MlflowClient, run: Run) -> set[tuple[str, int]]:
-    """(metric, step) of every point that the store has of this run."""
-    return {(key, point.step) for key in run.data.metrics for point in client.get_metric_history(run.info.run_id, key)}
+def stored_points(client: MlflowClient, run: Run) -> dict[tuple[str, int], Metric]:
+    """(metric, step) → the point that the store has of it."""
+    histories = (client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
+    return {(point.key, point.step): point for history in histories for point in history}

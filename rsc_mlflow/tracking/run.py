@@ -5,6 +5,7 @@ as a cohort of models that train together does.
 """
 
 import logging
+import math
 import os
 import re
 import tempfile
@@ -25,8 +26,8 @@ from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.resuming import check_resumable, stored_points
-from rsc_mlflow.tracking.signals import Interrupted, interruptible
-from rsc_mlflow.tracking.store import connect, patiently, reason
+from rsc_mlflow.tracking.signals import Interrupted, interruptible, shielded
+from rsc_mlflow.tracking.store import connect, patience, patiently, reason
 from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text
 
 _RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
@@ -58,7 +59,7 @@ class TrackedRun:
         self.resumed = resumed
         self._ends = ends
         self._params: dict[str, str] = dict(run.data.params)
-        self._stored = stored_points(client, run) if resumed else set()
+        self._stored = stored_points(client, run) if resumed else {}
         self._last: dict[str, Metric] = {}
         self._outbox = Outbox(client, self.run_id)
         self._waited = 0.0
@@ -125,9 +126,11 @@ class TrackedRun:
             points = []
             for key, value in values.items():
                 check_metric_name(key)
-                if (key, step) not in self._stored:
-                    points.append(Metric(key, float(value), now, step))
-            self._last.update({point.key: point for point in points})
+                if stored := self._stored.get((key, step)):
+                    self._last[key] = stored
+                else:
+                    self._last[key] = Metric(key, float(value), now, step)
+                    points.append(self._last[key])
             self._outbox.add_points(points)
 
     def last_points(self, step: int) -> list[Metric]:
@@ -190,17 +193,37 @@ class TrackedRun:
     def _break_off(self, status: str, text: str) -> None:
         """Last words, as far as the store will hear them; a run it does not hear of is closed by the reaper."""
         POSTMAN.release(self._outbox)
-        try:
-            self._outbox.flush(_LAST_WORDS_SECONDS)
-        except Exception as error:
-            _logger.error(
-                "run %s: %d points and files could not be stored (%s)", self.run_id, len(self._outbox), reason(error)
-            )
-        try:
-            _end(self.client, self.run_id, status, text, ends=self._ends)
-        except Exception as error:
-            _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
-        self._outbox.discard()
+        with shielded():
+            try:
+                self._outbox.flush(_last_words.seconds())
+            except Exception as error:
+                _last_words.unheard()
+                unsent = len(self._outbox)
+                _logger.error(
+                    "run %s: %d points and files could not be stored (%s)", self.run_id, unsent, reason(error)
+                )
+            try:
+                _end(self.client, self.run_id, status, text, ends=self._ends)
+            except Exception as error:
+                _last_words.unheard()
+                _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
+            self._outbox.discard()
+
+
+class _LastWords:
+    """How long a broken-off run waits for the store: once it did not hear one run, the others are brief."""
+
+    def __init__(self) -> None:
+        self._unheard_at = -math.inf
+
+    def unheard(self) -> None:
+        self._unheard_at = time.monotonic()
+
+    def seconds(self) -> float:
+        return 0.0 if time.monotonic() - self._unheard_at < 60 else min(_LAST_WORDS_SECONDS, patience())
+
+
+_last_words = _LastWords()
 
 
 def _chunks(items: list[Item]) -> Iterator[list[Item]]:
@@ -272,9 +295,9 @@ def mark_failed(run_id: str, text: str) -> None:
 
 
 def _end(client: MlflowClient, run_id: str, status: str, text: str, *, ends: bool = True) -> None:
-    patiently(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _LAST_WORDS_SECONDS)
+    patiently(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _last_words.seconds())
     if ends:
-        patiently(lambda: client.set_terminated(run_id, status), "end of run", _LAST_WORDS_SECONDS)
+        patiently(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())
 
 
 def _enter(

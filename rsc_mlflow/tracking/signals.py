@@ -9,6 +9,7 @@ from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _depth = 0
+_shields = 0
 _previous: dict[int, Any] = {}
 
 
@@ -17,6 +18,8 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    if _shields:
+        return
     raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
@@ -41,3 +44,17 @@ def interruptible() -> Iterator[None]:
         if _depth == 0:
             for number in _SIGNALS:
                 signal.signal(number, _previous.pop(number))
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Within the block, which must be short, further signals are ignored: the run is being closed already.
+
+    One Ctrl-C often arrives twice, from the terminal and from the runner that forwards it.
+    """
+    global _shields  # noqa: PLW0603
+    _shields += 1
+    try:
+        yield
+    finally:
+        _shields -= 1

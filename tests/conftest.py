@@ -1,0 +1,94 @@
+"""What all tests share: an MLflow that leaks nothing from one test into the next, real stores and a real server."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mlflow_server import MlflowServer
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+_MINE = ("MLFLOW_", "RSC_PATIENCE")
+
+
+@pytest.fixture(autouse=True)
+def mlflow_leaks_nothing() -> Iterator[None]:
+    """Ends runs that a test left open, and puts MLflow's environment variables and store addresses back."""
+    before = {key: value for key, value in os.environ.items() if key.startswith(_MINE)}
+    yield
+    if "mlflow" in sys.modules:
+        import mlflow
+
+        while mlflow.active_run():
+            mlflow.end_run("KILLED")
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
+        mlflow.tracking.fluent._active_experiment_id = None
+    for key in [key for key in os.environ if key.startswith(_MINE)]:
+        del os.environ[key]
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with MLflow's tables and nothing in them: making one takes seconds, copying it none."""
+    from mlflow import MlflowClient
+
+    from rsc_mlflow.tracking.store import configure
+
+    before = dict(os.environ)
+    configure()
+    folder = tmp_path_factory.mktemp("empty-store")
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    for key in set(os.environ) - set(before):
+        del os.environ[key]
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def sqlite_store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The current tracking store is a fresh SQLite file in ``tmp_path``, which is also the working folder."""
+    import mlflow
+
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    return uri
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """One server for all tests that only talk to it; do not stop it, and use experiments of your own."""
+    folder = tmp_path_factory.mktemp("server")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    server = MlflowServer(folder).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(empty_store: Path, tmp_path: Path) -> Iterator[MlflowServer]:
+    """A server of this test alone, started, which it may kill and start again."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    server = MlflowServer(folder).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def server_store(mlflow_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The current tracking store is the shared server; runs go to an experiment named after the test."""
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server.uri)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", tmp_path.name)
+    mlflow.set_tracking_uri(mlflow_server.uri)
+    return mlflow_server.uri

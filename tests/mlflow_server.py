@@ -1,0 +1,105 @@
+"""A real ``mlflow server`` as a process that tests start, kill and start again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import requests
+
+START_SECONDS = 90.0
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class MlflowServer:
+    """One worker, no job runner, its own SQLite store (unless ``backend`` says otherwise) and artifact folder.
+
+    Args:
+        folder: for its store, artifacts and log.
+        backend: backend store URI.
+        arguments: further flags of ``mlflow server``, e.g. ``["--app-name", "rsc"]``.
+        environment: further environment variables.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        backend: str | None = None,
+        arguments: list[str] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.backend = backend or f"sqlite:///{folder / 'mlflow.db'}"
+        self.arguments = arguments or []
+        self.environment = environment or {}
+        self.port = free_port()
+        self.log = folder / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its address, the same after every start."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> "MlflowServer":
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--workers", "1", "--backend-store-uri", self.backend]
+        command += ["--artifacts-destination", str(self.folder / "artifacts"), *self.arguments]
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=clean | quiet | self.environment,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait()
+        return self
+
+    def kill(self) -> None:
+        """``kill -9`` the whole server at once, as a power cut would."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order."""
+        self._signal(signal.SIGTERM)
+
+    def _signal(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            os.killpg(process.pid, number)  # its own session: nobody else's process is in it
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        except ProcessLookupError:
+            process.wait()
+
+    def _wait(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"the server ended with {self._process.returncode}: {self.log.read_text()[-2000:]}")
+            try:
+                if requests.get(f"{self.uri}/health", timeout=5).ok:
+                    return
+            except requests.RequestException:
+                time.sleep(0.2)
+        self.kill()
+        raise RuntimeError(f"the server did not answer within {START_SECONDS:.0f} s: {self.log.read_text()[-2000:]}")
