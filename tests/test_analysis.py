@@ -1,0 +1,191 @@
+"""The paper's comparisons from frames of made-up runs whose answers can be counted by hand."""
+
+import itertools
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, trained
+from rsc_mlflow.errors import InputError
+
+DEFAULTS = {
+    "dataset_family": "mnist",
+    "architecture": "LargeMLP",
+    "optimizer": "sgd",
+    "pattern": "v20",
+    "n_spurious": "3",
+    "target_class": "0",
+    "random_seed": "0",
+    "dataset_seed": "0",
+    "pattern_seed": "auto",
+    "epochs": "70",
+    "weight_decay": "0",
+    "input_noise": "0",
+    "grad_clip": "0",
+}
+
+
+def run(score: float, params: Mapping[str, object] | None = None, **other: object) -> dict[str, object]:
+    values = DEFAULTS | {key: str(value) for key, value in (params or {}).items()}
+    row: dict[str, object] = {f"params.{key}": value for key, value in values.items()}
+    row |= {"run_id": str(hash(tuple(values.values()))), "status": "FINISHED", "start_time": 1.0}
+    row |= {"tags.rsc.kind": "train", "tags.rsc.fingerprint": str(sorted(values.items()))}
+    row |= {"metrics.spurious/score": score, "metrics.test/accuracy": 0.9, "metrics.spurious/test_accuracy": 0.8}
+    row["metrics.spurious/pattern_norm"] = 4.0
+    return row | other
+
+
+def score_of(count: int, seed: int, decay: float) -> float:
+    """Decay 0.1 takes 0.2 away at count 3 and nothing at count 20; a seed adds 0.01 of itself."""
+    return (0.5 if count == 3 else 0.9) - (0.2 if decay and count == 3 else 0) + 0.01 * seed
+
+
+GRID = [
+    run(score_of(count, seed, decay), {"n_spurious": count, "random_seed": seed, "weight_decay": decay})
+    for count, seed, decay in itertools.product((3, 20), range(5), (0.0, 0.1))
+]
+
+
+def pick(table: pd.DataFrame, **values: object) -> pd.Series:
+    found = table[np.logical_and.reduce([table[key] == value for key, value in values.items()])]
+    assert len(found) == 1, found
+    return found.iloc[0]
+
+
+def test_only_finished_poisoned_training_runs_count_and_each_fingerprint_once() -> None:
+    again = run(0.1, start_time=0.5)
+    rows = [
+        run(0.7),
+        again,
+        run(0.2, {"pattern": "none"}),
+        run(0.3, {"random_seed": 9}, status="FAILED"),
+        run(0.4, {"random_seed": 8}, **{"tags.rsc.kind": "unlearn"}),
+    ]
+    assert trained(pd.DataFrame(rows))["score"].tolist() == [0.7]
+
+
+def test_quoted_parameters_are_read() -> None:
+    table = trained(pd.DataFrame([run(0.7, {"dataset_family": "'mnist'", "epochs": "'70'"})]))
+    assert table.loc[0, "dataset_family"] == "mnist"
+    assert table.loc[0, "epochs"] == 70
+
+
+def test_mitigation_averages_counts_within_seeds_then_seeds() -> None:
+    table = mitigation(pd.DataFrame(GRID), "weight_decay")
+    off = pick(table, weight_decay=0.0, outcome="score")
+    seeds = [0.7 + 0.01 * seed for seed in range(5)]
+    low, high = stats.t.interval(0.95, 4, loc=np.mean(seeds), scale=stats.sem(seeds))
+    assert (off["mean"], off["low"], off["high"]) == pytest.approx((0.72, low, high))
+    assert (off["seeds"], off["runs"], off["runs_left_out"]) == (5, 10, 0)
+    assert off["cells"] == "3 of class 0; 20 of class 0"
+    assert pick(table, weight_decay=0.1, outcome="score")["mean"] == pytest.approx(0.62)
+    assert pick(table, weight_decay=0.1, outcome="clean_accuracy")["mean"] == pytest.approx(0.9)
+    assert off["boot_low"] >= off["low"]
+
+
+def test_the_average_hides_what_each_count_shows() -> None:
+    table = mitigation(pd.DataFrame(GRID), "weight_decay", per_count=True)
+    change = {
+        count: pick(table, n_spurious=count, weight_decay=0.1, outcome="score")["mean"]
+        - pick(table, n_spurious=count, weight_decay=0.0, outcome="score")["mean"]
+        for count in (3, 20)
+    }
+    assert change[3] == pytest.approx(-0.2)
+    assert change[20] == pytest.approx(0, abs=1e-12)
+
+
+def test_a_missing_run_leaves_its_seed_out_and_is_counted() -> None:
+    without_one = pd.DataFrame(GRID[1:])  # count 3, seed 0, decay 0 is gone
+    off = pick(mitigation(without_one, "weight_decay"), weight_decay=0.0, outcome="score")
+    assert off["mean"] == pytest.approx(0.7 + 0.01 * 2.5)
+    assert (off["seeds"], off["runs"], off["runs_left_out"]) == (4, 8, 1)
+
+
+def test_a_count_that_one_strength_lacks_is_not_averaged() -> None:
+    extra = [run(0.0, {"n_spurious": 100, "random_seed": seed}) for seed in range(5)]
+    off = pick(mitigation(pd.DataFrame(GRID + extra), "weight_decay"), weight_decay=0.0, outcome="score")
+    assert off["mean"] == pytest.approx(0.72)
+    assert (off["runs"], off["runs_left_out"]) == (10, 5)
+
+
+def test_settings_that_vary_are_told_apart() -> None:
+    longer = [row | {"params.epochs": "140", "metrics.spurious/score": 0.0, "tags.rsc.fingerprint": ""} for row in GRID]
+    table = mitigation(pd.DataFrame(GRID + longer), "weight_decay")
+    assert pick(table, epochs=70, weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.72)
+    assert pick(table, epochs=140, weight_decay=0.0, outcome="score")["mean"] == 0
+
+
+def test_settings_with_one_strength_say_nothing() -> None:
+    assert mitigation(pd.DataFrame(GRID), "grad_clip").empty
+    assert mitigation_effect(pd.DataFrame(GRID), "grad_clip").empty
+
+
+def test_effect_is_the_paired_t_test_over_seeds() -> None:
+    noisy = pd.DataFrame(GRID)
+    rng = np.random.default_rng(0)
+    noisy["metrics.spurious/score"] += rng.normal(0, 0.05, len(noisy))
+    plain = trained(noisy).pivot_table(index="seed", columns="weight_decay", values="score")
+    expected = stats.ttest_rel(plain[0.1], plain[0.0])
+    found = pick(mitigation_effect(noisy, "weight_decay"), weight_decay=0.1, outcome="score")
+    assert found["difference"] == pytest.approx((plain[0.1] - plain[0.0]).mean())
+    assert found["p_value"] == pytest.approx(expected.pvalue)
+    assert found["p_sign_flip"] == 2 / 32
+    assert found["pairs"] == 5
+
+
+def test_effects_are_corrected_over_the_whole_table() -> None:
+    noisy = pd.DataFrame(GRID)
+    for column in ("metrics.spurious/score", "metrics.test/accuracy", "metrics.spurious/test_accuracy"):
+        noisy[column] += np.random.default_rng(len(column)).normal(0, 0.05, len(noisy))
+    table = mitigation_effect(noisy, "weight_decay", per_count=True)
+    assert len(table) == 6
+    assert table["p_holm"].min() == pytest.approx(min(1, 6 * table["p_value"].min()))
+    assert (table["p_holm"] >= table["p_value"]).all()
+
+
+def test_norms_average_all_seeds() -> None:
+    rows = [
+        run(0.1 * seed, {"random_seed": seed, "dataset_seed": seed}, **{"metrics.spurious/pattern_norm": 4.0 + seed})
+        for seed in range(3)
+    ]
+    found = norms(pd.DataFrame(rows)).iloc[0]
+    assert (found["norm"], found["norm_sd"], found["score"]) == pytest.approx((5.0, 1.0, 0.1))
+    assert (found["seeds"], found["runs"], found["runs_left_out"]) == (3, 3, 0)
+
+
+def test_correlation_is_over_patterns_not_over_seeds() -> None:
+    size = {"v1": 1.0, "v3": 3.0, "v8": 5.0, "v18": 3.5, "v20": 13.0}
+    mean = {"v1": 0.0, "v3": 0.1, "v8": 0.15, "v18": 0.3, "v20": 0.9}
+    rows = [
+        run(mean[p] + 0.01 * (seed - 2), {"pattern": p, "random_seed": seed}, **{"metrics.spurious/pattern_norm": n})
+        for (p, n), seed in itertools.product(size.items(), range(5))
+    ]
+    found = norm_correlation(pd.DataFrame(rows)).iloc[0]
+    theirs = stats.pearsonr(list(size.values()), list(mean.values()))
+    interval = theirs.confidence_interval()
+    assert (found["r"], found["p_value"]) == pytest.approx((theirs.statistic, theirs.pvalue))
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+    assert (found["patterns"], found["p_holm"]) == (5, found["p_value"])
+
+
+def test_no_runs_give_empty_tables_with_their_columns() -> None:
+    empty = pd.DataFrame(columns=["run_id", "status", "start_time"])
+    for table in (mitigation(empty, "weight_decay"), mitigation_effect(empty, "weight_decay"), norms(empty)):
+        assert table.empty
+        assert "dataset_family" in table.columns
+    assert list(norm_correlation(empty).columns)[-6:] == ["r", "low", "high", "p_value", "patterns", "p_holm"]
+
+
+def test_one_seed_has_no_interval() -> None:
+    found = norms(pd.DataFrame([run(0.5)])).iloc[0]
+    assert found["score"] == 0.5
+    assert math.isnan(found["low"])
+
+
+def test_another_knob_is_refused() -> None:
+    with pytest.raises(InputError, match="accepted: weight_decay, input_noise, grad_clip"):
+        mitigation(pd.DataFrame(GRID), "dropout")
