@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from rsc_mlflow.errors import InputError
@@ -79,28 +80,50 @@ def over_seeds(
         seed), ``boot_low``, ``boot_high`` (95 % bootstrap), ``seeds``, ``runs``, ``runs_left_out``, ``cells``.
     """
     by = list(by)
-    total = {key: len(group) for key, group in _groups(runs if of is None else of, by)}
-    rows: list[dict[str, Any]] = []
-    for key, group in _groups(runs, by):
-        for outcome in outcomes:
-            values, used, cells = _per_seed(group, outcome)
-            if len(values):
-                interval, boot = t_interval(values.to_numpy()), bootstrap_interval(values.to_numpy())
-                row = dict(zip(by, key, strict=True)) | {"outcome": outcome, "mean": interval.estimate}
-                row |= {"low": interval.low, "high": interval.high, "boot_low": boot.low, "boot_high": boot.high}
-                row |= {"seeds": len(values), "runs": used, "runs_left_out": total[key] - used}
-                rows.append(row | {"cells": "; ".join(cells)})
-    columns = [*by, "outcome", "mean", "low", "high", "boot_low", "boot_high"]
-    return pd.DataFrame(rows, columns=[*columns, "seeds", "runs", "runs_left_out", "cells"])
+    total = (runs if of is None else of).groupby(by).size().reset_index(name="total")
+    cells = _cells(runs, by)
+    parts: list[pd.DataFrame] = []
+    for outcome in outcomes:
+        values = _per_seed(runs, by, outcome)
+        found = [_interval_row(group[outcome].to_numpy()) for _, group in values.groupby(by, sort=True)]
+        part = values.groupby(by, as_index=False, sort=True)["runs"].sum()
+        part = pd.concat([part, pd.DataFrame(found, columns=_INTERVAL, index=part.index)], axis=1)
+        parts.append(part.assign(outcome=outcome).merge(total, on=by).merge(cells, on=by))
+    table = pd.concat(parts, ignore_index=True).sort_values(by, kind="stable", ignore_index=True)
+    table["runs_left_out"] = table["total"] - table["runs"]
+    return table[[*by, "outcome", *_INTERVAL, "runs", "runs_left_out", "cells"]]
 
 
-def _per_seed(group: pd.DataFrame, outcome: str) -> tuple["pd.Series[float]", int, list[str]]:
-    """Mean over cells for each complete seed; the number of runs behind them; the cells in words."""
-    known = group[group[outcome].notna()]
-    wide = known.pivot_table(index="seed", columns=list(CELLS), values=outcome, aggfunc="mean").dropna()
-    columns = zip(*(wide.columns.get_level_values(name) for name in CELLS), strict=True)
-    cells = [f"{_plain(count)} of class {_plain(target)}" for count, target in columns]
-    return wide.mean(axis=1), int(known["seed"].isin(wide.index).sum()), cells
+_INTERVAL = ["mean", "low", "high", "boot_low", "boot_high", "seeds"]
+_RESAMPLES = 1999
+
+
+def _interval_row(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    interval, boot = t_interval(values), bootstrap_interval(values, resamples=_RESAMPLES)
+    return interval.estimate, interval.low, interval.high, boot.low, boot.high, interval.n
+
+
+def _per_seed(runs: pd.DataFrame, by: Sequence[str], outcome: str) -> pd.DataFrame:
+    """``by``, ``seed``, the outcome's mean over cells and ``runs`` behind it, of seeds with a run in every cell."""
+    by, cells = list(by), [cell for cell in CELLS if cell not in by]
+    known = runs[runs[outcome].notna()]
+    one = known.groupby([*by, "seed", *cells], as_index=False).agg(
+        **{outcome: (outcome, "mean"), "runs": ("seed", "size")}
+    )
+    values = one.groupby([*by, "seed"], as_index=False).agg(
+        **{outcome: (outcome, "mean"), "runs": ("runs", "sum"), "cells": ("runs", "size")}
+    )
+    every = one.drop_duplicates([*by, *cells]).groupby(by, as_index=False).agg(every=("runs", "size"))
+    values = values.merge(every, on=by)
+    return values[values["cells"] == values["every"]].drop(columns=["cells", "every"])
+
+
+def _cells(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """``by`` and ``cells``: in words what each group averages over."""
+    distinct = runs.drop_duplicates([*by, *CELLS]).sort_values(list(CELLS), kind="stable")
+    count, target = (_text(distinct[name]) for name in CELLS)
+    distinct = distinct.assign(cells=count + " of class " + target)
+    return distinct.groupby(list(by), as_index=False).agg(cells=("cells", "; ".join))
 
 
 def mitigation(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.DataFrame:
@@ -140,26 +163,28 @@ def mitigation_effect(runs: pd.DataFrame, knob: str, *, per_count: bool = False)
     """
     table = _with_strengths(runs, knob)
     by = [*SUBJECTS, *_varying(table, knob), *(["n_spurious"] if per_count else [])]
-    rows: list[dict[str, Any]] = []
-    for key, group in _groups(_common_cells(table, by, knob), by):
-        without = group[group[knob] == 0]
-        for strength in sorted(set(group[knob]) - {0.0}):
-            for outcome in OUTCOMES:
-                pairs = _paired(group[group[knob] == strength], without, outcome)
-                if len(pairs) > 1:
-                    found = paired_comparison(pairs["with"].to_numpy(), pairs["without"].to_numpy())
-                    row = dict(zip(by, key, strict=True)) | {knob: strength, "outcome": outcome}
-                    change = found.difference
-                    row |= {"difference": change.estimate, "low": change.low, "high": change.high, "pairs": change.n}
-                    rows.append(row | {"p_value": found.p_t, "p_sign_flip": found.p_sign_flip})
-    columns = [*by, knob, "outcome", "difference", "low", "high", "pairs", "p_value", "p_sign_flip"]
-    effects = pd.DataFrame(rows, columns=columns)
+    common = _common_cells(table, by, knob)
+    parts = [_effects(common, by, knob, outcome) for outcome in OUTCOMES]
+    effects = pd.concat(parts, ignore_index=True).sort_values([*by, knob], kind="stable", ignore_index=True)
     return effects.assign(p_holm=holm(effects["p_value"].to_numpy(dtype=float)))
 
 
-def _paired(treated: pd.DataFrame, without: pd.DataFrame, outcome: str) -> pd.DataFrame:
-    first, second = _per_seed(treated, outcome)[0], _per_seed(without, outcome)[0]
-    return pd.DataFrame({"with": first, "without": second}).dropna()
+_EFFECT = ["difference", "low", "high", "pairs", "p_value", "p_sign_flip"]
+
+
+def _effects(runs: pd.DataFrame, by: Sequence[str], knob: str, outcome: str) -> pd.DataFrame:
+    values = _per_seed(runs, [*by, knob], outcome).drop(columns="runs")
+    without = values[values[knob] == 0].drop(columns=knob).rename(columns={outcome: "without"})
+    pairs = values[values[knob] != 0].merge(without, on=[*by, "seed"])
+    rows: list[dict[str, Any]] = []
+    for key, group in _groups(pairs, [*by, knob]):
+        if len(group) > 1:
+            found = paired_comparison(group[outcome].to_numpy(), group["without"].to_numpy())
+            change = found.difference
+            numbers = (change.estimate, change.low, change.high, change.n, found.p_t, found.p_sign_flip)
+            row = dict(zip([*by, knob], key, strict=True)) | {"outcome": outcome}
+            rows.append(row | dict(zip(_EFFECT, numbers, strict=True)))
+    return pd.DataFrame(rows, columns=[*by, knob, "outcome", *_EFFECT])
 
 
 def norms(runs: pd.DataFrame) -> pd.DataFrame:
