@@ -1,0 +1,126 @@
+"""Products of the loss's curvature with vectors, over mini-batches and without ever forming a matrix.
+
+Two curvatures of the mean loss over a set of n examples, both damped by λI:
+
+- ``hessian``: ``H = (1/n) Σ ∇²ℓ(z_i, θ)``, exact, but indefinite away from a minimum;
+- ``ggn``: the generalised Gauss-Newton matrix ``G = (1/n) Σ J_iᵀ (diag p_i − p_i p_iᵀ) J_i`` with ``J_i`` the
+  Jacobian of the logits and ``p_i`` the softmax (Schraudolph 2002; Martens 2010): positive semi-definite,
+  equal to the Fisher matrix for cross-entropy, equal to the Hessian where logits are linear in θ.
+
+Weight decay adds to both its multiple of the identity.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp, vjp, vmap
+from torch.nn.functional import cross_entropy
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.unlearning.base import Examples
+from rsc_mlflow.unlearning.parameters import FlatModel
+
+Kind = Literal["ggn", "hessian"]
+KINDS: tuple[Kind, ...] = ("ggn", "hessian")
+Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
+
+
+class Curvature:
+    """The matrix ``H + (weight_decay + λ)I`` over a set of examples, as a linear operator.
+
+    ``product(v)`` costs about two backward passes over the examples and keeps one batch in memory.
+    """
+
+    def __init__(
+        self,
+        model: FlatModel,
+        examples: Examples,
+        kind: Kind = "ggn",
+        damping: float = 0.0,
+        weight_decay: float = 0.0,
+        batch_size: int = 2048,
+    ) -> None:
+        if kind not in KINDS:
+            raise InputError(f"unknown curvature {kind!r}; accepted: {', '.join(KINDS)}")
+        self.model, self.examples, self.kind = model, examples, kind
+        self.damping, self.batch_size = damping, batch_size
+        self.shift = damping + weight_decay
+        self._summed: Product = _gauss_newton(model) if kind == "ggn" else _hessian(model)
+
+    def product(self, vector: Tensor) -> Tensor:
+        """``(H + (weight_decay + λ)I) v`` over all examples; ``v`` and the result are ``[P]``."""
+        direction = self.model.unflatten(vector)
+        total = torch.zeros_like(vector)
+        for images, labels in self.examples.batches(self.batch_size):
+            part = self._summed(direction, images.to(self.model.device), labels.to(self.model.device))
+            total += self.model.flatten(part)
+        return total.div_(len(self.examples)).add_(vector, alpha=self.shift)
+
+    def sampled_product(self, vectors: Tensor, positions: Tensor) -> Tensor:
+        """The same for R vectors at once, each over a mini-batch of its own.
+
+        ``vectors`` is ``[R, P]``; ``positions`` int64 ``[R, B]`` into the examples; the result ``[R, P]``.
+        """
+        images, labels = self.examples.rows(positions)
+
+        def one(vector: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return self.model.flatten(self._summed(self.model.unflatten(vector), x, y))
+
+        device = self.model.device
+        if len(vectors) == 1:
+            summed = one(vectors[0], images[0].to(device), labels[0].to(device))[None]
+        else:
+            summed = vmap(one)(vectors, images.to(device), labels.to(device))
+        return summed.div_(positions.shape[1]).add_(vectors, alpha=self.shift)
+
+
+def _gauss_newton(model: FlatModel) -> Product:
+    """``Σ_i J_iᵀ (diag p_i − p_i p_iᵀ) J_i v``: one forward pass with tangents, one backward pass."""
+
+    def product(direction: dict[str, Tensor], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        def with_tangent(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            found: Any = jvp(lambda p: model.logits(p, images), (parameters,), (direction,))
+            return found[0], found[1]
+
+        found: Any = vjp(with_tangent, model.parameters, has_aux=True)  # annotated without the third value
+        logits, pull_back, tangent = found
+        p = logits.softmax(1)
+        curved = p * (tangent - (p * tangent).sum(1, keepdim=True))
+        result: dict[str, Tensor] = pull_back(curved)[0]
+        return result
+
+    return product
+
+
+def _hessian(model: FlatModel) -> Product:
+    """``Σ_i ∇²ℓ(z_i) v`` by forward-over-reverse differentiation."""
+
+    def product(direction: dict[str, Tensor], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        def gradient(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
+            def loss(p: dict[str, Tensor]) -> Tensor:
+                return cross_entropy(model.logits(p, images), labels, reduction="sum")
+
+            slope: dict[str, Tensor] = grad(loss)(parameters)
+            return slope
+
+        result: dict[str, Tensor] = jvp(gradient, (model.parameters,), (direction,))[1]
+        return result
+
+    return product
+
+
+def largest_sampled_curvature(
+    curvature: Curvature, batch_size: int, generator: torch.Generator, batches: int = 4, iterations: int = 12
+) -> float:
+    """Largest eigenvalue found by power iteration on ``batches`` random mini-batches at once (shift included)."""
+    n = len(curvature.examples)
+    positions = torch.randint(n, (batches, min(batch_size, n)), generator=generator)
+    start = torch.randn(batches, curvature.model.size, generator=generator)
+    vectors = start.to(curvature.model.vector)
+    norms = vectors.norm(dim=1, keepdim=True)
+    for _ in range(iterations):
+        vectors = curvature.sampled_product(vectors / norms, positions)
+        norms = vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
+    return float(norms.max())

@@ -1,0 +1,61 @@
+"""First derivatives of the loss over sets of examples, in mini-batches.
+
+The loss of an example is ``ℓ(z, θ) = cross-entropy + (weight_decay / 2)·‖θ‖²``: with weight decay in the
+training recipe, what training minimises is the mean of *these*, and leaving it out would bias influence.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import grad, jvp
+from torch.nn.functional import cross_entropy
+
+from rsc_mlflow.unlearning.base import Examples, device_of
+from rsc_mlflow.unlearning.parameters import FlatModel
+
+
+def summed_gradient(model: FlatModel, examples: Examples, weight_decay: float = 0.0, batch_size: int = 1024) -> Tensor:
+    """``Σ_i ∇ℓ(z_i, θ)`` as a vector ``[P]``.  Cost: one backward pass over the examples; memory: one batch."""
+
+    def loss(parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(model.logits(parameters, images), labels, reduction="sum")
+
+    total = model.vector * (weight_decay * len(examples))
+    for images, labels in examples.batches(batch_size):
+        total += model.flatten(grad(loss)(model.parameters, images.to(model.device), labels.to(model.device)))
+    return total
+
+
+def directional_derivatives(
+    model: FlatModel, examples: Examples, direction: Tensor, weight_decay: float = 0.0, batch_size: int = 2048
+) -> Tensor:
+    """``∇ℓ(z_i, θ) · direction`` for every example, as ``[n]``, without forming any gradient.
+
+    One forward-mode pass: the derivative of the per-example losses along ``direction`` (``[P]``) *is* the
+    vector of inner products.  Cost: two forward passes over the examples; memory: one batch.
+    """
+    tangent = model.unflatten(direction)
+    decay = weight_decay * float(model.vector @ direction)
+    out = []
+    for images, labels in examples.batches(batch_size):
+        images, labels = images.to(model.device), labels.to(model.device)
+
+        def losses(p: dict[str, Tensor], x: Tensor = images, y: Tensor = labels) -> Tensor:
+            return cross_entropy(model.logits(p, x), y, reduction="none")
+
+        out.append(jvp(losses, (model.parameters,), (tangent,))[1] + decay)
+    return torch.cat(out)
+
+
+@torch.no_grad()
+def loss_and_accuracy(model: nn.Module, examples: Examples, batch_size: int = 2048) -> tuple[float, float]:
+    """Mean cross-entropy (nats, without weight decay) and accuracy over the examples, in evaluation mode."""
+    device, was_training = device_of(model), model.training
+    model.eval()
+    loss, hits = 0.0, 0
+    for images, labels in examples.batches(batch_size):
+        labels = labels.to(device)
+        logits = model(images.to(device))
+        loss += float(cross_entropy(logits, labels, reduction="sum"))
+        hits += int((logits.argmax(1) == labels).sum())
+    model.train(was_training)
+    return loss / len(examples), hits / len(examples)

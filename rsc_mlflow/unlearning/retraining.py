@@ -1,0 +1,32 @@
+"""Training on the retain set, which is what incremental and exact retraining share."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from rsc_mlflow.data.families import ImageSet
+from rsc_mlflow.training import Checkpoint, Cohort, Member, TrainingConfig, TrainingData
+from rsc_mlflow.unlearning.base import Examples, Observe
+
+
+def train_on(
+    retain: Examples,
+    config: TrainingConfig,
+    start: Checkpoint | None,
+    classes: int,
+    device: torch.device,
+    observe: Observe | None,
+) -> tuple[nn.Module, dict[str, float]]:
+    """Train on the retain set up to ``config.epochs``; returns the model and what its last epoch reported."""
+    images = ImageSet(retain.images, retain.labels)
+    nothing = torch.empty(0, dtype=torch.int64)
+    data = TrainingData(images, nothing, retain.images[:0], kept=retain.indices)
+    cohort = Cohort([Member(data, config, start)], classes, device)
+    last: Mapping[str, float] = {}
+    for report in cohort.epochs():
+        result = report.members[0]
+        last = {"loss": result.loss, "accuracy": result.accuracy, "learning_rate": result.learning_rate}
+        if observe is not None:
+            observe(report.epoch, cohort.module(0), last)
+    return cohort.module(0).eval(), dict(last)

@@ -1,0 +1,191 @@
+"""Three ways to solve ``(H + λI) x = u`` when H is only known through products: cg, lissa, ekfac.
+
+All take the curvature operator and a right-hand side and give a ``Solution``.  Inverse products are
+linear in ``u``, so one solve serves a whole group of examples: sum their gradients first.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.unlearning.base import check_range
+from rsc_mlflow.unlearning.curvature import Curvature, largest_sampled_curvature
+from rsc_mlflow.unlearning.ekfac import EigenKroneckerFactors
+
+SolverName = Literal["cg", "lissa", "ekfac"]
+SOLVERS: tuple[SolverName, ...] = ("cg", "lissa", "ekfac")
+
+
+PRECONDITIONER_EXAMPLES = 4096
+"""Examples from which cg's preconditioner is fitted: it need not be exact, cg corrects it."""
+
+
+@dataclass(frozen=True)
+class SolverConfig:
+    """Options of the solvers; each reads its own.
+
+    cg: ``tolerance`` on the relative residual ‖(H+λI)x − u‖/‖u‖, ``max_iterations``, and whether EKFAC
+    preconditions it.  lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions,
+    each on mini-batches of ``sample_size``, with the curvature divided by ``scale`` (0: 1.5 times the
+    largest eigenvalue seen on a few mini-batches).
+    """
+
+    solver: SolverName = "cg"
+    tolerance: float = 1e-3
+    max_iterations: int = 200
+    precondition: bool = True
+    recursion_depth: int = 1000
+    repeats: int = 1
+    scale: float = 0.0
+    sample_size: int = 128
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.solver not in SOLVERS:
+            raise InputError(f"unknown solver {self.solver!r}; accepted: {', '.join(SOLVERS)}")
+        check_range("tolerance", self.tolerance, 0, 1, open_low=True)
+        check_range("scale", self.scale, 0)
+        for name in ("max_iterations", "recursion_depth", "repeats", "sample_size"):
+            check_range(name, getattr(self, name), 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """``x`` is ``[P]``; ``iterations`` the steps taken; ``record`` what else the solver has to report."""
+
+    x: Tensor
+    iterations: int
+    record: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def solve(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
+    """``(H + λI)⁻¹ u`` by the configured solver.
+
+    Raises:
+        InputError: cg met negative curvature, or lissa diverged; the message says what to change.
+    """
+    if config.solver == "lissa":
+        return lissa(curvature, u, config)
+    if config.solver == "ekfac":
+        factors = EigenKroneckerFactors.fit(curvature.model, curvature.examples, curvature.batch_size)
+        return Solution(factors.solve(u, curvature.shift), 1)
+    precondition = None
+    if config.precondition and config.max_iterations > 1:
+        sample = curvature.examples.subset(PRECONDITIONER_EXAMPLES, torch_generator(config.random_seed, "ekfac"))
+        factors = EigenKroneckerFactors.fit(curvature.model, sample, curvature.batch_size)
+        precondition = partial(factors.solve, shift=curvature.shift)
+    return conjugate_gradient(curvature.product, u, config.tolerance, config.max_iterations, precondition)
+
+
+def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
+    """‖(H+λI)x − u‖ / ‖u‖, with the product over all examples; 0 for a zero right-hand side."""
+    norm = float(u.norm())
+    return float((curvature.product(x) - u).norm()) / norm if norm > 0 else 0.0
+
+
+def conjugate_gradient(
+    product: Callable[[Tensor], Tensor],
+    u: Tensor,
+    tolerance: float,
+    max_iterations: int,
+    precondition: Callable[[Tensor], Tensor] | None = None,
+) -> Solution:
+    """Preconditioned conjugate gradients (Hestenes & Stiefel 1952) from x = 0.
+
+    Cost: one product an iteration, O(√κ) iterations at worst, fewer when few eigenvalues stand out, as
+    they do in networks.  Stops when the relative residual falls to ``tolerance``; says so when it does not.
+
+    Raises:
+        InputError: a direction of negative curvature was met: the matrix is not positive definite.
+    """
+    x, r = torch.zeros_like(u), u.clone()
+    z = precondition(r) if precondition else r
+    p, rz, target = z.clone(), float(r @ z), tolerance * float(u.norm())
+    for iteration in range(1, max_iterations + 1):
+        if float(r.norm()) <= target:
+            return Solution(x, iteration - 1)
+        ap = product(p)
+        curved = float(p @ ap)
+        if not curved > 0:
+            raise InputError(
+                f"cg met curvature {curved / float(p @ p):.3g} at iteration {iteration}: the damped Hessian is not "
+                "positive definite here; accepted: curvature ggn, or a larger damping"
+            )
+        x.add_(p, alpha=rz / curved)
+        r.sub_(ap, alpha=rz / curved)
+        z = precondition(r) if precondition else r
+        rz, previous = float(r @ z), rz
+        p.mul_(rz / previous).add_(z)
+    residual = float(r.norm()) / float(u.norm())
+    if residual <= tolerance:
+        return Solution(x, max_iterations)
+    note = f"cg stopped at {max_iterations} iterations with relative residual {residual:.2g}, above {tolerance:g}"
+    return Solution(x, max_iterations, notes=(note,))
+
+
+def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
+    """The linear-time stochastic recursion of Agarwal et al. 2017, as used by Koh & Liang 2017.
+
+    ``v ← u + v − (H_B + λI) v / scale`` from ``v = u``, with a fresh mini-batch B (drawn with replacement)
+    at each step; its fixed point is ``scale · (H + λI)⁻¹ u``, so the result is ``v / scale``, averaged over
+    ``repeats`` recursions that run side by side.  Cost: depth × repeats × one product over ``sample_size``.
+
+    The bias decays like (1 − (λ_min + λ)/scale)^depth, so the depth needed grows with scale / λ.
+
+    Raises:
+        InputError: the recursion diverged, i.e. grew past what any convergent one can reach.
+    """
+    generator = torch_generator(config.random_seed, "lissa")
+    n = len(curvature.examples)
+    size = min(config.sample_size, n)
+    scale = config.scale
+    if scale == 0:
+        scale = 1.5 * largest_sampled_curvature(curvature, size, generator)
+    v = u.expand(config.repeats, -1).clone()
+    limit = _largest_convergent_norm(u, curvature.shift, scale)
+    for step in range(1, config.recursion_depth + 1):
+        positions = torch.randint(n, (config.repeats, size), generator=generator)
+        v = v.sub_(curvature.sampled_product(v, positions), alpha=1 / scale).add_(u)
+        if step % 10 == 0 or step == config.recursion_depth:
+            _check_convergent(v, limit, step, scale, curvature, config)
+    x = v / scale
+    record = {"lissa_scale": scale, "lissa_spread": _relative_spread(x)}
+    return Solution(x.mean(0), config.recursion_depth, record)
+
+
+def _largest_convergent_norm(u: Tensor, shift: float, scale: float) -> float:
+    """Twice ‖v‖ of the worst convergent recursion: scale · ‖u‖ / λ for positive semi-definite curvature."""
+    return 2 * float(u.norm()) * (scale / shift if shift > 0 else 1e8)
+
+
+def _check_convergent(
+    v: Tensor, limit: float, step: int, scale: float, curvature: Curvature, config: SolverConfig
+) -> None:
+    largest = float(v.norm(dim=1).max())
+    if math.isfinite(largest) and largest <= max(limit, torch.finfo(v.dtype).tiny):
+        return
+    generator = torch_generator(config.random_seed, "lissa-divergence")
+    found = largest_sampled_curvature(curvature, min(config.sample_size, len(curvature.examples)), generator)
+    raise InputError(
+        f"lissa diverged at step {step} of {config.recursion_depth} with scale={scale:g}: the norm of the recursion "
+        f"is {largest:.3g}, a convergent one stays under {limit:.3g}; mini-batches show curvature up to {found:.3g}; "
+        f"accepted: scale at least {1.5 * found:.3g} (0 chooses it), curvature ggn, or a larger damping"
+    )
+
+
+def _relative_spread(x: Tensor) -> float:
+    """Standard error of the mean over repeats relative to its norm; nan with one repeat, which cannot tell."""
+    if len(x) < 2:
+        return math.nan
+    mean = x.mean(0)
+    error = float(((x - mean).square().sum() / (len(x) - 1) / len(x)).sqrt())
+    norm = float(mean.norm())
+    return error / norm if norm > 0 else 0.0
