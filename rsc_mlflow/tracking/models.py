@@ -68,8 +68,8 @@ def _save(module: nn.Module, images: Tensor, folder: Path, record: Model) -> Non
     try:
         with torch.no_grad():
             classes = frozen(images).shape[1]
-        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]), "images")])
-        outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, classes), "logits")])
+        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]))])
+        outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, classes))])
         mlflow.pytorch.save_model(
             frozen,
             str(folder),

@@ -97,7 +97,7 @@ def reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or "no message"
     name = type(error).__name__
     line = text if isinstance(error, InputError | MlflowException) else f"{name}: {text}"
-    return line if len(line) <= 500 else line[:497] + "…"
+    return line if len(line) <= 500 else line[:499] + "…"
 
 
 def is_passing(error: BaseException) -> bool:

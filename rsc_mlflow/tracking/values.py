@@ -1,5 +1,6 @@
 """What MLflow accepts as names and values, checked before it is sent: nothing is cut or refused later."""
 
+import posixpath
 import re
 import shlex
 
@@ -46,7 +47,7 @@ def unquoted(stored: str) -> str:
 
 def check_metric_name(name: str) -> None:
     """Raise ValueError for a metric name that MLflow would refuse."""
-    if not _NAME.fullmatch(name) or len(name) > _KEY_LENGTH:
+    if not _is_name(name):
         raise ValueError(f"{name!r} is no metric name; accepted: letters, digits, _ - . : / and spaces")
 
 
@@ -60,8 +61,12 @@ def check_tag(key: str, value: str) -> None:
     _check("tag", key, value, _TAG_LENGTH)
 
 
+def _is_name(text: str) -> bool:
+    return bool(_NAME.fullmatch(text)) and len(text) <= _KEY_LENGTH and posixpath.normpath(text) == text
+
+
 def _check(what: str, key: str, value: str, limit: int) -> None:
-    if not _NAME.fullmatch(key) or len(key) > _KEY_LENGTH:
+    if not _is_name(key):
         raise InputError(f"{key!r} is no {what} name; accepted: letters, digits, _ - . : / and spaces")
     if len(value) > limit:
         raise InputError(f"{what} {key} has {len(value)} characters; accepted: at most {limit}")

@@ -1,0 +1,119 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from mlflow import MlflowClient
+from mlflow.artifacts import download_artifacts
+from mlflow.entities import LoggedModelStatus
+
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.models import log_lineage, log_model, register
+from rsc_mlflow.tracking.run import open_run
+from tests.tracking.stores import PARAMS, example, small_model, trained
+
+pytestmark = pytest.mark.usefixtures("sqlite_store")
+
+
+def test_the_model_belongs_to_its_run_and_epoch() -> None:
+    model = small_model()
+    run, uri, _ = trained(model)
+    client = MlflowClient()
+    logged = client.get_logged_model(uri.removeprefix("models:/"))
+    assert logged.status == LoggedModelStatus.READY
+    assert (logged.name, logged.source_run_id) == ("model", run.run_id)
+    assert logged.params["learning_rate"] == "0.01"
+    assert {metric.key: metric.value for metric in logged.metrics} == {"train/loss": 0.5, "spurious/score": 0.9}
+    (output,) = client.get_run(run.run_id).outputs.model_outputs
+    assert (output.model_id, output.step) == (logged.model_id, 2)
+    assert len(client.get_metric_history(run.run_id, "train/loss")) == 1
+    assert model.training
+
+
+def test_the_format_signature_and_requirements(tmp_path: Path) -> None:
+    _, uri, _ = trained()
+    folder = Path(download_artifacts(uri, dst_path=str(tmp_path)))
+    record = yaml.safe_load((folder / "MLmodel").read_text())
+    assert (folder / "data" / "model.pt2").is_file()
+    assert not list(folder.rglob("*.pth"))
+    assert '"shape": [-1, 1, 28, 28]' in record["signature"]["inputs"]
+    assert '"shape": [-1, 10]' in record["signature"]["outputs"]
+    requirements = (folder / "requirements.txt").read_text().split()
+    assert any(line == f"torch=={torch.__version__.split('+')[0]}" for line in requirements)
+
+
+def test_mlflow_itself_serves_it_at_any_batch_size() -> None:
+    import mlflow
+
+    model = small_model()
+    _, uri, _ = trained(model)
+    images = torch.rand(7, 1, 28, 28)
+    served = mlflow.pyfunc.load_model(uri).predict(images.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(served, model.eval()(images).numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_version_tags_and_alias() -> None:
+    run, uri, registered = trained()
+    version = MlflowClient().get_model_version("rsc-digits-MLP", str(registered.version))
+    assert version.source == uri
+    assert version.run_id == run.run_id
+    assert version.tags == {"dataset": "digitsv20-3-0-0", "kind": "train", "method": "none", "run_id": run.run_id}
+    assert MlflowClient().get_model_version_by_alias("rsc-digits-MLP", "digitsv20-3-0-0").version == version.version
+    assert registered.uri == f"models:/rsc-digits-MLP/{version.version}"
+
+
+def test_each_method_has_an_alias_of_its_own_that_moves_to_its_newest() -> None:
+    client = MlflowClient()
+    _, _, first = trained()
+    _, _, unlearned = trained(kind="unlearn", method="group_influence")
+    _, _, second = trained()
+    other = {**PARAMS, "dataset": "digits"}
+    _, _, clean = trained(params=other)
+    aliases = {name: int(v) for name, v in client.get_registered_model("rsc-digits-MLP").aliases.items()}
+    assert aliases == {
+        "digitsv20-3-0-0": second.version,
+        "digitsv20-3-0-0--group_influence": unlearned.version,
+        "digits": clean.version,
+    }
+    assert first.version < unlearned.version < second.version < clean.version
+
+
+def test_registering_again_after_a_lost_answer_makes_no_second_version() -> None:
+    with open_run(kind="train", name="x", params=PARAMS) as run:
+        uri = log_model(run, small_model(), example(), 2)
+        names = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
+        first = register(run, uri, **names)
+        assert register(run, uri, **names) == first
+    assert len(MlflowClient().search_model_versions("name = 'rsc-digits-MLP'")) == 1
+
+
+def test_runs_that_register_at_once_leave_the_alias_at_the_newest() -> None:
+    names = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
+    start = threading.Barrier(4)
+    versions: list[int] = []
+
+    def one(run_id: int) -> None:
+        with open_run(kind="train", name=f"run {run_id}", params=PARAMS) as run:
+            model = run.client.create_logged_model(run.experiment_id, "model", run.run_id)
+            start.wait()
+            versions.append(register(run, f"models:/{model.model_id}", **names).version)
+
+    threads = [threading.Thread(target=one, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(versions) == [1, 2, 3, 4]
+    assert int(MlflowClient().get_registered_model("rsc-digits-MLP").aliases["digits"]) == 4
+
+
+def test_lineage_leads_from_the_unlearned_model_to_its_source() -> None:
+    _, uri, _ = trained()
+    model_id = uri.removeprefix("models:/")
+    with open_run(kind="unlearn", name="x", tags={schema.SOURCE_MODEL_URI: uri}) as run:
+        log_lineage(run, model_id)
+    (entry,) = MlflowClient().get_run(run.run_id).inputs.model_inputs
+    assert entry.model_id == model_id

@@ -1,0 +1,114 @@
+import math
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+
+from rsc_mlflow.tracking.outbox import SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
+
+pytestmark = pytest.mark.usefixtures("sqlite_store")
+
+
+def outbox() -> Outbox:
+    client = MlflowClient()
+    return Outbox(client, client.create_run("0").info.run_id)
+
+
+def batch(step: int, count: int = 3) -> list[Metric]:
+    return [Metric(f"m{i}", math.nan if i == 0 else float(i), 1000 + step, step) for i in range(count)]
+
+
+def steps(box: Outbox, key: str) -> list[int]:
+    return [point.step for point in box.client.get_metric_history(box.run_id, key)]
+
+
+def test_points_sent_twice_are_stored_once() -> None:
+    box = outbox()
+    for _ in range(2):
+        box.add_points(batch(1))
+        box.add_points(batch(2))
+        box.flush()
+    assert steps(box, "m0") == steps(box, "m2") == [1, 2]
+
+
+def test_a_file_leaves_after_the_points_before_it(tmp_path: Path) -> None:
+    box = outbox()
+    file = tmp_path / "epoch_0001.pt"
+    file.write_bytes(b"x")
+    box.add_points(batch(1))
+    box.add_file(file, "checkpoints")
+    file.unlink()
+    box.add_points(batch(2))
+    folder = Path(box.client.get_run(box.run_id).info.artifact_uri.removeprefix("file://"))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("in the way")
+    with pytest.raises(OSError, match=r"File exists|Not a directory"):
+        box.send()
+    assert steps(box, "m1") == [1]
+    assert len(box) == 1 + 3
+    folder.unlink()
+    box.send()
+    assert steps(box, "m1") == [1, 2]
+    assert (folder / "checkpoints" / "epoch_0001.pt").read_bytes() == b"x"
+    assert len(box) == 0
+
+
+def test_when_entries_are_due() -> None:
+    box = outbox()
+    now = time.monotonic()
+    assert not box.is_due(now + 100)
+    box.add_points(batch(1))
+    assert not box.is_due(now + SEND_AFTER_SECONDS / 2)
+    assert box.is_due(time.monotonic() + SEND_AFTER_SECONDS)
+    box.hurry()
+    assert box.is_due(time.monotonic())
+    box.flush()
+    assert not box.is_due(now + 100)
+    box.add_points(batch(2, SEND_AT_POINTS))
+    assert box.is_due(time.monotonic())
+
+
+def test_a_refusal_reaches_the_one_who_logs() -> None:
+    client = MlflowClient()
+    box = Outbox(client, "0" * 32)
+    box.add_points(batch(1))
+    box.try_to_send()
+    with pytest.raises(MlflowException, match="not found"):
+        box.add_points(batch(2))
+    with pytest.raises(MlflowException, match="not found"):
+        box.flush()
+
+
+def test_points_added_while_others_are_sent_are_neither_lost_nor_doubled() -> None:
+    box = outbox()
+    stop = threading.Event()
+
+    def sender() -> None:
+        while not stop.is_set():
+            box.try_to_send()
+
+    thread = threading.Thread(target=sender)
+    thread.start()
+    for step in range(300):
+        box.add_points(batch(step))
+    stop.set()
+    thread.join()
+    box.flush()
+    assert steps(box, "m1") == list(range(300))
+
+
+def test_discarding_removes_the_copies(tmp_path: Path) -> None:
+    box = outbox()
+    file = tmp_path / "a.txt"
+    file.write_text("a")
+    box.add_file(file, None)
+    assert box._spool is not None
+    spool = box._spool
+    box.discard()
+    assert not spool.exists()
+    assert len(box) == 0
+    assert file.read_text() == "a"

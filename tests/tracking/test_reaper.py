@@ -1,0 +1,33 @@
+import time
+
+import pytest
+from mlflow import MlflowClient
+
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.reaper import reap
+from rsc_mlflow.tracking.run import open_run
+
+pytestmark = pytest.mark.usefixtures("sqlite_store")
+
+
+def test_only_our_silent_runs_are_closed() -> None:
+    client = MlflowClient()
+    start = int((time.time() - 1000) * 1000)
+    stale = {schema.KIND: "train", schema.HEARTBEAT: f"{time.time() - 1000:.0f}"}
+    silent = client.create_run("0", tags=stale).info.run_id
+    never = client.create_run("0", start_time=start, tags={schema.KIND: "train"}).info.run_id
+    foreign = client.create_run("0", start_time=start).info.run_id
+    fresh = client.create_run("0", tags={schema.KIND: "train", schema.HEARTBEAT: f"{time.time():.0f}"}).info.run_id
+    ended = client.create_run("0", tags=stale).info.run_id
+    client.set_terminated(ended, "FAILED")
+    with open_run(kind="train", name="alive") as alive:
+        assert sorted(reap(older_than=120)) == sorted([silent, never])
+        assert client.get_run(alive.run_id).info.status == "RUNNING"
+    for run_id in (silent, never):
+        found = client.get_run(run_id)
+        assert found.info.status == "KILLED"
+        assert found.data.tags[schema.ERROR].startswith("no heartbeat since 20")
+    assert client.get_run(foreign).info.status == "RUNNING"
+    assert client.get_run(fresh).info.status == "RUNNING"
+    assert client.get_run(ended).info.status == "FAILED"
+    assert reap(older_than=120) == []

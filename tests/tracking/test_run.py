@@ -1,0 +1,260 @@
+import json
+import math
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.artifacts import read_json
+from rsc_mlflow.tracking.run import TrackedRun, current_experiment, mark_failed, open_run
+from rsc_mlflow.tracking.signals import Interrupted
+
+pytestmark = pytest.mark.usefixtures("sqlite_store")
+
+
+def stored(run_id: str) -> Run:
+    return MlflowClient().get_run(run_id)
+
+
+def points(run_id: str, key: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in MlflowClient().get_metric_history(run_id, key)]
+
+
+def artifact(run_id: str, path: str) -> Path:
+    return Path(MlflowClient().download_artifacts(run_id, path))
+
+
+def test_everything_logged_is_in_the_store(tmp_path: Path) -> None:
+    checkpoint = tmp_path / schema.checkpoint(2)
+    checkpoint.write_bytes(b"weights")
+    tags = {schema.FINGERPRINT: "f" * 64}
+    with open_run(kind="train", name="train mnist", params={"epochs": 2, "register": True}, tags=tags) as run:
+        run.log_params({"epochs": 3, "n_train": 60000})
+        run.metrics({"train/loss": 2.0, "test/accuracy": 0.5}, 1)
+        run.metrics({"train/loss": 1.0, "test/accuracy": 0.9}, 2)
+        run.log_json({"indices": [3, 1]}, schema.SPURIOUS_INDICES)
+        run.log_text("<p>", "figures/score_matrix.html")
+        run.log_bytes(b"png", "figures/examples.png")
+        run.log_checkpoint(checkpoint)
+    found = stored(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "train mnist"
+    assert found.data.params == {"epochs": "2", "register": "true", "n_train": "60000"}
+    assert found.data.tags.items() >= {schema.KIND: "train", **tags}.items()
+    assert schema.ERROR not in found.data.tags
+    assert points(run.run_id, "train/loss") == [(1, 2.0), (2, 1.0)]
+    assert points(run.run_id, "test/accuracy") == [(1, 0.5), (2, 0.9)]
+    assert read_json(artifact(run.run_id, schema.SPURIOUS_INDICES)) == {"indices": [3, 1]}
+    assert artifact(run.run_id, "figures/score_matrix.html").read_text() == "<p>"
+    assert artifact(run.run_id, "figures/examples.png").read_bytes() == b"png"
+    assert artifact(run.run_id, "checkpoints/epoch_0002.pt").read_bytes() == b"weights"
+    assert MlflowClient().get_experiment(found.info.experiment_id).name == "rsc"
+
+
+def test_the_run_says_what_it_ran_on() -> None:
+    with open_run(kind="train", name="x") as run:
+        pass
+    tags = stored(run.run_id).data.tags
+    assert tags["rsc.env.mlflow"] == mlflow.__version__
+    assert len(tags["mlflow.source.git.commit"]) == 40
+    assert int(tags[schema.PID]) == os.getpid()
+    record = read_json(artifact(run.run_id, schema.ENVIRONMENT))
+    assert record["packages"]["mlflow"] == mlflow.__version__
+    assert record["cpu"] == tags["rsc.env.cpu"]
+
+
+def test_the_cost_of_logging_is_logged_last() -> None:
+    with open_run(kind="train", name="x") as run:
+        run.metrics({"train/loss": 1.0}, 4)
+    ((step, seconds),) = points(run.run_id, schema.LOGGING_SECONDS)
+    assert step == 4
+    assert 0 < seconds < 60
+    assert seconds <= run.logging_seconds
+
+
+def test_many_runs_are_open_at_once() -> None:
+    with ExitStack() as stack:
+        runs = [stack.enter_context(open_run(kind="train", name=f"member {k}")) for k in range(8)]
+        for epoch in (1, 2, 3):
+            for k, run in enumerate(runs):
+                run.metrics({"train/loss": k + epoch / 10}, epoch)
+        assert mlflow.active_run() is None
+    for k, run in enumerate(runs):
+        assert points(run.run_id, "train/loss") == [(e, k + e / 10) for e in (1, 2, 3)]
+        assert stored(run.run_id).info.status == "FINISHED"
+
+
+def test_more_points_than_fit_in_one_call() -> None:
+    with open_run(kind="train", name="x") as run:
+        for epoch in range(1, 31):
+            run.metrics({f"m/{i}": float(i) for i in range(100)}, epoch)
+    history = points(run.run_id, "m/99")
+    assert history == [(epoch, 99.0) for epoch in range(1, 31)]
+    assert len(stored(run.run_id).data.metrics) == 101
+
+
+def test_numbers_that_are_none() -> None:
+    with open_run(kind="train", name="x") as run:
+        run.metrics({"nan": math.nan, "inf": math.inf, "minus": -math.inf}, 1)
+    metrics = stored(run.run_id).data.metrics
+    assert math.isnan(metrics["nan"])
+    assert metrics["inf"] == -metrics["minus"] == pytest.approx(1.797e308, rel=1e-3)
+
+
+def test_a_failure_is_told_and_keeps_what_was_logged() -> None:
+    def fail(run: TrackedRun) -> None:
+        run.metrics({"train/loss": 1.0}, 1)
+        _ = 1 / 0
+
+    with pytest.raises(ZeroDivisionError), open_run(kind="train", name="x") as run:
+        fail(run)
+    found = stored(run.run_id)
+    assert found.info.status == "FAILED"
+    assert found.data.tags[schema.ERROR] == "ZeroDivisionError: division by zero"
+    assert points(run.run_id, "train/loss") == [(1, 1.0)]
+    assert found.info.end_time is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_open_runs_as_killed(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    runs: list[TrackedRun] = []
+
+    def stopped(stack: ExitStack) -> None:
+        for k in range(3):
+            runs.append(stack.enter_context(open_run(kind="train", name=f"{k}")))
+            runs[-1].metrics({"train/loss": 1.0}, 1)
+        os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted), ExitStack() as stack:
+        stopped(stack)
+    assert len(runs) == 3
+    for run in runs:
+        found = stored(run.run_id)
+        assert found.info.status == "KILLED"
+        assert found.data.tags[schema.ERROR] == f"stopped by {number.name}"
+        assert points(run.run_id, "train/loss") == [(1, 1.0)]
+    assert signal.getsignal(number) is before
+
+
+def test_a_name_that_mlflow_would_refuse_raises_at_once() -> None:
+    with open_run(kind="train", name="x") as run:
+        with pytest.raises(ValueError, match="no metric name"):
+            run.metrics({"a//b": 1.0}, 1)
+        with pytest.raises(InputError, match="at most 6000"):
+            run.log_params({"grid": "x" * 6001})
+        with pytest.raises(InputError, match="at most 8000"):
+            run.set_tags({"note": "x" * 8001})
+        run.log_params({"longest": "x" * 6000})
+    assert len(stored(run.run_id).data.params["longest"]) == 6000
+
+
+def test_params_of_mlflow_run_stay_as_they_were_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient()
+    given = client.create_run(client.create_experiment("projects"), run_name="bold-fish-123")
+    client.log_param(given.info.run_id, "learning_rate", "0.010")
+    client.log_param(given.info.run_id, "resume_run_id", "''")
+    monkeypatch.setenv("MLFLOW_RUN_ID", given.info.run_id)
+    with open_run(kind="train", name="train mnist", params={"learning_rate": 0.01, "epochs": 3}) as run:
+        with open_run(kind="train", name="its reference") as second:
+            pass
+        with open_run(kind="train", name="its child", parent_run_id=run.run_id) as child:
+            pass
+    assert run.run_id == given.info.run_id
+    assert second.run_id != run.run_id
+    found = stored(run.run_id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "train mnist"
+    assert found.data.params == {"learning_rate": "0.010", "resume_run_id": "''", "epochs": "3"}
+    assert stored(child.run_id).data.tags[schema.PARENT_RUN_ID] == run.run_id
+    assert schema.PARENT_RUN_ID not in stored(second.run_id).data.tags
+
+
+def test_a_name_that_a_person_gave_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient()
+    given = client.create_run("0", run_name="My best run")
+    monkeypatch.setenv("MLFLOW_RUN_ID", given.info.run_id)
+    with open_run(kind="train", name="train mnist"):
+        pass
+    assert stored(given.info.run_id).info.run_name == "My best run"
+
+
+def test_a_child_never_takes_the_run_of_mlflow_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = MlflowClient().create_run("0")
+    monkeypatch.setenv("MLFLOW_RUN_ID", given.info.run_id)
+    with open_run(kind="train", name="x", parent_run_id=given.info.run_id) as child:
+        pass
+    assert child.run_id != given.info.run_id
+
+
+def test_an_adopted_run_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
+    with (
+        pytest.raises(InputError, match=r"MLFLOW_RUN_ID is '0+', which is no run here"),
+        open_run(kind="train", name="x"),
+    ):
+        pass
+
+
+def test_an_active_run_is_used_and_left_to_its_owner() -> None:
+    with mlflow.start_run() as mine:
+        with open_run(kind="train", name="x", params={"epochs": 1}) as run:
+            run.metrics({"train/loss": 1.0}, 1)
+        assert stored(mine.info.run_id).info.status == "RUNNING"
+        assert mlflow.active_run() is not None
+    assert run.run_id == mine.info.run_id
+    assert stored(run.run_id).info.status == "FINISHED"
+    assert points(run.run_id, "train/loss") == [(1, 1.0)]
+
+
+def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = MlflowClient()
+    assert current_experiment(client) == current_experiment(client)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "paper")
+    by_name = current_experiment(client)
+    assert client.get_experiment(by_name).name == "paper"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    assert current_experiment(client) == "0"
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "12345")
+    with pytest.raises(InputError, match="MLFLOW_EXPERIMENT_ID is '12345'"):
+        current_experiment(client)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
+    client.delete_experiment(by_name)
+    with pytest.raises(InputError, match="'paper' was deleted"):
+        current_experiment(client)
+
+
+def test_an_artifact_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    MlflowClient().create_experiment("broken", artifact_location=str(tmp_path / "file" / "artifacts"))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "broken")
+    with (
+        pytest.raises(InputError, match="artifact folder cannot be written"),
+        open_run(kind="train", name="x"),
+    ):
+        pytest.fail("training must not start")
+    (run,) = MlflowClient().search_runs([current_experiment(MlflowClient())])
+    assert run.info.status == "FAILED"
+    assert "artifact folder" in run.data.tags[schema.ERROR]
+
+
+def test_a_run_opened_for_us_says_why_nothing_came_of_it() -> None:
+    given = MlflowClient().create_run("0")
+    mark_failed(given.info.run_id, "unknown family 'x'")
+    found = stored(given.info.run_id)
+    assert (found.info.status, found.data.tags[schema.ERROR]) == ("FAILED", "unknown family 'x'")
+    mark_failed("0" * 32, "and never raises")
+
+
+def test_json_artifacts_are_readable_text() -> None:
+    with open_run(kind="train", name="x") as run:
+        run.log_json({"b": 1, "a": 2}, schema.CONFIG)
+    text = artifact(run.run_id, schema.CONFIG).read_text()
+    assert list(json.loads(text)) == ["a", "b", "sha256"]
