@@ -215,12 +215,12 @@ def attack_model(
         InputError: a model does not fit the data, gives logits that are not finite, or an attack refuses.
     """
     queries = make_queries(dataset, population)
-    asked = _observe(target, shadows, queries.images, queries.labels, queries.shadow_members, device)
-    known = _observe(target, shadows, population.images(), population.clean.labels, population.members, device)
+    asked = observe(target, shadows, queries.images, queries.labels, queries.shadow_members, device)
+    known = observe(target, shadows, population.images(), population.clean.labels, population.members, device)
     return [evaluate(attack, asked, known, queries.roles) for attack in attacks]
 
 
-def _observe(
+def observe(
     target: nn.Module,
     shadows: Sequence[nn.Module],
     images: Tensor,
@@ -228,5 +228,6 @@ def _observe(
     shadow_members: Bools,
     device: torch.device,
 ) -> Observations:
+    """Logits of target and shadow models on images float32 [N, C, H, W] with labels int64 [N]."""
     shadow = np.stack([evaluate_logits(module, images, device).numpy() for module in shadows])
     return Observations(evaluate_logits(target, images, device).numpy(), shadow, shadow_members, labels.numpy())
