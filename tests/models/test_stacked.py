@@ -1,0 +1,155 @@
+"""The stacked computation against one plain module at a time."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from rsc_mlflow.models import build, set_dropout_generator
+from rsc_mlflow.models.stacked import (
+    SingleModel,
+    Stack,
+    StackedModel,
+    convolve_each,
+    convolve_grouped,
+    linear,
+)
+from rsc_mlflow.rng import torch_generator
+
+SHAPE = (1, 28, 28)
+STACKABLE = ("MLP", "MLPv2", "LargeMLP", "LargeMLPv2", "CNN002")
+# float32 sums in another order: a few units in the last place of values around 1.
+CLOSE = {"rtol": 1e-4, "atol": 2e-6}
+
+
+def models(architecture: str, count: int) -> list[nn.Module]:
+    made = [build(architecture, SHAPE, 10, torch_generator(seed, "init")) for seed in range(count)]
+    for seed, model in enumerate(made):
+        with torch.no_grad():  # CNN002 begins with a zero output layer, whose gradients would say nothing
+            for key, value in model.named_parameters():
+                if key.startswith("output"):
+                    nn.init.normal_(value, 0, 0.1, generator=torch_generator(seed, "output"))
+    return made
+
+
+def images(members: int, count: int = 6) -> Tensor:
+    return torch.rand(members, count, *SHAPE, generator=torch_generator(0, "images"))
+
+
+def labels(members: int, count: int = 6) -> Tensor:
+    return torch.randint(10, (members, count), generator=torch_generator(0, "labels"))
+
+
+def losses(logits: Tensor, wanted: Tensor) -> Tensor:
+    return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape).mean(1)
+
+
+@pytest.mark.parametrize("architecture", STACKABLE)
+@pytest.mark.parametrize("members", [1, 3])
+def test_logits_and_gradients_are_those_of_each_module(architecture: str, members: int) -> None:
+    each = models(architecture, members)
+    stack = StackedModel(each)
+    x, wanted = images(members), labels(members)
+    dropout = [torch_generator(k, "dropout") for k in range(members)]
+    logits = stack.forward(x, dropout)
+    gradients = dict(zip(stack.parameters, stack.gradients(losses(logits, wanted).sum()), strict=True))
+    for k, model in enumerate(each):
+        model.train()
+        set_dropout_generator(model, torch_generator(k, "dropout"))
+        plain = model(x[k])
+        torch.testing.assert_close(logits[k], plain, **CLOSE)
+        F.cross_entropy(plain, wanted[k]).backward()
+        for key, parameter in model.named_parameters():
+            torch.testing.assert_close(gradients[key][k], parameter.grad, **CLOSE, msg=key)
+
+
+@pytest.mark.parametrize("architecture", STACKABLE)
+def test_without_dropout_generators_it_evaluates(architecture: str) -> None:
+    each = models(architecture, 2)
+    stack = StackedModel(each)
+    x = images(1).expand(2, -1, -1, -1, -1)
+    with torch.no_grad():
+        logits = stack.forward(x, None)
+        for k, model in enumerate(each):
+            torch.testing.assert_close(logits[k], model(x[k]), **CLOSE)
+
+
+def test_vggmlp_masks_are_those_of_each_members_own_generator() -> None:
+    each = [build("VggMLP", (1, 4, 4), 3, torch_generator(seed, "init")) for seed in range(2)]
+    stack = StackedModel(each)
+    x = torch.rand(2, 5, 1, 4, 4, generator=torch_generator(0, "images"))
+    with torch.no_grad():
+        logits = stack.forward(x, [torch_generator(k, "dropout") for k in range(2)])
+        for k, model in enumerate(each):
+            model.train()
+            set_dropout_generator(model, torch_generator(k, "dropout"))
+            torch.testing.assert_close(logits[k], model(x[k]), **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", [*STACKABLE, "altResNet20"])
+def test_gradients_are_contiguous(architecture: str) -> None:
+    """PyTorch's fused optimisers on the CPU read a gradient's memory in storage order."""
+    stack: Stack
+    if architecture == "altResNet20":
+        stack, x = SingleModel(models(architecture, 1)[0]), images(1)
+    else:
+        stack, x = StackedModel(models(architecture, 2)), images(2)
+    wanted = labels(len(x))
+    logits = stack.forward(x, [torch_generator(k, "dropout") for k in range(len(x))])
+    for gradient in stack.gradients(losses(logits, wanted).sum()):
+        assert gradient.is_contiguous()
+
+
+def test_the_linear_layers_derivative_by_finite_differences() -> None:
+    generator = torch_generator(0, "numbers")
+    x, weight, bias = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((3, 4, 5), (3, 2, 5), (3, 2))
+    )
+    assert torch.autograd.gradcheck(linear, (x, weight, bias))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_two_ways_to_convolve_agree(members: int) -> None:
+    generator = torch_generator(0, "numbers")
+    x = torch.randn(members, 4, 2, 8, 8, generator=generator)
+    weight = torch.randn(members, 5, 2, 3, 3, generator=generator)
+    bias = torch.randn(members, 5, generator=generator)
+    each, grouped = convolve_each(x, weight, bias), convolve_grouped(x, weight, bias)
+    torch.testing.assert_close(each, grouped, **CLOSE)
+    for k in range(members):
+        torch.testing.assert_close(each[k], F.conv2d(x[k], weight[k], bias[k]), **CLOSE)
+
+
+def test_member_states_go_in_and_out() -> None:
+    each = models("MLP", 3)
+    stack = StackedModel(each[:2])
+    for k in range(2):
+        state = stack.member_state(k)
+        assert all(torch.equal(state[key], value) for key, value in each[k].state_dict().items())
+    stack.load_member_state(0, each[2].state_dict())
+    assert torch.equal(stack.parameters["output.weight"][0], each[2].state_dict()["output.weight"])
+    assert torch.equal(stack.parameters["output.weight"][1], each[1].state_dict()["output.weight"])
+
+
+def test_a_single_model_of_any_architecture_behaves_as_the_module() -> None:
+    plain, inside = models("altResNet20", 1)[0], models("altResNet20", 1)[0]
+    stack = SingleModel(inside)
+    x, wanted = images(1, 8), labels(1, 8)
+    logits = stack.forward(x, [torch_generator(0, "dropout")])
+    gradients = dict(zip(stack.parameters, stack.gradients(losses(logits, wanted).sum()), strict=True))
+    plain.train()
+    out = plain(x[0])
+    F.cross_entropy(out, wanted[0]).backward()
+    torch.testing.assert_close(logits[0], out, **CLOSE)
+    for key, parameter in plain.named_parameters():
+        torch.testing.assert_close(gradients[key][0], parameter.grad, rtol=1e-3, atol=1e-5, msg=key)
+    state, expected = stack.member_state(0), plain.state_dict()
+    assert state["norm.running_mean"].any()  # training mode: the running statistics moved
+    for key in expected:
+        torch.testing.assert_close(state[key], expected[key], msg=key)
+
+
+def test_batch_norm_models_are_not_stackable() -> None:
+    with pytest.raises(TypeError, match="cannot stack ResNet"):
+        StackedModel(models("altResNet20", 2))
