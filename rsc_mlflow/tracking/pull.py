@@ -1,13 +1,7 @@
 """Pulling a model out of the store by any URI of the contract, whole and checked, or not at all."""
 
-import logging
-import os
 import re
 import tempfile
-import threading
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +17,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
+from rsc_mlflow.tracking.pt2 import read_weights
 from rsc_mlflow.tracking.store import connect, reason
 from rsc_mlflow.tracking.values import unquoted
 
@@ -31,8 +26,6 @@ _LOGGED = re.compile(r"models:/(m-[A-Za-z0-9]+)")
 _VERSION = re.compile(r"models:/([^/@:]+)/(\d+)")
 _ALIAS = re.compile(r"models:/([^/@:]+)@([\w-]+)")
 _RUN = re.compile(rf"runs:/([A-Za-z0-9]+)/{schema.MODEL}")
-_PICKLE_VARIABLE = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
-_pickle_lock = threading.Lock()
 _SHOWN = 10
 
 
@@ -185,53 +178,20 @@ def _download(model_id: str) -> dict[str, Tensor]:
 
 
 def load_state(folder: Path, model_id: str) -> dict[str, Tensor]:
-    """The weights in a model folder.
+    """The weights in a model folder; nothing in it is unpickled, imported or evaluated.
 
     Raises:
-        InputError: the folder holds a pickled model, or its file is cut short or changed.
+        InputError: the folder holds a pickled model or code, or its file is cut short or changed.
     """
     file = folder / "data" / "model.pt2"
     try:
         flavors = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]
         named = flavors["pytorch"]["model_data"]
-    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"model {model_id} is damaged or no PyTorch model ({reason(error)})") from error
     if named != "data" or not file.is_file() or (folder / "data" / "model.pth").exists():
         raise InputError(f"model {model_id} is not in the pickle-free pt2 format; accepted: models of this project")
-    _check_whole(file, model_id)
-    with _pickle_free():
-        try:
-            return dict(mlflow.pytorch.load_model(str(folder)).state_dict())
-        except Exception as error:
-            raise InputError(
-                f"model {model_id} is refused: it is damaged or holds pickled objects ({reason(error)})"
-            ) from error
-
-
-def _check_whole(file: Path, model_id: str) -> None:
     try:
-        with zipfile.ZipFile(file) as archive:
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise InputError(f"the file of model {model_id} is cut short or damaged ({reason(error)})") from error
-    if broken is not None:
-        raise InputError(f"the file of model {model_id} is damaged: {broken} does not match its checksum")
-
-
-@contextmanager
-def _pickle_free() -> Iterator[None]:
-    """MLflow refuses everything pickled within the block, whatever the environment says."""
-    with _pickle_lock:
-        before = os.environ.get(_PICKLE_VARIABLE)
-        os.environ[_PICKLE_VARIABLE] = "false"
-        chatter = logging.getLogger("mlflow.pytorch")
-        level = chatter.level
-        chatter.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            chatter.setLevel(level)
-            if before is None:
-                del os.environ[_PICKLE_VARIABLE]
-            else:
-                os.environ[_PICKLE_VARIABLE] = before
+        return read_weights(file)
+    except InputError as error:
+        raise InputError(f"the file of model {model_id} is refused: {error}") from error

@@ -1,13 +1,17 @@
 import os
 import pickle
+import re
 import shutil
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import torch
+import yaml
 from mlflow import MlflowClient
 from mlflow.models import infer_signature
 from torch import nn
@@ -158,6 +162,17 @@ def test_a_missing_model_file_is_refused() -> None:
         pull(uri)
 
 
+def repacked(folder: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """A copy in ``folder`` of a logged model's folder, each record of its file as ``change`` makes it."""
+    _, uri, _ = trained()
+    source = model_file(uri.removeprefix("models:/"))
+    shutil.copytree(source.parent.parent, folder)
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(folder / "data" / "model.pt2", "w") as new:
+        for info in old.infolist():
+            new.writestr(info.filename, change(info.filename, old.read(info)))
+    return folder
+
+
 class _Payload:
     """Unpickling it makes a folder."""
 
@@ -191,21 +206,81 @@ def test_a_pickled_model_is_refused_and_its_payload_does_not_run(
 
 def test_a_pickle_inside_the_pt2_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
-    _, uri, _ = trained()
-    source = model_file(uri.removeprefix("models:/"))
-    folder = tmp_path / "model"
-    shutil.copytree(source.parent.parent, folder)
     target = tmp_path / "owned"
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(folder / "data" / "model.pt2", "w") as new:
-        for info in old.infolist():
-            payload = (
-                pickle.dumps(_Payload(target)) if info.filename.endswith("sample_inputs/model.pt") else old.read(info)
-            )
-            new.writestr(info.filename, payload)
+    payload = pickle.dumps(_Payload(target))
+    folder = repacked(tmp_path / "model", lambda name, old: payload if name.endswith("sample_inputs/model.pt") else old)
     with pytest.raises(InputError, match="damaged or holds pickled objects"):
         load_state(folder, "m-x")
     assert not target.exists()
     assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "true"
+
+
+def test_a_shape_expression_is_not_evaluated(tmp_path: Path) -> None:
+    """torch's own reader hands the graph's shape expressions to Python's eval; only the weights are read here."""
+    target = tmp_path / "owned"
+    symbol = re.compile(rb"(Symbol\('s\d+', positive=True, integer=True\))")
+
+    def evil(name: str, content: bytes) -> bytes:
+        call = f"__import__('os').mkdir('{target}') or ".encode()
+        return symbol.sub(call + rb"\1", content, count=1) if name.endswith("models/model.json") else content
+
+    folder = repacked(tmp_path / "model", evil)
+    state = load_state(folder, "m-x")
+    assert not target.exists()
+    assert state.keys() == small_model().state_dict().keys()
+    torch.export.load(folder / "data" / "model.pt2")
+    assert target.exists(), "torch evaluates no expressions any more: this test and docs/security.md can say so"
+
+
+def test_code_beside_the_model_is_not_imported(tmp_path: Path) -> None:
+    """MLflow's own loader puts a folder that the model names in front of sys.path."""
+    folder = repacked(tmp_path / "model", lambda _, content: content)
+    description = yaml.safe_load((folder / "MLmodel").read_text())
+    description["flavors"]["pytorch"]["code"] = "code"
+    (folder / "MLmodel").write_text(yaml.safe_dump(description))
+    before = list(sys.path)
+    load_state(folder, "m-x")
+    assert sys.path == before
+
+
+def test_a_description_cannot_make_objects(tmp_path: Path) -> None:
+    folder = repacked(tmp_path / "model", lambda _, content: content)
+    target = tmp_path / "owned"
+    (folder / "MLmodel").write_text(f"flavors: !!python/object/apply:os.mkdir ['{target}']")
+    with pytest.raises(InputError, match="damaged or no PyTorch model"):
+        load_state(folder, "m-x")
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b'"use_pickle": false', b'"use_pickle": true', "pickled objects in place of weights"),
+        (b'"as_int": 784', b'"as_int": 1784', "table of weights cannot be read"),
+        (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "table of weights cannot be read"),
+        (b'"dtype": 7', b'"dtype": 99', "a type that no model here has"),
+        (b'{"config"', b'["config"', "table of weights cannot be read"),
+    ],
+)
+def test_a_table_of_weights_that_lies(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
+    folder = repacked(
+        tmp_path / "model",
+        lambda name, content: content.replace(old, new) if name.endswith("weights_config.json") else content,
+    )
+    with pytest.raises(InputError, match=message):
+        load_state(folder, "m-x")
+
+
+def test_records_that_torch_does_not_write(tmp_path: Path) -> None:
+    folder = repacked(tmp_path / "model", lambda _, content: content)
+    file = folder / "data" / "model.pt2"
+    whole = file.read_bytes()
+    for name, method in (("model/data/aotinductor/model/x.so", zipfile.ZIP_STORED), ("model/byteorder", 8)):
+        file.write_bytes(whole)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(name, b"0" * 100_000, compress_type=method)
+        with pytest.raises(InputError, match="no plain model"):
+            load_state(folder, "m-x")
 
 
 def test_spurious_indices_cut_short_are_refused() -> None:
