@@ -1,0 +1,17 @@
+"""Run a grid, resumable: ``python -m entry_points.sweep --grid grids/quick/scores.yaml``."""
+
+from entry_points.command import command, main
+from rsc_mlflow.sweeps.options import SweepOptions
+
+
+def sweep(options: SweepOptions) -> int:
+    """Run every combination of a grid file that has no finished run yet; may be killed and started again."""
+    from rsc_mlflow.sweeps.sweep import run_sweep
+
+    return run_sweep(options)
+
+
+cli = command("sweep", SweepOptions, sweep)
+
+if __name__ == "__main__":
+    main(cli)

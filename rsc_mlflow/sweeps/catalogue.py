@@ -1,0 +1,86 @@
+"""The entry points that a sweep can run, and how it deals with each."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.models import stackable
+from rsc_mlflow.sweeps.jobs import Experiment, Start
+
+RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
+
+
+def experiments() -> dict[str, Experiment]:
+    """Entry point's name → how a sweep runs it."""
+    return {one.name: one for one in (training(), membership())}
+
+
+def options_of(name: str) -> type[Options] | None:
+    """The options class of an entry point; None if there is no such entry point."""
+    found = experiments().get(name)
+    return found.options_class if found else None
+
+
+def training() -> Experiment:
+    """``train_classifier``: stacked cohorts; the clean model first, since the others are compared with it."""
+    from rsc_mlflow.experiments.training import TrainingJob
+
+    return Experiment(
+        name="train_classifier",
+        options_class=TrainOptions,
+        run=_train,
+        run_name=lambda options: TrainingJob(options).run_name,
+        cohort=cohort_key,
+        follows=lambda options: [("train_classifier", options.for_clean())] if options.dataset_name.pattern else [],
+        resumes=True,
+    )
+
+
+def membership() -> Experiment:
+    """``mem_inference``: the target is a training job of its own; the first job makes the shadow models of all."""
+    from rsc_mlflow.experiments.membership import MembershipOptions, infer_membership
+    from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
+
+    def needs(options: MembershipOptions) -> list[tuple[str, Any]]:
+        return [("train_classifier", options.target())] if options.model_uri == "auto" else []
+
+    return Experiment(
+        name="mem_inference",
+        options_class=MembershipOptions,
+        run=one_by_one(infer_membership),
+        run_name=lambda options: f"mem_inference {options.dataset} seed {options.random_seed}",
+        needs=needs,
+        shares=lambda options: [shadow_fingerprint(options.target(), options.shadow_config())],
+    )
+
+
+def cohort_key(options: TrainOptions) -> Hashable:
+    """What members of a stacked model share: architecture, data family, batches, epochs and kind of optimiser."""
+    model, dataset = options.model_name, options.dataset_name
+    if not stackable(model.architecture):
+        return None
+    shape = (options.epochs, options.batch_size, options.optimizer)
+    return (str(model), dataset.family, dataset.quarters, *shape, options.device, options.data_root)
+
+
+def one_by_one(function: Callable[[Any], object]) -> Callable[[Sequence[Start]], None]:
+    """Call ``function(options)`` for each start; its ``open_run`` adopts our run as it would ``mlflow run``'s."""
+
+    def run(starts: Sequence[Start]) -> None:
+        for start in starts:
+            os.environ[RUN_ID_VARIABLE] = start.run_id
+            try:
+                function(start.options)
+            finally:
+                os.environ.pop(RUN_ID_VARIABLE, None)
+
+    return run
+
+
+def _train(starts: Sequence[Start]) -> None:
+    from rsc_mlflow.experiments.training import TrainingJob, train_members
+
+    train_members([TrainingJob(dataclasses.replace(start.options, resume_run_id=start.run_id)) for start in starts])

@@ -1,0 +1,140 @@
+"""How long jobs take and how much memory they need, said before anything runs.
+
+Seconds come from finished runs of the same kind where the store has some; else from arithmetic: 6 operations per
+weight use and example (forward, and twice that backward), divided by this machine's measured matrix-product rate.
+That bounds the time from below; overheads and other entry points' own work make it a rough figure, and it is
+shown as one.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from torch.utils.flop_counter import FlopCounterMode
+
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.models import build_empty, n_parameters
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.sweeps.jobs import Job
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
+
+COHORT_SIZE = "rsc.cohort_size"
+"""Tag: how many models trained together, so that the run's seconds can be shared out."""
+PER_JOB_SECONDS = 1.0
+"""Logging, scoring and registering, per run."""
+ABOVE_LIMIT = 2.0
+"""Seconds over the matrix-product limit: what element-wise work, scoring and small products cost."""
+MOST_ON_CPU, MOST_ON_GPU = 16, 128
+"""Cohorts larger than this gain nothing: on two cores the time per model is flat from about 10."""
+_SHAPES = {"digits": (1_437, (1, 28, 28)), "mnist": (60_000, (1, 28, 28)), "fashion": (60_000, (1, 28, 28))}
+_COLOUR = (50_000, (3, 32, 32))
+_HISTORY = 30
+
+
+def examples_and_shape(name: DatasetName) -> tuple[int, tuple[int, int, int]]:
+    """Training examples and image shape of a data set, without loading it."""
+    count, shape = _SHAPES.get(name.family, _COLOUR)
+    tests = 360 if name.family == "digits" else 10_000
+    return ((count + tests) // 4 if name.quarters else count), shape
+
+
+def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
+    """The largest cohort of such models that is useful and fits in half of the free memory, shared by the workers."""
+    free = torch.cuda.mem_get_info()[0] if on_gpu and torch.cuda.is_available() else psutil.virtual_memory().available
+    fitting = int(free / 2 / workers / _bytes_per_member(options))
+    return max(1, min(MOST_ON_GPU if on_gpu else MOST_ON_CPU, fitting))
+
+
+def _bytes_per_member(options: TrainOptions) -> float:
+    """Weights, gradients, two optimiser states and a temporary; twice the activations of a batch; 10 MB of its own."""
+    _, shape = examples_and_shape(options.dataset_name)
+    weights, operations = _size(options.model_name.architecture, shape, options.dataset_name.classes)
+    activations = options.batch_size * (4 * 3 * shape[1] * shape[2] + min(operations / 10, 200_000))
+    return 4 * (5 * weights + 2 * activations) + 10e6
+
+
+@functools.cache
+def _size(architecture: str, shape: tuple[int, int, int], classes: int) -> tuple[int, float]:
+    """Weights, and multiplications of one example's forward pass."""
+    model = build_empty(architecture, shape, classes)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *shape))
+    return n_parameters(model), counter.get_total_flops() / 2
+
+
+@functools.cache
+def machine_rate() -> float:
+    """Float operations a second of one process with all its threads: a product of two 1,024 × 1,024 matrices."""
+    left, right = torch.rand(1024, 1024), torch.rand(1024, 1024)
+    left @ right
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - began)
+    return 2 * 1024**3 / best
+
+
+@dataclass
+class Estimator:
+    """Seconds of jobs, from the store's history or from arithmetic."""
+
+    client: MlflowClient
+    measured: int = 0
+    _known: dict[Hashable, float | None] = field(default_factory=dict)
+    _experiments: list[str] = field(default_factory=list)
+
+    def seconds(self, jobs: Iterable[Job]) -> float:
+        """Processor time of the jobs one after the other, on all cores."""
+        return sum(self._job(job) for job in jobs)
+
+    def _job(self, job: Job) -> float:
+        options = job.options
+        if not isinstance(options, TrainOptions):
+            return PER_JOB_SECONDS
+        method = str(job.identity["method"])
+        key = (method, options.model, options.dataset_name.family, options.optimizer, options.batch_size)
+        if key not in self._known:
+            self._known[key] = self._history(method, options)
+        per_epoch = self._known[key]
+        if per_epoch is None:
+            return PER_JOB_SECONDS + options.epochs * _arithmetic(options)
+        self.measured += 1
+        return options.epochs * per_epoch
+
+    def _history(self, method: str, options: TrainOptions) -> float | None:
+        """Median seconds an epoch (everything included) of finished runs like these; None if there are none."""
+        if not self._experiments:
+            self._experiments = all_experiments(self.client)
+        conditions = [
+            condition("attributes", "status", "FINISHED"),
+            condition("tags", schema.METHOD, method),
+            condition("params", "model", options.model),
+            condition("params", "optimizer", options.optimizer),
+            condition("params", "batch_size", str(options.batch_size)),
+            condition("params", "dataset_family", options.dataset_name.family),
+        ]
+        runs = iterate_runs(self.client, conditions, self._experiments, page=_HISTORY)
+        found = [value for _, run in zip(range(_HISTORY), runs, strict=False) if (value := _per_epoch(run)) is not None]
+        return statistics.median(found) if found else None
+
+
+def _per_epoch(run: Run) -> float | None:
+    try:
+        together = int(run.data.tags.get(COHORT_SIZE, "1"))
+        return float(run.data.metrics[schema.SECONDS]) / together / int(run.data.params["epochs"])
+    except (KeyError, ValueError, ZeroDivisionError):
+        return None
+
+
+def _arithmetic(options: TrainOptions) -> float:
+    count, shape = examples_and_shape(options.dataset_name)
+    _, multiplications = _size(options.model_name.architecture, shape, options.dataset_name.classes)
+    return ABOVE_LIMIT * 6 * multiplications * count / machine_rate()

@@ -1,0 +1,256 @@
+"""Where units of work run: processes of this machine, or Ray tasks; a sweep knows no more than :class:`Executor`."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess, parent_process
+from pathlib import Path
+from typing import Any, Protocol
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.sweeps.jobs import Outcome
+from rsc_mlflow.sweeps.worker import Unit, run_unit
+
+GRACE_SECONDS = 20.0
+"""How long a worker may take to close its runs after it was asked to stop."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a unit; ``outcomes`` is None if its process died (``reason`` says how)."""
+
+    unit: Unit
+    outcomes: list[Outcome] | None
+    reason: str = ""
+
+
+class Executor(Protocol):
+    """Runs units, several at a time.
+
+    Attributes:
+        workers: how many units run at the same time.
+        threads: threads of each.
+        gpus: GPUs there are in all.
+    """
+
+    workers: int
+    threads: int
+    gpus: int
+
+    def submit(self, unit: Unit) -> None:
+        """Start a unit; at most ``workers`` may be under way."""
+
+    def wait(self, seconds: float) -> list[Result]:
+        """Units that have ended since the last call; waits up to ``seconds`` for the first."""
+
+    def close(self) -> None:
+        """Stop everything, units under way too; their runs end as KILLED."""
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def warm_up() -> None:
+    """Begin to import what workers need, in the process from which they are forked, while the sweep is planned."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rsc_mlflow.sweeps.worker", "rsc_mlflow.experiments.membership"])
+    from multiprocessing import forkserver
+
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the import itself; each worker sets its own number
+    forkserver.ensure_running()
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    unit: Unit | None = None
+
+
+class LocalExecutor:
+    """Processes of this machine, kept from unit to unit; they end when the sweep's process does, however it ends.
+
+    Args:
+        workers: number of processes.
+        log_folder: where each writes what it prints.
+    """
+
+    def __init__(self, workers: int, log_folder: Path, gpus: int = 0) -> None:
+        self.workers = workers
+        self.threads = max(1, cores() // workers)
+        self.gpus = gpus
+        self._log_folder = log_folder
+        self._context = multiprocessing.get_context("forkserver")
+        self._pool: dict[int, _Worker] = {}
+
+    def submit(self, unit: Unit) -> None:
+        """See :class:`Executor`."""
+        for slot in range(self.workers):
+            if slot not in self._pool:
+                self._pool[slot] = self._start(slot)
+            worker = self._pool[slot]
+            if worker.unit is None:
+                worker.unit = unit
+                with contextlib.suppress(OSError):  # it died: wait() will notice
+                    worker.pipe.send(unit)
+                return
+        raise RuntimeError("no worker is free")
+
+    def wait(self, seconds: float) -> list[Result]:
+        """See :class:`Executor`."""
+        busy = {slot: worker for slot, worker in self._pool.items() if worker.unit is not None}
+        if not busy:
+            time.sleep(seconds)
+            return []
+        wait([worker.pipe for worker in busy.values()], timeout=seconds)
+        return [result for slot, worker in busy.items() if (result := self._collect(slot, worker)) is not None]
+
+    def close(self) -> None:
+        """See :class:`Executor`."""
+        for worker in self._pool.values():
+            worker.pipe.close()
+            if worker.unit is not None:
+                worker.process.terminate()
+        deadline = time.monotonic() + GRACE_SECONDS
+        for worker in self._pool.values():
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
+        self._pool.clear()
+
+    def pids(self) -> list[int]:
+        """Ids of the worker processes."""
+        return [worker.process.pid for worker in self._pool.values() if worker.process.pid is not None]
+
+    def _start(self, slot: int) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        log = str(self._log_folder / f"worker-{slot}.log")
+        gpu = slot % self.gpus if self.gpus else None
+        process = self._context.Process(target=_serve, args=(theirs, log, gpu), name=f"rsc-worker-{slot}", daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _collect(self, slot: int, worker: _Worker) -> Result | None:
+        assert worker.unit is not None
+        unit = worker.unit
+        try:
+            if not worker.pipe.poll():
+                return None
+            outcomes: list[Outcome] = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join(5)
+            del self._pool[slot]
+            return Result(unit, None, _ending(worker.process.exitcode))
+        worker.unit = None
+        return Result(unit, outcomes)
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"its process was ended by {signal.Signals(-code).name}"
+    return f"its process ended with status {code}"
+
+
+def _serve(pipe: Connection, log: str, gpu: int | None) -> None:
+    """A worker's main loop: units in, outcomes out, until the pipe closes."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep, which asks us to stop
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    threading.Thread(target=_end_with_parent, name="rsc-parent", daemon=True).start()
+    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+        while True:
+            pipe.send(run_unit(pipe.recv()))
+
+
+def _end_with_parent() -> None:
+    """When the sweep's process is gone, stop as if asked to: runs end as KILLED, and the next sweep goes on."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE_SECONDS)
+    os._exit(1)
+
+
+class RayExecutor:
+    """Ray tasks, on a Ray of our own on this machine or on a cluster.
+
+    Args:
+        workers: tasks at the same time; None: as many as there are CPUs.
+        address: ``local``, ``auto`` or a cluster's address.
+    """
+
+    def __init__(self, workers: int | None, address: str) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError:
+            raise InputError(
+                "executor=ray needs the package ray; "
+                "install it (pip install 'rsc-mlflow[cluster]'), or use executor=local"
+            ) from None
+        self._ray: Any = ray
+        self._connect(workers, address)
+        resources = ray.cluster_resources()
+        total = max(1, int(resources.get("CPU", 1)))
+        self.gpus = int(resources.get("GPU", 0))
+        self.workers = workers or self.gpus or total
+        self.threads = max(1, total // self.workers)
+        share = min(1.0, self.gpus / self.workers) if self.gpus else 0
+        self._task = ray.remote(num_cpus=self.threads, num_gpus=share, max_retries=3)(run_unit)
+        self._units: dict[Any, Unit] = {}
+
+    def _connect(self, workers: int | None, address: str) -> None:
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        if address == "local":
+            quiet |= {"num_cpus": max(cores(), workers or 1), "include_dashboard": False}
+            quiet |= {"_node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+        try:
+            self._ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"no Ray answers at ray_address {address!r} ({error}); start one (ray start --head) or use local"
+            ) from error
+
+    def submit(self, unit: Unit) -> None:
+        """See :class:`Executor`."""
+        self._units[self._task.remote(unit)] = unit
+
+    def wait(self, seconds: float) -> list[Result]:
+        """See :class:`Executor`."""
+        if not self._units:
+            time.sleep(seconds)
+            return []
+        ready, _ = self._ray.wait(list(self._units), num_returns=1, timeout=seconds)
+        return [self._collect(reference) for reference in ready]
+
+    def close(self) -> None:
+        """See :class:`Executor`."""
+        for reference in self._units:
+            self._ray.cancel(reference, force=False)
+        if self._units:
+            self._ray.wait(list(self._units), num_returns=len(self._units), timeout=GRACE_SECONDS)
+        self._units.clear()
+        self._ray.shutdown()
+
+    def _collect(self, reference: Any) -> Result:
+        unit = self._units.pop(reference)
+        try:
+            return Result(unit, self._ray.get(reference))
+        except self._ray.exceptions.RayError as error:
+            return Result(unit, None, f"its Ray task was lost ({' '.join(str(error).split())[:200]})")

@@ -1,0 +1,383 @@
+"""Grid files: an entry point, fixed options and axes, expanded into the combinations that a figure needs.
+
+.. code-block:: yaml
+
+    about: Spurious score against the number of spurious examples.
+    entry_point: train_classifier
+    options: {epochs: 70}
+    axes:
+      dataset: {family: [mnist], pattern: [v8, v20], count: [0, 3, 10], target: [0], seed: [0, 1, 2]}
+      recipe:
+        - {optimizer: sgd, momentum: 0.9}
+        - {optimizer: adam, momentum: 0}
+    exclude:
+      - {optimizer: adam, count: 3}
+
+An axis is a list of an option's values, or a list of mappings that set several options together (its name is
+then free), or the data set's parts.  ``blocks`` holds several such parts, each with options, axes and exclude of
+its own; the grid is their union.  Count 0 is the clean set, once.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, as_text
+from rsc_mlflow.names import CLASSES, PATTERNS, DatasetName
+from rsc_mlflow.sweeps.nodes import Source, unknown
+
+Combination = dict[str, str]
+"""Option name → value as typed (canonical spelling)."""
+
+ABSOLUTE_LIMIT = 1_000_000
+"""No grid may have more combinations than this, whatever was confirmed."""
+MANAGED = {"resume_run_id": "a sweep resumes interrupted runs by itself"}
+"""Options that a grid may not set, and why."""
+_FILE_KEYS = ("about", "axes", "blocks", "entry_point", "exclude", "options")
+_BLOCK_KEYS = ("axes", "exclude", "options")
+_FORMS = ("plain", "mem", "twoclass")
+_DATASET_PARTS = ("family", "pattern", "count", "target", "seed")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: each value sets one or several options; ``labels`` carry the data set's parts for ``exclude``."""
+
+    name: str
+    values: tuple[Combination, ...]
+    labels: tuple[Combination, ...]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An excluded combination: all of these keys have one of these values."""
+
+    values: Mapping[str, frozenset[str]]
+    line: int
+
+    def matches(self, known: Mapping[str, str]) -> bool:
+        """Whether a combination, with its labels, is excluded."""
+        return all(known.get(key) in accepted for key, accepted in self.values.items())
+
+
+@dataclass(frozen=True)
+class Block:
+    """Fixed options, axes and excluded combinations."""
+
+    options: Combination
+    axes: tuple[Axis, ...]
+    exclude: tuple[Rule, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of combinations before anything is excluded."""
+        return math.prod(len(axis.values) for axis in self.axes)
+
+    def combinations(self) -> Iterator[Combination]:
+        """Every combination that is not excluded, the last axis fastest."""
+        for _, combination in self._marked(set()):
+            yield combination
+
+    def unused_rules(self) -> list[Rule]:
+        """Rules that exclude nothing (likely a mistake)."""
+        used: set[int] = set()
+        for _ in self._marked(used):
+            pass
+        return [rule for i, rule in enumerate(self.exclude) if i not in used]
+
+    def _marked(self, used: set[int]) -> Iterator[tuple[Combination, Combination]]:
+        pairs = [list(zip(axis.values, axis.labels, strict=True)) for axis in self.axes]
+        for choice in itertools.product(*pairs):
+            combination = dict(self.options)
+            labels: Combination = {}
+            for values, names in choice:
+                combination |= values
+                labels |= names
+            known = {**combination, **labels}
+            hits = [i for i, rule in enumerate(self.exclude) if rule.matches(known)]
+            used.update(hits)
+            if not hits:
+                yield labels, combination
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A validated grid file."""
+
+    name: str
+    about: str
+    entry_point: str
+    options_class: type[Options]
+    blocks: tuple[Block, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of combinations before exclusions and before repeated ones are merged; costs nothing."""
+        return sum(block.size for block in self.blocks)
+
+    def options(self) -> Iterator[Options]:
+        """The options object of every combination, in the order of the file.
+
+        Raises:
+            InputError: two options of a combination contradict each other.
+        """
+        for block in self.blocks:
+            for combination in block.combinations():
+                try:
+                    yield self.options_class.from_mapping(combination)
+                except InputError as error:
+                    shown = ", ".join(f"{key}={value}" for key, value in combination.items())
+                    raise InputError(f"{self.name}: the combination {shown} is not possible: {error}") from None
+
+
+def load_grid(path: str | Path, options_of: Callable[[str], type[Options] | None], known: tuple[str, ...]) -> Grid:
+    """The grid in a file.
+
+    Args:
+        path: YAML file.
+        options_of: entry point's name → its options class, None if there is no such entry point.
+        known: the entry points' names, for the message.
+
+    Raises:
+        InputError: the file cannot be read or its content is not accepted; names the line and the key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the grid file {str(path)!r} cannot be read ({error}); give the path of a YAML file"
+        ) from None
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is no path ({error})") from None
+    return parse_grid(text, path.name, options_of, known)
+
+
+def parse_grid(
+    text: str, source: str, options_of: Callable[[str], type[Options] | None], known: tuple[str, ...]
+) -> Grid:
+    """The grid that a text describes; ``source`` is the file name that stands in messages (see :func:`load_grid`)."""
+    where = Source(source)
+    root = where.root(text)
+    top = where.mapping(root, "the grid", _FILE_KEYS)
+    if "entry_point" not in top:
+        raise where.error(root, f"entry_point is missing; accepted: {', '.join(known)}")
+    entry_point = where.scalar(top["entry_point"], "entry_point")
+    options_class = options_of(entry_point)
+    if options_class is None:
+        raise where.error(top["entry_point"], unknown("entry point", entry_point, known))
+    about = where.scalar(top["about"], "about") if "about" in top else ""
+    reader = _Reader(where, options_class)
+    common = reader.options(top["options"]) if "options" in top else {}
+    if "blocks" in top:
+        for key in ("axes", "exclude"):
+            if key in top:
+                raise where.error(top[key], f"{key} stands beside blocks; move it into a block")
+        bodies = [where.mapping(node, "a block", _BLOCK_KEYS) for node in where.items(top["blocks"], "blocks")]
+        blocks = tuple(reader.block(body, common) for body in bodies)
+    else:
+        blocks = (reader.block({key: top[key] for key in ("axes", "exclude") if key in top}, common),)
+    grid = Grid(Path(source).stem, about, entry_point, options_class, blocks)
+    if grid.size > ABSOLUTE_LIMIT:
+        raise InputError(f"{source}: the grid has {grid.size:,} combinations; accepted: at most {ABSOLUTE_LIMIT:,}")
+    reader.check_whole(grid, root)
+    return grid
+
+
+class _Reader:
+    """Reads the parts of a grid for one entry point."""
+
+    def __init__(self, where: Source, options_class: type[Options]) -> None:
+        self._where = where
+        self._parsers = {field.name: field.metadata["parse"] for field in fields(options_class)}
+        self._required = {
+            field.name
+            for field in fields(options_class)
+            if field.default is field.default_factory  # both MISSING
+        }
+
+    def options(self, node: Node) -> Combination:
+        """A mapping of options to values."""
+        found = self._where.mapping(node, "options")
+        return {self._option_name(node, key, value): self._value(key, value) for key, value in found.items()}
+
+    def block(self, body: Mapping[str, Node], common: Combination) -> Block:
+        """A block, with the grid's common options below its own."""
+        options = {**common, **(self.options(body["options"]) if "options" in body else {})}
+        axes = self._axes(body["axes"]) if "axes" in body else ()
+        seen: dict[str, str] = {}
+        for axis in axes:
+            for key in {key for value in axis.values for key in value}:
+                if key in seen:
+                    raise self._where.error(
+                        body["axes"], f"{key} is set by two axes, {seen[key]!r} and {axis.name!r}; set it in one"
+                    )
+                seen[key] = axis.name
+        keys = {**dict.fromkeys(options, ""), **seen}
+        labels = {key for axis in axes for label in axis.labels for key in label}
+        exclude = self._exclude(body["exclude"], set(keys) | labels) if "exclude" in body else ()
+        missing = sorted(self._required - set(keys))
+        if missing:
+            raise self._where.error(None, f"{missing[0]} is missing; set it in options or as an axis")
+        return Block(options, axes, exclude)
+
+    def check_whole(self, grid: Grid, root: Node) -> None:
+        """Checks that need the combinations: rules that match nothing, nothing left."""
+        left = 0
+        for block in grid.blocks:
+            if block.exclude and (unused := block.unused_rules()):
+                raise InputError(
+                    f"{self._where.name}, line {unused[0].line}: this exclude rule matches no combination; "
+                    "correct or remove it"
+                )
+            left += next(iter(block.combinations()), None) is not None
+        if not left:
+            raise self._where.error(root, "every combination is excluded; nothing is left to run")
+
+    def _axes(self, node: Node) -> tuple[Axis, ...]:
+        found = self._where.mapping(node, "axes")
+        if not found:
+            raise self._where.error(node, "axes is empty; give at least one axis, or leave axes out")
+        return tuple(self._axis(node, name, value) for name, value in found.items())
+
+    def _axis(self, parent: Node, name: str, node: Node) -> Axis:
+        if name == "dataset" and isinstance(node, MappingNode):
+            return self._dataset_axis(node)
+        items = self._where.items(node, f"axis {name}")
+        if all(isinstance(item, MappingNode) for item in items):
+            if name in self._parsers:
+                raise self._where.error(node, f"axis {name} takes values of the option {name}; rename the axis")
+            values = tuple(self.options(item) for item in items)
+            self._check_same_keys(name, node, values)
+        else:
+            self._option_name(parent, name, node)
+            values = tuple({name: self._value(name, item)} for item in items)
+        self._check_distinct(name, node, values)
+        return Axis(name, values, tuple(self._labels(value) for value in values))
+
+    def _dataset_axis(self, node: MappingNode) -> Axis:
+        parts = self._where.mapping(node, "axis dataset", (*_DATASET_PARTS, "form"))
+        form = self._where.scalar(parts["form"], "form") if "form" in parts else "plain"
+        if form not in _FORMS:
+            raise self._where.error(parts["form"], f"form is {form!r}; accepted: {', '.join(_FORMS)}")
+        for part in _DATASET_PARTS:
+            if part not in parts:
+                raise self._where.error(node, f"axis dataset lacks {part}; give {', '.join(_DATASET_PARTS)}")
+        lists = {part: self._parts(part, parts[part], form) for part in _DATASET_PARTS}
+        names: dict[str, Combination] = {}
+        prefix = "" if form == "plain" else form
+        for family, pattern, count, target, seed in itertools.product(*(lists[part] for part in _DATASET_PARTS)):
+            label = dict(zip(_DATASET_PARTS, (family, pattern, count, target, seed), strict=True))
+            if count == "0":  # the clean set, once: no pattern, class or seed to exclude it by
+                text, label = ("mem" if form == "mem" else "") + family, {"family": family, "count": "0"}
+            else:
+                text = f"{prefix}{family}{pattern}-{count}-{target}-{seed}"
+            names.setdefault(self._dataset(parts["family"], text), label)
+            if len(names) > ABSOLUTE_LIMIT:
+                raise self._where.error(node, f"more than {ABSOLUTE_LIMIT:,} data sets; shorten the lists")
+        return Axis("dataset", tuple({"dataset": name} for name in names), tuple(names.values()))
+
+    def _parts(self, part: str, node: Node, form: str) -> list[str]:
+        accepted = {"family": tuple(CLASSES), "pattern": tuple(PATTERNS)}.get(part)
+        found: list[str] = []
+        for item in self._where.items_or_one(node, part):
+            text = self._where.scalar(item, part)
+            if accepted is not None and text not in accepted:
+                raise self._where.error(item, unknown(part, text, accepted))
+            if accepted is None:
+                self._check_number(part, item, text, form)
+            if text in found:
+                raise self._where.error(item, f"{part} has {text} twice; write it once")
+            found.append(text)
+        return found
+
+    def _check_number(self, part: str, node: Node, text: str, form: str) -> None:
+        pieces = text.split("-") if part == "target" and form == "twoclass" else [text]
+        wanted = (
+            "two classes such as 0-1"
+            if len(pieces) > 1 or (part == "target" and form == "twoclass")
+            else ("whole numbers of at least 0, without leading zeros")
+        )
+        right = len(pieces) == (2 if part == "target" and form == "twoclass" else 1)
+        if not right or any(not p.isascii() or not p.isdigit() or str(int(p)) != p or len(p) > 9 for p in pieces):
+            raise self._where.error(node, f"{part} is {text!r}; accepted: {wanted}")
+
+    def _dataset(self, node: Node, name: str) -> str:
+        try:
+            return str(DatasetName.parse(name))
+        except InputError as error:
+            raise self._where.error(node, str(error)) from None
+
+    def _labels(self, values: Combination) -> Combination:
+        if "dataset" not in values:
+            return {}
+        name = DatasetName.parse(values["dataset"])
+        if name.pattern is None:
+            return {"family": name.family, "count": "0"}
+        target = "-".join(map(str, name.targets))
+        parts = (name.family, name.pattern, str(name.count), target, str(name.seed))
+        return dict(zip(_DATASET_PARTS, parts, strict=True))
+
+    def _exclude(self, node: Node, accepted: set[str]) -> tuple[Rule, ...]:
+        rules = []
+        for item in self._where.items(node, "exclude"):
+            found = self._where.mapping(item, "an exclude rule", accepted)
+            if not found:
+                raise self._where.error(item, "this exclude rule is empty and would exclude everything")
+            values = {}
+            for key, value in found.items():
+                nodes = self._where.items_or_one(value, key)
+                values[key] = frozenset(self._rule_value(key, one) for one in nodes)
+            rules.append(Rule(values, item.start_mark.line + 1))
+        return tuple(rules)
+
+    def _rule_value(self, key: str, node: Node) -> str:
+        return self._value(key, node) if key in self._parsers else self._where.scalar(node, key)
+
+    def _option_name(self, parent: Node, name: str, node: Node) -> str:
+        place = _key_node(parent, name) or node
+        if name in MANAGED:
+            raise self._where.error(place, f"{name} cannot be set in a grid: {MANAGED[name]}")
+        if name not in self._parsers:
+            raise self._where.error(place, unknown("option or axis", name, self._parsers))
+        return name
+
+    def _value(self, name: str, node: Node) -> str:
+        if isinstance(node, SequenceNode) and name in self._parsers:
+            raise self._where.error(node, f"{name} must be a single value; a list of values is an axis")
+        text = self._where.scalar(node, name)
+        if name not in self._parsers:
+            return text
+        try:
+            return as_text(self._parsers[name](name, text))
+        except InputError as error:
+            raise self._where.error(node, str(error)) from None
+
+    def _check_same_keys(self, name: str, node: Node, values: tuple[Combination, ...]) -> None:
+        for i, value in enumerate(values):
+            if set(value) != set(values[0]):
+                raise self._where.error(
+                    node.value[i],
+                    f"axis {name}: every item must set the same options; "
+                    f"got {', '.join(sorted(value)) or 'none'} beside {', '.join(sorted(values[0])) or 'none'}",
+                )
+        if not values[0]:
+            raise self._where.error(node, f"axis {name} sets no option")
+
+    def _check_distinct(self, name: str, node: Node, values: tuple[Combination, ...]) -> None:
+        for i, value in enumerate(values):
+            if value in values[:i]:
+                raise self._where.error(node.value[i], f"axis {name} has the same value twice; write it once")
+
+
+def _key_node(parent: Node, name: str) -> Node | None:
+    if isinstance(parent, MappingNode):
+        for key, _ in parent.value:
+            if isinstance(key, ScalarNode) and key.value == name:
+                return key
+    return None

@@ -1,0 +1,33 @@
+"""The options of ``sweep``."""
+
+from dataclasses import dataclass
+
+from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, option, text, word_or
+
+LIMIT = 1_000
+"""More combinations than this need ``yes``: a typing error should not start a month of work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(Options):
+    """Options of ``sweep``."""
+
+    grid: str = option("Path of the grid file, e.g. grids/quick/scores.yaml.", text())
+    executor: str = option("local: processes of this machine; ray: Ray tasks.", choice("local", "ray"), "local")
+    workers: int | str = option(
+        "Jobs or cohorts at the same time; auto: one per core (per GPU where there are any).",
+        word_or(("auto",), integer(1, 10_000)),
+        "auto",
+    )
+    cohort_size: int | str = option(
+        "Models trained as one; 1: each alone; auto: as many as are useful and fit in memory.",
+        word_or(("auto",), integer(1, 10_000)),
+        "auto",
+    )
+    ray_address: str = option("With executor=ray: local, auto or a cluster's address.", text(), "local")
+    dry_run: bool = option("Print the plan and an estimate of the time, and run nothing.", boolean(), False)
+    status: bool = option("Print what is finished, running, failed and missing, and run nothing.", boolean(), False)
+    yes: bool = option(f"Agree to a grid of more than {LIMIT:,} combinations.", boolean(), False)
+    recheck: bool = option(
+        "Look at every finished run again instead of trusting the list that the last sweep left.", boolean(), False
+    )

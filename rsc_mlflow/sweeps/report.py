@@ -1,0 +1,125 @@
+"""What a person sees of a sweep: the plan, the progress, the states, the failures."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from rsc_mlflow.sweeps.grid import Grid
+from rsc_mlflow.sweeps.plan import Plan
+from rsc_mlflow.sweeps.schedule import Schedule
+from rsc_mlflow.sweeps.state import STATES
+
+LINE_SECONDS = 10.0
+"""Time between two lines of progress where there is no terminal."""
+SHOWN = 20
+"""Jobs that are listed by name; of the others the number is said."""
+
+
+def print_plan(
+    identity: str,
+    grid: Grid,
+    plan: Plan,
+    left: Sequence[str],
+    cohorts: Mapping[str, Hashable],
+    sizes: Mapping[Hashable, int],
+) -> None:
+    """The counts of a plan, and how its jobs would run."""
+    requested = set(plan.requested)
+    serving = [key for key in plan.jobs if key not in requested]
+    print(f"{identity}: {grid.about}" if grid.about else identity)
+    print(
+        f"{len(requested)} jobs of {grid.entry_point}: {len(requested - set(left))} finished, "
+        f"{len(requested & set(left))} to run"
+    )
+    for name, count in Counter(plan.jobs[key].entry_point for key in serving).items():
+        print(f"{count} jobs of {name} that they need and nobody has run")
+    table = Table("runs together as", "jobs", "most at a time")
+    groups = Counter(cohorts[key] for key in left)
+    for key, count in groups.items():
+        table.add_row(*_group(plan, left, cohorts, key), str(count), str(sizes[key]) if key is not None else "1")
+    if left:
+        Console(width=120).print(table)
+
+
+def _group(plan: Plan, left: Sequence[str], cohorts: Mapping[str, Hashable], key: Hashable) -> tuple[str]:
+    first = plan.jobs[next(one for one in left if cohorts[one] == key)]
+    return (f"one by one: {first.entry_point}" if key is None else f"cohort: {first.shown}",)
+
+
+def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]]) -> None:
+    """Counts of each state, and the names of what failed or was interrupted."""
+    counts = Counter(state for state, _ in states.values())
+    print(f"{identity}: {len(plan)} jobs, " + ", ".join(f"{counts[state]} {state}" for state in STATES))
+    for state in ("running", "interrupted", "failed"):
+        found = [(key, run_id) for key, (one, run_id) in states.items() if one == state]
+        for key, run_id in found[:SHOWN]:
+            print(f"  {state}: {plan.jobs[key].shown} (run {run_id})")
+        if len(found) > SHOWN:
+            print(f"  {state}: and {len(found) - SHOWN} more")
+
+
+def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
+    """What failed and why, on standard error."""
+    if failed:
+        print(f"{len(failed)} of {len(plan)} jobs failed:", file=sys.stderr)
+    for key, reason in list(failed.items())[:SHOWN]:
+        print(f"  {plan.jobs[key].shown}: {reason}", file=sys.stderr)
+    if len(failed) > SHOWN:
+        print(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all", file=sys.stderr)
+
+
+class Reporter:
+    """Progress on standard error: a bar on a terminal, now and then a line elsewhere."""
+
+    def __init__(self, identity: str, total: int, done: int) -> None:
+        console = Console(file=sys.stderr)
+        self._identity = identity
+        self._total = total
+        self._first = done
+        self._began = time.monotonic()
+        self._printed = ""
+        self._next_line = 0.0
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._lines = not console.is_terminal
+        self._task: TaskID = self._bar.add_task(identity, total=total, completed=done, note="")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def update(self, schedule: Schedule) -> None:
+        """Show where the schedule is."""
+        done = self._total - schedule.left - len(schedule.failed)
+        note = f"{len(schedule.running)} running"
+        note += f", {len(schedule.failed)} failed" if schedule.failed else ""
+        note += f", {len(schedule.busy)} run by another sweep" if schedule.busy else ""
+        self._bar.update(self._task, completed=done, note=note)
+        line = f"{self._identity}: {done}/{self._total} finished, {note}{self._remaining(done, schedule.left)}"
+        now = time.monotonic()
+        if self._lines and line != self._printed and (now >= self._next_line or schedule.over):
+            print(line, file=sys.stderr, flush=True)
+            self._printed, self._next_line = line, now + LINE_SECONDS
+
+    def _remaining(self, done: int, left: int) -> str:
+        gained = done - self._first
+        if gained <= 0 or left == 0:
+            return ""
+        return f", about {(time.monotonic() - self._began) / gained * left:.0f} s left"

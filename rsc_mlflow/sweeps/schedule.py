@@ -1,0 +1,105 @@
+"""What is ready, under way, finished and failed while a sweep runs; knows no store and no process."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rsc_mlflow.sweeps.jobs import Outcome
+from rsc_mlflow.sweeps.plan import Plan, next_unit
+
+ATTEMPTS = 3
+"""A job whose process dies this often has failed."""
+
+
+@dataclass
+class Schedule:
+    """The state of every job of a plan.
+
+    Args:
+        plan: jobs and what they wait for.
+        finished: fingerprints with a finished run.
+        cohorts: fingerprint → cohort key, None for a job that runs alone.
+        sizes: cohort key → most members.
+    """
+
+    plan: Plan
+    finished: set[str]
+    cohorts: dict[str, Hashable]
+    sizes: Mapping[Hashable, int]
+    failed: dict[str, str] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
+    busy: dict[str, float] = field(default_factory=dict)  # claimed elsewhere → when to look again
+    _left: dict[str, None] = field(default_factory=dict)
+    _attempts: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._left = {key: None for key in self.plan.jobs if key not in self.finished}
+
+    @property
+    def over(self) -> bool:
+        """Whether every job has ended."""
+        return not self._left and not self.running and not self.busy
+
+    @property
+    def left(self) -> int:
+        """Jobs that have not ended."""
+        return len(self._left) + len(self.running) + len(self.busy)
+
+    def next(self, now: float, workers: int) -> list[str] | None:
+        """The fingerprints to run together next; None if nothing is ready."""
+        for key, when in list(self.busy.items()):
+            if now >= when:
+                del self.busy[key]
+                self._left[key] = None
+        self._fail_orphans()
+        ready = self._ready()
+        if not ready:
+            return None
+        unit = next_unit(ready, self.cohorts, self.sizes, workers)
+        for key in unit:
+            del self._left[key]
+        self.running.update(unit)
+        return unit
+
+    def take(self, outcomes: Sequence[Outcome], now: float, pause: float) -> None:
+        """Note what became of jobs; those that are busy elsewhere are looked at again after ``pause`` seconds."""
+        for outcome in outcomes:
+            self.running.discard(outcome.fingerprint)
+            if outcome.state == "finished":
+                self.finished.add(outcome.fingerprint)
+            elif outcome.state == "busy":
+                self.busy[outcome.fingerprint] = now + pause
+            else:
+                self.failed[outcome.fingerprint] = outcome.reason
+
+    def died(self, keys: Sequence[str], reason: str) -> None:
+        """The process that ran these jobs is gone: they start again, alone in case it was their number."""
+        for key in keys:
+            self.running.discard(key)
+            self._attempts[key] = self._attempts.get(key, 0) + 1
+            if self._attempts[key] >= ATTEMPTS:
+                self.failed[key] = f"{reason}, {ATTEMPTS} times"
+            else:
+                self._left = {key: None, **self._left}
+                if self._attempts[key] > 1:
+                    self.cohorts[key] = None
+
+    def _ready(self) -> list[str]:
+        """Jobs that can run now, in the plan's order; the first alone if it runs alone."""
+        ended = self.finished | self.failed.keys()
+        found: list[str] = []
+        for key in self._left:
+            if self.plan.before[key] <= self.finished and self.plan.after[key] <= ended:
+                found.append(key)
+                if self.cohorts[found[0]] is None:
+                    break
+        return found
+
+    def _fail_orphans(self) -> None:
+        """A job fails with the job it needs."""
+        if not self.failed:
+            return
+        for key in list(self._left):
+            lost = self.plan.before[key] & self.failed.keys()
+            if lost:
+                del self._left[key]
+                self.failed[key] = f"needs {self.plan.jobs[min(lost)].shown}, which failed"

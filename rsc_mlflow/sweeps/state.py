@@ -1,0 +1,62 @@
+"""What the store knows of a sweep's jobs beside the finished ones: running, interrupted, failed."""
+
+import time
+from collections.abc import Collection
+from functools import partial
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.sweeps.claims import claims_of, works
+from rsc_mlflow.sweeps.plan import Plan
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.query import condition, iterate_runs
+from rsc_mlflow.tracking.store import patiently
+
+STATES = ("finished", "running", "interrupted", "failed", "missing")
+
+
+def job_states(client: MlflowClient, plan: Plan, finished: Collection[str]) -> dict[str, tuple[str, str]]:
+    """Fingerprint → (state, run id): the most advanced of its runs decides."""
+    now = time.time()
+    found = {key: ("finished", "") if key in finished else ("missing", "") for key in plan.jobs}
+    for run in iterate_runs(client, ["attributes.status != 'FINISHED'"]):
+        key = run.data.tags.get(schema.FINGERPRINT, "")
+        state = _state(run, now)
+        if key in found and STATES.index(state) < STATES.index(found[key][0]):
+            found[key] = (state, run.info.run_id)
+    return found
+
+
+def _state(run: Run, now: float) -> str:
+    if run.info.status == "FAILED":
+        return "failed"
+    if any(claim.is_alive(now) for claim in claims_of([run])) or (run.info.status == "RUNNING" and works(run, now)):
+        return "running"
+    return "interrupted"
+
+
+def close_dead_runs(client: MlflowClient) -> list[str]:
+    """End runs of this project that a dead process left RUNNING as KILLED; returns their ids."""
+    closed = []
+    for run in iterate_runs(client, [condition("attributes", "status", "RUNNING")]):
+        if schema.KIND not in run.data.tags or _lives(client.get_run(run.info.run_id), time.time()):
+            continue
+        run_id: str = run.info.run_id
+        patiently(partial(client.set_tag, run_id, schema.ERROR, "its process is gone"), "dead run")
+        patiently(partial(client.set_terminated, run_id, "KILLED"), "dead run")
+        closed.append(run_id)
+    return closed
+
+
+def _lives(run: Run, now: float) -> bool:
+    return run.info.status != "RUNNING" or works(run, now) or any(claim.is_alive(now) for claim in claims_of([run]))
+
+
+def previous_parent(client: MlflowClient, identity: str, experiment_id: str) -> str | None:
+    """The sweep's own run, if an earlier start was interrupted: it goes on, and keeps its children together."""
+    conditions = [condition("tags", schema.SWEEP, identity), condition("tags", schema.KIND, "sweep")]
+    for run in iterate_runs(client, conditions, [experiment_id]):
+        if run.info.status in ("KILLED", "FAILED"):
+            return str(run.info.run_id)
+    return None

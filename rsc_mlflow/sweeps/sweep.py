@@ -1,0 +1,278 @@
+"""A sweep from its grid file to its exit status: plan, look into the ledger, run what is missing, say what failed."""
+
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import torch
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.sweeps.catalogue import experiments, options_of
+from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
+from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, RayExecutor, cores, warm_up
+from rsc_mlflow.sweeps.grid import Grid, load_grid
+from rsc_mlflow.sweeps.jobs import Outcome
+from rsc_mlflow.sweeps.ledger import Ledger
+from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
+from rsc_mlflow.sweeps.plan import Plan, make_plan
+from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status
+from rsc_mlflow.sweeps.schedule import Schedule
+from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
+from rsc_mlflow.sweeps.worker import Context, Unit
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.run import TrackedRun, current_experiment, open_run
+from rsc_mlflow.tracking.store import connect
+
+POLL_SECONDS = 1.0
+BUSY_SECONDS = 5.0
+"""How long to leave a job alone that another sweep runs (up to twice that, so that two sweeps do not keep step)."""
+SUMMARY_SECONDS = 600.0
+"""Time between two summaries of the ledger."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid, its plan and the ledger at one moment."""
+
+    grid: Grid
+    plan: Plan
+    ledger: Ledger
+    client: MlflowClient
+
+    @property
+    def identity(self) -> str:
+        """Value of tag ``rsc.sweep``: the grid's name and a hash of its jobs."""
+        return f"{self.grid.name}-{fingerprint({'jobs': sorted(self.plan.requested)})[:8]}"
+
+    @property
+    def left(self) -> list[str]:
+        """Fingerprints without a finished run."""
+        return [key for key in self.plan.jobs if key not in self.ledger.finished]
+
+
+def run_sweep(options: SweepOptions) -> int:
+    """Carry out ``options``; the exit status: 0 if every job of the grid has a finished run, 1 if any failed.
+
+    Raises:
+        InputError: a bad grid, too many combinations, or no tracking store.
+    """
+    grid = read_grid(options)
+    if options.executor == "local" and not (options.dry_run or options.status):
+        warm_up()
+    sweep = plan_sweep(grid, recheck=options.recheck)
+    if options.status:
+        print_status(sweep.identity, sweep.plan, job_states(sweep.client, sweep.plan, sweep.ledger.finished))
+        return 0
+    if options.dry_run:
+        print_dry_run(sweep, options)
+        return 0
+    if not sweep.left:
+        print(f"{sweep.identity}: all {len(sweep.plan.requested)} jobs are finished; nothing to do")
+        return 0
+    close_dead_runs(sweep.client)
+    with _executor(options, len(sweep.left)) as executor:
+        failed = _run(sweep, options, executor)
+    return 1 if failed else 0
+
+
+def read_grid(options: SweepOptions) -> Grid:
+    """The grid file, refused if it is larger than agreed to."""
+    known = tuple(experiments())
+    grid = load_grid(options.grid, options_of, known)
+    if grid.size > LIMIT and not (options.yes or options.dry_run or options.status):
+        raise InputError(
+            f"{options.grid} has {grid.size:,} combinations; accepted without --yes true: up to {LIMIT:,}. "
+            "Look at the plan with --dry_run true, then agree with --yes true"
+        )
+    return grid
+
+
+def plan_sweep(grid: Grid, *, recheck: bool = False) -> Sweep:
+    """What the grid needs, and what of it the store has."""
+    plan = make_plan(grid.options(), grid.entry_point, experiments())
+    client = connect()
+    ledger = Ledger.read(client, recheck=recheck)
+    return Sweep(grid, plan.wanted(ledger.finished), ledger, client)
+
+
+def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
+    """The plan, with counts, cohorts and an estimate."""
+    workers = default_workers(options)
+    schedule = _schedule(sweep, options, workers)
+    estimator = Estimator(sweep.client)
+    seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)
+    print_plan(sweep.identity, sweep.grid, sweep.plan, sweep.left, schedule.cohorts, schedule.sizes)
+    print(
+        f"estimate: {_span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from the "
+        "times of finished runs, the others from arithmetic: rough)"
+    )
+
+
+def default_workers(options: SweepOptions) -> int:
+    """``workers``, with ``auto`` resolved."""
+    if isinstance(options.workers, int):
+        return options.workers
+    return torch.cuda.device_count() if torch.cuda.is_available() else cores()
+
+
+@contextmanager
+def _executor(options: SweepOptions, jobs: int) -> Iterator[Executor]:
+    executor: Executor
+    logs: Path | None = None
+    if options.executor == "ray":
+        executor = RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
+    else:
+        logs = Path(tempfile.mkdtemp(prefix="rsc-sweep-"))
+        executor = LocalExecutor(min(jobs, default_workers(options)), logs, torch.cuda.device_count())
+        print(f"what the workers print goes to {logs}/worker-N.log", file=sys.stderr)
+    try:
+        yield executor
+    finally:
+        executor.close()
+    if logs is not None:
+        shutil.rmtree(logs, ignore_errors=True)
+
+
+def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
+    """The state of all jobs before the first starts."""
+    catalogue = experiments()
+    cohorts: dict[str, Hashable] = {}
+    sizes: dict[Hashable, int] = {}
+    gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
+    for key in sweep.left:
+        job = sweep.plan.jobs[key]
+        cohort = catalogue[job.entry_point].cohort(job.options) if options.cohort_size != 1 else None
+        cohorts[key] = None if cohort is None else (job.entry_point, cohort)
+        if cohort is not None and cohorts[key] not in sizes:
+            sizes[cohorts[key]] = _most_members(job.options, options, workers, gpu)
+    return Schedule(sweep.plan, set(sweep.ledger.finished), cohorts, sizes)
+
+
+def _most_members(job: TrainOptions, options: SweepOptions, workers: int, gpu: bool) -> int:
+    if isinstance(options.cohort_size, int):
+        return options.cohort_size
+    return members_that_fit(job, workers, gpu)
+
+
+def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, str]:
+    """Run what is left under the sweep's own run; returns fingerprint → reason of what failed."""
+    schedule = _schedule(sweep, options, executor.workers, executor.gpus > 0)
+    experiment_id = current_experiment(sweep.client)
+    previous = previous_parent(sweep.client, sweep.identity, experiment_id)
+    with open_run(
+        kind="sweep",
+        method=sweep.grid.entry_point,
+        name=f"sweep {sweep.grid.name}",
+        params=_params(sweep, options),
+        tags={schema.SWEEP: sweep.identity},
+        resume_run_id=previous,
+        free_params=tuple(_params(sweep, options)),
+    ) as parent:
+        parent.log_text(Path(options.grid).read_text(encoding="utf-8"), "grid.yaml")
+        sweep.ledger.save(parent)
+        context = Context(
+            mlflow.get_tracking_uri(), parent.experiment_id, parent.run_id, sweep.identity, executor.threads
+        )
+        _Coordinator(sweep, schedule, executor, context, parent).run()
+        if schedule.failed:
+            parent.log_json({"failed": _failures(sweep.plan, schedule)}, "failures.json")
+    print_failures(sweep.plan, schedule.failed)
+    return schedule.failed
+
+
+def _params(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
+    names = ("grid", "executor", "workers", "cohort_size")
+    return {name: getattr(options, name) for name in names} | {"jobs": len(sweep.plan.requested)}
+
+
+def _failures(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
+    return [
+        {"fingerprint": key, "reason": reason, "options": plan.jobs[key].options.as_params()}
+        for key, reason in schedule.failed.items()
+    ]
+
+
+@dataclass
+class _Coordinator:
+    """Keeps the executor busy until every job has ended."""
+
+    sweep: Sweep
+    schedule: Schedule
+    executor: Executor
+    context: Context
+    parent: TrackedRun
+    _underway: int = 0
+    _saved: float = 0.0
+
+    def run(self) -> None:
+        """Until the schedule is over."""
+        self._saved = time.monotonic()
+        reporter = Reporter(
+            self.sweep.identity, len(self.sweep.plan), len(self.schedule.finished & set(self.sweep.plan.jobs))
+        )
+        with reporter:
+            while not self.schedule.over:
+                self._submit()
+                self._collect()
+                reporter.update(self.schedule)
+        self._log_progress()
+        self.sweep.ledger.save(self.parent)
+
+    def _submit(self) -> None:
+        while self._underway < self.executor.workers:
+            keys = self.schedule.next(time.monotonic(), self.executor.workers)
+            if keys is None:
+                return
+            jobs = tuple(self.sweep.plan.jobs[key].spec() for key in keys)
+            self.executor.submit(Unit(jobs, self.context))
+            self._underway += 1
+            self._log_progress()
+
+    def _collect(self) -> None:
+        for result in self.executor.wait(POLL_SECONDS):
+            self._underway -= 1
+            if result.outcomes is None:
+                self.schedule.died([job.fingerprint for job in result.unit.jobs], result.reason)
+            else:
+                self._take(result.outcomes)
+            self._log_progress()
+
+    def _take(self, outcomes: list[Outcome]) -> None:
+        self.schedule.take(outcomes, time.monotonic(), BUSY_SECONDS * random.uniform(1, 2))
+        for outcome in outcomes:
+            if outcome.state == "finished":
+                self.sweep.ledger.add(outcome.fingerprint, outcome.run_id, self.context.experiment_id)
+        if time.monotonic() - self._saved > SUMMARY_SECONDS:
+            self._saved = time.monotonic()
+            self.sweep.ledger.refresh()
+            self.sweep.ledger.save(self.parent)
+
+    def _log_progress(self) -> None:
+        """The sweep's progress; ``step`` is the number of jobs that have ended."""
+        schedule = self.schedule
+        done = len(schedule.finished & self.sweep.plan.jobs.keys())
+        values = {
+            "sweep/finished": done,
+            "sweep/failed": len(schedule.failed),
+            "sweep/running": len(schedule.running),
+            "sweep/left": schedule.left,
+        }
+        self.parent.metrics(values, done + len(schedule.failed))
+
+
+def _span(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
