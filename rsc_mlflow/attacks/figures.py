@@ -55,7 +55,7 @@ def score_figure(outcomes: Sequence[Outcome], title: str) -> go.Figure:
     """One histogram of scores an attack: the share of each role's examples per bin, and the attack's threshold."""
     figure = make_subplots(len(outcomes), 1, subplot_titles=[o.attack.title for o in outcomes], vertical_spacing=0.09)
     for row, outcome in enumerate(outcomes, start=1):
-        low, high = np.quantile(outcome.result.scores, [0.002, 0.998])
+        low, high = np.quantile(outcome.result.scores, [0.02, 0.998])
         edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
         for role, (name, colour, dash) in ROLES.items():
             scores = outcome.scores(role)
@@ -132,5 +132,6 @@ def _finish_row(figure: go.Figure, row: int) -> None:
         figure.update_yaxes(title="true-positive rate", row=row, col=column)
     figure.update_xaxes(range=[0, 1], row=row, col=1)
     figure.update_yaxes(range=[0, 1.01], row=row, col=1)
-    figure.update_xaxes(type="log", range=[-4, 0], row=row, col=2)
-    figure.update_yaxes(type="log", range=[-4, 0.01], row=row, col=2)
+    logarithmic = {"type": "log", "dtick": 1, "exponentformat": "power"}
+    figure.update_xaxes(range=[-4, 0], **logarithmic, row=row, col=2)
+    figure.update_yaxes(range=[-4, 0.01], **logarithmic, row=row, col=2)
