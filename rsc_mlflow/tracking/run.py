@@ -344,10 +344,12 @@ def _resume(
     if shell := os.environ.pop(_RUN_ID_VARIABLE, None):
         client.set_tag(shell, "mlflow.note.content", f"Went on in run {run_id}.")
     client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-    client.set_tag(run_id, schema.RESUMED, str(int(run.data.tags.get(schema.RESUMED, "0")) + 1))
+    begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: that one begins here
+    if begun:
+        client.set_tag(run_id, schema.RESUMED, str(int(run.data.tags.get(schema.RESUMED, "0")) + 1))
     if schema.ERROR in run.data.tags:
         client.delete_tag(run_id, schema.ERROR)
-    return TrackedRun(client, run, resumed=True)
+    return TrackedRun(client, run, resumed=begun)
 
 
 def current_experiment(client: MlflowClient) -> str:
