@@ -2,20 +2,25 @@
 
 ``python -m benchmarks attacks`` (real Fashion-MNIST; ``--family digits`` works without any download).  The naive
 reference trains the same models one after the other; the limit is the time of the matrix products alone, at the speed
-that this machine reaches on large square ones.
+that this machine reaches on large square ones.  CPU seconds (over all threads) say what the work costs where other
+programs share the machine; the ratios are of CPU seconds on a CPU and of wall time on a GPU.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 import click
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from rsc_mlflow.attacks.evaluation import evaluate
 from rsc_mlflow.attacks.experiment import (
+    Population,
+    Queries,
     ShadowConfig,
     make_population,
     make_queries,
@@ -31,15 +36,27 @@ from rsc_mlflow.training import Member, TrainingConfig, TrainingData, resolve_de
 Result = TypeVar("Result")
 
 
-def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds of wall time, and what ``work`` returns."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall time, and CPU seconds over all threads."""
+
+    wall: float
+    cpu: float
+
+    def on(self, device: torch.device) -> float:
+        """What ratios are made of."""
+        return self.cpu if device.type == "cpu" else self.wall
+
+
+def timed(work: Callable[[], Result]) -> tuple[Cost, Result]:
+    """The cost of ``work``, and what it returns."""
+    wall, cpu = time.perf_counter(), time.process_time()
     result = work()
-    return time.perf_counter() - began, result
+    return Cost(time.perf_counter() - wall, time.process_time() - cpu), result
 
 
 def matrix_product_speed(device: torch.device, size: int = 1024, repeats: int = 20) -> float:
-    """Floating-point operations per second on large square float32 products."""
+    """Floating-point operations per (CPU) second on large square float32 products."""
     a = torch.randn(size, size, device=device)
     (a @ a).sum().item()
 
@@ -48,7 +65,7 @@ def matrix_product_speed(device: torch.device, size: int = 1024, repeats: int = 
             b = a @ a
         b.sum().item()
 
-    return 2 * size**3 * repeats / timed(work)[0]
+    return 2 * size**3 * repeats / timed(work)[0].on(device)
 
 
 @click.command()
@@ -64,44 +81,53 @@ def main(family: str, count: int, shadow_models: int, epochs: int, device_name: 
     config, shadow = TrainingConfig(ModelName("LargeMLP"), epochs=epochs), ShadowConfig(shadow_models)
     population = make_population(dataset, shadow)
     members = shadow_members(population, config, shadow)
-    target_seconds, (target,) = timed(
-        lambda: train_models([Member(TrainingData.of(dataset), config)], dataset.classes, device)
-    )
-    seconds, shadows = timed(lambda: train_models(members, dataset.classes, device))
+    alone, (target,) = timed(lambda: train_models([Member(TrainingData.of(dataset), config)], dataset.classes, device))
+    cohort, shadows = timed(lambda: train_models(members, dataset.classes, device))
     weights = sum(p.numel() for p in target.parameters() if p.ndim == 2)
     limit = 6 * weights * len(dataset.train) * epochs / matrix_product_speed(device)
-
+    title = f"{shadow_models} LargeMLPs on a quarter of {family} ({len(dataset.train):,}), {epochs} epochs"
     console = Console(width=120)
-    table = Table(title=f"{shadow_models} LargeMLPs on a quarter of {family} ({len(dataset.train):,}), {epochs} epochs")
-    for heading in ("", "all, s", "per model, s", "per model and epoch, s", "against the limit"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, each in (
-        ("one cohort", seconds / shadow_models),
-        ("one after the other (naive)", target_seconds),
-        ("limit: the products alone", limit),
-    ):
-        table.add_row(name, f"{each * shadow_models:.1f}", f"{each:.2f}", f"{each / epochs:.3f}", f"{each / limit:.2f}")
-    console.print(table)
-
+    console.print(_training_table(title, device, shadow_models, epochs, cohort, alone, limit))
     queries = make_queries(dataset, population)
-    asked_seconds, asked = timed(
-        lambda: observe(target, shadows, queries.images, queries.labels, queries.shadow_members, device)
+    console.print(_attack_table(target, shadows, queries, population, device))
+
+
+def _training_table(
+    title: str, device: torch.device, models: int, epochs: int, cohort: Cost, alone: Cost, limit: float
+) -> Table:
+    table = Table(title=title)
+    for heading in ("", "wall s", "CPU s", "per model, s", "per model and epoch, s", "against the limit"):
+        table.add_column(heading, justify="right" if heading else "left")
+    naive = Cost(alone.wall * models, alone.cpu * models)
+    for name, cost in (("one cohort", cohort), ("one after the other (naive)", naive)):
+        each = cost.on(device) / models
+        row = (f"{cost.wall:.1f}", f"{cost.cpu:.1f}", f"{each:.2f}", f"{each / epochs:.3f}", f"{each / limit:.2f}")
+        table.add_row(name, *row)
+    table.add_row("limit: the products alone", "", "", f"{limit:.2f}", f"{limit / epochs:.3f}", "1.00")
+    return table
+
+
+def _attack_table(
+    target: nn.Module, shadows: list[nn.Module], queries: Queries, population: Population, device: torch.device
+) -> Table:
+    seen, known_images = queries.shadow_members, population.images()
+    asking, asked = timed(lambda: observe(target, shadows, queries.images, queries.labels, seen, device))
+    knowing, known = timed(
+        lambda: observe(target, shadows, known_images, population.clean.labels, population.members, device)
     )
-    known_seconds, known = timed(
-        lambda: observe(target, shadows, population.images(), population.clean.labels, population.members, device)
-    )
-    table = Table(title=f"Attacks on {len(asked):,} queries with {shadow_models} shadow models")
-    table.add_column("")
-    table.add_column("seconds", justify="right")
-    table.add_row(f"logits of {len(asked) + len(known):,} examples", f"{asked_seconds + known_seconds:.2f}")
-    total = 0.0
+    table = Table(title=f"Attacks on {len(asked):,} queries with {len(shadows)} shadow models")
+    for heading in ("", "wall s", "CPU s"):
+        table.add_column(heading, justify="right" if heading else "left")
+    name = f"logits of {len(asked) + len(known):,} examples from {len(shadows) + 1} models"
+    rows = [(name, Cost(asking.wall + knowing.wall, asking.cpu + knowing.cpu))]
     for attack in attacks().values():
-        attack_seconds, outcome = timed(lambda attack=attack: evaluate(attack, asked, known, queries.roles))  # type: ignore[misc]
-        measure_seconds, _ = timed(outcome.measures)
-        total += attack_seconds + measure_seconds
-        table.add_row(f"{attack.name}, metrics and interval included", f"{attack_seconds + measure_seconds:.2f}")
-    table.add_row("all attacks", f"{total:.2f}")
-    console.print(table)
+        cost, _ = timed(lambda attack=attack: evaluate(attack, asked, known, queries.roles).measures())  # type: ignore[misc]
+        rows.append((f"{attack.name} with metrics and interval", cost))
+    costs = [cost for _, cost in rows[1:]]
+    rows.append(("all attacks", Cost(sum(c.wall for c in costs), sum(c.cpu for c in costs))))
+    for name, cost in rows:
+        table.add_row(name, f"{cost.wall:.2f}", f"{cost.cpu:.2f}")
+    return table
 
 
 if __name__ == "__main__":
