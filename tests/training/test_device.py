@@ -1,0 +1,39 @@
+"""Device names, and logits over many images."""
+
+import pytest
+import torch
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.models import build
+from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.training import evaluate_logits, resolve_device
+from tests.training.small import CPU
+
+
+def test_auto_is_cuda_where_there_is_one() -> None:
+    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert resolve_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cpu:0", "cuda:-1"])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="accepted: auto, cpu, cuda, cuda:INDEX"):
+        resolve_device(name)
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InputError, match="this machine has"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 8])
+def test_logits_in_batches_are_those_of_all_at_once(count: int) -> None:
+    model = build("altResNet20", (1, 8, 8), 3, torch_generator(0, "init")).train()
+    x = torch.rand(count, 1, 8, 8, generator=torch_generator(0, "x"))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    logits = evaluate_logits(model, x, CPU, batch_size=4)
+    assert model.training
+    assert not logits.requires_grad
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    with torch.no_grad():
+        torch.testing.assert_close(logits, model.eval()(x))
