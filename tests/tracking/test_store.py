@@ -24,8 +24,7 @@ def test_no_server_is_said_within_seconds() -> None:
 
 
 def test_no_database_server_is_said_within_seconds() -> None:
-    pytest.importorskip("psycopg2")
-    mlflow.set_tracking_uri(f"postgresql://someone:secret@127.0.0.1:{free_port()}/mlflow")
+    mlflow.set_tracking_uri(f"postgresql+psycopg://someone:secret@127.0.0.1:{free_port()}/mlflow")
     with pytest.raises(InputError, match=r"does not answer") as caught:
         connect()
     assert "secret" not in str(caught.value)
