@@ -98,18 +98,6 @@ def find_by_fingerprint(value: str, *, kind: str | None = None, client: MlflowCl
     return _first(iterate_runs(client or connect(), conditions, page=1), {})
 
 
-def finished_fingerprints(
-    experiment_ids: Sequence[str] | None = None, client: MlflowClient | None = None
-) -> dict[str, str]:
-    """Fingerprint → id of the newest finished run that carries it."""
-    conditions = [condition("attributes", "status", "FINISHED")]
-    found: dict[str, str] = {}
-    for run in iterate_runs(client or connect(), conditions, experiment_ids, page=5000):
-        if value := run.data.tags.get(schema.FINGERPRINT):
-            found.setdefault(value, run.info.run_id)
-    return found
-
-
 def _first(runs: Iterator[Run], params: Mapping[str, object]) -> Run | None:
     for run in runs:
         if all(same_value(run.data.params.get(key, ""), value) for key, value in params.items()):

@@ -266,14 +266,12 @@ def open_run(
         InputError: the store or its artifact folder cannot be written; the run cannot be resumed.
         Exception: the store stayed away longer than its patience at the end, so that points would be lost.
     """
+    own = {**environment.tags(), **(tags or {}), schema.KIND: kind, **_pulse()}
+    own |= {schema.METHOD: method} if method else {}
     with interruptible():
         client = connect()
-        run = _enter(client, kind, name, parent_run_id, resume_run_id, params or {}, free_params)
+        run = _enter(client, name, own, parent_run_id, resume_run_id, params or {}, free_params)
         try:
-            own = {schema.KIND: kind, schema.HOST: environment.host(), schema.PID: os.getpid()}
-            own |= {schema.HEARTBEAT: f"{time.time():.0f}"}
-            own |= {schema.METHOD: method} if method else {}
-            run.set_tags({**environment.tags(), **(tags or {}), **own})
             run.log_params(params or {})
             run._begin()
             yield run
@@ -300,28 +298,38 @@ def _end(client: MlflowClient, run_id: str, status: str, text: str, *, ends: boo
         patiently(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())
 
 
+def _pulse() -> dict[str, str]:
+    """Tags that say which process works on a run, and that it lives."""
+    return {schema.HOST: environment.host(), schema.PID: str(os.getpid()), schema.HEARTBEAT: f"{time.time():.0f}"}
+
+
 def _enter(
     client: MlflowClient,
-    kind: str,
     name: str,
+    tags: Mapping[str, object],
     parent_run_id: str | None,
     resume_run_id: str | None,
     params: Mapping[str, object],
     free_params: Collection[str],
 ) -> TrackedRun:
+    for key, value in tags.items():
+        check_tag(key, str(value))
     if resume_run_id is not None:
-        return _resume(client, resume_run_id, kind, params, free_params)
+        return _resume(client, resume_run_id, tags, params, free_params)
     if parent_run_id is None:
         if run_id := os.environ.get(_RUN_ID_VARIABLE):
             adopted = TrackedRun(client, _adopt(client, run_id, name))
+            adopted.set_tags(tags)
             del os.environ[_RUN_ID_VARIABLE]  # as mlflow.start_run does: a second run of this process is its own
             return adopted
         if active := mlflow.active_run():
-            return TrackedRun(client, client.get_run(active.info.run_id), ends=False)
-    tags = {**environment.source_tags(), schema.KIND: kind}
+            found = TrackedRun(client, client.get_run(active.info.run_id), ends=False)
+            found.set_tags(tags)
+            return found
+    all_tags = {**environment.source_tags(), **{key: str(value) for key, value in tags.items()}}
     if parent_run_id is not None:
-        tags[schema.PARENT_RUN_ID] = parent_run_id
-    return TrackedRun(client, client.create_run(current_experiment(client), tags=tags, run_name=name))
+        all_tags[schema.PARENT_RUN_ID] = parent_run_id
+    return TrackedRun(client, client.create_run(current_experiment(client), tags=all_tags, run_name=name))
 
 
 def _adopt(client: MlflowClient, run_id: str, name: str) -> Run:
@@ -338,18 +346,21 @@ def _adopt(client: MlflowClient, run_id: str, name: str) -> Run:
 
 
 def _resume(
-    client: MlflowClient, run_id: str, kind: str, params: Mapping[str, object], free_params: Collection[str]
+    client: MlflowClient,
+    run_id: str,
+    tags: Mapping[str, object],
+    params: Mapping[str, object],
+    free_params: Collection[str],
 ) -> TrackedRun:
-    run = check_resumable(client, run_id, kind, params, free_params)
+    run = check_resumable(client, run_id, str(tags[schema.KIND]), params, free_params)
     if shell := os.environ.pop(_RUN_ID_VARIABLE, None):
         client.set_tag(shell, "mlflow.note.content", f"Went on in run {run_id}.")
     client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
-    begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: that one begins here
-    if begun:
-        client.set_tag(run_id, schema.RESUMED, str(int(run.data.tags.get(schema.RESUMED, "0")) + 1))
     if schema.ERROR in run.data.tags:
         client.delete_tag(run_id, schema.ERROR)
-    return TrackedRun(client, run, resumed=begun)
+    resumed = TrackedRun(client, run, resumed=True)
+    resumed.set_tags({**tags, schema.RESUMED: int(run.data.tags.get(schema.RESUMED, "0")) + 1})
+    return resumed
 
 
 def current_experiment(client: MlflowClient) -> str:

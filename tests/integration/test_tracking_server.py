@@ -8,7 +8,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
 from rsc_mlflow.tracking.pull import pull
-from rsc_mlflow.tracking.query import find_training_run, finished_fingerprints
+from rsc_mlflow.tracking.query import find_by_fingerprint, find_training_run
 from rsc_mlflow.tracking.run import open_run
 from tests.tracking.stores import PARAMS, small_model, trained
 
@@ -43,7 +43,7 @@ def test_models_come_back_by_every_form_of_uri() -> None:
             assert torch.equal(pulled.state_dict[key], value)
     with pytest.raises(InputError, match="aliases of rsc-digits-MLP: digitsv20-3-0-0"):
         pull("models:/rsc-digits-MLP@nothing")
-    found = find_training_run(str(PARAMS["dataset"]), "ce-tor-MLP", {"learning_rate": "0.010"})
-    assert found is not None
-    assert found.info.run_id == run.run_id
-    assert finished_fingerprints([run.experiment_id]) == {"over-http": run.run_id}
+    by_params = find_training_run(str(PARAMS["dataset"]), "ce-tor-MLP", {"learning_rate": "0.010"})
+    for found in (by_params, find_by_fingerprint("over-http", kind="train")):
+        assert found is not None
+        assert found.info.run_id == run.run_id
