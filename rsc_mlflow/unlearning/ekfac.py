@@ -22,7 +22,7 @@ from rsc_mlflow.unlearning.parameters import FlatModel
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
+class Block:
     """One layer: eigenvectors of the input and gradient factors, and the corrected eigenvalues ``[out, in]``."""
 
     inputs: Tensor
@@ -30,6 +30,7 @@ class _Block:
     values: Tensor
 
     def solve(self, matrix: Tensor, shift: float) -> Tensor:
+        """The block's damped inverse times a vector that is written as ``[out, in]``."""
         turned = self.gradients.T @ matrix @ self.inputs
         return self.gradients @ (turned / (self.values + shift)) @ self.inputs.T
 
@@ -37,8 +38,8 @@ class _Block:
 class EigenKroneckerFactors:
     """The fitted approximation; ``solve(u, shift)`` is ``(G̃ + shift·I)⁻¹ u`` at a few small products."""
 
-    def __init__(self, model: FlatModel, blocks: dict[str, _Block], diagonal: dict[str, Tensor]) -> None:
-        self._model, self._blocks, self._diagonal = model, blocks, diagonal
+    def __init__(self, model: FlatModel, blocks: dict[str, Block], diagonal: dict[str, Tensor]) -> None:
+        self._model, self.blocks, self.diagonal = model, blocks, diagonal
 
     @classmethod
     def fit(cls, model: FlatModel, examples: Examples, batch_size: int = 2048) -> "EigenKroneckerFactors":
@@ -53,14 +54,14 @@ class EigenKroneckerFactors:
         layers = _layers(model)
         bases = _eigenbases(model, layers, examples, batch_size)
         values, diagonal = _corrected_values(model, layers, bases, examples, batch_size)
-        blocks = {name: _Block(*bases[name], values[name]) for name in bases}
+        blocks = {name: Block(*bases[name], values[name]) for name in bases}
         return cls(model, blocks, diagonal)
 
     def solve(self, u: Tensor, shift: float) -> Tensor:
         """``(G̃ + shift·I)⁻¹ u`` for ``u`` of shape ``[P]`` and ``shift`` above 0."""
         parts = self._model.unflatten(u)
-        out = {name: parts[name] / (d + shift) for name, d in self._diagonal.items()}
-        for name, block in self._blocks.items():
+        out = {name: parts[name] / (d + shift) for name, d in self.diagonal.items()}
+        for name, block in self.blocks.items():
             weight, bias = parts[f"{name}.weight"], parts.get(f"{name}.bias")
             matrix = weight.reshape(weight.shape[0], -1)
             if bias is not None:
@@ -164,7 +165,13 @@ def _eigenbases(
             products = a.T @ a, torch.stack([g.T @ g for g in gs]).sum(0)
             for total, product in zip(sums.setdefault(name, [0 * x for x in products]), products, strict=True):
                 total += product
-    return {n: (torch.linalg.eigh(a).eigenvectors, torch.linalg.eigh(g).eigenvectors) for n, (a, g) in sums.items()}
+    return {name: (_eigenvectors(a), _eigenvectors(g)) for name, (a, g) in sums.items()}
+
+
+def _eigenvectors(symmetric: Tensor) -> Tensor:
+    """In float64: these matrices are rank-deficient, and float32 solvers fail on some of them."""
+    vectors: Tensor = torch.linalg.eigh(symmetric.double()).eigenvectors
+    return vectors.to(symmetric.dtype)
 
 
 def _corrected_values(

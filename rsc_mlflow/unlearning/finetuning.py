@@ -83,10 +83,12 @@ def finetune(
             optimizer.step()
             steps += 1
         if not torch.isfinite(loss):
-            raise InputError(f"the loss became {float(loss)} in epoch {epoch}; accepted: a smaller learning_rate")
+            raise InputError(
+                f"the loss became {float(loss.detach())} in epoch {epoch}; accepted: a smaller learning_rate"
+            )
         if observe is not None:
             forget_now, _ = loss_and_accuracy(trained, forget)
-            observe(epoch, trained, {"retain_loss": float(keep_term), "forget_loss": forget_now})
+            observe(epoch, trained, {"retain_loss": float(keep_term.detach()), "forget_loss": forget_now})
     return trained, steps
 
 

@@ -7,7 +7,6 @@ linear in ``u``, so one solve serves a whole group of examples: sum their gradie
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Literal
 
 import torch
@@ -23,24 +22,20 @@ SolverName = Literal["cg", "lissa", "ekfac"]
 SOLVERS: tuple[SolverName, ...] = ("cg", "lissa", "ekfac")
 
 
-PRECONDITIONER_EXAMPLES = 4096
-"""Examples from which cg's preconditioner is fitted: it need not be exact, cg corrects it."""
-
-
 @dataclass(frozen=True)
 class SolverConfig:
     """Options of the solvers; each reads its own.
 
-    cg: ``tolerance`` on the relative residual ‖(H+λI)x − u‖/‖u‖, ``max_iterations``, and whether EKFAC
-    preconditions it.  lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions,
-    each on mini-batches of ``sample_size``, with the curvature divided by ``scale`` (0: 1.5 times the
-    largest eigenvalue seen on a few mini-batches).
+    cg: ``tolerance`` on the relative residual ‖(H+λI)x − u‖/‖u‖, and ``max_iterations``.
+    lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions, each on mini-batches
+    of ``sample_size``, with the curvature divided by ``scale`` (0: 1.5 times the largest eigenvalue seen on a
+    few mini-batches).
+    ekfac has none.
     """
 
     solver: SolverName = "cg"
     tolerance: float = 1e-3
     max_iterations: int = 200
-    precondition: bool = True
     recursion_depth: int = 1000
     repeats: int = 1
     scale: float = 0.0
@@ -77,12 +72,7 @@ def solve(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
     if config.solver == "ekfac":
         factors = EigenKroneckerFactors.fit(curvature.model, curvature.examples, curvature.batch_size)
         return Solution(factors.solve(u, curvature.shift), 1)
-    precondition = None
-    if config.precondition and config.max_iterations > 1:
-        sample = curvature.examples.subset(PRECONDITIONER_EXAMPLES, torch_generator(config.random_seed, "ekfac"))
-        factors = EigenKroneckerFactors.fit(curvature.model, sample, curvature.batch_size)
-        precondition = partial(factors.solve, shift=curvature.shift)
-    return conjugate_gradient(curvature.product, u, config.tolerance, config.max_iterations, precondition)
+    return conjugate_gradient(curvature.product, u, config.tolerance, config.max_iterations)
 
 
 def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
@@ -92,13 +82,9 @@ def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
 
 
 def conjugate_gradient(
-    product: Callable[[Tensor], Tensor],
-    u: Tensor,
-    tolerance: float,
-    max_iterations: int,
-    precondition: Callable[[Tensor], Tensor] | None = None,
+    product: Callable[[Tensor], Tensor], u: Tensor, tolerance: float, max_iterations: int
 ) -> Solution:
-    """Preconditioned conjugate gradients (Hestenes & Stiefel 1952) from x = 0.
+    """Conjugate gradients (Hestenes & Stiefel 1952) from x = 0.
 
     Cost: one product an iteration, O(√κ) iterations at worst, fewer when few eigenvalues stand out, as
     they do in networks.  Stops when the relative residual falls to ``tolerance``; says so when it does not.
@@ -106,29 +92,27 @@ def conjugate_gradient(
     Raises:
         InputError: a direction of negative curvature was met: the matrix is not positive definite.
     """
-    x, r = torch.zeros_like(u), u.clone()
-    z = precondition(r) if precondition else r
-    p, rz, target = z.clone(), float(r @ z), tolerance * float(u.norm())
-    for iteration in range(1, max_iterations + 1):
-        if float(r.norm()) <= target:
-            return Solution(x, iteration - 1)
+    x, r, p = torch.zeros_like(u), u.clone(), u.clone()
+    rr, target = float(r @ r), tolerance * float(u.norm())
+    iterations = 0
+    while math.sqrt(rr) > target and iterations < max_iterations:
         ap = product(p)
         curved = float(p @ ap)
         if not curved > 0:
             raise InputError(
-                f"cg met curvature {curved / float(p @ p):.3g} at iteration {iteration}: the damped Hessian is not "
-                "positive definite here; accepted: curvature ggn, or a larger damping"
+                f"cg met curvature {curved / float(p @ p):.3g} at iteration {iterations + 1}: the damped Hessian is "
+                "not positive definite here; accepted: curvature ggn, or a larger damping"
             )
-        x.add_(p, alpha=rz / curved)
-        r.sub_(ap, alpha=rz / curved)
-        z = precondition(r) if precondition else r
-        rz, previous = float(r @ z), rz
-        p.mul_(rz / previous).add_(z)
-    residual = float(r.norm()) / float(u.norm())
-    if residual <= tolerance:
-        return Solution(x, max_iterations)
-    note = f"cg stopped at {max_iterations} iterations with relative residual {residual:.2g}, above {tolerance:g}"
-    return Solution(x, max_iterations, notes=(note,))
+        x.add_(p, alpha=rr / curved)
+        r.sub_(ap, alpha=rr / curved)
+        rr, previous = float(r @ r), rr
+        p.mul_(rr / previous).add_(r)
+        iterations += 1
+    if math.sqrt(rr) <= target:
+        return Solution(x, iterations)
+    residual = math.sqrt(rr) / float(u.norm())
+    note = f"cg stopped at {iterations} iterations with relative residual {residual:.2g}, above {tolerance:g}"
+    return Solution(x, iterations, notes=(note,))
 
 
 def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:

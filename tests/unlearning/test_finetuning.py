@@ -1,0 +1,163 @@
+"""Relabel fine-tuning and gradient difference: against hand-made steps and on a planted pattern."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.unlearning.base import Examples
+from rsc_mlflow.unlearning.finetuning import FineTuning, finetune
+from rsc_mlflow.unlearning.gradient_difference import GradientDifferenceConfig, gradient_difference
+from rsc_mlflow.unlearning.gradients import loss_and_accuracy
+from rsc_mlflow.unlearning.relabel_finetuning import relabel_finetuning, wrong_labels
+from tests.unlearning.worlds import blobs, flat_parameters, part, tiny_conv, tiny_mlp
+
+ONE_STEP = FineTuning(batch_size=100, forget_batch_size=100, optimizer="sgd", learning_rate=0.1, forget_weight=0.25)
+
+
+def test_wrong_labels_are_every_other_class_equally_often_and_never_the_right_one():
+    labels = torch.arange(4).repeat(3000)
+    drawn = wrong_labels(labels, 4, torch.Generator().manual_seed(0))
+    assert not (drawn == labels).any()
+    for k in range(4):
+        counts = torch.bincount(drawn[labels == k], minlength=4)
+        others = counts[torch.arange(4) != k].double()
+        assert others.sum() == 3000
+        assert (others - 1000).abs().max() < 5 * math.sqrt(3000 * (1 / 3) * (2 / 3))
+
+
+def test_one_step_is_the_weighted_sum_of_both_gradients():
+    """A single full-batch SGD step, written by hand."""
+    model, examples = tiny_mlp(), blobs(30)
+    forget, retain = part(examples, 0, 5), part(examples, 5, 30)
+    by_hand = copy.deepcopy(model)
+    (images, labels), (gone, gone_labels) = (s.rows(torch.arange(len(s))) for s in (retain, forget))
+    loss = 0.75 * cross_entropy(by_hand(images), labels) - 0.25 * cross_entropy(by_hand(gone), gone_labels)
+    loss.backward()
+    with torch.no_grad():
+        for parameter in by_hand.parameters():
+            parameter -= 0.1 * parameter.grad
+    found = gradient_difference(model, forget, retain, GradientDifferenceConfig(ONE_STEP, ceiling=0.0))
+    torch.testing.assert_close(flat_parameters(found.model), flat_parameters(by_hand), rtol=1e-10, atol=1e-12)
+    assert found.record["steps"] == 1
+
+
+def test_examples_beyond_the_ceiling_no_longer_count():
+    """All losses of this model are above 1e-6: the ascent term is constant and only the retain set pulls."""
+    model, examples = tiny_mlp(), blobs(30)
+    forget, retain = part(examples, 0, 5), part(examples, 5, 30)
+    capped = gradient_difference(model, forget, retain, GradientDifferenceConfig(ONE_STEP, ceiling=1e-6))
+    kept, _ = finetune(model, forget, retain, ONE_STEP, lambda logits, labels: 0 * logits.sum(), None)
+    torch.testing.assert_close(flat_parameters(capped.model), flat_parameters(kept))
+
+
+def planted(steps: int) -> tuple[nn.Module, Examples, Examples, Examples]:
+    """A model trained until it follows a pixel that four examples of class 0 carry; forget, retain, test with pixel."""
+    examples = blobs(200, side=4, dtype=torch.float32)
+    examples.images[:, 0, 0, 0] = 0
+    four = torch.arange(0, 12, 3)  # of class 0
+    examples.images[four, 0, 0, 0] = 40.0
+    test = blobs(100, side=4, seed=0, dtype=torch.float32)
+    test.images[:, 0, 0, 0] = 40.0
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 3))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        cross_entropy(model(examples.images), examples.labels).backward()
+        optimizer.step()
+    rest = torch.ones(200, dtype=torch.bool)
+    rest[four] = False
+    forget = Examples(examples.images, examples.labels, four)
+    return model, forget, Examples(examples.images, examples.labels, rest.nonzero()[:, 0]), test
+
+
+def follows_pixel(model: nn.Module, test: Examples) -> float:
+    with torch.no_grad():
+        return float((model(test.images).argmax(1) == 0).float().mean())
+
+
+def test_relabel_finetuning_makes_a_saturated_model_forget_the_planted_pixel():
+    model, forget, retain, test = planted(steps=300)
+    assert loss_and_accuracy(model, forget)[0] < 1e-4  # influence has nothing to work with
+    assert follows_pixel(model, test) > 0.9
+    how = FineTuning(epochs=20, learning_rate=0.003, batch_size=49, forget_batch_size=4)
+    done = relabel_finetuning(model, forget, retain, how)
+    assert follows_pixel(done.model, test) < 0.6
+    assert loss_and_accuracy(done.model, retain)[1] > loss_and_accuracy(model, retain)[1] - 0.02
+
+
+def test_gradient_difference_forgets_where_there_is_a_gradient_left():
+    model, forget, retain, test = planted(steps=15)
+    assert loss_and_accuracy(model, forget)[0] > 1e-6
+    assert follows_pixel(model, test) > 0.9
+    how = FineTuning(epochs=20, learning_rate=0.003, batch_size=49, forget_batch_size=4)
+    done = gradient_difference(model, forget, retain, GradientDifferenceConfig(how))
+    assert follows_pixel(done.model, test) < 0.6
+    assert loss_and_accuracy(done.model, retain)[1] > loss_and_accuracy(model, retain)[1] - 0.02
+
+
+def test_gradient_difference_says_that_it_cannot_act_where_the_loss_is_zero_in_float32():
+    model, forget, retain, test = planted(steps=60)
+    assert loss_and_accuracy(model, forget)[0] == 0
+    how = FineTuning(epochs=5, learning_rate=0.003, batch_size=49, forget_batch_size=4)
+    done = gradient_difference(model, forget, retain, GradientDifferenceConfig(how))
+    assert follows_pixel(done.model, test) > 0.9
+    assert "the ascent found no gradient" in done.notes[0]
+
+
+def test_same_seed_same_model_and_the_source_is_left_alone():
+    model, examples = tiny_conv().train(), blobs(30)
+    before = copy.deepcopy(model.state_dict())
+    forget, retain = part(examples, 0, 5), part(examples, 5, 30)
+    how = FineTuning(epochs=2, batch_size=8, forget_batch_size=2, learning_rate=0.01)
+    torch.manual_seed(1)
+    first = relabel_finetuning(model, forget, retain, how).model
+    torch.manual_seed(2)
+    second = relabel_finetuning(model, forget, retain, how).model
+    other = relabel_finetuning(model, forget, retain, FineTuning(**{**how.__dict__, "random_seed": 1})).model
+    assert torch.equal(flat_parameters(first), flat_parameters(second))
+    assert not torch.equal(flat_parameters(first), flat_parameters(other))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    for name, buffer in model.named_buffers():  # batch-norm statistics stay
+        assert torch.equal(buffer, first.get_buffer(name))
+
+
+def test_each_epoch_is_observed():
+    seen = []
+    examples = blobs(30)
+    how = FineTuning(epochs=3, batch_size=8, retain_examples=10)
+    done = relabel_finetuning(
+        tiny_mlp(),
+        part(examples, 0, 5),
+        part(examples, 5, 30),
+        how,
+        lambda epoch, _, r: seen.append((epoch, sorted(r))),
+    )
+    assert seen == [(epoch, ["forget_loss", "retain_loss"]) for epoch in (1, 2, 3)]
+    assert done.record["steps"] == 3 * 2  # ten of the retain set an epoch, eight at a time
+
+
+def test_a_loss_that_explodes_is_said():
+    examples = blobs(30)
+    how = FineTuning(epochs=30, learning_rate=1e12, optimizer="sgd")
+    with pytest.raises(InputError, match="smaller learning_rate"):
+        gradient_difference(tiny_mlp(torch.float32), part(_single(examples), 0, 5), part(_single(examples), 5, 30),
+                            GradientDifferenceConfig(how, ceiling=0.0))  # fmt: skip
+
+
+def _single(examples: Examples) -> Examples:
+    return Examples(examples.images.float(), examples.labels, examples.indices)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"optimizer": "lbfgs"}, {"epochs": 0}, {"learning_rate": 0.0}, {"forget_weight": 1.5}, {"batch_size": 0}],
+)
+def test_options_that_cannot_be_are_refused(wrong):
+    with pytest.raises(InputError, match="accepted"):
+        FineTuning(**wrong)
