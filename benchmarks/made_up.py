@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import cycle, islice
+from itertools import cycle, islice, product
 
 import numpy as np
 
@@ -80,22 +80,20 @@ def _end(draft: Draft, random: np.random.Generator, made: int, count: int, sweep
 def _settings() -> Iterator[dict[str, object]]:
     """Every setting, seeds innermost, so that a small store already has whole curves."""
     kinds = cycle(["train"] * 6 + ["unlearn", "train", "attack", "train", "unlearn", "train", "score"])
-    for seed in range(1000):
-        for family in FAMILIES:
-            for name, params in ARCHITECTURES.items():
-                for optimizer in OPTIMIZERS:
-                    for pattern in (*NORMS, None):
-                        for count in COUNTS if pattern else (0,):
-                            yield {
-                                "kind": next(kinds),
-                                "family": family,
-                                "architecture": name,
-                                "n_parameters": params,
-                                "optimizer": optimizer,
-                                "pattern": pattern,
-                                "count": count,
-                                "seed": seed,
-                            }
+    pairs = sorted(product(ARCHITECTURES, OPTIMIZERS), key=lambda pair: (pair[0] != "LargeMLP") + (pair[1] != "sgd"))
+    for block in range(0, 1000, 5):
+        for (name, optimizer), family, pattern in product(pairs, FAMILIES, (*NORMS, None)):
+            for count, seed in product(COUNTS if pattern else (0,), range(block, block + 5)):
+                yield {
+                    "kind": next(kinds),
+                    "family": family,
+                    "architecture": name,
+                    "n_parameters": ARCHITECTURES[name],
+                    "optimizer": optimizer,
+                    "pattern": pattern,
+                    "count": count,
+                    "seed": seed,
+                }
 
 
 def _one(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:

@@ -9,7 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from hashlib import blake2b
+from operator import xor
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
@@ -32,7 +36,7 @@ class Snapshot:
         frame: one row a run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
             ``start_time`` and ``end_time`` (float milliseconds since 1970), ``params.…``, ``metrics.…``, ``tags.…``.
         experiments: id → name of every active experiment.
-        version: changes exactly when the frame or the experiments change.
+        version: stands for the contents: two processes that know the same runs have the same version.
         complete: the first load has finished.
         error: why the last fetch failed, in words for a person; None if it did not.
         fetched_at: seconds since 1970 of the last successful fetch; 0 before the first.
@@ -73,10 +77,11 @@ def _row(run: Run) -> dict[str, object]:
 
 
 def _digest(run: Run) -> int:
+    """64 bits that change with anything shown of a run; the same in every process."""
     info, data = run.info, run.data
-    parts = (info.status, info.end_time, info.run_name, info.experiment_id)
-    metrics = {key: None if value != value else value for key, value in data.metrics.items()}  # nan equals itself
-    return hash((parts, *(frozenset(part.items()) for part in (data.params, metrics, data.tags))))
+    parts = [repr((info.run_id, info.status, info.end_time, info.run_name, info.experiment_id))]
+    parts += [repr(sorted(part.items())) for part in (data.params, data.metrics, data.tags)]
+    return int.from_bytes(blake2b("".join(parts).encode(), digest_size=8).digest())
 
 
 class RunStore:
@@ -158,6 +163,7 @@ class RunStore:
             runs = self._search("", self._page_size, token)
             fresh = [run for run in runs if run.info.run_id not in seen]
             seen |= {run.info.run_id: _digest(run) for run in fresh}
+            self._digests = seen
             collected.append(flatten(fresh))
             token = runs.token or None
             if token is None or len(collected) in (1, 2, 4, 8) or len(collected) % 16 == 0:
@@ -165,8 +171,7 @@ class RunStore:
                 self._publish(collected[0], self._snapshot.experiments)
             if token is None:
                 break
-        self._digests = seen
-        self._snapshot = replace(self._snapshot, complete=True, version=self._snapshot.version + 1)
+        self._snapshot = replace(self._snapshot, complete=True)
 
     def _load_changes(self) -> None:
         frame = self._snapshot.frame
@@ -183,8 +188,8 @@ class RunStore:
             names = ", ".join(f"'{run_id}'" for run_id in waiting[start : start + 200])
             changed |= self._all(f"attributes.run_id IN ({names})")
         gone = running - set(changed)
-        again, lost = self._look_again(frame)
-        self._merge(frame, changed | again, gone | lost)
+        self._merge(frame, changed, gone)
+        self._merge(self._snapshot.frame, *self._look_again(self._snapshot.frame))
 
     def _look_again(self, frame: pd.DataFrame) -> tuple[dict[str, Run], set[str]]:
         """The next window of older runs as they are now, and the ids of those that are no longer there."""
@@ -213,7 +218,7 @@ class RunStore:
         self._publish(_concat([new, kept]), self._snapshot.experiments)
 
     def _publish(self, frame: pd.DataFrame, experiments: dict[str, str]) -> None:
-        version = self._snapshot.version + 1
+        version = reduce(xor, self._digests.values(), crc32(repr(sorted(experiments.items())).encode()))
         self._snapshot = replace(self._snapshot, frame=frame, experiments=experiments, version=version)
 
     def _search(self, filter_string: str, size: int, token: str | None) -> "_Page":

@@ -1,0 +1,88 @@
+"""``python -m benchmarks.screenshots``: pictures of the dashboards' pages, of a given store or of made-up runs."""
+
+import logging
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import click
+from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver.support.ui import WebDriverWait
+from werkzeug.serving import make_server
+
+from benchmarks.browser import chromium, resize
+from benchmarks.filling import fill_store
+from dashboards.__main__ import build_server
+from dashboards.pages import PAGES
+
+DRAWN = """
+const plots = [...document.querySelectorAll('.plot')];
+return document.querySelector('#page h1') && !document.querySelector('#loading')
+  && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'));
+"""
+
+
+def wait_drawn(driver: webdriver.Chrome, seconds: float = 60) -> None:
+    """Waits until the page and all its figures are there."""
+    try:
+        WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN))
+    except TimeoutException:
+        print("warning: the page was not drawn in time", file=sys.stderr)
+    time.sleep(0.7)
+
+
+def shoot(driver: webdriver.Chrome, address: str, path: Path, width: int, height: int | None = None) -> None:
+    """One picture; as high as the page where no height is given."""
+    resize(driver, width, height or 900)
+    driver.get(address)
+    wait_drawn(driver)
+    if height is None:
+        whole = int(driver.execute_script("return document.documentElement.scrollHeight"))
+        resize(driver, width, min(whole + 10, 8000))
+        time.sleep(0.8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    driver.save_screenshot(str(path))
+
+
+@click.command()
+@click.option("--tracking_uri", default="", help="Store to picture; default: 1,500 made-up runs.")
+@click.option("--out", default="docs/images", type=click.Path(path_type=Path), help="Folder of the PNG files.")
+@click.option("--every/--readme", default=False, help="Every page in both themes and widths, or the README's two.")
+@click.option("--only", default="", help="Comma list of page names (with --every).")
+def main(tracking_uri: str, out: Path, every: bool, only: str) -> None:
+    """Takes pictures of the dashboards with headless Chromium."""
+    with tempfile.TemporaryDirectory() as folder:
+        if not tracking_uri:
+            tracking_uri = f"sqlite:///{folder}/made-up.db"
+            fill_store(tracking_uri, 1500, artifacts=Path(folder, "files").as_uri())
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
+        server = make_server("127.0.0.1", 0, build_server(tracking_uri, "http://127.0.0.1:5000"), threaded=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_port}/"
+        with chromium() as driver:
+            _every(driver, base, out, [n for n in only.split(",") if n]) if every else _readme(driver, base, out)
+        server.shutdown()
+
+
+def _every(driver: webdriver.Chrome, base: str, out: Path, only: list[str]) -> None:
+    for page in PAGES:
+        name = page.path or "overview"
+        if only and name not in only:
+            continue
+        for theme in ("light", "dark"):
+            for width in (1440, 390):
+                shoot(driver, f"{base}{page.path}?theme={theme}", out / f"{name}-{theme}-{width}.png", width)
+                print(out / f"{name}-{theme}-{width}.png")
+
+
+def _readme(driver: webdriver.Chrome, base: str, out: Path) -> None:
+    shoot(driver, f"{base}scores?theme=light", out / "scores.png", 1440, 900)
+    shoot(driver, f"{base}unlearning?theme=dark", out / "unlearning.png", 1440, 900)
+    print(out / "scores.png", out / "unlearning.png")
+
+
+if __name__ == "__main__":
+    main()

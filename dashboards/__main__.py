@@ -1,0 +1,67 @@
+"""``python -m dashboards --tracking_uri …``: the dashboards apart from MLflow's server.
+
+For people whose MLflow server is somebody else's.  They query it with this machine's own credentials
+(``MLFLOW_TRACKING_USERNAME`` …), so everybody who reaches this port sees what these may read: it listens on
+127.0.0.1 unless told otherwise.
+"""
+
+import logging
+import os
+import socket
+import sys
+
+import click
+import flask
+from werkzeug.serving import make_server
+
+from dashboards.app import build_app
+from dashboards.guard import LOCAL_HOSTS, refuse_foreign_hosts, refuse_foreign_origins, say_headers
+from dashboards.hub import Hub
+from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.frame import RunStore
+
+PREFIX = "/"
+
+
+def build_server(tracking_uri: str, ui_url: str = "", allowed_hosts: tuple[str, ...] = ()) -> flask.Flask:
+    """A Flask app that serves the dashboards of one tracking URI."""
+    if not ui_url and tracking_uri.startswith(("http://", "https://")):
+        ui_url = tracking_uri
+    store = RunStore(tracking_uri)
+    hub = Hub(store, Details(lambda: store.client), ui=f"{ui_url.rstrip('/')}/" if ui_url else "")
+    server = flask.Flask("rsc_dashboards")
+    refuse_foreign_hosts(server, (*LOCAL_HOSTS, *allowed_hosts))
+    refuse_foreign_origins(server, PREFIX)
+    say_headers(server, PREFIX)
+    build_app(hub, server, PREFIX)
+    store.refresh_soon()
+    return server
+
+
+@click.command(context_settings={"max_content_width": 100})
+@click.option("--tracking_uri", envvar="MLFLOW_TRACKING_URI", required=True, help="Any MLflow tracking URI.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
+@click.option("--ui_url", default="", help="Where MLflow's UI answers; default: the tracking URI, if it is http.")
+@click.option("--allowed_hosts", default="", help="Comma list of further Host headers, e.g. lab.example:8050.")
+def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: str) -> None:
+    """Serves the comparison dashboards of an MLflow tracking store."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the page says at once that a server is gone
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    hosts = tuple(part.strip() for part in allowed_hosts.split(",") if part.strip())
+    try:
+        server = make_server(host, port, build_server(tracking_uri, ui_url, hosts), threaded=True)
+    except (OSError, SystemExit, socket.gaierror):
+        click.echo(f"error: cannot listen on {host}:{port}; choose another --port (0: any free one)", err=True)
+        sys.exit(2)
+    click.echo(f"Dashboards: http://{host}:{server.server_port}{PREFIX}", err=False)
+    sys.stdout.flush()
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        click.echo("stopped")
+
+
+if __name__ == "__main__":
+    main()

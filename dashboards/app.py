@@ -1,0 +1,354 @@
+"""The Dash app: the address says what is shown, and everything shown is drawn from the address.
+
+One callback draws a page from the path, the filters in the address, the theme and the runs; one looks every few
+seconds whether runs changed and then replaces figures and tables in place.  Controls only ever change the address.
+"""
+
+import html as escaping
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import flask
+from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
+
+from dashboards import components
+from dashboards.data import CHOICES, Filters, choices
+from dashboards.figures.style import THEMES, Theme
+from dashboards.hub import Hub, Seen
+from dashboards.pages import BY_PATH, PAGES
+from dashboards.panels import Page, Panel, View
+from rsc_mlflow.errors import InputError
+
+LOG = logging.getLogger(__name__)
+ASSETS = Path(__file__).parent / "assets"
+PATIENCE = 0.8
+"""Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
+SLOW_MS, FAST_MS = 5000, 1000
+INDEX = """<!DOCTYPE html>
+<html lang="en">
+<head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}
+<script>
+(function () {
+  var asked = new URLSearchParams(location.search).get("theme");
+  var kept = (document.cookie.match(/(?:^|; )rsc_theme=(light|dark)/) || [])[1];
+  var dark = window.matchMedia && matchMedia("(prefers-color-scheme: dark)").matches;
+  var theme = asked === "light" || asked === "dark" ? asked : kept || (dark ? "dark" : "light");
+  document.documentElement.dataset.theme = theme;
+  document.cookie = "rsc_theme=" + theme + "; path=/; max-age=31536000; SameSite=Strict";
+})();
+</script>
+</head>
+<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>"""
+
+
+def build_app(hub: Hub, server: flask.Flask, prefix: str) -> Dash:
+    """Registers the dashboards on a Flask app.
+
+    Args:
+        hub: where runs come from.
+        server: MLflow's Flask app, or one of its own.
+        prefix: where the pages live, beginning and ending with a slash.
+
+    Returns:
+        The Dash app; ``server`` serves it.
+    """
+    app = Dash(
+        __name__,
+        server=server,
+        url_base_pathname=prefix,
+        assets_folder=str(ASSETS),
+        title="Rare spurious correlations",
+        update_title="",
+        index_string=INDEX,
+        suppress_callback_exceptions=True,
+        add_log_handler=False,
+        enable_mcp=False,
+        use_pages=False,
+    )
+    app.layout = lambda: layout(hub, prefix)
+    _draw(app, hub, prefix)
+    _refresh(app, hub, prefix)
+    _small(app, hub, prefix)
+    _downloads(server, hub, prefix)
+    return app
+
+
+def layout(hub: Hub, prefix: str) -> Component:
+    """The frame around every page."""
+    mlflow = [html.A("MLflow", href=hub.ui, className="out")] if hub.ui else []
+    header = html.Header(
+        [
+            dcc.Link("Rare spurious correlations", href=prefix, className="brand"),
+            html.Nav(id="menu"),
+            html.Div([*mlflow, html.Button("Light / dark", id="theme-button", n_clicks=0)], className="side"),
+        ]
+    )
+    return html.Div(
+        [
+            dcc.Location(id="address", refresh="callback-nav"),
+            dcc.Store(id="theme"),
+            dcc.Store(id="stamp"),
+            dcc.Store(id="saved"),
+            dcc.Interval(id="tick", interval=FAST_MS),
+            header,
+            html.Div(id="filters", className="filters"),
+            html.Div(id="banner", role="status"),
+            html.Main(id="page"),
+        ]
+    )
+
+
+def _theme() -> Theme:
+    asked = flask.request.cookies.get("rsc_theme", "light")
+    return THEMES.get(asked, THEMES["light"])
+
+
+def page_of(pathname: str | None, prefix: str) -> Page | None:
+    """The page of a path; None if there is none."""
+    path = (pathname or prefix).removeprefix(prefix.rstrip("/")).strip("/")
+    return BY_PATH.get(path)
+
+
+def _draw(app: Dash, hub: Hub, prefix: str) -> None:
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output("page", "children"),
+        Output("filters", "children"),
+        Output("menu", "children"),
+        Output("banner", "children"),
+        Output("stamp", "data"),
+        Output("tick", "interval"),
+        Input("address", "pathname"),
+        Input("address", "search"),
+        Input("theme", "data"),
+        State({"type": "control", "name": ALL, "default": ALL, "kind": ALL}, "value"),
+    )
+    def draw(pathname: str, search: str, _theme_clicks: int, _values: list[Any]) -> tuple[Any, ...]:
+        filters = Filters.parse(search)
+        seen = hub.look(PATIENCE)
+        page = page_of(pathname, prefix)
+        banner = notices(seen, hub)
+        try:
+            body, trouble = page_body(page, seen, filters, hub, prefix), None
+        except InputError as error:
+            body, trouble = [html.P(str(error), className="message bad", id="bad-filter")], error
+        bar = no_update if _bar_shows(filters) and not trouble else _bar(filters, seen)
+        interval = SLOW_MS if seen.snapshot.complete else FAST_MS
+        return body, bar, menu(page, filters, prefix), banner, seen.stamp, interval
+
+
+def _bar(filters: Filters, seen: Seen) -> list[Component]:
+    reset = html.Button("Reset", id="reset", n_clicks=0)
+    return [*components.filter_bar(filters, choices(seen.runs, seen.experiments)), reset]
+
+
+def _bar_shows(filters: Filters) -> bool:
+    """Whether the browser's filter bar already shows these filters, so that it need not be drawn anew."""
+    shown = {state["id"]["name"]: state.get("value") for state in ctx.states_list[0]}
+    if "experiment" not in shown:
+        return False
+    lists = all(list(shown.get(name) or []) == list(getattr(filters, name)) for name in CHOICES)
+    return lists and (shown.get("filter") or "") == filters.filter
+
+
+def menu(page: Page | None, filters: Filters, prefix: str) -> list[Component]:
+    """Links to every page that keep the filters."""
+    search = replace(filters, options={}).search()
+    return [
+        dcc.Link(other.title, href=f"{prefix}{other.path}{search}", className="here" if other is page else "")
+        for other in PAGES
+    ]
+
+
+def notices(seen: Seen, hub: Hub) -> list[Component]:
+    """What the reader must know about the store: it does not answer, or is still being read."""
+    snapshot = seen.snapshot
+    if snapshot.error:
+        known = f"Shown are the {len(seen.runs):,} runs fetched before." if len(seen.runs) else "No runs were fetched."
+        text = (
+            f"The tracking store {hub.where} does not answer. {known} Check that its server runs and that this address "
+            "is right; the page tries again by itself."
+        )
+        reason = html.Details([html.Summary("What it said"), html.Code(snapshot.error[:600])])
+        return [html.Div([html.P(text), reason], className="notice bad", id="store-gone")]
+    if not snapshot.complete:
+        text = f"Reading the store for the first time: {len(seen.runs):,} runs so far, newest first. Figures fill up."
+        return [html.Div(html.P(text), className="notice", id="loading")]
+    return []
+
+
+def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix: str) -> list[Component]:
+    """A page's heading, choices and panels.
+
+    Raises:
+        InputError: the free filter is no MLflow filter.
+    """
+    if page is None:
+        return [html.H1("No such page"), html.P(["Back to the ", dcc.Link("overview", href=prefix), "."])]
+    view = hub.view(seen, filters, _theme())
+    parts: list[Component] = [html.H1(page.title), html.P(page.about, className="about")]
+    if page.options:
+        parts.append(components.option_bar(page, filters))
+    if page.path == "compare":
+        parts.append(components.run_chooser(view.every, filters.options.get("run", ())))
+    search = filters.search()
+    for panel in panels(page, view):
+        address = f"{prefix}data/{page.path or 'overview'}/{panel.key}.csv{search}"
+        parts.append(components.panel_card(panel, hub, address))
+    return parts
+
+
+def panels(page: Page, view: View) -> list[Panel]:
+    """The page's panels; one that cannot be made says so instead of taking the page down."""
+    return [_safely(build, view) for build in page.panels]
+
+
+def _safely(build: Callable[[View], Panel], view: View) -> Panel:
+    try:
+        return build(view)
+    except Exception as error:  # shown in the panel's place; the log has the trace
+        LOG.exception("panel %s", build.__name__)
+        message = f"This panel could not be drawn ({type(error).__name__}). The server's log says more."
+        return Panel(build.__name__, build.__name__.replace("_", " ").capitalize(), message=message)
+
+
+def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
+    graph, note, table = (
+        {"type": "graph", "panel": ALL, "index": ALL},
+        {"type": "note", "panel": ALL},
+        {"type": "table", "panel": ALL},
+    )
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output("page", "children", allow_duplicate=True),
+        Output("banner", "children", allow_duplicate=True),
+        Output("stamp", "data", allow_duplicate=True),
+        Output("tick", "interval", allow_duplicate=True),
+        Output(graph, "figure"),
+        Output(note, "children"),
+        Output(table, "children"),
+        Input("tick", "n_intervals"),
+        State("address", "pathname"),
+        State("address", "search"),
+        State("stamp", "data"),
+        prevent_initial_call=True,
+    )
+    def refresh(_ticks: int, pathname: str, search: str, stamp: str | None) -> tuple[Any, ...]:
+        graphs, notes, tables = (ctx.outputs_list[i] for i in (4, 5, 6))
+        same = [no_update] * len(graphs), [no_update] * len(notes), [no_update] * len(tables)
+        seen = hub.look()
+        interval = SLOW_MS if seen.snapshot.complete else FAST_MS
+        page = page_of(pathname, prefix)
+        if seen.stamp == stamp or page is None:
+            return no_update, no_update, no_update, no_update, *same
+        filters = Filters.parse(search)
+        banner = notices(seen, hub)
+        try:
+            drawn = panels(page, hub.view(seen, filters, _theme()))
+        except InputError:
+            return no_update, banner, seen.stamp, interval, *same
+        if _ids(graphs, notes, tables) != _expected(drawn):
+            return page_body(page, seen, filters, hub, prefix), banner, seen.stamp, interval, *same
+        by_key = {panel.key: panel for panel in drawn}
+        figures = [by_key[g["id"]["panel"]].plots[g["id"]["index"]].figure for g in graphs]
+        texts = [by_key[n["id"]["panel"]].note for n in notes]
+        rows = [components.table_rows(by_key[t["id"]["panel"]].table, hub) for t in tables]
+        return no_update, banner, seen.stamp, interval, figures, texts, rows
+
+
+def _ids(*groups: Sequence[Mapping[str, Any]]) -> list[set[tuple[Any, ...]]]:
+    return [{tuple(v for k, v in sorted(item["id"].items()) if k != "type") for item in group} for group in groups]
+
+
+def _expected(drawn: Sequence[Panel]) -> list[set[tuple[Any, ...]]]:
+    good = [panel for panel in drawn if not panel.message]
+    return [
+        {(index, panel.key) for panel in good for index in range(len(panel.plots))},
+        {(panel.key,) for panel in good if panel.note},
+        {(panel.key,) for panel in good if len(panel.table)},
+    ]
+
+
+def _small(app: Dash, hub: Hub, prefix: str) -> None:
+    control = {"type": "control", "name": ALL, "default": ALL, "kind": ALL}
+    client = [
+        ("to_address", Output("address", "search"), [Input(control, "value")], [State("address", "search")]),
+        ("reset", Output("address", "search", allow_duplicate=True), [Input("reset", "n_clicks")], []),
+        ("toggle_theme", Output("theme", "data"), [Input("theme-button", "n_clicks")], []),
+        (
+            "save_image",
+            Output("saved", "data"),
+            [Input({"type": "image", "format": ALL, "panel": ALL, "index": ALL}, "n_clicks")],
+            [],
+        ),
+    ]
+    for name, output, inputs, states in client:
+        app.clientside_callback(ClientsideFunction("rsc", name), output, inputs, states, prevent_initial_call=True)
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output({"type": "picked", "panel": MATCH, "index": MATCH}, "children"),
+        Input({"type": "graph", "panel": MATCH, "index": MATCH}, "clickData"),
+        prevent_initial_call=True,
+    )
+    def pick(clicked: Mapping[str, Any] | None) -> Any:
+        links = links_of(clicked)
+        return components.picked_runs(links, hub.look(), hub, f"{prefix}compare") if links else no_update
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output(components.control_id("run", kind="many"), "options"),
+        Input(components.control_id("run", kind="many"), "search_value"),
+        State(components.control_id("run", kind="many"), "value"),
+        State("address", "search"),
+        prevent_initial_call=True,
+    )
+    def suggest(text: str | None, chosen: Sequence[str] | None, search: str) -> Any:
+        if not text:
+            return no_update
+        seen = hub.look()
+        try:
+            runs = Filters.parse(search).apply(seen.runs, seen.experiments)
+        except InputError:
+            runs = seen.runs
+        return components.run_options(runs, text, chosen or ())
+
+
+def links_of(clicked: Mapping[str, Any] | None) -> str:
+    """ "experiment:run,…" of a clicked point; empty where it stands for no run."""
+    point: Any = next(iter((clicked or {}).get("points", ())), {})
+    data = point.get("customdata")
+    while isinstance(data, list) and data:
+        data = data[0]
+    return data if isinstance(data, str) else ""
+
+
+def _downloads(server: flask.Flask, hub: Hub, prefix: str) -> None:
+    @server.get(f"{prefix}data/<page>/<panel>.csv", endpoint="rsc_dashboards_data")
+    def data(page: str, panel: str) -> flask.Response:
+        found = BY_PATH.get("" if page == "overview" else page)
+        filters = Filters.parse(flask.request.query_string.decode("utf-8", "replace"))
+        try:
+            view = hub.view(hub.look(PATIENCE), filters, _theme())
+        except InputError as error:
+            return flask.Response(f"error: {error}\n", 400, mimetype="text/plain")
+        table = next((p.table for p in panels(found, view) if p.key == panel), None) if found else None
+        if found is None or table is None:
+            text = f"no data under {escaping.escape(page)}/{escaping.escape(panel)}; the pages link to what there is\n"
+            return flask.Response(text, 404, mimetype="text/plain")
+        disposition = {"Content-Disposition": f'attachment; filename="{found.path or "overview"}-{panel}.csv"'}
+        return flask.Response(csv_text(table), 200, disposition, mimetype="text/csv")
+
+
+def csv_text(table: Any) -> str:
+    """A table as CSV; texts that a spreadsheet would run as a formula are quoted with an apostrophe."""
+    safe = table.copy()
+    for column in safe.columns:
+        if not (hasattr(safe[column], "str") and safe[column].dtype.kind not in "fiub"):
+            continue
+        texts = safe[column].astype(str)
+        risky = texts.str.match(r"[=+\-@\t\r]")
+        safe[column] = texts.where(~risky, "'" + texts)
+    return str(safe.to_csv(index=False))

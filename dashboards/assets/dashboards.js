@@ -1,0 +1,46 @@
+// The browser's part of the dashboards: controls write the address, the theme is a cookie, figures are saved.
+window.dash_clientside = Object.assign({}, window.dash_clientside, {
+  rsc: {
+    // Every control's value goes into the address; defaults and empty values are left out.
+    to_address: function (values, search) {
+      var noUpdate = window.dash_clientside.no_update;
+      var params = new URLSearchParams(search || "");
+      var inputs = window.dash_clientside.callback_context.inputs_list[0] || [];
+      inputs.forEach(function (input) {
+        var name = input.id.name, value = input.value;
+        params.delete(name);
+        var list = Array.isArray(value) ? value : value === null || value === undefined ? [] : [value];
+        list.forEach(function (one) {
+          if (one !== "" && String(one) !== input.id.default) params.append(name, one);
+        });
+      });
+      var next = params.toString(), before = new URLSearchParams(search || "").toString();
+      var sorted = function (text) { var p = new URLSearchParams(text); p.sort(); return p.toString(); };
+      return sorted(next) === sorted(before) ? noUpdate : next ? "?" + next : "";
+    },
+    reset: function (clicks) {
+      return clicks ? "" : window.dash_clientside.no_update;
+    },
+    toggle_theme: function (clicks) {
+      if (!clicks) return window.dash_clientside.no_update;
+      var root = document.documentElement;
+      var theme = root.dataset.theme === "dark" ? "light" : "dark";
+      root.dataset.theme = theme;
+      document.cookie = "rsc_theme=" + theme + "; path=/; max-age=31536000; SameSite=Strict";
+      return clicks;
+    },
+    save_image: function () {
+      var triggered = window.dash_clientside.callback_context.triggered[0];
+      if (!triggered || !triggered.value) return window.dash_clientside.no_update;
+      var id = JSON.parse(triggered.prop_id.replace(/\.n_clicks$/, ""));
+      var plots = document.querySelectorAll("#panel-" + CSS.escape(id.panel) + " .plot");
+      var box = plots[id.index];
+      var graph = box && box.querySelector(".js-plotly-plot");
+      if (graph) {
+        var name = box.dataset.name.replace(/[^A-Za-z0-9._-]+/g, "_");
+        window.Plotly.downloadImage(graph, { format: id.format, filename: name, width: 1000, height: 560, scale: 2 });
+      }
+      return Date.now();
+    },
+  },
+});

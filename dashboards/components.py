@@ -1,0 +1,203 @@
+"""Panels as Dash components."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from dashboards.data import CHOICES, Filters
+from dashboards.hub import Hub, Seen
+from dashboards.panels import Option, Page, Panel
+
+ROWS = 200
+LINKS = 3
+LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimiser"}
+GRAPH = {
+    "displaylogo": False,
+    "responsive": True,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
+}
+
+
+def control_id(name: str, default: str = "", kind: str = "one") -> dict[str, str]:
+    """The id of a control whose value the address keeps; the browser leaves defaults out of the address."""
+    return {"type": "control", "name": name, "default": default, "kind": kind}
+
+
+def filter_bar(filters: Filters, choices: Mapping[str, Sequence[str]]) -> list[Component]:
+    """The filters that hold on every page."""
+    boxes: list[Component] = []
+    for name in CHOICES:
+        chosen = list(getattr(filters, name))
+        values = [*choices.get(name, ()), *(v for v in chosen if v not in choices.get(name, ()))]
+        dropdown = dcc.Dropdown(
+            id=control_id(name, kind="many"),
+            options=[{"label": value, "value": value} for value in values],
+            value=chosen,
+            multi=True,
+            placeholder="all",
+        )
+        boxes.append(_labelled(LABELS[name], dropdown))
+    text = dcc.Input(
+        id=control_id("filter"),
+        value=filters.filter,
+        type="text",
+        debounce=True,
+        placeholder="params.batch_size = '128' and metrics.\"test/accuracy\" > 0.9",
+        spellCheck=False,
+    )
+    boxes.append(_labelled("MLflow filter (press Enter)", text, "wide"))
+    return boxes
+
+
+def _labelled(label: str, control: Component, kind: str = "") -> Component:
+    return html.Div([html.Span(label, className="label"), control], className=f"control {kind}")
+
+
+def option_bar(page: Page, filters: Filters) -> Component:
+    """The page's own choices."""
+    boxes = [_labelled(option.label, _dropdown(option, filters)) for option in page.options]
+    return html.Div(boxes, className="options")
+
+
+def _dropdown(option: Option, filters: Filters) -> Component:
+    given = filters.options.get(option.name, ())
+    value = given[0] if given and given[0] in dict(option.choices) else option.default
+    return dcc.Dropdown(
+        id=control_id(option.name, option.default),
+        options=[{"label": label, "value": choice} for choice, label in option.choices],
+        value=value,
+        clearable=False,
+        searchable=False,
+    )
+
+
+def run_chooser(runs: pd.DataFrame, chosen: Sequence[str]) -> Component:
+    """The choice of runs on the page Compare; its options follow what is typed."""
+    dropdown = dcc.Dropdown(
+        id=control_id("run", kind="many"),
+        options=run_options(runs, "", chosen),
+        value=list(chosen),
+        multi=True,
+        placeholder="type a part of a name",
+    )
+    return html.Div([_labelled("Runs", dropdown, "wide")], className="options")
+
+
+def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[dict[str, str]]:
+    """At most 50 runs whose name or id contains the text, and those already chosen."""
+    name, wanted = runs["run_name"].astype(str), text.strip().lower()
+    fits = name.str.lower().str.contains(wanted, regex=False) | runs["run_id"].str.startswith(wanted or " ")
+    rows = pd.concat([runs[runs["run_id"].isin(list(chosen))], runs[fits].head(50)]).drop_duplicates("run_id")
+    return [
+        {"label": f"{name} · {status.lower()} · {run_id[-6:]}", "value": run_id}
+        for name, status, run_id in zip(rows["run_name"], rows["status"], rows["run_id"], strict=True)
+    ]
+
+
+def panel_card(panel: Panel, hub: Hub, data_address: str) -> Component:
+    """A panel with its figures, what stands behind them, and its downloads."""
+    parts: list[Any] = [html.H2(panel.title)]
+    if panel.about:
+        parts.append(html.P(panel.about, className="about"))
+    if panel.message:
+        parts.append(html.P(panel.message, className="message"))
+    elif panel.plots:
+        parts.append(html.Div([_plot(panel, index) for index in range(len(panel.plots))], className="plots"))
+    if panel.note and not panel.message:
+        parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
+    if len(panel.table) and not panel.message:
+        parts.append(_data(panel, hub, data_address))
+    return html.Section(parts, className="panel", id=f"panel-{panel.key}")
+
+
+def _plot(panel: Panel, index: int) -> Component:
+    plot = panel.plots[index]
+    name = f"{panel.key}-{plot.title or 'figure'}"
+    key = {"panel": panel.key, "index": index}
+    buttons = [
+        html.Button(kind, id={"type": "image", "format": kind.lower(), **key}, title=f"download as {kind}", n_clicks=0)
+        for kind in ("PNG", "SVG")
+    ]
+    head = [html.H3(plot.title), html.Div(buttons, className="buttons")]
+    graph = dcc.Graph(
+        id={"type": "graph", **key},
+        figure=plot.figure,
+        config=GRAPH,
+        responsive=True,
+        style={"height": f"{plot.figure.layout.height}px"},
+    )
+    picked = html.Div(id={"type": "picked", **key}, className="picked", **{"aria-live": "polite"})
+    return html.Div([html.Div(head, className="head"), graph, picked], className="plot", **{"data-name": name})
+
+
+def _data(panel: Panel, hub: Hub, data_address: str) -> Component:
+    table = html.Div(table_rows(panel.table, hub), className="table", id={"type": "table", "panel": panel.key})
+    download = html.A("CSV", href=data_address, className="csv", title="download the data as CSV", download="")
+    if panel.show_table:
+        return html.Div([table, html.P(download, className="downloads")])
+    shown = f"first {ROWS} of {len(panel.table):,}" if len(panel.table) > ROWS else f"{len(panel.table):,}"
+    summary = html.Summary(["Data behind it: ", f"{shown} rows"])
+    return html.Div([html.Details([summary, table]), html.P(download, className="downloads")], className="data")
+
+
+def table_rows(table: pd.DataFrame, hub: Hub) -> Component:
+    """A table that the browser builds from data (``assets/tables.js``): a component a cell would take seconds."""
+    return html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, hub))})
+
+
+def table_data(table: pd.DataFrame, hub: Hub) -> dict[str, list[Any]]:
+    """``head`` and ``rows`` of a table: texts, numbers to four digits; runs as lists of [text, address]."""
+    link = "runs (links)" if "runs" in table else "run"
+    heads = [link if name == "links" else str(name) for name in table.columns]
+    shown = table.head(ROWS)
+    columns = [[_cell(str(name), value, hub) for value in shown[name].tolist()] for name in table.columns]
+    return {"head": heads, "rows": [list(row) for row in zip(*columns, strict=True)]}
+
+
+def _cell(column: str, value: object, hub: Hub) -> str | list[list[str]]:
+    if column == "links":
+        return run_links(str(value), hub)
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    return str(value)
+
+
+def run_links(links: str, hub: Hub) -> list[list[str]]:
+    """[text, address] of the first runs of "experiment:run,…"; the address is empty where no UI is known."""
+    pairs = [link.split(":", 1) for link in links.split(",") if ":" in link]
+    parts = [[run_id[-6:], hub.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
+    return [*parts, [f"+{len(pairs) - LINKS}", ""]] if len(pairs) > LINKS else parts
+
+
+def run_link(text: str, address: str) -> Component:
+    """A link to a run in MLflow's UI, in a tab of its own."""
+    return html.A(text, href=address, target="_blank", rel="noopener", title="open the run in MLflow")
+
+
+def picked_runs(links: str, seen: Seen, hub: Hub, compare: str) -> list[Any]:
+    """The runs behind a clicked point, each with its link.
+
+    Args:
+        links: "experiment:run,…".
+        seen: only runs that the reader may see are listed.
+        hub: makes the links.
+        compare: address of the page Compare.
+    """
+    wanted = [link.split(":", 1)[1] for link in links.split(",") if ":" in link]
+    rows = seen.runs[seen.runs["run_id"].isin(wanted)]
+    items = []
+    for row in rows.itertuples():
+        address = hub.run_address(row.experiment_id, row.run_id)
+        name = f"{row.run_name or row.run_id}"
+        label = run_link(name, address) if address else html.Span([name, " ", html.Code(row.run_id)])
+        items.append(html.Li([label, f" · seed {row.random_seed:g} · {row.status.lower()}"]))
+    query = "&".join(f"run={run_id}" for run_id in rows["run_id"].head(8))
+    more = [dcc.Link("Compare these runs", href=f"{compare}?{query}")] if query else []
+    return [html.P([f"{len(rows)} runs behind this point. ", *more]), html.Ul(items)]

@@ -1,0 +1,78 @@
+"""Points side by side over categories: the plain comparison that several pages use."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboards.figures.points import escape, hover
+from dashboards.figures.scores import error
+from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, mark
+
+WIDTH = 0.7
+"""Share of a category's room that its points take."""
+
+
+def look_of(group: str, groups: Sequence[str]) -> Mark:
+    """A pattern's own mark, or the next mark for any other group."""
+    return PATTERN_MARKS.get(group) or mark(list(groups).index(group))
+
+
+def dots(
+    table: pd.DataFrame,
+    category: str,
+    group: str,
+    theme: Theme,
+    *,
+    x: str,
+    y: str,
+    categories: Sequence[object],
+    groups: Sequence[str],
+    label: Callable[[object], str] = str,
+    look: Callable[[str], Mark] | None = None,
+) -> go.Figure:
+    """One point a category and group, with its interval; groups stand side by side inside a category.
+
+    Args:
+        table: points (see :mod:`dashboards.figures.points`) with the columns ``category`` and ``group``.
+        category: column along the axis.
+        group: column that gives colour and symbol.
+        theme: light or dark.
+        x: axis title.
+        y: axis title.
+        categories: the categories in order.
+        groups: the groups in order.
+        label: a category in words.
+        look: a group's mark; default: the pattern's, or one by position.
+    """
+    drawn = figure(theme, x=x, y=y)
+    place = {value: index for index, value in enumerate(categories)}
+    for index, name in enumerate(groups):
+        rows = table[table[group] == name]
+        if rows.empty:
+            continue
+        shift = (index - (len(groups) - 1) / 2) * WIDTH / max(len(groups), 1)
+        own = look(name) if look else look_of(name, groups)
+        titles = [f"{escape(name)}, {escape(label(value))}" for value in rows[category]]
+        drawn.add_trace(
+            go.Scatter(
+                x=[place[value] + shift for value in rows[category]],
+                y=rows["mean"],
+                name=escape(name),
+                mode="markers",
+                marker={"color": own.colour, "symbol": own.symbol, "size": 9},
+                error_y=error(rows),
+                customdata=rows["links"],
+                hovertext=hover(rows, titles),
+                hoverinfo="text",
+            )
+        )
+    drawn.update_xaxes(
+        tickvals=list(range(len(categories))),
+        ticktext=[escape(label(value)) for value in categories],
+        range=[-0.6, len(categories) - 0.4],
+        showgrid=False,
+    )
+    for edge in range(1, len(categories)):
+        drawn.add_vline(edge - 0.5, line={"color": theme.grid, "width": 1})
+    return drawn

@@ -1,0 +1,90 @@
+"""Overview: how many runs of each kind, in which state, over time."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboards.figures.points import escape
+from dashboards.figures.style import Theme, figure
+
+STATES = {"FINISHED": "#228833", "RUNNING": "#4477AA", "SCHEDULED": "#66CCEE", "FAILED": "#EE6677", "KILLED": "#CCBB44"}
+PATTERNS = {"FINISHED": "", "RUNNING": ".", "SCHEDULED": "", "FAILED": "x", "KILLED": "/"}
+
+
+def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
+    """Runs by kind (bars) and state (colours and hatching)."""
+    counted = runs.assign(kind=runs["kind"].replace("", "other")).groupby(["kind", "status"]).size()
+    kinds = counted.groupby(level=0).sum().sort_values().index.tolist()
+    drawn = figure(theme, x="runs", y="", height=110 + 34 * len(kinds))
+    for state, colour in STATES.items():
+        numbers = [int(counted.get((kind, state), 0)) for kind in kinds]
+        if sum(numbers):
+            drawn.add_trace(
+                go.Bar(
+                    x=numbers,
+                    y=[escape(kind) for kind in kinds],
+                    orientation="h",
+                    name=state.lower(),
+                    marker={"color": colour, "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
+                    hovertemplate=f"%{{y}}: %{{x}} {state.lower()}<extra></extra>",
+                )
+            )
+    drawn.update_layout(barmode="stack", bargap=0.35)
+    drawn.update_xaxes(tickformat=",d")
+    return drawn
+
+
+def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a sweep: jobs planned (nan if not logged), finished, failed, running and the sweep's run.
+
+    Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.
+    """
+    jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
+    own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")]
+    planned = pd.to_numeric(own.get("params.n_jobs", pd.Series(index=own.index, dtype=float)), errors="coerce")
+    rows = []
+    for sweep in dict.fromkeys([*own["sweep"], *jobs["sweep"]]):
+        mine = jobs[jobs["sweep"] == sweep]
+        parents = own[own["sweep"] == sweep]
+        newest = parents.iloc[0] if len(parents) else None
+        total = planned[parents.index].max() if len(parents) else float("nan")
+        rows.append(
+            {
+                "sweep": sweep if newest is None else newest["run_name"] or sweep,
+                "jobs": total,
+                "finished": int((mine["status"] == "FINISHED").sum()),
+                "failed": int(mine["lost"].sum()),
+                "running": int(mine["status"].isin(["RUNNING", "SCHEDULED"]).sum()),
+                "links": "" if newest is None else f"{newest['experiment_id']}:{newest['run_id']}",
+            }
+        )
+    columns = ["sweep", "jobs", "finished", "failed", "running", "links"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
+    """A bar a sweep: finished, running, failed and still to do, as shares of its jobs."""
+    rows = table.head(12).iloc[::-1]
+    done = rows["finished"] + rows["failed"] + rows["running"]
+    total = rows["jobs"].where(rows["jobs"] >= done, done).replace(0, 1)
+    drawn = figure(theme, x="share of jobs (%)", y="", height=110 + 30 * len(rows))
+    for name, state in (("finished", "FINISHED"), ("running", "RUNNING"), ("failed", "FAILED")):
+        texts = [f"{n} of {t:.0f} {name}" for n, t in zip(rows[name], total, strict=True)]
+        drawn.add_trace(
+            go.Bar(
+                x=100 * rows[name] / total,
+                y=[escape(_short(s)) for s in rows["sweep"]],
+                orientation="h",
+                name=name,
+                marker={"color": STATES[state], "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
+                hovertext=texts,
+                hoverinfo="text",
+                customdata=rows["links"],
+            )
+        )
+    drawn.update_layout(barmode="stack", bargap=0.35)
+    drawn.update_xaxes(range=[0, 100])
+    return drawn
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 28 else text[:12] + "…" + text[-15:]

@@ -1,0 +1,89 @@
+"""Membership attacks: strength by attack, spurious members against controls, ROC curves."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboards.data import metric
+from dashboards.figures.points import escape, hover, series
+from dashboards.figures.scores import error
+from dashboards.figures.style import Mark, Theme, figure, mark
+from rsc_mlflow.tracking import schema
+
+SIDES = {"spurious_tpr": "members with the pattern", "control_fpr": "non-members with the pattern (control)"}
+
+
+def attack_mark(attack: str) -> Mark:
+    """An attack's fixed mark."""
+    return mark(schema.ATTACKS.index(attack) if attack in schema.ATTACKS else len(schema.ATTACKS))
+
+
+def attack_points(runs: pd.DataFrame, by: Sequence[str], measure: str) -> pd.DataFrame:
+    """Points of one measure of every attack, with the column ``attack``."""
+    values = {name: metric(runs, schema.attack(name, measure)) for name in schema.ATTACKS}
+    return series(runs, by, values).rename(columns={"series": "attack"})
+
+
+def side_points(runs: pd.DataFrame) -> pd.DataFrame:
+    """Share called members among spurious members and among controls, by attack and number, column ``side``."""
+    parts = [attack_points(runs, ["n"], side).assign(side=side) for side in SIDES]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+
+def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
+    """Over the number of examples: spurious members (filled) and controls (open) called members, for one attack."""
+    drawn = figure(theme, x="spurious examples", y="share called members", height=320)
+    numbers = sorted(table["n"].unique())
+    for side, title in SIDES.items():
+        rows = table[table["side"] == side].sort_values("n")
+        control = side == "control_fpr"
+        colour = theme.muted if control else "#D55E00"
+        drawn.add_trace(
+            go.Scatter(
+                x=[numbers.index(n) for n in rows["n"]],
+                y=rows["mean"],
+                name=title,
+                mode="lines+markers",
+                line={"color": colour, "dash": "dot" if control else "solid", "width": 2},
+                marker={"color": colour, "symbol": "circle-open" if control else "circle", "size": 9},
+                error_y=error(rows),
+                customdata=rows["links"],
+                hovertext=hover(rows, [f"{title}, {n:.0f} examples" for n in rows["n"]]),
+                hoverinfo="text",
+            )
+        )
+    drawn.update_xaxes(tickvals=list(range(len(numbers))), ticktext=[f"{n:.0f}" for n in numbers])
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn
+
+
+def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], theme: Theme, links: str) -> go.Figure:
+    """ROC curves on two logarithmic axes, where the low false-positive rates have room.
+
+    Args:
+        curves: attack → (false-positive rates, true-positive rates).
+        theme: light or dark.
+        links: of the run that they belong to.
+    """
+    drawn = figure(theme, x="false-positive rate (log)", y="true-positive rate (log)", height=400)
+    line = {"color": theme.muted, "dash": "dot", "width": 1}
+    ends = [1e-3, 1]
+    drawn.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, name="chance", hoverinfo="skip"))
+    for index, (attack, (fpr, tpr)) in enumerate(curves.items()):
+        look = attack_mark(attack) if attack in schema.ATTACKS else mark(index)
+        drawn.add_trace(
+            go.Scatter(
+                x=np.maximum(np.asarray(fpr, float), 1e-4),
+                y=np.maximum(np.asarray(tpr, float), 1e-4),
+                name=escape(attack),
+                mode="lines",
+                line={"color": look.colour, "width": 2, "dash": look.dash},
+                customdata=[links] * len(fpr),
+                hovertemplate=f"<b>{escape(attack)}</b><br>FPR %{{x:.4f}}<br>TPR %{{y:.4f}}<extra></extra>",
+            )
+        )
+    drawn.update_xaxes(type="log", range=[-3, 0], dtick=1, tickformat="~g")
+    drawn.update_yaxes(type="log", range=[-3, 0.03], dtick=1, tickformat="~g")
+    return drawn

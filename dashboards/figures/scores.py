@@ -1,0 +1,175 @@
+"""Spurious score against the number of spurious examples, and by class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from scipy import stats
+
+from dashboards.data import metric
+from dashboards.figures.points import behind, hover, points, series, symlog
+from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order
+
+LEVEL = 0.05
+
+
+def score_points(runs: pd.DataFrame, metric_name: str, facet: str | None) -> pd.DataFrame:
+    """Points by facet, pattern and number of examples, with the clean model's as number 0.
+
+    Added to :func:`dashboards.figures.points.points`: ``p`` (Fisher's combination over the runs of the paired
+    one-sided p-values against the clean model, then Holm's correction over all points; nan where none is logged)
+    and ``significant`` (p < 0.05).
+    """
+    by = [facet, "paper", "n"] if facet and facet not in ("paper", "n") else ["paper", "n"]
+    spurious = runs[~runs["pattern"].isin(["", "none"])]
+    table = points(spurious, by, metric_name)
+    table["baseline"] = False
+    if metric_name == "spurious/score":
+        base = points(spurious, [b for b in by if b != "n"], "spurious/reference_score").assign(n=0.0, baseline=True)
+        table = pd.concat([table[table["n"] > 0], base], ignore_index=True) if len(base) else table
+        table = table.merge(_p_values(spurious, by), on=by, how="left")
+    else:
+        table["p"] = np.nan
+    table["significant"] = table["p"] < LEVEL
+    return table.sort_values(by, ignore_index=True)
+
+
+def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    values = metric(runs, "spurious/p_value").where(~runs["lost"])
+    known = runs[list(by)].assign(p=values)[values.notna()]
+    if known.empty:
+        return pd.DataFrame(columns=[*by, "p"])
+    smallest = np.finfo(float).tiny
+    combined = known.groupby(list(by))["p"].agg(
+        lambda p: stats.combine_pvalues(p.clip(lower=smallest), method="fisher").pvalue if len(p) > 1 else p.iloc[0]
+    )
+    return holm(combined).reset_index()
+
+
+def holm(p_values: pd.Series) -> pd.Series:
+    """Holm's step-down correction over all the given p-values (Holm 1979), same index."""
+    order = p_values.sort_values()
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.minimum(np.maximum.accumulate(order.to_numpy() * factors), 1.0)
+    return pd.Series(corrected, index=order.index, name=p_values.name).reindex(p_values.index)
+
+
+def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
+    """A line per pattern over the number of spurious examples (symlog), 95 % intervals over seeds.
+
+    A star above a point: significantly more than the clean model (see :func:`score_points`).  Hollow points stand
+    on one seed.
+    """
+    drawn = figure(theme, x="spurious examples in the training set", y=y)
+    for name in in_order(table["paper"].tolist()):
+        rows = table[table["paper"] == name].sort_values("n")
+        drawn.add_trace(_line(rows, name))
+    stars = table[table["significant"]]
+    if len(stars):
+        top = np.fmax(stars["high"], stars["mean"])
+        star = {"size": 9, "symbol": "star", "color": theme.ink}
+        drawn.add_trace(
+            go.Scatter(
+                x=symlog(stars["n"]), y=top + 0.035, mode="markers", marker=star, hoverinfo="skip", name="p < 0.05"
+            )
+        )
+    ticks = _ticks(sorted(table["n"].unique()))
+    drawn.update_xaxes(tickvals=symlog(ticks), ticktext=[f"{n:,.0f}" for n in ticks])
+    return drawn
+
+
+def _ticks(numbers: Sequence[float]) -> list[float]:
+    """Those of the numbers that have room beside each other."""
+    kept: list[float] = []
+    for number in numbers:
+        if not kept or symlog([number])[0] - symlog([kept[-1]])[0] >= 0.22:
+            kept.append(number)
+    return kept
+
+
+def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
+    look = PATTERN_MARKS[name]
+    hollow = rows["seeds"] < 2
+    titles = [
+        f"{name}, clean model" if base else f"{name}, {n:.0f} examples"
+        for base, n in zip(rows["baseline"], rows["n"], strict=True)
+    ]
+    texts = hover(rows, titles)
+    p = [f"<br>p = {value:.2g} against the clean model (Holm)" if value == value else "" for value in rows["p"]]
+    return go.Scatter(
+        x=symlog(rows["n"]),
+        y=rows["mean"],
+        name=name,
+        mode="lines+markers",
+        line={"color": look.colour, "dash": look.dash, "width": 2},
+        marker={
+            "color": look.colour,
+            "symbol": [f"{look.symbol}-open" if open_ else look.symbol for open_ in hollow],
+            "size": 9,
+        },
+        error_y=error(rows),
+        customdata=rows["links"],
+        hovertext=[a + b for a, b in zip(texts, p, strict=True)],
+        hoverinfo="text",
+    )
+
+
+def error(rows: pd.DataFrame) -> dict[str, object]:
+    """Error bars to the ends of the intervals, none where there is one seed."""
+    up = (rows["high"] - rows["mean"]).fillna(0)
+    down = (rows["mean"] - rows["low"]).fillna(0)
+    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.3, "width": 3}
+
+
+def class_points(runs: pd.DataFrame, kind: str, classes: int) -> pd.DataFrame:
+    """Mean per-class scores: one row a pattern and class.
+
+    Args:
+        runs: prepared, one a fingerprint.
+        kind: ``target`` (class as the target) or ``class`` (true class of the test examples).
+        classes: how many classes to look for.
+    """
+    values = {str(k): metric(runs, f"spurious/score_{kind}_{k}") for k in range(classes)}
+    table = series(runs, ["paper"], values).rename(columns={"series": "k"})
+    return table.assign(k=table["k"].astype(int)).sort_values(["paper", "k"], ignore_index=True)
+
+
+def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
+    """A cell a pattern (row) and class (column): mean score, shaded and written out."""
+    names = in_order(table["paper"].tolist())
+    classes = sorted(table["k"].unique())
+    drawn = figure(theme, x=x, y="pattern", height=90 + 38 * len(names))
+    grid = table.set_index(["paper", "k"])
+    cells = grid["mean"].unstack().reindex(index=names, columns=classes)
+    texts = [[_cell_text(grid, name, k) for k in classes] for name in names]
+    links = grid["links"].unstack().reindex(index=names, columns=classes)
+    step = 1 / (len(theme.scale) - 1)
+    drawn.add_trace(
+        go.Heatmap(
+            z=cells.to_numpy(),
+            x=[str(k) for k in classes],
+            y=names,
+            zmin=0,
+            zmax=1,
+            colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
+            texttemplate="%{z:.2f}" if len(classes) <= 20 else None,
+            textfont={"size": 11},
+            hovertext=texts,
+            hoverinfo="text",
+            customdata=links.fillna("").to_numpy(),
+            xgap=2,
+            ygap=2,
+            colorbar={"thickness": 10, "title": {"text": ""}, "outlinewidth": 0},
+        )
+    )
+    drawn.update_yaxes(autorange="reversed", type="category")
+    drawn.update_xaxes(type="category")
+    return drawn
+
+
+def _cell_text(grid: pd.DataFrame, name: str, k: int) -> str:
+    if (name, k) not in grid.index:
+        return f"{name}, class {k}: no run"
+    row = grid.loc[(name, k)]
+    return f"<b>{name}, class {k}</b><br>mean {row['mean']:.4f}<br>{behind(row)}"

@@ -1,0 +1,91 @@
+"""Colours, marks and the look of every figure.
+
+Patterns keep one colour, one symbol and one dash everywhere: the colours are those of Okabe and Ito, which
+people with any common colour vision can tell apart, and symbol and dash say the same again without colour.
+Methods, attacks and other groups take Paul Tol's "bright" colours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How one series is drawn."""
+
+    colour: str
+    symbol: str
+    dash: str
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The neutral colours of a figure."""
+
+    name: str
+    paper: str
+    ink: str
+    muted: str
+    grid: str
+    scale: tuple[str, ...]  # of heat maps, from nothing to much
+
+
+LIGHT = Theme("light", "#ffffff", "#1c2128", "#59636e", "#e4e8ec", ("#f4f6f8", "#9ecae1", "#3182bd", "#08306b"))
+DARK = Theme("dark", "#161b22", "#e6edf3", "#9aa4af", "#2d343d", ("#1f262e", "#1d4f7a", "#4aa3df", "#d9f0ff"))
+THEMES = {"light": LIGHT, "dark": DARK}
+
+PATTERN_MARKS = {
+    "S1": Mark("#56B4E9", "circle", "solid"),
+    "S2": Mark("#0072B2", "square", "dash"),
+    "S3": Mark("#009E73", "diamond", "dot"),
+    "R1": Mark("#E69F00", "triangle-up", "solid"),
+    "R2": Mark("#D55E00", "triangle-down", "dash"),
+    "R3": Mark("#CC79A7", "star", "dot"),
+    "Co": Mark("#808891", "x", "dashdot"),
+    "clean": Mark("#808891", "circle-open", "dot"),
+}
+"""Paper name of a pattern → how it is drawn, on every page."""
+PATTERN_ORDER = tuple(PATTERN_MARKS)
+
+_BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "x")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def mark(index: int) -> Mark:
+    """The mark of the ``index``-th group that is not a pattern; they repeat after 28."""
+    return Mark(_BRIGHT[index % 7], _SYMBOLS[index % 7], _DASHES[(index // 7) % 4])
+
+
+def in_order(patterns: Sequence[str]) -> list[str]:
+    """Paper names in the paper's order."""
+    return [name for name in PATTERN_ORDER if name in set(patterns)]
+
+
+def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
+    """An empty figure in the house's look with its axis titles."""
+    axis = {
+        "gridcolor": theme.grid,
+        "linecolor": theme.muted,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": theme.muted,
+        "automargin": True,
+        "title": {"font": {"size": 13}, "standoff": 8},
+    }
+    layout = go.Layout(
+        height=height,
+        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        paper_bgcolor=theme.paper,
+        plot_bgcolor=theme.paper,
+        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": theme.ink},
+        hoverlabel={"bgcolor": theme.paper, "bordercolor": theme.muted, "font": {"color": theme.ink}, "align": "left"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": {"text": ""}, "itemwidth": 30},
+        hovermode="closest",
+        xaxis=axis | {"title": axis["title"] | {"text": x}},
+        yaxis=axis | {"title": axis["title"] | {"text": y}},
+        uirevision="keep",
+    )
+    return go.Figure(layout=layout)

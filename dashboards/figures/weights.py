@@ -1,0 +1,55 @@
+"""First-layer weight maps and occlusion curves."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboards.figures.points import escape
+from dashboards.figures.style import Theme, figure, mark
+
+
+def weight_map(values: np.ndarray, theme: Theme, top: float, links: str) -> go.Figure:
+    """One image: float[H, W] of largest absolute first-layer weights, shaded from 0 to ``top``."""
+    drawn = figure(theme, x="", y="", height=300)
+    step = 1 / (len(theme.scale) - 1)
+    drawn.add_trace(
+        go.Heatmap(
+            z=values,
+            zmin=0,
+            zmax=top,
+            colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
+            colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2g"},
+            hovertemplate="row %{y}, column %{x}: %{z:.4f}<extra></extra>",
+            customdata=np.full(values.shape, links),
+        )
+    )
+    drawn.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain", showgrid=False, ticks="")
+    drawn.update_xaxes(constrain="domain", showgrid=False, ticks="")
+    return drawn
+
+
+def occlusion_curves(curves: Sequence[Mapping[str, object]], theme: Theme) -> go.Figure:
+    """Mean probability of the true class over the share of non-zero pixels removed.
+
+    Args:
+        curves: each with ``label``, ``share`` (percent), ``probability`` and ``links``.
+        theme: light or dark.
+    """
+    drawn = figure(theme, x="non-zero pixels removed (%)", y="mean probability of the true class")
+    for index, curve in enumerate(curves):
+        look = mark(index)
+        label = escape(curve["label"])
+        drawn.add_trace(
+            go.Scatter(
+                x=curve["share"],
+                y=curve["probability"],
+                name=label,
+                mode="lines",
+                line={"color": look.colour, "width": 2, "dash": look.dash},
+                customdata=[curve["links"]] * len(list(curve["share"])),  # type: ignore[call-overload]
+                hovertemplate=f"<b>{label}</b><br>%{{x:.0f}} % removed<br>probability %{{y:.3f}}<extra></extra>",
+            )
+        )
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn

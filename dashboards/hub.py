@@ -1,0 +1,88 @@
+"""What every request of the dashboards goes through: the shared runs, cut to what this reader may see."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dashboards.data import Filters, once, prepare
+from dashboards.figures.style import Theme
+from dashboards.panels import Source, View
+from rsc_mlflow.tracking.frame import RunStore, Snapshot
+
+Readable = Callable[[Collection[str]], Collection[str]]
+"""Experiment ids → those that the caller of the request being served may read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The store as one reader may see it.
+
+    Attributes:
+        runs: prepared (:func:`dashboards.data.prepare`), every run of the reader's experiments.
+        experiments: id → name of those experiments.
+        snapshot: where it comes from; its frame holds other readers' runs, too.
+    """
+
+    runs: pd.DataFrame
+    experiments: Mapping[str, str]
+    snapshot: Snapshot
+
+    @property
+    def stamp(self) -> str:
+        """Changes when a page would have to be drawn again."""
+        return f"{self.snapshot.version:x}-{self.snapshot.complete}-{self.snapshot.error is not None}"
+
+
+class Hub:
+    """Shared by all requests of a process.
+
+    Args:
+        store: the runs.
+        source: histories, artifacts, models.
+        readable: which experiments the caller may read; default: all.
+        ui: address under which MLflow's UI answers, ending in a slash; empty: there is none to link to.
+        where: the store in words, for error messages.
+    """
+
+    def __init__(
+        self, store: RunStore, source: Source, *, readable: Readable | None = None, ui: str = "", where: str = ""
+    ) -> None:
+        self.store = store
+        self.source = source
+        self.ui = ui
+        self.where = where or store.tracking_uri
+        self._readable = readable
+        self._lock = threading.Lock()
+        self._prepared: tuple[int, pd.DataFrame] | None = None
+
+    def look(self, patience: float = 0.0) -> Seen:
+        """The runs now, after waiting at most ``patience`` seconds for what changed."""
+        snapshot = self.store.refresh_soon(patience=patience)
+        runs = self._prepare(snapshot)
+        experiments: Mapping[str, str] = snapshot.experiments
+        if self._readable is not None:
+            allowed = set(self._readable(list(experiments)))
+            experiments = {key: name for key, name in experiments.items() if key in allowed}
+            runs = runs[runs["experiment_id"].isin(allowed)]
+        return Seen(runs, experiments, snapshot)
+
+    def _prepare(self, snapshot: Snapshot) -> pd.DataFrame:
+        with self._lock:
+            if self._prepared is None or self._prepared[0] != snapshot.version:
+                self._prepared = (snapshot.version, prepare(snapshot.frame))
+            return self._prepared[1]
+
+    def view(self, seen: Seen, filters: Filters, theme: Theme) -> View:
+        """What a page is made from.
+
+        Raises:
+            InputError: the free filter of the address is no MLflow filter.
+        """
+        every = filters.apply(seen.runs, seen.experiments)
+        return View(once(every), every, len(seen.runs), seen.experiments, filters, theme, self.source)
+
+    def run_address(self, experiment_id: str, run_id: str) -> str:
+        """A run's page in MLflow's UI; empty where no UI is known."""
+        return f"{self.ui}#/experiments/{experiment_id}/runs/{run_id}" if self.ui else ""

@@ -1,0 +1,61 @@
+"""Mitigation: what weight decay, noise and clipping buy, and what they cost."""
+
+import pandas as pd
+
+from dashboards.figures.mitigation import mitigation_points, two_axes
+from dashboards.figures.points import summary
+from dashboards.figures.style import in_order
+from dashboards.pages.factors import COUNT, poisoned
+from dashboards.panels import Option, Page, Panel, Plot, View
+
+MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
+KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
+PATTERNS = Option("pattern", "Figures", (("all", "all patterns averaged"), ("each", "one per pattern")), "all")
+
+
+def _panel(view: View, knob: str, title: str, about: str) -> Panel:
+    runs = poisoned(view)
+    alone = [runs[other].fillna(0) == 0 for other in KNOBS if other != knob]
+    runs = runs[alone[0] & alone[1]]
+    each = view.option(PATTERNS) == "each"
+    groups = (
+        [(name, runs[runs["paper"] == name]) for name in in_order(runs["paper"].tolist())] if each else [("", runs)]
+    )
+    tables, plots = [], []
+    for name, rows in groups:
+        table = mitigation_points(rows, knob)
+        if len(table):
+            plots.append(Plot(two_axes(table, knob, view.theme, KNOBS[knob]), name))
+            tables.append(table.assign(pattern=name or "all"))
+    table = pd.concat(tables, ignore_index=True) if tables else mitigation_points(runs, knob)
+    message = view.nothing(runs, ["spurious/score"], MADE_BY)
+    if not message and runs[knob].nunique() < 2:
+        message = f"All {len(runs):,} runs shown here have the same {KNOBS[knob]}. Vary it with {MADE_BY}"
+    return Panel(knob, title, about, tuple(plots), table, summary(table), message)
+
+
+def weight_decay(view: View) -> Panel:
+    """Weight decay."""
+    return _panel(view, "weight_decay", "Weight decay", "Runs without noise and clipping.")
+
+
+def noise(view: View) -> Panel:
+    """Input noise."""
+    about = "Standard deviation of Gaussian noise added to training inputs; runs without weight decay and clipping."
+    return _panel(view, "input_noise", "Input noise", about)
+
+
+def clipping(view: View) -> Panel:
+    """Clipping."""
+    about = "Bound of gradient entries, 0 is off; runs without weight decay and noise."
+    return _panel(view, "grad_clip", "Gradient clipping", about)
+
+
+PAGE = Page(
+    "mitigation",
+    "Mitigation",
+    "What weight decay, noise and clipping buy, and what they cost. An average over numbers of examples can hide that "
+    "a remedy works at one number and not at another: choose a number.",
+    (weight_decay, noise, clipping),
+    (COUNT, PATTERNS),
+)

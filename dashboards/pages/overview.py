@@ -1,0 +1,87 @@
+"""Overview: what is in the store."""
+
+import pandas as pd
+
+from dashboards.data import UNFINISHED, metric
+from dashboards.figures.overview import states, sweep_bars, sweep_table
+from dashboards.panels import Page, Panel, Plot, View
+
+START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
+NEWEST = 15
+
+
+def runs(view: View) -> Panel:
+    """Counts by kind and state."""
+    every = view.every
+    failed = int(every["status"].isin(UNFINISHED).sum())
+    repeated = len(every) - len(view.runs)
+    note = (
+        f"{len(every):,} runs · {failed:,} failed or killed · {repeated:,} repeated (left out on the other pages) · "
+        f"{len(view.experiments)} experiments"
+    )
+    table = every.groupby(["kind", "status"]).size().rename("runs").reset_index()
+    plots = (Plot(states(every, view.theme)),) if len(every) else ()
+    return Panel("runs", "Runs", "", plots, table, note, view.nothing(every, [], START) if not len(every) else "")
+
+
+def sweeps(view: View) -> Panel:
+    """Sweeps and how far they are."""
+    table = sweep_table(view.runs)
+    about = "Jobs of each sweep, once a fingerprint; what is white is still to do."
+    message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
+    plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
+    return Panel("sweeps", "Sweeps", about, plots, table, f"{len(table)} sweeps", message)
+
+
+def newest(view: View) -> Panel:
+    """The newest runs."""
+    table = _listing(view.every.sort_values("start_time", ascending=False).head(NEWEST))
+    message = "" if len(table) else view.nothing(view.every, ["train/loss"], START)
+    return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
+
+
+def failures(view: View) -> Panel:
+    """The newest failures and why."""
+    failed = view.every[view.every["status"].isin(UNFINISHED)].sort_values("start_time", ascending=False)
+    table = _listing(failed.head(NEWEST))
+    if len(table):
+        table.insert(len(table.columns) - 1, "error", failed.head(NEWEST)["error"].str.slice(0, 300).to_numpy())
+    message = "" if len(table) else "None of the runs shown here has failed."
+    note = f"{len(failed):,} failed or killed runs, the newest {len(table)} listed" if len(table) else ""
+    return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True)
+
+
+def models(view: View) -> Panel:
+    """The newest registered models."""
+    found = view.source.models()
+    if len(found):
+        known = view.every[["run_id", "experiment_id"]]
+        found = found.merge(known, on="run_id", how="inner").head(NEWEST)
+        links = found["experiment_id"] + ":" + found["run_id"]
+        found = found[["name", "version", "aliases"]].assign(links=links)
+    message = "" if len(found) else "No registered models of these runs. Training registers one with -P register=true."
+    return Panel("models", "Registered models", table=found, message=message, show_table=True)
+
+
+def _listing(rows: pd.DataFrame) -> pd.DataFrame:
+    score = metric(rows, "spurious/score")
+    accuracy = metric(rows, "test/accuracy")
+    return pd.DataFrame(
+        {
+            "run": rows["run_name"],
+            "kind": rows["kind"],
+            "state": rows["status"].str.lower(),
+            "started (UTC)": rows["started"].dt.strftime("%Y-%m-%d %H:%M"),
+            "score": score,
+            "accuracy": accuracy,
+            "links": rows["experiment_id"].astype(str) + ":" + rows["run_id"],
+        }
+    )
+
+
+PAGE = Page(
+    "",
+    "Overview",
+    "What is in the store: runs, failures, sweeps and models.",
+    (runs, sweeps, newest, failures, models),
+)

@@ -1,0 +1,125 @@
+"""Unlearning: does the pattern go when its examples go?"""
+
+import pandas as pd
+
+from dashboards.figures.dots import dots
+from dashboards.figures.points import points, summary
+from dashboards.figures.style import in_order
+from dashboards.figures.unlearning import (
+    METHODS,
+    dumbbells,
+    method_mark,
+    short,
+    stage_points,
+    trade_off,
+    trade_off_points,
+)
+from dashboards.pages.factors import COUNT
+from dashboards.pages.scores import facets
+from dashboards.panels import Option, Page, Panel, Plot, View
+
+MADE_BY = "mlflow run . -e incremental_retraining, group_influence, exact_retraining … on a trained model"
+SPLITS = (("none", "all in one figure"), ("paper", "one figure per pattern"), ("family", "one figure per family"))
+SPLIT = Option("split", "Split", SPLITS, "paper")
+GAPS = (
+    ("gap/spurious/score", "spurious score"),
+    ("gap/spurious/flip_rate", "flip rate"),
+    ("gap/test/accuracy", "clean accuracy"),
+    ("unlearn/kl_to_reference", "KL to the reference, clean images"),
+    ("unlearn/kl_to_reference_pattern", "KL to the reference, with the pattern"),
+    ("unlearn/forget_accuracy", "accuracy on the forgotten examples"),
+    ("unlearn/parameter_distance", "distance of the parameters to the reference"),
+)
+GAP = Option("gap", "Gap in", GAPS, "gap/spurious/score")
+
+
+def _runs(view: View) -> pd.DataFrame:
+    runs = view.kind("unlearn")
+    count = view.option(COUNT)
+    return runs if count == "all" else runs[runs["n"] == float(count)]
+
+
+def before_after(view: View) -> Panel:
+    """Scores before, after, and of the exact retraining."""
+    runs = _runs(view)
+    split = view.option(SPLIT)
+    column = None if split == "none" else split
+    table = stage_points(runs, ["method", column] if column else ["method"], "spurious/score")
+    cut = facets(table, column)
+    if column == "paper":
+        cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[0]))
+    return Panel(
+        "before_after",
+        "Spurious score before and after unlearning",
+        "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
+        "reference.",
+        tuple(Plot(dumbbells(rows, view.theme, "spurious score"), heading) for heading, rows in cut if len(rows)),
+        table,
+        summary(table),
+        view.nothing(runs, ["spurious/score"], MADE_BY),
+    )
+
+
+def _by_method(view: View, key: str, title: str, about: str, name: str, y: str, *, log: bool = False) -> Panel:
+    runs = _runs(view)
+    table = points(runs, ["paper", "method"], name)
+    methods = [m for m in METHODS if m in set(table["method"])]
+    methods += sorted(set(table["method"]) - set(methods))
+    drawn = dots(
+        table,
+        "paper",
+        "method",
+        view.theme,
+        x="pattern",
+        y=y,
+        categories=in_order(table["paper"].tolist()),
+        groups=methods,
+        look=method_mark,
+    )
+    drawn.for_each_trace(lambda trace: trace.update(name=short(trace.name)))
+    if log:
+        drawn.update_yaxes(type="log", dtick=1)
+    return Panel(key, title, about, (Plot(drawn),), table, summary(table), view.nothing(runs, [name], MADE_BY))
+
+
+def gaps(view: View) -> Panel:
+    """Distance to the exact retraining."""
+    name = view.option(GAP)
+    about = "0: nothing tells the network from one that never saw the spurious examples (gaps and divergences)."
+    return _by_method(view, "gaps", f"Against the exact retraining: {dict(GAPS)[name]}", about, name, dict(GAPS)[name])
+
+
+def accuracy(view: View) -> Panel:
+    """Clean accuracy after unlearning."""
+    about = "What forgetting costs on clean test examples."
+    return _by_method(view, "accuracy", "Clean test accuracy after unlearning", about, "test/accuracy", "accuracy")
+
+
+def seconds(view: View) -> Panel:
+    """Time of each method."""
+    about = "Wall time of the update alone, without loading and scoring."
+    return _by_method(view, "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)", log=True)
+
+
+def trade(view: View) -> Panel:
+    """Gap against time."""
+    runs = _runs(view)
+    table = trade_off_points(runs)
+    return Panel(
+        "trade_off",
+        "Trade-off: what is left against what it costs",
+        "A point a method, family, pattern and number of examples. Best is lower left.",
+        (Plot(trade_off(table, view.theme)),),
+        table,
+        summary(table),
+        view.nothing(runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
+    )
+
+
+PAGE = Page(
+    "unlearning",
+    "Unlearning",
+    "Does the pattern go when its examples go?",
+    (before_after, gaps, accuracy, seconds, trade),
+    (SPLIT, GAP, COUNT),
+)

@@ -1,0 +1,105 @@
+"""Weights and sensitivity: where a network looks, and how it takes missing pixels."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dashboards.figures.weights import occlusion_curves, weight_map
+from dashboards.panels import Option, Page, Panel, Plot, View
+
+MAPS_BY = "mlflow run . -e visualize_weights"
+CURVES_BY = "mlflow run . -e occlusion"
+SHOWN = Option("shown", "Newest runs", (("1", "one"), ("3", "three"), ("6", "six")), "3")
+
+
+def _newest(view: View, method: str) -> pd.DataFrame:
+    runs = view.runs[(view.runs["method"] == method) & (view.runs["status"] == "FINISHED")]
+    return runs.sort_values("start_time", ascending=False)
+
+
+def maps(view: View) -> Panel:
+    """First-layer weight maps of the newest runs."""
+    runs = _newest(view, "visualize_weights")
+    plots: list[Plot] = []
+    rows: list[dict[str, object]] = []
+    for _, run in runs.head(int(view.option(SHOWN))).iterrows():
+        found = _images(view.source.artifact(run["run_id"], "weight_map.json"))
+        top = max((float(np.nanmax(image)) for image in found.values()), default=1.0)
+        link = f"{run['experiment_id']}:{run['run_id']}"
+        for label, image in found.items():
+            plots.append(Plot(weight_map(image, view.theme, top, link), f"{run['dataset']}: {label}"))
+            rows.append({"dataset": run["dataset"], "map": label, "largest": float(np.nanmax(image)), "links": link})
+    message = "" if plots else _missing(view, runs, "weight_map.json", MAPS_BY)
+    return Panel(
+        "maps",
+        "First-layer weights",
+        "For each pixel the largest absolute weight over hidden units; the images of one run share one colour range.",
+        tuple(plots),
+        pd.DataFrame(rows),
+        f"{len(plots)} images of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
+        message,
+    )
+
+
+def _images(content: object) -> dict[str, np.ndarray]:
+    if not isinstance(content, dict) or not isinstance(content.get("maps"), dict):
+        return {}
+    images = {str(label): np.asarray(values, dtype=float) for label, values in content["maps"].items()}
+    if content.get("difference") is not None:
+        images["absolute difference"] = np.abs(np.asarray(content["difference"], dtype=float))
+    return {label: image for label, image in images.items() if image.ndim == 2 and image.size}
+
+
+def occlusion(view: View) -> Panel:
+    """Occlusion curves of the newest runs."""
+    runs = _newest(view, "occlusion")
+    curves: list[dict[str, Any]] = []
+    for _, run in runs.head(int(view.option(SHOWN))).iterrows():
+        curves += _curves(view, run)
+    long = [
+        {"run": c["label"], "share": s, "probability": p, "links": c["links"]}
+        for c in curves
+        for s, p in zip(c["share"], c["probability"], strict=True)
+    ]
+    return Panel(
+        "occlusion",
+        "Sensitivity to missing pixels",
+        "Training examples with a growing share of their non-zero pixels set to zero.",
+        (Plot(occlusion_curves(curves, view.theme)),) if curves else (),
+        pd.DataFrame(long),
+        f"{len(curves)} curves of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
+        "" if curves else _missing(view, runs, "occlusion.json or occlusion/probability", CURVES_BY),
+    )
+
+
+def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
+    link = f"{run['experiment_id']}:{run['run_id']}"
+    content = view.source.artifact(run["run_id"], "occlusion.json")
+    if isinstance(content, dict) and "share" in content:
+        share = [100 * float(s) if max(content["share"]) <= 1 else float(s) for s in content["share"]]
+        named = {k: v for k, v in content.items() if k != "share" and isinstance(v, list) and len(v) == len(share)}
+        return [
+            {"label": f"{run['dataset']}: {label}", "share": share, "probability": values, "links": link}
+            for label, values in named.items()
+        ]
+    points = sorted(view.source.history(run["run_id"], "occlusion/probability"))
+    if not points:
+        return []
+    label = f"{run['dataset']} {run['architecture']}, seed {run['random_seed']:g}"
+    return [{"label": label, "share": [s for s, _ in points], "probability": [v for _, v in points], "links": link}]
+
+
+def _missing(view: View, runs: pd.DataFrame, what: str, made_by: str) -> str:
+    if len(runs):
+        return f"The newest {len(runs.head(6))} of these runs have no {what}. It is logged by: {made_by}"
+    return view.nothing(runs, [], made_by) or f"No such runs yet. Make some: {made_by}"
+
+
+PAGE = Page(
+    "weights",
+    "Weights and sensitivity",
+    "Where a network looks, and how it takes missing pixels.",
+    (maps, occlusion),
+    (SHOWN,),
+)

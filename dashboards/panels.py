@@ -1,0 +1,129 @@
+"""What a page is made of, free of Dash and of HTML: the live pages and the report file render the same panels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboards.data import Filters, has_metric
+from dashboards.figures.style import Theme
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure with the heading that tells it from its neighbours (empty for a lone one)."""
+
+    figure: go.Figure
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A question, its figures, the data behind them, and what to do where there is none.
+
+    Attributes:
+        key: identifies the panel in addresses and file names.
+        title: the question or quantity.
+        about: how to read it; one or two sentences.
+        plots: figures, shown side by side where there is room.
+        table: what the CSV download holds; ``links`` ("experiment:run,…") becomes links to runs.
+        note: what stands behind all points.
+        message: instead of figures: what is missing and what to do.
+        show_table: the table is the panel, not its footnote.
+    """
+
+    key: str
+    title: str
+    about: str = ""
+    plots: tuple[Plot, ...] = ()
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    note: str = ""
+    message: str = ""
+    show_table: bool = False
+
+
+class Source(Protocol):
+    """What a page may ask for besides the runs' newest values."""
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """(step, value) pairs of a run's metric; empty if there are none."""
+
+    def artifact(self, run_id: str, path: str) -> object | None:
+        """A JSON artifact of a run, parsed; None if it has none."""
+
+    def models(self) -> pd.DataFrame:
+        """Registered versions, newest first: name, version, aliases, run_id, created (ms)."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything a panel is made from.
+
+    Attributes:
+        runs: prepared and filtered, one row a fingerprint.
+        every: prepared and filtered, with repetitions.
+        total: runs that the reader may see, before filtering.
+        experiments: id → name.
+        filters: from the address, with the page's options.
+        theme: light or dark.
+        source: histories and artifacts.
+    """
+
+    runs: pd.DataFrame
+    every: pd.DataFrame
+    total: int
+    experiments: Mapping[str, str]
+    filters: Filters
+    theme: Theme
+    source: Source
+
+    def option(self, option: "Option") -> str:
+        """The value of a page's option: from the address if it is one of the choices, else the default."""
+        given = self.filters.options.get(option.name, ())
+        return given[0] if given and given[0] in dict(option.choices) else option.default
+
+    def kind(self, *kinds: str) -> pd.DataFrame:
+        """The runs of some kinds."""
+        return self.runs[self.runs["kind"].isin(kinds)]
+
+    def nothing(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
+        """Why a panel has nothing to show and what to do; empty if some run has one of the metrics.
+
+        Args:
+            runs: those that the panel would show.
+            metrics: of which it needs one.
+            made_by: the command that makes such runs.
+        """
+        if has_metric(runs, metrics):
+            return ""
+        names = " or ".join(metrics[:2])
+        if self.total == 0:
+            return f"No runs yet. Make some: {made_by}"
+        if not len(self.every):
+            return f"The filters let none of {self.total:,} runs through. Remove one of them, or press Reset."
+        if not len(runs):
+            return f"None of the {len(self.every):,} runs shown here is of this kind. Make some: {made_by}"
+        return f"None of these {len(runs):,} runs has {names}. It is logged by: {made_by}"
+
+
+@dataclass(frozen=True)
+class Option:
+    """A choice on one page, kept in the address."""
+
+    name: str
+    label: str
+    choices: tuple[tuple[str, str], ...]
+    default: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page: where it is, what it is for, and its panels in order."""
+
+    path: str
+    title: str
+    about: str
+    panels: tuple[Callable[[View], Panel], ...]
+    options: tuple[Option, ...] = ()

@@ -1,0 +1,119 @@
+"""What the dashboards ask about single runs: a metric's history, a JSON artifact, registered versions.
+
+Answers about runs that have ended are kept, because they no longer change.
+"""
+
+import json
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+LARGEST = 5_000_000
+"""Bytes of a JSON artifact that is read; larger ones are treated as absent."""
+VERSIONS = 200
+
+
+class Details:
+    """Answers about single runs of one store.
+
+    Args:
+        client: makes MLflow's client (called when something is asked for).
+        read: (run id, path) → bytes of an artifact, None if there is none; default: through the client.
+        keep_seconds: how long an answer is kept.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], MlflowClient],
+        read: Callable[[str, str], bytes | None] | None = None,
+        *,
+        keep_seconds: float = 60.0,
+    ) -> None:
+        self._client = client
+        self._read = read or self._download
+        self._kept: OrderedDict[Hashable, tuple[float, Any]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._keep_seconds = keep_seconds
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        """(step, value) pairs of a run's metric, in order of the steps; empty if there are none."""
+        return self._keep(("history", run_id, metric), lambda: self._history(run_id, metric))
+
+    def artifact(self, run_id: str, path: str) -> object | None:
+        """A JSON artifact, parsed; None if there is none, it is too large or it is no JSON."""
+        return self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
+
+    def models(self) -> pd.DataFrame:
+        """The newest registered versions: name, version, aliases, run_id, created (ms since 1970)."""
+        return self._keep(("models",), self._models)
+
+    def _keep(self, key: Hashable, ask: Callable[[], Any]) -> Any:
+        now = time.monotonic()
+        with self._lock:
+            found = self._kept.get(key)
+        if found and now - found[0] < self._keep_seconds:
+            return found[1]
+        answer = ask()
+        with self._lock:
+            self._kept[key] = (now, answer)
+            self._kept.move_to_end(key)
+            while len(self._kept) > 512:
+                self._kept.popitem(last=False)
+        return answer
+
+    def _history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        try:
+            points = self._client().get_metric_history(run_id, metric)
+        except MlflowException:
+            return []
+        return sorted((int(point.step), float(point.value)) for point in points)
+
+    def _parsed(self, run_id: str, path: str) -> object | None:
+        content = self._read(run_id, path)
+        if content is None or len(content) > LARGEST:
+            return None
+        try:
+            parsed: object = json.loads(content)
+        except ValueError:
+            return None
+        return parsed
+
+    def _download(self, run_id: str, path: str) -> bytes | None:
+        client = self._client()
+        parent = str(Path(path).parent) if "/" in path else None
+        try:
+            listed = {info.path: info.file_size or 0 for info in client.list_artifacts(run_id, parent)}
+            if path not in listed or listed[path] > LARGEST:
+                return None
+            with tempfile.TemporaryDirectory() as folder:
+                return Path(client.download_artifacts(run_id, path, folder)).read_bytes()
+        except (MlflowException, OSError):
+            return None
+
+    def _models(self) -> pd.DataFrame:
+        versions = self._client().search_model_versions(max_results=VERSIONS, order_by=["last_updated_timestamp DESC"])
+        return version_table(versions)
+
+
+def version_table(versions: "list[ModelVersion]") -> pd.DataFrame:
+    """One row a registered version."""
+    rows = [
+        {
+            "name": v.name,
+            "version": str(v.version),
+            "aliases": ", ".join(getattr(v, "aliases", None) or []),
+            "run_id": v.run_id or "",
+            "created": float(v.creation_timestamp or 0),
+        }
+        for v in versions
+    ]
+    return pd.DataFrame(rows, columns=["name", "version", "aliases", "run_id", "created"])
