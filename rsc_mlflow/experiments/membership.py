@@ -33,9 +33,10 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import PulledModel, pull
 from rsc_mlflow.tracking.query import find_by_fingerprint
 from rsc_mlflow.tracking.run import TrackedRun, open_run
-from rsc_mlflow.tracking.values import same_value
 
 METHOD = "mem_inference"
+_MAY_DIFFER = ("random_seed", "score_threshold")
+"""Parts of a target's identity that its shadow models need not share."""
 SHADOW_MODELS_TOGETHER, SHADOW_MODELS_APART = 16, 4
 """Default number of shadow models where they train as one cohort, and where they train one by one."""
 
@@ -159,25 +160,16 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
             f"{options.model_uri} was trained on {source.dataset}, whose members are not those of {options.dataset}; "
             f"use dataset={source.dataset} or another model"
         )
-    if source.model.architecture != options.model_name.architecture:
-        raise InputError(
-            f"{options.model_uri} is a {source.model}, shadow models would be {options.model}; use model={source.model}"
-        )
-    names = ["pattern_seed"]
-    if source.run.data.tags.get(schema.KIND) == "train":
-        names += ["epochs", "batch_size", "optimizer", "learning_rate", "weight_decay", "schedule"]
-    wanted = options.as_params()
+    names = [field.name for field in dataclasses.fields(TrainOptions)]
+    if source.run.data.tags.get(schema.KIND) != "train":
+        names = ["dataset", "model", "pattern_seed"]  # the others are those of the unlearning
+    stored = TrainOptions.from_mapping({name: source.params[name] for name in names if name in source.params})
+    theirs, ours = stored.identity(), options.target().identity()
     for name in names:
-        stored = source.params.get(name, wanted[name])
-        if name == "pattern_seed":
-            seeds = [str(source.dataset.seed) if value == "auto" else value for value in (stored, wanted[name])]
-            agree = source.dataset.pattern is None or same_value(*seeds)
-        else:
-            agree = same_value(stored, wanted[name])
-        if not agree:
+        if name in ours and name not in _MAY_DIFFER and theirs[name] != ours[name]:
             raise InputError(
-                f"{options.model_uri} was trained with {name}={stored}, shadow models would be with {wanted[name]}; "
-                f"use {name}={stored}"
+                f"{options.model_uri} was trained with {name}={theirs[name]}, shadow models would be with "
+                f"{name}={ours[name]}; use {name}={theirs[name]}"
             )
     return source
 

@@ -59,6 +59,8 @@ def test_everything_is_logged_and_nothing_is_trained_twice(tmp_path: Path) -> No
 
     infer_membership(options(attacks="shadow,loss", shadow_models=2))
     assert (len(runs("train_classifier")), len(runs("shadow_models"))) == (1, 1)
+    with pytest.raises(InputError, match="trained with epochs=4, shadow models would be with epochs=5; use epochs=4"):
+        infer_membership(options(epochs=5, model_uri=f"runs:/{target.info.run_id}/model"))
     again = next(run for run in runs("mem_inference") if run.info.run_id != attack.info.run_id)
     for name in ("shadow", "loss"):  # the models came out of the store and give the same numbers
         key = schema.attack(name, "auc")
@@ -117,8 +119,8 @@ def test_an_unlearned_model_is_attacked_by_its_uri_with_the_same_shadow_models()
     assert abs(metrics["attack/loss/spurious_auc"] - 0.5) < 2.6 * np.sqrt(1 / (12 * 5))
     for message, change in (
         ("was trained on memdigitsv20-5-1-0, whose members", {"dataset": "memdigitsv20-5-1-7"}),
-        ("is a ce-tor-MLP, shadow models would be ce-tor-MLPv2", {"model": "ce-tor-MLPv2"}),
-        ("pattern_seed=auto, shadow models would be with 9", {"pattern_seed": 9}),
+        ("model=ce-tor-MLP, shadow models would be with model=ce-tor-MLPv2", {"model": "ce-tor-MLPv2"}),
+        ("pattern_seed=0, shadow models would be with pattern_seed=9", {"pattern_seed": 9}),
     ):
         with pytest.raises(InputError, match=message):
             infer_membership(options(**({"model_uri": result.model_uri} | change)))  # type: ignore[arg-type]
