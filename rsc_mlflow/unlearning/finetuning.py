@@ -83,9 +83,8 @@ def finetune(
             optimizer.step()
             steps += 1
         if not torch.isfinite(loss):
-            raise InputError(
-                f"the loss became {float(loss.detach())} in epoch {epoch}; accepted: a smaller learning_rate"
-            )
+            found = float(loss.detach())
+            raise InputError(f"the loss became {found} in epoch {epoch}; accepted: a smaller learning_rate")
         if observe is not None:
             forget_now, _ = loss_and_accuracy(trained, forget)
             observe(epoch, trained, {"retain_loss": float(keep_term.detach()), "forget_loss": forget_now})

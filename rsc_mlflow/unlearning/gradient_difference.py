@@ -14,9 +14,14 @@ from torch.nn.functional import cross_entropy
 
 from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned, check_range
 from rsc_mlflow.unlearning.finetuning import FineTuning, finetune
+from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
 CHANCE = -1.0
 """Value of ``ceiling`` that stands for ln(classes)."""
+
+
+STILL_KNOWN = 0.01
+"""Mean forget loss (nats) below which nothing was forgotten."""
 
 
 @dataclass(frozen=True)
@@ -49,4 +54,16 @@ def gradient_difference(
         return -losses.clamp(max=ceiling).mean()
 
     trained, steps = finetune(model, forget, retain, config.training, forget_loss, observe)
-    return Unlearned(trained, {"steps": steps})
+    return Unlearned(trained, {"steps": steps}, _notes(trained, forget))
+
+
+def _notes(trained: nn.Module, forget: Examples) -> tuple[str, ...]:
+    """The gradient of a loss near 0 is near 0 as well, and Adam then follows the retain set alone."""
+    loss, _ = loss_and_accuracy(trained, forget)
+    if loss >= STILL_KNOWN:
+        return ()
+    return (
+        f"the ascent found no gradient to follow: the mean loss of the {len(forget)} examples to forget is still "
+        f"{loss:.2g}; the model is saturated on them: use relabel_finetuning or exact_retraining, a larger "
+        "learning_rate or more epochs",
+    )
