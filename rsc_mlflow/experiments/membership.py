@@ -16,7 +16,8 @@ from torch import nn
 from rsc_mlflow.attacks.base import Attack
 from rsc_mlflow.attacks.evaluation import Outcome, Role
 from rsc_mlflow.attacks.experiment import ShadowConfig, attack_model, make_population, require_quarters
-from rsc_mlflow.attacks.figures import page, roc_figure, score_figure
+from rsc_mlflow.attacks.figures import page, roc_figure, score_figure, thinned
+from rsc_mlflow.attacks.metrics import roc_curve
 from rsc_mlflow.attacks.registry import parse_attacks
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
@@ -37,6 +38,8 @@ from rsc_mlflow.tracking.run import TrackedRun, open_run
 METHOD = "mem_inference"
 _MAY_DIFFER = ("random_seed", "score_threshold")
 """Parts of a target's identity that its shadow models need not share."""
+ROC = "roc.json"
+SPURIOUS_MEMBERS = "spurious_members.json"
 SHADOW_MODELS_TOGETHER, SHADOW_MODELS_APART = 16, 4
 """Default number of shadow models where they train as one cohort, and where they train one by one."""
 
@@ -185,9 +188,20 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset,
     title = f"{run.name}: membership attacks"
     figures = [roc_figure(outcomes, title), score_figure(outcomes, f"{run.name}: scores")]
     run.log_text(page(figures, title), f"{schema.FIGURES}/roc.html")
+    run.log_json(_curves(outcomes), ROC)
     if len(dataset.spurious_indices):
-        run.log_json(_spurious_record(outcomes, dataset), "spurious_members.json")
+        run.log_json(_spurious_record(outcomes, dataset), SPURIOUS_MEMBERS)
     return metrics
+
+
+def _curves(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """``roc.json``: attack → false- and true-positive rates of ordinary members, thinned."""
+    curves = {}
+    for outcome in outcomes:
+        scores, members, _ = outcome.ordinary()
+        fpr, tpr = thinned(roc_curve(scores, members))
+        curves[outcome.attack.name] = {"fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()}
+    return curves
 
 
 def _spurious_record(outcomes: Sequence[Outcome], dataset: Dataset) -> dict[str, Any]:

@@ -54,6 +54,11 @@ def test_everything_is_logged_and_nothing_is_trained_twice(tmp_path: Path) -> No
     )
     dataset = load_dataset(DatasetName.parse(POISONED))
     assert record["indices"] == sorted(dataset.spurious_indices.tolist())
+    curves = json.loads(Path(MlflowClient().download_artifacts(attack.info.run_id, "roc.json")).read_text())
+    for name in schema.ATTACKS:
+        curve = curves[name]
+        area = np.trapezoid(curve["tpr"], curve["fpr"])
+        assert area == pytest.approx(attack.data.metrics[schema.attack(name, "auc")], abs=0.01)
     page = Path(MlflowClient().download_artifacts(attack.info.run_id, "figures/roc.html", str(tmp_path)))
     assert page.stat().st_size > 1e6
 
