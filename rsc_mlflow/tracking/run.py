@@ -358,8 +358,10 @@ def _resume(
     client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
     if schema.ERROR in run.data.tags:
         client.delete_tag(run_id, schema.ERROR)
-    resumed = TrackedRun(client, run, resumed=True)
-    resumed.set_tags({**tags, schema.RESUMED: int(run.data.tags.get(schema.RESUMED, "0")) + 1})
+    begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: such a run begins only here
+    count = {schema.RESUMED: int(run.data.tags.get(schema.RESUMED, "0")) + 1} if begun else {}
+    resumed = TrackedRun(client, run, resumed=begun)
+    resumed.set_tags({**tags, **count})
     return resumed
 
 
