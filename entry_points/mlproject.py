@@ -11,7 +11,15 @@ import json
 from entry_points.command import OptionsCommand
 from rsc_mlflow.experiments.fields import as_text
 
-ENTRY_POINTS = ("main", "train_classifier", "mem_inference", "score_model")
+ENTRY_POINTS = (
+    "main",
+    "train_classifier",
+    "mem_inference",
+    "score_model",
+    "visualize_weights",
+    "occlusion",
+    "theory",
+)
 
 HEADER = """\
 # Made by `python -m entry_points.mlproject`; a test keeps it in step with the option classes.

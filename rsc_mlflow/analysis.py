@@ -86,7 +86,7 @@ def over_seeds(
     for outcome in outcomes:
         values = _per_seed(runs, by, outcome)
         found = [_interval_row(group[outcome].to_numpy()) for _, group in values.groupby(by, sort=True)]
-        part = values.groupby(by, as_index=False, sort=True)["runs"].sum()
+        part = values.groupby(by, as_index=False, sort=True)[["runs"]].sum()
         part = pd.concat([part, pd.DataFrame(found, columns=_INTERVAL, index=part.index)], axis=1)
         parts.append(part.assign(outcome=outcome).merge(total, on=by).merge(cells, on=by))
     table = pd.concat(parts, ignore_index=True).sort_values(by, kind="stable", ignore_index=True)

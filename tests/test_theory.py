@@ -27,6 +27,7 @@ from rsc_mlflow.theory import (
     score_slope_sign,
     simulate,
 )
+from rsc_mlflow.theory.agreement import assumptions, compare, detail_table, grid_table, inside, over_grid, worst
 
 WORLDS = [
     World(gamma, ridge, noise, 0.5, 0.1, x_inv_squared=inv)
@@ -137,6 +138,44 @@ def test_simulation_says_which_assumption_matters() -> None:
     assert abs(no_intercept.score - closed_form(world).score) > 0.05
     uniform = simulate(world, replace(few, law="uniform"))
     assert uniform.score == pytest.approx(closed_form(world).score, abs=0.02)  # second moments are all it needs
+
+
+def test_strong_ridge_leaves_the_sampled_intercept_alone() -> None:
+    """With random labels the mean label decides; with balanced ones the formula holds again."""
+    world, few = World(0.2, 100.0), Design(2_000, 5_000)
+    expected = closed_form(world).clean_accuracy
+    chance = np.mean([simulate(world, few, seed).clean_accuracy for seed in range(8)])
+    balanced = np.mean([simulate(world, replace(few, balanced=True), seed).clean_accuracy for seed in range(8)])
+    assert chance < expected - 0.2
+    assert balanced == pytest.approx(expected, abs=0.01)
+    labels = sample_training(world, replace(few, balanced=True), numpy_generator(0, "test")).labels
+    assert labels.mean() == 0
+
+
+def test_agreement_tables_count_what_they_show() -> None:
+    """With 12 seeds of 20,000 examples nearly all derived values lie inside, and the printed scores do not."""
+    worlds = [World(gamma, ridge) for gamma in (0.2, 0.5) for ridge in (0.0, 1.0)]
+    heard: list[int] = []
+    found = over_grid(worlds, Design(20_000, 20_000, balanced=True), range(12), heard.append)
+    assert heard == [1, 2, 3, 4]
+    assert inside(found, printed=False) >= 11
+    assert inside(found, printed=True) <= 8
+    far = worst(found, printed=True)
+    assert far.score == pytest.approx(max(abs(f.printed.score - f.measured[0].estimate) for f in found))
+    assert len(grid_table(found).splitlines()) == 2 + 2
+    assert len(detail_table(found).splitlines()) == 2 + 4
+    first = found[0].as_record()
+    assert (first["gamma"], first["lambda"], first["score_derived"]) == (0.2, 0.0, closed_form(worlds[0]).score)
+
+
+def test_assumptions_are_broken_one_at_a_time() -> None:
+    found = {a.label: a for a in assumptions(World(0.5), Design(4_000, 1_000), range(3))}
+    assert found["noise in training and at test"].derived == closed_form(World(0.5, noise=0.3), noise_at_test=True)
+    assert found["noise in training only"].derived == closed_form(World(0.5, noise=0.3))
+    assert found["strong ridge, labels exactly balanced"].design.balanced
+    assert sum(a.design == Design(4_000, 1_000) and a.world == World(0.5) for a in found.values()) == 1
+    with pytest.raises(InputError, match="accepted: at least 2"):
+        compare(World(0.5), Design(10, 10), [0])
 
 
 def test_noise_is_ridge() -> None:

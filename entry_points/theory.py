@@ -1,0 +1,15 @@
+"""The paper's linear model, in closed form and by simulation: ``mlflow run . -e theory``."""
+
+from entry_points.command import command, main
+from rsc_mlflow.experiments.theory import TheoryOptions, run_theory
+
+
+def theory(options: TheoryOptions) -> None:
+    """Curves of the paper's linear model over the share of spurious examples, checked by simulation."""
+    run_theory(options)
+
+
+cli = command("theory", TheoryOptions, theory)
+
+if __name__ == "__main__":
+    main(cli)

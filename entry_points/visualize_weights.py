@@ -1,0 +1,15 @@
+"""What the first layer of an MLP looks at: ``mlflow run . -e visualize_weights -P dataset=mnistv20-20-0-0``."""
+
+from entry_points.command import command, main
+from rsc_mlflow.experiments.weights import WeightsOptions, visualize
+
+
+def visualize_weights(options: WeightsOptions) -> None:
+    """First-layer weight maps of one or more MLPs, on one colour range, and the difference of the first two."""
+    visualize(options)
+
+
+cli = command("visualize_weights", WeightsOptions, visualize_weights)
+
+if __name__ == "__main__":
+    main(cli)

@@ -1,0 +1,134 @@
+"""Finding and loading the trained models that are looked at side by side, each under a name a person knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from torch import Tensor, nn
+
+from rsc_mlflow.data import Dataset, load_dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.scores import Logits, pulled_module
+from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.pull import PulledModel, pull
+from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
+from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.training import evaluate_logits, resolve_device
+
+MOST = 8
+"""Models that one figure takes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Inspected:
+    """A model out of the store, ready to be called, and its label in figures."""
+
+    pulled: PulledModel
+    module: nn.Module
+    label: str
+
+    def logits(self, device: str) -> Logits:
+        """The model as a function of images, computing on ``device``."""
+        where = resolve_device(device)
+
+        def call(images: Tensor) -> Tensor:
+            return evaluate_logits(self.module, images, where)
+
+        return call
+
+
+def inspect(uris: str, dataset: str, model: str, data_root: str) -> tuple[list[Inspected], Dataset]:
+    """The models of a comma list, and the clean data of their family.
+
+    Args:
+        uris: model URIs; ``auto`` stands for the newest finished training run that fits the next two.
+        dataset: data set name that ``auto`` is restricted to, or ``any``.
+        model: model name that ``auto`` is restricted to, or ``any``.
+        data_root: where the data are.
+
+    Raises:
+        InputError: no, too many or unknown models, or models of several families.
+    """
+    named = [uri.strip() for uri in uris.split(",") if uri.strip()]
+    if not 1 <= len(named) <= MOST:
+        raise InputError(f"model_uri names {len(named)} models; accepted: 1 to {MOST}, separated by commas")
+    pulled = [pull(newest(dataset, model) if uri == "auto" else uri) for uri in named]
+    return load(pulled, data_root)
+
+
+def load(pulled: Sequence[PulledModel], data_root: str) -> tuple[list[Inspected], Dataset]:
+    """The pulled models as modules with distinct labels, and the clean data of their family.
+
+    Raises:
+        InputError: models of several families, or one twice.
+    """
+    names = {model.dataset.clean() for model in pulled}
+    if len(names) != 1:
+        families = ", ".join(sorted(map(str, names)))
+        raise InputError(f"models trained on {families} cannot be compared; accepted: models of one family")
+    if len({model.model_id for model in pulled}) != len(pulled):
+        raise InputError("a model is named twice; name each once")
+    data = load_dataset(names.pop(), data_root)
+    labels = _labels(pulled)
+    return [Inspected(m, pulled_module(m, data), label) for m, label in zip(pulled, labels, strict=True)], data
+
+
+def newest(dataset: str, model: str) -> str:
+    """URI of the newest finished training run's model.
+
+    Args:
+        dataset: its data set name, or ``any``.
+        model: its model name, or ``any``.
+
+    Raises:
+        InputError: no such run.
+    """
+    conditions = [condition("tags", schema.KIND, "train"), condition("attributes", "status", "FINISHED")]
+    wanted = (("dataset", dataset, DatasetName), ("model", model, ModelName))
+    for key, value, kind in wanted:
+        if value != "any":
+            kind.parse(value)
+            conditions.append(condition("params", key, value))
+    run = next(iterate_runs(connect(), conditions, page=1), None)
+    if run is None:
+        what = " and ".join(f"{key} {value}" for key, value, _ in wanted)
+        raise InputError(f"no finished training run with {what}; train one, or give model_uri")
+    return f"runs:/{run.info.run_id}/{schema.MODEL}"
+
+
+def companion(model: PulledModel) -> PulledModel | None:
+    """What a model is compared with: where it was unlearned from, else the clean model trained the same way.
+
+    None where that was not tracked, or the model is itself a clean one.
+    """
+    if source := model.run.data.tags.get(schema.SOURCE_MODEL_URI):
+        return pull(source)
+    if model.dataset.pattern is None:
+        return None
+    names = {field.name for field in fields(TrainOptions)}
+    options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
+    run = find_by_fingerprint(fingerprint(options.for_clean().identity()), kind="train")
+    return None if run is None else pull(f"runs:/{run.info.run_id}/{schema.MODEL}")
+
+
+def tracked_params(model: PulledModel) -> dict[str, str]:
+    """Parameters of the first model that stand with the run that looks at it, so that it can be found and drawn."""
+    wanted = ("dataset_family", "pattern", "n_spurious", "target_class", "architecture", "n_parameters", "optimizer")
+    own = {key: model.params[key] for key in wanted if key in model.params}
+    return own | {"inspected_dataset": str(model.dataset), "inspected_model": str(model.model)}
+
+
+def _labels(models: Sequence[PulledModel]) -> list[str]:
+    """Data set, architecture and method, with the run's id where that leaves two the same."""
+    plain = []
+    for model in models:
+        method = model.run.data.tags.get(schema.METHOD, "")
+        kept = "" if model.run.data.tags.get(schema.KIND) == "train" else f" after {method}"
+        seed = model.params.get("random_seed", "")
+        plain.append(f"{model.dataset} {model.model.architecture}{kept}" + (f" seed {seed}" if seed else ""))
+    return [
+        label if plain.count(label) == 1 else f"{label} ({model.run_id[:8]})"
+        for label, model in zip(plain, models, strict=True)
+    ]

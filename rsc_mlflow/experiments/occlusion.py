@@ -1,0 +1,83 @@
+"""Sensitivity of one or more models to missing pixels, as a tracked run."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rsc_mlflow.experiments.artifacts import data_record
+from rsc_mlflow.experiments.fields import integer, option
+from rsc_mlflow.experiments.inspection import inspect, tracked_params
+from rsc_mlflow.experiments.inspection_figures import occlusion_png
+from rsc_mlflow.experiments.options import SEED
+from rsc_mlflow.experiments.weights import InspectOptions
+from rsc_mlflow.scoring.occlusion import EXAMPLES, STEPS, OcclusionCurve, occluder
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.datasets import log_datasets
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.models import log_lineage
+from rsc_mlflow.tracking.run import TrackedRun, open_run
+
+OCCLUSION = "occlusion.json"
+PROBABILITY = "occlusion/probability"
+AUC = "occlusion/auc"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OcclusionOptions(InspectOptions):
+    """Options of ``occlusion``."""
+
+    examples: int = option("Training examples to remove pixels from.", integer(1), EXAMPLES)
+    steps: int = option("Shares of pixels removed, evenly spaced from none to all.", integer(2, 101), STEPS)
+    random_seed: int = option("Seed of the choice of examples and of the order of removal.", SEED, 0)
+
+
+def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
+    """Remove pixels step by step from the same images for every model, and log the curves and their areas.
+
+    ``occlusion/probability`` and ``occlusion/auc`` are the first model's; ``occlusion/auc_2`` and so on the
+    others', in the order in which they were named.
+
+    Raises:
+        InputError: models that cannot be pulled or are of several families; more examples than there are.
+    """
+    models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
+    plan = occluder(data.train.images, data.train.labels, options.examples, options.random_seed)
+    first = models[0].pulled
+    identity: dict[str, object] = {
+        "kind": "score",
+        "method": "occlusion",
+        "models": [one.pulled.model_id for one in models],
+    }
+    identity |= {name: getattr(options, name) for name in ("examples", "steps", "random_seed")}
+    tags = {
+        schema.FINGERPRINT: fingerprint(identity),
+        schema.SOURCE_MODEL_URI: first.model_uri,
+        schema.SOURCE_RUN_ID: first.run_id,
+    }
+    params = options.as_params() | tracked_params(first)
+    name = "occlusion of " + " and ".join(one.label for one in models)
+    with open_run(kind="score", method="occlusion", name=name, params=params, tags=tags) as run:
+        log_datasets(run, [data_record(data, schema.TRAINING)])
+        for one in models:
+            log_lineage(run, one.pulled.model_id)
+        curves = {one.label: plan.curve(one.logits(options.device), options.steps) for one in models}
+        _log_points(run, list(curves.values()))
+        run.log_json(record(curves), OCCLUSION)
+        run.log_bytes(occlusion_png(curves), f"{schema.FIGURES}/occlusion.png")
+    for label, curve in curves.items():
+        print(f"{label}: area under the occlusion curve {curve.auc:.4f}", file=sys.stderr)
+    return curves
+
+
+def _log_points(run: TrackedRun, curves: list[OcclusionCurve]) -> None:
+    first = curves[0]
+    for share, probability in zip(first.shares, first.probabilities, strict=True):
+        run.metrics({PROBABILITY: probability}, round(100 * share))
+    areas = {AUC: first.auc} | {f"{AUC}_{k}": curve.auc for k, curve in enumerate(curves[1:], 2)}
+    run.metrics(areas, 0)
+
+
+def record(curves: dict[str, OcclusionCurve]) -> dict[str, Any]:
+    """``occlusion.json``: {"share": float[steps] from 0 to 1, label: float[steps]}."""
+    shares = next(iter(curves.values())).shares
+    return {"share": list(shares)} | {label: list(curve.probabilities) for label, curve in curves.items()}

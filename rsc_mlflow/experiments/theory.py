@@ -1,0 +1,188 @@
+"""The paper's linear model as a tracked run: curves in closed form, a simulation, and how far they are apart."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, Parse, as_text, integer, number, option
+from rsc_mlflow.experiments.inspection_figures import theory_png
+from rsc_mlflow.experiments.options import SEED
+from rsc_mlflow.theory import FIGURE_NOISES, FIGURE_RIDGES, Curve, Design, World, curve
+from rsc_mlflow.theory.agreement import (
+    MEASURES,
+    Agreement,
+    assumptions,
+    compare,
+    detail_table,
+    grid_table,
+    inside,
+    over_grid,
+    worst,
+)
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.run import open_run
+
+THEORY = "theory.json"
+TABLES = "theory.md"
+SWAPPED_RIDGES = (0.001, 0.1, 0.3, 0.7, 3.0, 30.0)
+
+
+def numbers(maximum: float = float("inf")) -> Parse:
+    """A comma list of distinct numbers from 0 to ``maximum``; kept as its canonical text."""
+
+    def convert(text: str) -> str:
+        values = [float(part) for part in text.split(",")]
+        if not all(0 <= value < float("inf") and value <= maximum for value in values):
+            raise ValueError
+        return ",".join(as_text(value) for value in sorted(set(values)))
+
+    upper = "" if maximum == float("inf") else f" and at most {maximum:g}"
+    return Parse(convert, f"finite numbers of at least 0{upper}, separated by commas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TheoryOptions(Options):
+    """Options of ``theory``; the defaults are the paper's figure."""
+
+    ridges: str = option("Comma list of ridge penalties (lambda).", numbers(), ",".join(map(as_text, FIGURE_RIDGES)))
+    noises: str = option("Comma list of input-noise variances.", numbers(), ",".join(map(as_text, FIGURE_NOISES)))
+    gammas: str = option("Comma list of gammas that are simulated as well.", numbers(1), "0.02,0.2,0.5,0.9")
+    gamma_steps: int = option("Points of each curve, gamma from 0 to 1.", integer(2, 10_001), 51)
+    sigma_inv: float = option("Variance of the invariant feature.", number(0), 0.5)
+    sigma_sp: float = option("Variance of the spurious feature.", number(0), 0.1)
+    x_sp_squared: float = option(
+        "Squared size of the spurious feature (the invariant one's is 1).", number(0, above=True), 5.0
+    )
+    seeds: int = option("Training sets drawn for each simulated point.", integer(2, 10_000), 10)
+    n_train: int = option("Training examples drawn each time.", integer(3, 100_000_000), 200_000)
+    n_test: int = option("Test examples drawn each time.", integer(1, 100_000_000), 200_000)
+    random_seed: int = option("Seed of the first training set; the others follow.", SEED, 0)
+
+    def check(self) -> None:
+        """A feature needs a variance, a penalty or noise."""
+        for ridge in _floats(self.ridges):
+            for noise in _floats(self.noises):
+                try:
+                    self.world(0, ridge, noise)
+                except InputError as error:
+                    raise InputError(f"at ridge {ridge:g} and noise {noise:g}: {error}") from None
+
+    def world(self, gamma: float, ridge: float = 0.0, noise: float = 0.0) -> World:
+        """The generative model at one point."""
+        return World(gamma, ridge, noise, self.sigma_inv, self.sigma_sp, x_sp_squared=self.x_sp_squared)
+
+    def settings(self) -> list[World]:
+        """One world for each noise and ridge, gamma 0."""
+        return [self.world(0, ridge, noise) for noise in _floats(self.noises) for ridge in _floats(self.ridges)]
+
+
+def _floats(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+@dataclass(frozen=True, eq=False)
+class TheoryResult:
+    """Curves as derived and as printed, the simulated grid, and what was simulated apart from it.
+
+    ``broken`` is one world with one assumption broken at a time; ``swapped`` has the variances of the two
+    features exchanged and a growing ridge, which first raises the score and then lowers it.
+    """
+
+    curves: tuple[Curve, ...]
+    printed: tuple[Curve, ...]
+    grid: tuple[Agreement, ...]
+    broken: tuple[Agreement, ...]
+    swapped: tuple[Agreement, ...]
+
+    def metrics(self) -> dict[str, float]:
+        """Largest distance of either formula from the simulation, and how many values its intervals hold."""
+        found: dict[str, float] = {}
+        for name, printed in (("derived", False), ("printed", True)):
+            far = worst(self.grid, printed=printed)
+            found |= {f"theory/{name}_error_{measure}": getattr(far, measure) for measure in MEASURES}
+            found[f"theory/{name}_inside"] = inside(self.grid, printed=printed) / (3 * len(self.grid))
+        return found
+
+    def tables(self) -> str:
+        """What the command prints and ``docs/theory.md`` shows."""
+        unregularised = [a for a in self.grid if (a.world.ridge, a.world.noise) in _corners(self.grid)]
+        held = [inside(self.grid, printed=printed) for printed in (False, True)]
+        return "\n\n".join(
+            [
+                "Largest distance between formula and simulation over γ:",
+                grid_table(self.grid),
+                f"Of {3 * len(self.grid)} values the simulation's 99 % intervals hold {held[0]} as derived "
+                f"and {held[1]} as printed.",
+                "Point by point (± half of the 99 % interval over training sets), for the smallest and largest λ:",
+                detail_table(unregularised),
+                "One assumption broken at a time:",
+                detail_table(self.broken),
+                "More regularisation raises the score where the variances of the two features are exchanged:",
+                detail_table(self.swapped),
+            ]
+        )
+
+    def record(self) -> dict[str, Any]:
+        """``theory.json``."""
+        return {
+            "curves": [_curve_record(one) for one in self.curves],
+            "printed": [_curve_record(one) for one in self.printed],
+            "simulation": [one.as_record() for one in (*self.grid, *self.broken, *self.swapped)],
+            "measures": list(MEASURES),
+        }
+
+
+def _corners(grid: Sequence[Agreement]) -> set[tuple[float, float]]:
+    """The weakest and strongest ridge, each without and with the most noise."""
+    ridges, noises = ({getattr(a.world, name) for a in grid} for name in ("ridge", "noise"))
+    return {(ridge, noise) for ridge in (min(ridges), max(ridges)) for noise in (min(noises), max(noises))}
+
+
+def _curve_record(one: Curve) -> dict[str, Any]:
+    columns = {name: one.column(name) for name in MEASURES}
+    return {"lambda": one.ridge, "noise": one.noise, "gamma": list(one.gammas)} | columns
+
+
+def calculate(options: TheoryOptions) -> TheoryResult:
+    """Evaluate the formulas and run the simulation."""
+    gammas = tuple(k / (options.gamma_steps - 1) for k in range(options.gamma_steps))
+    settings = options.settings()
+    curves = tuple(curve(world, gammas) for world in settings)
+    printed = tuple(curve(world, gammas, printed=True) for world in settings)
+    design = Design(options.n_train, options.n_test)
+    seeds = range(options.random_seed, options.random_seed + options.seeds)
+    simulated = _floats(options.gammas)
+    worlds = [replace(world, gamma=gamma) for world in settings for gamma in simulated]
+    tenth = max(1, len(worlds) // 10)
+
+    def done(count: int) -> None:
+        if count % tenth == 0 or count == len(worlds):
+            print(f"theory: {count}/{len(worlds)} points simulated", file=sys.stderr, flush=True)
+
+    grid = over_grid(worlds, design, seeds, done)
+    broken = assumptions(options.world(simulated[len(simulated) // 2]), design, seeds)
+    swapped = [compare(world, design, seeds, "variances exchanged") for world in _swapped(options)]
+    return TheoryResult(curves, printed, tuple(grid), tuple(broken), tuple(swapped))
+
+
+def _swapped(options: TheoryOptions) -> list[World]:
+    other = World(0.1, sigma_inv=options.sigma_sp, sigma_sp=options.sigma_inv, x_sp_squared=options.x_sp_squared)
+    return [replace(other, ridge=ridge) for ridge in SWAPPED_RIDGES]
+
+
+def run_theory(options: TheoryOptions) -> TheoryResult:
+    """Evaluate, simulate, log curves, tables and figure, and print the tables."""
+    identity = {"kind": "score", "method": "theory"} | options.as_params()
+    tags = {schema.FINGERPRINT: fingerprint(identity)}
+    with open_run(kind="score", method="theory", name="theory", params=options.as_params(), tags=tags) as run:
+        result = calculate(options)
+        run.metrics(result.metrics(), 0)
+        run.log_json(result.record(), THEORY)
+        run.log_text(result.tables(), TABLES)
+        picture = theory_png(result.curves, result.printed, result.grid, _floats(options.noises))
+        run.log_bytes(picture, f"{schema.FIGURES}/theory.png")
+    print(result.tables())
+    return result

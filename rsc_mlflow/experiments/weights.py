@@ -1,0 +1,117 @@
+"""First-layer weight maps of one or more models, as a tracked run."""
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from rsc_mlflow.data import Dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import option, text, word_or
+from rsc_mlflow.experiments.inspection import Inspected, companion, inspect, load, tracked_params
+from rsc_mlflow.experiments.inspection_figures import weights_png
+from rsc_mlflow.experiments.options import DATASET, MODEL, MachineOptions
+from rsc_mlflow.scoring.weights import WeightMaps, as_picture, pattern_correlation, weight_map
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.models import log_lineage
+from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.tracking.run import open_run
+
+WEIGHT_MAP = "weight_map.json"
+CORRELATION = "weights/pattern_correlation"
+CORRELATION_COMPARED = "weights/pattern_correlation_compared"
+DIFFERENCE = "weights/mean_absolute_difference"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions(MachineOptions):
+    """What all commands that look at trained models take."""
+
+    model_uri: str = option(
+        "Comma list of models: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; "
+        "auto: the newest finished training run that fits dataset and model.",
+        text(),
+        "auto",
+    )
+    dataset: str = option(
+        "Data set name that auto is restricted to, or any.",
+        word_or(("any",), DATASET),
+        "any",
+    )
+    model: str = option(
+        "Model name that auto is restricted to, or any.",
+        word_or(("any",), MODEL),
+        "any",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsOptions(InspectOptions):
+    """Options of ``visualize_weights``."""
+
+    compare_with: str = option(
+        "Second model where model_uri names one: a model URI; none; or auto: the model it was unlearned from, "
+        "or the clean model trained the same way, where there is one.",
+        text(),
+        "auto",
+    )
+
+
+def visualize(options: WeightsOptions) -> dict[str, float]:
+    """Draw the first layer of each model and log pictures, arrays and how much each resembles the pattern.
+
+    Raises:
+        InputError: models that cannot be pulled, of several families, or that are no MLPs.
+    """
+    models, data = _models(options)
+    first = models[0].pulled
+    maps = WeightMaps({one.label: weight_map(one.module, data.image_shape) for one in models})
+    metrics = _metrics(models, maps)
+    identity = {"kind": "score", "method": "visualize_weights", "models": [one.pulled.model_id for one in models]}
+    tags = {
+        schema.FINGERPRINT: fingerprint(identity),
+        schema.SOURCE_MODEL_URI: first.model_uri,
+        schema.SOURCE_RUN_ID: first.run_id,
+    }
+    params = options.as_params() | tracked_params(first)
+    name = "weights of " + " and ".join(one.label for one in models)
+    with open_run(kind="score", method="visualize_weights", name=name, params=params, tags=tags) as run:
+        for one in models:
+            log_lineage(run, one.pulled.model_id)
+        run.metrics(metrics, 0)
+        run.log_json(record(maps), WEIGHT_MAP)
+        run.log_bytes(weights_png(maps), f"{schema.FIGURES}/weights.png")
+    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), file=sys.stderr)
+    return metrics
+
+
+def record(maps: WeightMaps) -> dict[str, Any]:
+    """``weight_map.json``: {"maps": {label: float[H][W]}, "difference": float[H][W] or null, "range": [low, high]}."""
+    pictures = {label: as_picture(one).tolist() for label, one in maps.maps.items()}
+    difference = None if maps.difference is None else as_picture(maps.difference).tolist()
+    return {"maps": pictures, "difference": difference, "range": list(maps.colour_range)}
+
+
+def _models(options: WeightsOptions) -> tuple[list[Inspected], Dataset]:
+    models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
+    if options.compare_with == "none" or (len(models) > 1 and options.compare_with == "auto"):
+        return models, data
+    if len(models) > 1:
+        raise InputError("compare_with needs a single model_uri; name all models in model_uri instead")
+    own = models[0].pulled
+    other = companion(own) if options.compare_with == "auto" else pull(options.compare_with)
+    return (models, data) if other is None else load([own, other], options.data_root)
+
+
+def _metrics(models: list[Inspected], maps: WeightMaps) -> dict[str, float]:
+    """How much the first two maps resemble the first model's pattern, and how far they are apart."""
+    own = models[0].pulled
+    metrics: dict[str, float] = {}
+    if (pattern := own.dataset.pattern) is not None:
+        given = own.params.get("pattern_seed", "auto")
+        seed = own.dataset.seed if given == "auto" else int(given)
+        for key, one in zip((CORRELATION, CORRELATION_COMPARED), maps.maps.values(), strict=False):
+            metrics[key] = pattern_correlation(one, pattern, seed)
+    if maps.difference is not None:
+        metrics[DIFFERENCE] = maps.difference.mean().item()
+    return metrics

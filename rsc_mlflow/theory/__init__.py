@@ -1,0 +1,34 @@
+"""The paper's linear model of a rare spurious correlation: closed forms, and a simulation that checks them."""
+
+from rsc_mlflow.theory.formulas import (
+    FIGURE_GAMMAS,
+    FIGURE_NOISES,
+    FIGURE_RIDGES,
+    Curve,
+    Measures,
+    World,
+    as_printed,
+    closed_form,
+    curve,
+    reliance_slope_sign,
+    score_slope_sign,
+)
+from rsc_mlflow.theory.simulation import Design, fit_ridge, sample_training, simulate
+
+__all__ = [
+    "FIGURE_GAMMAS",
+    "FIGURE_NOISES",
+    "FIGURE_RIDGES",
+    "Curve",
+    "Design",
+    "Measures",
+    "World",
+    "as_printed",
+    "closed_form",
+    "curve",
+    "fit_ridge",
+    "reliance_slope_sign",
+    "sample_training",
+    "score_slope_sign",
+    "simulate",
+]
