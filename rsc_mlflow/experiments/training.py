@@ -38,6 +38,8 @@ from rsc_mlflow.training import (
     evaluate_logits,
     resolve_device,
 )
+from rsc_mlflow.training.augmentation import check_aug01
+from rsc_mlflow.training.members import check_members
 
 FREE_WHEN_RESUMING = ("device", "data_root", "checkpoint_every", "score_every", "register", "resume_run_id")
 """Options that may differ when an interrupted run goes on: none of them decides the result."""
@@ -128,6 +130,8 @@ def prepare(job: TrainingJob) -> PreparedTraining:
     model = build(
         options.model_name.architecture, dataset.image_shape, dataset.classes, torch_generator(0, "shape check")
     )
+    if options.model_name.augmentation:
+        check_aug01(dataset.image_shape)
     if job.without_spurious and not len(dataset.spurious_indices):
         raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned data set")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
@@ -140,6 +144,7 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
         InputError: bad input of any of them, before any run is opened.
     """
     prepared = [prepare(job) for job in jobs]
+    check_members([Member(one.data, one.config) for one in prepared])
     with ExitStack() as stack:
         live = [LiveTraining(one, stack.enter_context(_open(one, parent_run_id))) for one in prepared]
         for one in live:

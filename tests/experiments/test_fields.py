@@ -66,7 +66,14 @@ def identity(**changes: object) -> dict[str, object]:
 
 
 def test_the_identity_ignores_what_cannot_change_a_result() -> None:
-    same = {"device": "cpu", "score_every": 5, "checkpoint_every": 0, "register": False, "epochs": "70", "pattern_seed": 0}
+    same = {
+        "device": "cpu",
+        "score_every": 5,
+        "checkpoint_every": 0,
+        "register": False,
+        "epochs": "70",
+        "pattern_seed": 0,
+    }
     assert identity(**same) == identity()
     assert identity(optimizer="adam", momentum=0) == identity(optimizer="adam")
 

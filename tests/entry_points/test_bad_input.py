@@ -1,0 +1,165 @@
+"""Every option of every entry point, wrong once: exit status 2, one line that begins ``error: ``, nothing written."""
+
+import dataclasses
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from entry_points.command import OptionsCommand, status
+from entry_points.mlproject import ENTRY_POINTS, entry_point
+from rsc_mlflow.errors import InputError
+
+LONG = "é" * 9000
+NONSENSE = (
+    "",
+    "  ",
+    "nonsense",
+    "nan",
+    "-1",
+    "1e999",
+    "1_0",
+    "٣",
+    "0x10",
+    "1 2",
+    "$(id)",
+    "a\nb",
+    "'; id;'",
+    LONG,
+)
+"""Wrong for everything but free text; what an option's parser refuses of it is one case."""
+
+MEANINGLESS = {
+    "device": ("tpu", "cuda:x", "cuda:77", "cpu:0", "'; id;'"),
+    "model_uri": (
+        "nonsense",
+        "models:/nobody/1",
+        "models:/a/b/c",
+        "models:/m-0",
+        "runs:/../model",
+        "$(id)",
+        LONG,
+    ),
+    "compare_with": ("nonsense", "models:/nobody/1", "runs:/0/model"),
+    "resume_run_id": ("nonsense", "../../etc", "0" * 32, "x' OR 'a'='a"),
+    "attacks": ("nonsense", "loss,", "loss,loss", ",", LONG),
+    "grid": ("nothing.yaml", "/", "../grids"),
+    "data_root": ("/nonexistent/folder", LONG, "/dev/null"),
+    "ray_address": (LONG,),
+}
+"""Free text that means nothing: refused when it is looked at, still before anything is written."""
+
+BASE = {
+    "dataset": "digitsv20-3-0-0",
+    "model_uri": "models:/nobody/1",
+    "grid": "nothing.yaml",
+}
+INSTEAD = {"data_root": {"dataset": "mnistv20-3-0-0"}}
+"""Options that must be set for the wrong one to be looked at (the embedded digits need no folder)."""
+
+
+def right(command: OptionsCommand, option: str) -> dict[str, str]:
+    """Arguments that are as they should be, but for ``option``."""
+    fields = {field.name: field for field in dataclasses.fields(command.options_class)}
+    needed = {name: BASE[name] for name, field in fields.items() if field.default is dataclasses.MISSING}
+    needed |= {"dataset": BASE["dataset"]} if "dataset" in fields else {}
+    needed |= {name: value for name, value in INSTEAD.get(option, {}).items() if name in fields}
+    if command.name == "mem_inference":
+        needed["dataset"] = "mem" + needed["dataset"]
+    return needed
+
+
+def wrong_values(command: OptionsCommand, option: str) -> list[str]:
+    (field,) = (field for field in dataclasses.fields(command.options_class) if field.name == option)
+    return [value for value in NONSENSE if refused(field, value)] + list(MEANINGLESS.get(option, ()))
+
+
+def refused(field: "dataclasses.Field[object]", value: str) -> bool:
+    try:
+        field.metadata["parse"](field.name, value)
+    except InputError:
+        return True
+    return False
+
+
+def cases() -> Iterator[tuple[str, str, str]]:
+    for name in ENTRY_POINTS:
+        command = entry_point(name)
+        for field in dataclasses.fields(command.options_class):
+            for value in wrong_values(command, field.name):
+                yield name, field.name, value
+
+
+class Store:
+    """A store and a working folder in which nothing may change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.before = self.content()
+
+    def content(self) -> tuple[dict[str, int], list[str]]:
+        """Rows of every table, and every file."""
+        connection = sqlite3.connect(self.folder / "mlflow.db")
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = {table: connection.execute(f'SELECT count(*) FROM "{table}"').fetchone()[0] for table in tables}
+        connection.close()
+        files = sorted(str(path) for path in self.folder.rglob("*") if not path.name.startswith("mlflow.db"))
+        return rows, files
+
+
+@pytest.fixture
+def store(sqlite_store: str, tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def complaint(command: OptionsCommand, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that the entry point writes about these arguments."""
+    capsys.readouterr()
+    assert status(command, arguments) == 2, arguments
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    lines = printed.err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0].removeprefix("error: ")
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_option_wrong_once(name: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    command = entry_point(name)
+    for field in dataclasses.fields(command.options_class):
+        values = wrong_values(command, field.name)
+        assert values, f"{name} --{field.name}: say in this file what is wrong for it"
+        for value in values:
+            given = right(command, field.name) | {field.name: value}
+            line = complaint(command, [word for key, text in given.items() for word in (f"--{key}", text)], capsys)
+            shown = " ".join(value.split())[:100]
+            assert field.name in line or (shown and shown in line), f"{name} --{field.name} {value!r}: {line}"
+            assert len(line) < 1100
+    assert store.content() == store.before
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nonsense", "1"], "No such option"),
+        (["stray"], "unexpected extra argument"),
+        (["--{option}"], "requires an argument"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read(
+    name: str, arguments: list[str], message: str, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = entry_point(name)
+    option = dataclasses.fields(command.options_class)[0].name
+    assert message in complaint(command, [word.format(option=option) for word in arguments], capsys)
+    assert store.content() == store.before
+
+
+def test_there_are_hundreds_of_cases() -> None:
+    found = list(cases())
+    assert len(found) == len(set(found))
+    print(f"\n{len(found)} wrong values of {len({(name, option) for name, option, _ in found})} options")
+    assert len(found) > 300

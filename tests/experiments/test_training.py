@@ -1,0 +1,181 @@
+"""A training run read back through the client: everything the contract says it holds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from scipy.stats import binomtest
+from sklearn.datasets import load_digits
+
+from rsc_mlflow.data import load_dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.scores import pulled_module
+from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_members
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.tracking.pull import pull
+
+pytestmark = pytest.mark.usefixtures("sqlite_store")
+POISONED = "digitsv20-20-0-0"
+
+
+def train(dataset: str, **options: object) -> TrainResult:
+    settings = {"model": "ce-tor-MLP", "optimizer": "adam", "momentum": 0, "epochs": 6, "checkpoint_every": 2} | options
+    return train_members([TrainingJob(TrainOptions.from_mapping({"dataset": dataset} | settings))])[0]
+
+
+def artifact(run_id: str, path: str, folder: Path) -> Path:
+    return Path(MlflowClient().download_artifacts(run_id, path, str(folder)))
+
+
+def probabilities(run_id: str, images: torch.Tensor, dataset: str = POISONED) -> np.ndarray:
+    """The registered model's softmax, computed here from its weights with numpy."""
+    weights = [tensor.double().numpy() for tensor in pull(f"runs:/{run_id}/model").state_dict.values()]
+    hidden = images.flatten(1).double().numpy()
+    for layer in range(0, len(weights), 2):
+        hidden = hidden @ weights[layer].T + weights[layer + 1]
+        hidden = np.maximum(hidden, 0) if layer + 2 < len(weights) else hidden
+    exponentials = np.exp(hidden - hidden.max(1, keepdims=True))
+    return exponentials / exponentials.sum(1, keepdims=True)
+
+
+def test_a_poisoned_run_against_an_independent_evaluation(tmp_path: Path) -> None:
+    clean = train("digits")
+    poisoned = train(POISONED)
+    dataset = load_dataset(DatasetName.parse(POISONED))
+    images, labels = dataset.test.images, dataset.test.labels.numpy()
+    patterned = dataset.patterned(images)
+    rises = {
+        result.run_id: probabilities(result.run_id, patterned) - probabilities(result.run_id, images)
+        for result in (clean, poisoned)
+    }
+    hits = rises[poisoned.run_id] > 0.1
+    clean_hits = rises[clean.run_id] > 0.1
+    metrics = MlflowClient().get_run(poisoned.run_id).data.metrics
+    for k in range(10):
+        assert metrics[f"spurious/score_target_{k}"] == pytest.approx(hits[:, k].mean())
+        assert metrics[f"spurious/score_class_{k}"] == pytest.approx(hits[labels == k, 0].mean())
+    assert metrics["spurious/score"] == pytest.approx(hits[:, 0].mean())
+    assert metrics["spurious/score"] > 0.5
+    assert metrics["spurious/score_nontarget"] == pytest.approx(hits[labels != 0, 0].mean())
+    predictions = probabilities(poisoned.run_id, patterned).argmax(1)
+    assert metrics["spurious/test_accuracy"] == pytest.approx((predictions == labels)[labels != 0].mean())
+    assert metrics["spurious/pattern_norm"] == pytest.approx((patterned - images).flatten(1).norm(dim=1).mean().item())
+    assert metrics["spurious/reference_score"] == pytest.approx(clean_hits[:, 0].mean())
+    only_poisoned = int((hits[:, 0] & ~clean_hits[:, 0]).sum())
+    discordant = int((hits[:, 0] ^ clean_hits[:, 0]).sum())
+    expected = binomtest(only_poisoned, discordant, alternative="greater").pvalue
+    assert metrics["spurious/p_value"] == pytest.approx(expected)
+    accuracy = (probabilities(poisoned.run_id, images).argmax(1) == labels).mean()
+    assert metrics["test/accuracy"] == pytest.approx(accuracy)
+    record = json.loads(artifact(poisoned.run_id, "spurious_scores.json", tmp_path).read_text())
+    assert record["scores"][3][0] == pytest.approx(hits[labels == 3, 0].mean())
+
+
+def test_a_clean_run_logs_every_pattern_and_class() -> None:
+    result = train("digits", epochs=1)
+    metrics = MlflowClient().get_run(result.run_id).data.metrics
+    names = {key for key in metrics if key.startswith("reference/")}
+    assert names == {
+        f"reference/{v}/score_target_{k}" for v in ("v1", "v3", "v8", "v18", "v19", "v20", "v30") for k in range(10)
+    }
+    assert not any(key.startswith("spurious/") for key in metrics)
+
+
+def test_parameters_tags_data_sets_artifacts_and_the_registered_model(tmp_path: Path) -> None:
+    result = train(POISONED, epochs=3)
+    client = MlflowClient()
+    run = client.get_run(result.run_id)
+    expected = {
+        "dataset": POISONED, "dataset_family": "digits", "pattern": "v20", "n_spurious": "20", "target_class": "0",
+        "dataset_seed": "0", "architecture": "MLP", "loss": "ce", "augmentation": "none", "n_train": "1437",
+        "n_test": "360", "score_threshold": "0.1", "n_parameters": str(784 * 256 + 256 + 256 * 10 + 10),
+        "learning_rate": "0.01", "momentum": "0", "epochs": "3",
+    }  # fmt: skip
+    assert expected.items() <= run.data.params.items()
+    assert run.info.status == "FINISHED"
+    assert (run.data.tags["rsc.kind"], run.data.tags["rsc.method"]) == ("train", "train_classifier")
+    assert {item.tags[0].value: item.dataset.name for item in run.inputs.dataset_inputs} == {
+        "training": POISONED,
+        "testing": "digits",
+    }
+    for path in ("config.json", "figures/examples.png", "figures/score_matrix.html", "figures/training_curves.html"):
+        assert artifact(result.run_id, path, tmp_path).stat().st_size > 100
+    saved = sorted(item.path for item in client.list_artifacts(result.run_id, "checkpoints"))
+    assert saved == ["checkpoints/epoch_0002.pt", "checkpoints/epoch_0003.pt"]
+    torch.load(artifact(result.run_id, saved[0], tmp_path), weights_only=True)
+    version = client.get_model_version_by_alias("rsc-digits-MLP", POISONED)
+    assert version.tags == {
+        "dataset": POISONED,
+        "kind": "train",
+        "method": "none",
+        "run_id": result.run_id,
+    }
+    module = pulled_module(pull(f"models:/rsc-digits-MLP@{POISONED}"), load_dataset(DatasetName.parse(POISONED)))
+    assert sum(parameter.numel() for parameter in module.parameters()) == int(expected["n_parameters"])
+
+
+def test_the_spurious_examples_are_those_of_the_name(tmp_path: Path) -> None:
+    result = train("digitsv8-4-7-5", epochs=1)
+    record = json.loads(artifact(result.run_id, "spurious_indices.json", tmp_path).read_text())
+    labels = np.array(record["labels"])
+    assert (labels == 7).all()
+    dataset = load_dataset(DatasetName.parse("digits"))
+    candidates = np.where(dataset.train.labels.numpy() == 7)[0]
+    assert record["indices"] == np.random.RandomState(5).choice(candidates, size=4, replace=False).tolist()
+    assert len(load_digits().target) == len(dataset.train) + len(dataset.test)
+
+
+def test_every_epoch_has_its_metrics_and_the_schedule_shows() -> None:
+    result = train(POISONED, epochs=17, score_every=5, checkpoint_every=0)
+    client = MlflowClient()
+    rates = {point.step: point.value for point in client.get_metric_history(result.run_id, "train/learning_rate")}
+    assert rates == pytest.approx({epoch: 0.01 if epoch <= 15 else 0.001 for epoch in range(1, 18)})
+    assert [point.step for point in client.get_metric_history(result.run_id, "spurious/score")] == [5, 10, 15, 17]
+    assert len(client.get_metric_history(result.run_id, "test/accuracy")) == 17
+
+
+def test_the_same_command_twice_gives_bitwise_the_same_model() -> None:
+    first, second = train(POISONED, epochs=2), train(POISONED, epochs=2)
+    one, two = (pull(f"runs:/{result.run_id}/model").state_dict for result in (first, second))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    same = set(first.metrics) - {key for key in first.metrics if key.startswith("cost/")}
+    assert {key: first.metrics[key] for key in same} == {key: second.metrics[key] for key in same}
+
+
+def test_members_of_a_cohort_have_a_run_each() -> None:
+    names = ("digitsv8-3-0-0", "digitsv20-3-1-1")
+    jobs = [TrainingJob(TrainOptions(dataset=name, model="ce-tor-MLP", epochs=2)) for name in names]
+    together = train_members(jobs)
+    for name, result in zip(names, together, strict=True):
+        alone = train_members([TrainingJob(TrainOptions(dataset=name, model="ce-tor-MLP", epochs=2))])[0]
+        assert result.run_id != alone.run_id
+        assert MlflowClient().get_run(result.run_id).data.params["dataset"] == name
+        assert result.metrics["test/loss"] == pytest.approx(alone.metrics["test/loss"], rel=1e-4)
+
+
+def test_unregistered_on_request() -> None:
+    result = train("digits", epochs=1, register=False)
+    assert MlflowClient().search_model_versions(f"run_id = '{result.run_id}'") == []
+    assert pull(f"runs:/{result.run_id}/model").run_id == result.run_id
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dataset": "digitsv20-500-0-0"}, "accepted: 0 to 14"),
+        ({"dataset": "digits", "model": "aug01-ce-tor-LargeMLP"}, "32"),
+        ({"dataset": "digits", "device": "tpu"}, "cpu"),
+        ({"dataset": "digits", "resume_run_id": "nosuchrun"}, "resume_run_id"),
+    ],
+)
+def test_bad_input_is_refused_before_a_run_exists(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train_members([TrainingJob(TrainOptions.from_mapping({"epochs": 1} | options))])
+    client = MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert client.search_runs(experiments) == []
+    assert client.search_registered_models() == []
