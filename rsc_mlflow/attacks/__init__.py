@@ -1,0 +1,1 @@
+"""Membership inference: attacks behind one signature, what they are run on, and what is made of their scores."""
