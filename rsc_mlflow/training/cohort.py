@@ -16,13 +16,11 @@ from rsc_mlflow.training.augmentation import aug01, check_aug01
 from rsc_mlflow.training.batches import Feed
 from rsc_mlflow.training.checkpoint import Checkpoint
 from rsc_mlflow.training.members import Member, check_members
-from rsc_mlflow.training.optimizers import CohortOptimizer, block_key
+from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer, block_key
 from rsc_mlflow.training.schedule import learning_rate_at
 
 PURPOSES = ("batches", "noise", "dropout", "augmentation")
 """One generator each, per member; that of ``batches`` always on the CPU, the others on the device."""
-
-STEPS_BETWEEN_DROPS = 100
 
 
 @dataclass(frozen=True)

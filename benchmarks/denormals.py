@@ -1,0 +1,84 @@
+"""``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what mends it.
+
+Trains with fused Adam, once for each cure and each in a process of its own, and prints per epoch how long the
+optimiser's steps took, how many entries of its first moment are denormal at the end, and how many of a
+thousand denormal numbers the process's threads still compute with (0: all threads flush them to zero).
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from benchmarks.measuring import ARCHITECTURE, BATCH, CLASSES, SHAPE, machine, print_table, training_data
+from rsc_mlflow.models import build
+from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, drop_negligible
+
+EPOCHS = 3
+SMALLEST_NORMAL = torch.finfo(torch.float32).tiny
+CURES = {
+    "none": "nothing",
+    "flag": "set_flush_denormal after the threads exist",
+    "flag-first": "set_flush_denormal before",
+    "drop": f"ours: zero what is below 1e-30 every {STEPS_BETWEEN_DROPS} steps",
+}
+
+
+def denormal(tensor: torch.Tensor) -> int:
+    """How many entries are neither zero nor normal."""
+    bits = tensor.contiguous().view(torch.int32) & 0x7FFFFFFF  # as integers: comparing numbers would flush them
+    return int(((bits > 0) & (bits < 0x00800000)).sum())
+
+
+def share_computed_with() -> float:
+    """Share of denormal numbers that survive a multiplication spread over all threads."""
+    numbers = torch.full((1 << 20,), 0x00400000, dtype=torch.int32).view(torch.float32)
+    return denormal(numbers * 1.0) / len(numbers)
+
+
+def train(cure: str) -> None:
+    """One process's part: a line per epoch with its number, optimiser seconds, denormals and the share."""
+    if cure == "flag-first":
+        torch.set_flush_denormal(True)
+    share_computed_with()  # makes the threads
+    if cure == "flag":
+        torch.set_flush_denormal(True)
+    data, _ = training_data()
+    model = build(ARCHITECTURE, SHAPE, CLASSES, torch_generator(0, "init")).train()
+    optimizer = torch.optim.Adam(model.parameters(), 0.01, fused=True)
+    order = torch_generator(0, "batches")
+    for epoch in range(1, EPOCHS + 1):
+        seconds = 0.0
+        for number, batch in enumerate(torch.randperm(len(data), generator=order).split(BATCH)):  # type: ignore[no-untyped-call]
+            optimizer.zero_grad()
+            F.cross_entropy(model(data.clean.images[batch]), data.clean.labels[batch]).backward()  # type: ignore[no-untyped-call]
+            began = time.process_time()
+            if cure == "drop" and number % STEPS_BETWEEN_DROPS == 0:
+                drop_negligible(optimizer)
+            optimizer.step()
+            seconds += time.process_time() - began
+        found = sum(denormal(state["exp_avg"]) for state in optimizer.state.values())
+        print(epoch, seconds, found, share_computed_with(), flush=True)
+
+
+def main() -> None:
+    """Runs each cure in a process of its own and prints the table."""
+    if len(sys.argv) > 1:
+        return train(sys.argv[1])
+    print(f"{ARCHITECTURE} on {training_data()[1]}, batch {BATCH}, fused Adam 0.01; {machine()}")
+    rows = []
+    for cure, words in CURES.items():
+        command = [sys.executable, "-m", "benchmarks", "denormals", cure]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        epochs = [line.split() for line in lines]
+        column: Callable[[int], list[float]] = lambda i: [float(epoch[i]) for epoch in epochs]  # noqa: B023, E731
+        seconds, found, share = column(1), column(2), column(3)
+        rows.append([words, *(f"{s:.2f}" for s in seconds), *(f"{n:,.0f}" for n in found), f"{share[-1]:.0%}"])
+    numbers = range(1, EPOCHS + 1)
+    header = ["cure", *(f"step s, {e}" for e in numbers), *(f"denormals, {e}" for e in numbers), "not flushed"]
+    print_table(header, rows)
+    return None
