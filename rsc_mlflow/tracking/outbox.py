@@ -17,7 +17,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlflow.entities import Metric
+from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.tracking import schema
@@ -26,7 +26,9 @@ from rsc_mlflow.tracking.store import is_passing, patience, reason
 SEND_AFTER_SECONDS = 5.0
 SEND_AT_POINTS = 900
 HEARTBEAT_SECONDS = 15.0
-_BATCH = 1000  # MLflow's limit of metrics in one call
+SENDS_PER_SECOND = 20.0
+"""A process with many open runs sends to each of them less often, so that it never asks more of the store."""
+_BATCH = 999  # MLflow's limit of entries in one call, less the heartbeat
 _logger = logging.getLogger(__name__)
 
 
@@ -40,17 +42,20 @@ class _Upload:
 class Outbox:
     """What one run has yet to send.
 
-    ``seconds`` is the CPU time that sending took in the background.
+    ``seconds`` is the CPU time that sending took in the background; ``heard_at`` when the store last had a sign of
+    life from the run (monotonic clock).
     """
 
     client: MlflowClient
     run_id: str
     seconds: float = 0.0
+    heard_at: float = field(default_factory=time.monotonic)
     _entries: deque[Metric | _Upload] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _sending: threading.Lock = field(default_factory=threading.Lock)
     _waiting_since: float | None = None
     _not_before: float = 0.0
+    _hurried: bool = False
     _warned: bool = False
     _refused: BaseException | None = None
     _spool: Path | None = None
@@ -81,20 +86,20 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def is_due(self, now: float) -> bool:
-        """Whether the oldest entry has waited long enough, or there are many."""
+    def is_due(self, now: float, after: float = SEND_AFTER_SECONDS) -> bool:
+        """Whether the oldest entry has waited for ``after`` seconds, or there are many, or it is urgent."""
         if self._refused is not None or self._waiting_since is None or now < self._not_before:
             return False
-        return len(self._entries) >= SEND_AT_POINTS or now - self._waiting_since >= SEND_AFTER_SECONDS
+        return self._hurried or len(self._entries) >= SEND_AT_POINTS or now - self._waiting_since >= after
 
     def hurry(self) -> None:
         """Make everything queued so far due now."""
-        if self._waiting_since is not None:
-            self._waiting_since -= SEND_AFTER_SECONDS
+        self._hurried = True
 
     def send(self) -> None:
         """Send everything queued now, in order; what could not be sent stays queued, and the error is raised."""
         with self._sending:
+            self._hurried = False
             while batch := self._next_batch():
                 self._send_batch(batch)
                 with self._lock:
@@ -172,7 +177,18 @@ class Outbox:
             shutil.rmtree(first.path.parent, ignore_errors=True)
         else:
             points = [entry for entry in batch if isinstance(entry, Metric)]
-            self.client.log_batch(self.run_id, metrics=points)
+            self.client.log_batch(self.run_id, metrics=points, tags=[_heartbeat()])
+            self.heard_at = time.monotonic()
+
+    def beat(self) -> None:
+        """Give a sign of life, unless one was given a moment ago together with points."""
+        if time.monotonic() - self.heard_at >= HEARTBEAT_SECONDS:
+            self.client.log_batch(self.run_id, tags=[_heartbeat()])
+            self.heard_at = time.monotonic()
+
+
+def _heartbeat() -> RunTag:
+    return RunTag(schema.HEARTBEAT, f"{time.time():.0f}")
 
 
 class Postman:
@@ -182,21 +198,23 @@ class Postman:
     """
 
     def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)  # threads do not survive a fork
+
+    def _reset(self) -> None:
         self._outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._beat = threading.Event()
-        self._pid = 0
+        self._started = False
 
     def register(self, outbox: Outbox) -> None:
         """Serve this outbox until :meth:`release`."""
         with self._lock:
-            if self._pid != os.getpid():  # first use, or a fork, which threads do not survive
-                self._pid = os.getpid()
-                self._outboxes = weakref.WeakSet()
+            self._outboxes.add(outbox)
+            if not self._started:
+                self._started = True
                 for target, name in ((self._send_loop, "rsc-sender"), (self._heartbeat_loop, "rsc-heartbeat")):
                     threading.Thread(target=target, name=name, daemon=True).start()
-            self._outboxes.add(outbox)
 
     def release(self, outbox: Outbox) -> None:
         """Stop serving this outbox."""
@@ -215,17 +233,18 @@ class Postman:
         while True:
             self._wake.wait(1.0)
             self._wake.clear()
-            now = time.monotonic()
-            for outbox in self._open():
-                if outbox.is_due(now):
+            outboxes = self._open()
+            after = max(SEND_AFTER_SECONDS, len(outboxes) / SENDS_PER_SECOND)
+            for outbox in outboxes:
+                if outbox.is_due(time.monotonic(), after):
                     outbox.try_to_send()
 
     def _heartbeat_loop(self) -> None:
         while True:
-            self._beat.wait(HEARTBEAT_SECONDS)
+            time.sleep(HEARTBEAT_SECONDS / 3)
             for outbox in self._open():
                 try:
-                    outbox.client.set_tag(outbox.run_id, schema.HEARTBEAT, f"{time.time():.0f}")
+                    outbox.beat()
                 except Exception as error:  # the run goes on; its next pulse may get through
                     _logger.debug("run %s: no heartbeat sent (%s)", outbox.run_id, reason(error))
 

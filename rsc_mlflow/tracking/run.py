@@ -263,11 +263,13 @@ def open_run(
         free_params: parameters that may differ in a resumed run.
 
     Raises:
-        InputError: the store or its artifact folder cannot be written; the run cannot be resumed.
+        InputError: a parameter or tag that MLflow would refuse or cut; the store or its artifact folder cannot be
+            written; the run cannot be resumed.
         Exception: the store stayed away longer than its patience at the end, so that points would be lost.
     """
     own = {**environment.tags(), **(tags or {}), schema.KIND: kind, **_pulse()}
     own |= {schema.METHOD: method} if method else {}
+    _check(params or {}, own)
     with interruptible():
         client = connect()
         run = _enter(client, name, own, parent_run_id, resume_run_id, params or {}, free_params)
@@ -296,6 +298,14 @@ def _end(client: MlflowClient, run_id: str, status: str, text: str, *, ends: boo
     patiently(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _last_words.seconds())
     if ends:
         patiently(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())
+
+
+def _check(params: Mapping[str, object], tags: Mapping[str, object]) -> None:
+    """Whether the store will take these: found out before there is a run."""
+    for key, value in params.items():
+        check_param(key, param_text(value))
+    for key, value in tags.items():
+        check_tag(key, str(value))
 
 
 def _pulse() -> dict[str, str]:

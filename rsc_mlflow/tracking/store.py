@@ -49,8 +49,8 @@ def configure() -> None:
     """Choose MLflow settings that a tracked run depends on, unless the user set them.
 
     Values too long for the store raise instead of being cut; one HTTP call gives up after seconds instead of
-    minutes (:func:`patiently` does the waiting, and training never waits for it); no progress bars and migration
-    logs between our own lines.
+    minutes (:func:`patiently` does the waiting, and training never waits for it); no progress bars, migration logs
+    and stack traces of attempts that are repeated between our own lines.
     """
     for name, value in (
         ("MLFLOW_TRUNCATE_LONG_VALUES", "false"),
@@ -61,8 +61,9 @@ def configure() -> None:
         ("GIT_PYTHON_REFRESH", "quiet"),
     ):
         os.environ.setdefault(name, value)
-    for name in ("alembic", "mlflow.store.db.utils"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def connect() -> MlflowClient:
@@ -103,7 +104,7 @@ def reason(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the server is away or busy, as opposed to having said no."""
     if isinstance(error, MlflowException):
-        return error.error_code not in _PERMANENT
+        return error.error_code not in _PERMANENT or isinstance(error.__cause__, sqlalchemy.exc.InterfaceError)
     return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
 
 

@@ -70,3 +70,7 @@ def _check(what: str, key: str, value: str, limit: int) -> None:
         raise InputError(f"{key!r} is no {what} name; accepted: letters, digits, _ - . : / and spaces")
     if len(value) > limit:
         raise InputError(f"{what} {key} has {len(value)} characters; accepted: at most {limit}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what} {key} is {value!a}; accepted: text that can be written as UTF-8") from None

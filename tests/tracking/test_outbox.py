@@ -8,7 +8,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
-from rsc_mlflow.tracking.outbox import SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS, SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
 
@@ -68,7 +69,10 @@ def test_when_entries_are_due() -> None:
     assert box.is_due(time.monotonic())
     box.flush()
     assert not box.is_due(now + 100)
-    box.add_points(batch(2, SEND_AT_POINTS))
+    box.add_points(batch(2))
+    assert not box.is_due(time.monotonic())  # the hurry was for what stood before
+    assert not box.is_due(time.monotonic() + 2 * SEND_AFTER_SECONDS, after=60.0)
+    box.add_points(batch(3, SEND_AT_POINTS))
     assert box.is_due(time.monotonic())
 
 
@@ -112,3 +116,24 @@ def test_discarding_removes_the_copies(tmp_path: Path) -> None:
     assert not spool.exists()
     assert len(box) == 0
     assert file.read_text() == "a"
+
+
+def test_a_sign_of_life_comes_with_points_or_alone() -> None:
+    box = outbox()
+
+    def heartbeat() -> float:
+        return float(box.client.get_run(box.run_id).data.tags.get(schema.HEARTBEAT, "0"))
+
+    box.beat()
+    assert heartbeat() == 0  # the run began a moment ago, with a heartbeat
+    before = time.time()
+    box.add_points(batch(1, 2500))
+    box.flush()
+    assert before - 1 <= heartbeat() <= time.time()
+    assert len(box.client.get_run(box.run_id).data.metrics) == 2500
+    box.client.set_tag(box.run_id, schema.HEARTBEAT, "1")
+    box.beat()
+    assert heartbeat() == 1
+    box.heard_at -= HEARTBEAT_SECONDS
+    box.beat()
+    assert heartbeat() >= before - 1
