@@ -102,12 +102,12 @@ class Claimant:
     Args:
         client: the store.
         experiment_id: where new runs go.
-        pause: called after each write with its name (tests make claimants collide).
+        clock: seconds since 1970 (tests let claimants' clocks disagree).
     """
 
     client: MlflowClient
     experiment_id: str
-    pause: Callable[[str], None] = lambda step: None
+    clock: Callable[[], float] = time.time
     owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _experiments: list[str] = field(default_factory=list)
     _pulses: dict[str, Outbox] = field(default_factory=dict)
@@ -122,16 +122,14 @@ class Claimant:
             resumes: whether an interrupted run of the job may go on.
         """
         self._experiments = patiently(lambda: all_experiments(self.client), "experiments")
-        asked = time.time()
+        asked = self.clock()
         runs = self._runs(fingerprint)
         if (taken := self._judge(runs, None)) is not None:
             return taken
         found = _newest_interrupted(runs, asked) if resumes else None
         run_id = self._ask(found, fingerprint, name, tags, asked)
-        self.pause(ASKING)
         if (taken := self._judge(self._runs(fingerprint), asked, held_wins=True)) is None:
             self._write(run_id, HOLDING, asked)
-            self.pause(HOLDING)
             runs = self._runs(fingerprint)
             taken = self._judge(runs, asked, held_wins=False)
         if taken is not None:
@@ -166,7 +164,7 @@ class Claimant:
 
     def _judge(self, runs: list[Run], asked: float | None, *, held_wins: bool = True) -> Taken | None:
         """What the runs say against us; None if nothing.  Without ``asked`` any living claim does."""
-        now = time.time()
+        now = self.clock()
         for run in runs:
             if run.info.status == "FINISHED":
                 return Taken(True, run.info.run_id)
@@ -214,7 +212,7 @@ class Claimant:
 
     def _take_over(self, run_id: str, runs: list[Run]) -> None:
         """Show life on the run until the experiment opens it; close what dead claimants left unfinished."""
-        now = time.time()
+        now = self.clock()
         living = {claim.run.info.run_id for claim in claims_of(runs) if claim.is_alive(now)} - {run_id}
         for run in runs:
             other: str = run.info.run_id

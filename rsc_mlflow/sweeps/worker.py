@@ -127,6 +127,9 @@ class _Work:
 
     def _run_together(self, group: Sequence[tuple[Job, Start]]) -> None:
         self._held |= dict.fromkeys((start.run_id for _, start in group), True)
+        if not self._experiment.resumes:  # it adopts the run as it finds it
+            for _, start in group:
+                patiently(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
         try:
             self._experiment.run([start for _, start in group])
         except Exception as error:

@@ -1,0 +1,74 @@
+"""``kill -9`` of a sweep's parent, of its workers and of the server: nothing is repeated, lost or doubled."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.sweep_process import (
+    JOBS,
+    SweepProcess,
+    assert_each_job_finished_once,
+    jobs_of,
+    runs,
+    training_processes,
+    wait_for,
+)
+from tests.mlflow_server import MlflowServer
+
+pytestmark = pytest.mark.integration
+EXECUTORS = ("local", "ray")
+
+
+@pytest.fixture
+def sweeps() -> Iterator[Callable[..., SweepProcess]]:
+    """Makes sweeps whose processes do not outlive the test."""
+    made: list[SweepProcess] = []
+
+    def make(*arguments: Any, **keywords: Any) -> SweepProcess:
+        made.append(SweepProcess(*arguments, **keywords))
+        return made[-1]
+
+    yield make
+    for sweep in made:
+        sweep.end()
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_killed_again_and_again(
+    executor: str, own_server: MlflowServer, tmp_path: Path, sweeps: Callable[..., SweepProcess]
+) -> None:
+    """The parent twice and a worker once, at random moments while models train; then to the end."""
+    dice = random.Random()  # a new moment in every run of this test
+    sweep = sweeps(tmp_path, own_server.uri, "--executor", executor, "--workers", "2", "--cohort_size", "2")
+    finished_before: dict[str, int] = {}
+    for victim in ("parent", "worker", "parent"):
+        if sweep.is_over():
+            sweep.start()
+        wait_for(f"no training: {sweep.text()}", 200, lambda: training_processes(own_server.uri))
+        time.sleep(dice.uniform(0, 2))
+        if victim == "worker":
+            with contextlib.suppress(ProcessLookupError, IndexError):  # it has just ended by itself
+                os.kill(dice.choice(training_processes(own_server.uri)), signal.SIGKILL)
+        else:
+            sweep.kill()
+        for run in jobs_of(runs(own_server.uri)):
+            if run.info.status == "FINISHED":
+                finished_before.setdefault(run.info.run_id, run.info.end_time)
+    if sweep.is_over():
+        sweep.start()
+    assert sweep.wait() == 0, sweep.text()
+    assert_each_job_finished_once(own_server.uri, JOBS)
+    found = {run.info.run_id: run for run in jobs_of(runs(own_server.uri))}
+    assert {key: found[key].info.end_time for key in finished_before} == finished_before  # never run again
+    assert any("rsc.resumed" in run.data.tags for run in found.values())  # what was killed went on
+    sweep.start()
+    assert sweep.wait() == 0
+    assert "nothing to do" in sweep.text()
+    assert_each_job_finished_once(own_server.uri, JOBS)
