@@ -10,11 +10,17 @@ import json
 
 from entry_points.command import OptionsCommand
 from rsc_mlflow.experiments.fields import as_text
+from rsc_mlflow.experiments.unlearning_options import INHERITED
 
 ENTRY_POINTS = (
     "main",
     "train_classifier",
     "mem_inference",
+    "incremental_retraining",
+    "exact_retraining",
+    "group_influence",
+    "relabel_finetuning",
+    "gradient_difference",
     "score_model",
     "visualize_weights",
     "occlusion",
@@ -43,8 +49,13 @@ def project() -> str:
 
 
 def _section(name: str, command: OptionsCommand) -> str:
-    fields = dataclasses.fields(command.options_class)
-    lines = [f"  {name}:", "    parameters:"]
+    every = dataclasses.fields(command.options_class)
+    fields = [field for field in every if not field.metadata.get(INHERITED)]
+    lines = [f"  {name}:"]
+    if inherited := [field.name for field in every if field.metadata.get(INHERITED)]:
+        # Declared, their "auto" would be stored as the run's parameter; mlflow run passes them on undeclared.
+        lines += [f"    # -P takes these as well; left out, they are the source model's: {', '.join(inherited)}"]
+    lines.append("    parameters:")
     for field in fields:
         required = field.default is dataclasses.MISSING
         lines.append(

@@ -3,8 +3,11 @@
 import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
@@ -24,22 +27,28 @@ def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Load
     Raises:
         InputError: there are checkpoints and every one of them is damaged.
     """
-    names = _names(run)
+    return newest_checkpoint_of(run.client, run.run_id, folder, load)
+
+
+def newest_checkpoint_of(
+    client: MlflowClient, run_id: str, folder: Path, load: Callable[[Path], Loaded]
+) -> Loaded | None:
+    """:func:`newest_checkpoint` of a run that is not open here, e.g. the source of an unlearning run."""
     refusal: InputError | None = None
-    for name in reversed(names):
-        path = patiently(lambda name=name: run.client.download_artifacts(run.run_id, name, str(folder)), "checkpoint")
+    for name in reversed(_names(client, run_id)):
+        path = patiently(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
         try:
             return load(Path(path))
         except InputError as error:
-            _logger.warning("run %s: %s is passed over: %s", run.run_id, name, error)
+            _logger.warning("run %s: %s is passed over: %s", run_id, name, error)
             refusal = refusal or error
     if refusal is not None:
         raise refusal
     return None
 
 
-def _names(run: TrackedRun) -> list[str]:
+def _names(client: MlflowClient, run_id: str) -> list[str]:
     """Artifact paths of all checkpoints, oldest epoch first."""
-    found = patiently(lambda: run.client.list_artifacts(run.run_id, schema.CHECKPOINTS), "checkpoints")
+    found = patiently(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
     matches = [match for item in found if (match := _NAME.fullmatch(Path(item.path).name))]
     return [f"{schema.CHECKPOINTS}/{match[0]}" for match in sorted(matches, key=lambda match: int(match[1]))]

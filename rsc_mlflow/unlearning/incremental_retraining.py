@@ -25,6 +25,15 @@ class IncrementalRetrainingConfig:
     classes: int
     learning_rate: float | None = None
 
+    def check(self) -> None:
+        """Raises InputError unless ``epochs`` is beyond what the source was trained for."""
+        done = self.start.epoch
+        if self.epochs <= done:
+            raise InputError(
+                f"epochs={self.epochs} counts from the start of training, and the model was trained for {done}; "
+                f"accepted: more than {done}, for example {2 * done}"
+            )
+
     def effective(self) -> TrainingConfig:
         """The options of what is trained: constant rate, all else as the source's."""
         restored = self.start.learning_rate
@@ -49,11 +58,6 @@ def incremental_retraining(
         InputError: ``epochs`` is not beyond what the source was trained for.
     """
     check_sets(forget, retain)
-    done = config.start.epoch
-    if config.epochs <= done:
-        raise InputError(
-            f"epochs={config.epochs} counts from the start of training, and the model was trained for {done}; "
-            f"accepted: more than {done}, for example {2 * done}"
-        )
+    config.check()
     trained, last = train_on(retain, config.effective(), config.start, config.classes, device_of(model), observe)
-    return Unlearned(trained, {"epochs_trained": float(config.epochs - done), **last})
+    return Unlearned(trained, {"epochs_trained": float(config.epochs - config.start.epoch), **last})

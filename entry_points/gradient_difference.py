@@ -1,0 +1,16 @@
+"""Unlearn a registered model: ``mlflow run . -e gradient_difference -P model_uri=models:/NAME@ALIAS``."""
+
+from entry_points.command import command, main
+from rsc_mlflow.experiments.unlearning import unlearn
+from rsc_mlflow.experiments.unlearning_options import GradientDifferenceOptions
+
+
+def gradient_difference(options: GradientDifferenceOptions) -> None:
+    """Go on training"""
+    unlearn(options)
+
+
+cli = command("gradient_difference", GradientDifferenceOptions, gradient_difference)
+
+if __name__ == "__main__":
+    main(cli)

@@ -1,0 +1,16 @@
+"""Unlearn a registered model: ``mlflow run . -e group_influence -P model_uri=models:/NAME@ALIAS``."""
+
+from entry_points.command import command, main
+from rsc_mlflow.experiments.unlearning import unlearn
+from rsc_mlflow.experiments.unlearning_options import GroupInfluenceOptions
+
+
+def group_influence(options: GroupInfluenceOptions) -> None:
+    """Remove the spurious examples' influence by one first-order step: (1/(n-m)) (H + damping I)^-1 gradient."""
+    unlearn(options)
+
+
+cli = command("group_influence", GroupInfluenceOptions, group_influence)
+
+if __name__ == "__main__":
+    main(cli)
