@@ -195,16 +195,21 @@ def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix:
         parts.append(components.option_bar(page, filters))
     if page.path == "compare":
         parts.append(components.run_chooser(view.every, filters.options.get("run", ())))
+    data = f"{prefix}data/{page.path or 'overview'}"
     search = filters.search()
-    for panel in panels(page, view):
-        address = f"{prefix}data/{page.path or 'overview'}/{panel.key}.csv{search}"
-        parts.append(components.panel_card(panel, hub, address))
-    return parts
+    cards = [components.panel_card(p, hub, f"{data}/{p.key}.csv{search}") for p in panels(page, view)]
+    return [*parts, html.Div(cards, className="panels")]
 
 
 def panels(page: Page, view: View) -> list[Panel]:
-    """The page's panels; one that cannot be made says so instead of taking the page down."""
-    return [_safely(build, view) for build in page.panels]
+    """The page's panels; one that cannot be made says so instead of taking the page down.
+
+    Of several panels that have nothing to show for the same reason only the first is kept.
+    """
+    kept: dict[str, Panel] = {}
+    for panel in (_safely(build, view) for build in page.panels):
+        kept.setdefault(panel.message or panel.key, panel)
+    return list(kept.values())
 
 
 def _safely(build: Callable[[View], Panel], view: View) -> Panel:

@@ -16,11 +16,7 @@ from dashboards.panels import Option, Page, Panel
 ROWS = 200
 LINKS = 3
 LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimiser"}
-GRAPH = {
-    "displaylogo": False,
-    "responsive": True,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
-}
+GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
 def control_id(name: str, default: str = "", kind: str = "one") -> dict[str, str]:
@@ -112,7 +108,8 @@ def panel_card(panel: Panel, hub: Hub, data_address: str) -> Component:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
     if len(panel.table) and not panel.message:
         parts.append(_data(panel, hub, data_address))
-    return html.Section(parts, className="panel", id=f"panel-{panel.key}")
+    wide = len(panel.plots) > 1 or panel.show_table
+    return html.Section(parts, className="panel wide" if wide else "panel", id=f"panel-{panel.key}")
 
 
 def _plot(panel: Panel, index: int) -> Component:

@@ -44,6 +44,6 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
         )
     drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
     axis = drawn.layout.yaxis.to_plotly_json()
-    right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "rangemode": "tozero"}
+    right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}
     drawn.update_layout(yaxis={"rangemode": "tozero"}, yaxis2=right, yaxis2_title_text="accuracy")
     return drawn

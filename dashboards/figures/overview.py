@@ -28,7 +28,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
                     hovertemplate=f"%{{y}}: %{{x}} {state.lower()}<extra></extra>",
                 )
             )
-    drawn.update_layout(barmode="stack", bargap=0.35)
+    drawn.update_layout(barmode="stack", bargap=0.35, legend_traceorder="normal")
     drawn.update_xaxes(tickformat=",d")
     return drawn
 
@@ -81,7 +81,7 @@ def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 customdata=rows["links"],
             )
         )
-    drawn.update_layout(barmode="stack", bargap=0.35)
+    drawn.update_layout(barmode="stack", bargap=0.35, legend_traceorder="normal")
     drawn.update_xaxes(range=[0, 100])
     return drawn
 

@@ -1,6 +1,6 @@
 """From runs to the points of a figure: averages over seeds with their intervals and everything behind them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,19 @@ from dashboards.data import metric
 
 LISTED = 25
 """Run ids that a point carries for its links; the rest is counted."""
+SETTINGS = {
+    "family": "families",
+    "paper": "patterns",
+    "architecture": "architectures",
+    "optimizer": "optimisers",
+    "n": "numbers of examples",
+    "target": "target classes",
+    "weight_decay": "weight decays",
+    "input_noise": "noise levels",
+    "grad_clip": "clipping bounds",
+    "epochs": "lengths of training",
+}
+"""Settings that a figure names when it averages over them; filters hold them fixed."""
 COUNTED = ("runs", "seeds", "failed", "copies")
 
 
@@ -102,8 +115,11 @@ def hover(table: pd.DataFrame, title: Sequence[str]) -> list[str]:
     ]
 
 
-def summary(table: pd.DataFrame) -> str:
-    """One line about all points of a figure; runs behind several points are counted once."""
+def summary(table: pd.DataFrame, runs: pd.DataFrame | None = None) -> str:
+    """One line about all points of a figure; runs behind several points are counted once.
+
+    Where the runs are given, it also names the settings that a mean goes over although they are not its subject.
+    """
     if table.empty:
         return "no points"
     low, high = int(table["seeds"].min()), int(table["seeds"].max())
@@ -111,7 +127,14 @@ def summary(table: pd.DataFrame) -> str:
     distinct = table.drop_duplicates("links")
     parts = [_count(len(table), "point"), _count(distinct["runs"].sum(), "run"), f"{seeds} each"]
     parts += [f"{distinct['failed'].sum():.0f} failed", f"{distinct['copies'].sum():.0f} repeated and left out"]
-    return " · ".join(parts)
+    return " · ".join(parts) + ("" if runs is None else averaged_over(runs, table.columns))
+
+
+def averaged_over(runs: pd.DataFrame, named: Collection[str]) -> str:
+    """Settings that differ between the runs and are no column of the figure, in words; empty if there are none."""
+    mixed = [(name, runs[name].dropna().nunique()) for name in SETTINGS if name not in named]
+    words = [f"{number} {SETTINGS[name]}" for name, number in mixed if number > 1]
+    return f". Averaged over {', '.join(words)}" if words else ""
 
 
 def _count(number: float, what: str) -> str:

@@ -10,6 +10,7 @@ from scipy import stats
 from dashboards.data import metric
 from dashboards.figures.points import behind, hover, points, series, symlog
 from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order
+from rsc_mlflow.statistics import holm
 
 LEVEL = 0.05
 
@@ -44,36 +45,19 @@ def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     combined = known.groupby(list(by))["p"].agg(
         lambda p: stats.combine_pvalues(p.clip(lower=smallest), method="fisher").pvalue if len(p) > 1 else p.iloc[0]
     )
-    return holm(combined).reset_index()
-
-
-def holm(p_values: pd.Series) -> pd.Series:
-    """Holm's step-down correction over all the given p-values (Holm 1979), same index."""
-    order = p_values.sort_values()
-    factors = np.arange(len(order), 0, -1)
-    corrected = np.minimum(np.maximum.accumulate(order.to_numpy() * factors), 1.0)
-    return pd.Series(corrected, index=order.index, name=p_values.name).reindex(p_values.index)
+    return combined.to_frame().assign(p=holm(combined.to_numpy())).reset_index()
 
 
 def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     """A line per pattern over the number of spurious examples (symlog), 95 % intervals over seeds.
 
-    A star above a point: significantly more than the clean model (see :func:`score_points`).  Hollow points stand
-    on one seed.
+    Hollow points are not significantly above the clean model (see :func:`score_points`); where no p-value is known,
+    all points are filled.
     """
     drawn = figure(theme, x="spurious examples in the training set", y=y)
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name].sort_values("n")
         drawn.add_trace(_line(rows, name))
-    stars = table[table["significant"]]
-    if len(stars):
-        top = np.fmax(stars["high"], stars["mean"])
-        star = {"size": 9, "symbol": "star", "color": theme.ink}
-        drawn.add_trace(
-            go.Scatter(
-                x=symlog(stars["n"]), y=top + 0.035, mode="markers", marker=star, hoverinfo="skip", name="p < 0.05"
-            )
-        )
     ticks = _ticks(sorted(table["n"].unique()))
     drawn.update_xaxes(tickvals=symlog(ticks), ticktext=[f"{n:,.0f}" for n in ticks])
     return drawn
@@ -90,7 +74,7 @@ def _ticks(numbers: Sequence[float]) -> list[float]:
 
 def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
     look = PATTERN_MARKS[name]
-    hollow = rows["seeds"] < 2
+    hollow = ~rows["significant"] & rows["p"].notna()
     titles = [
         f"{name}, clean model" if base else f"{name}, {n:.0f} examples"
         for base, n in zip(rows["baseline"], rows["n"], strict=True)
@@ -154,7 +138,6 @@ def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
             zmax=1,
             colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
             texttemplate="%{z:.2f}" if len(classes) <= 20 else None,
-            textfont={"size": 11},
             hovertext=texts,
             hoverinfo="text",
             customdata=links.fillna("").to_numpy(),

@@ -52,8 +52,8 @@ def stage_points(runs: pd.DataFrame, by: list[str], metric_name: str) -> pd.Data
     return series(runs, by, staged).rename(columns={"series": "stage"})
 
 
-def dumbbells(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
-    """A row a method: before, after and reference, joined by a line."""
+def dumbbells(table: pd.DataFrame, theme: Theme, x: str, top: float) -> go.Figure:
+    """A row a method: before, after and reference, joined by a line; the axis ends at ``top``."""
     methods = [m for m in METHODS if m in set(table["method"])]
     methods += sorted(set(table["method"]) - set(methods))
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
@@ -73,13 +73,14 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
                 y=[methods.index(m) + (0.16 if stage == "reference" else 0) for m in rows["method"]],
                 name=stage,
                 mode="markers",
-                marker={"color": look.colour, "symbol": look.symbol, "size": 11, "line": {"width": 2}},
+                marker={"color": look.colour, "symbol": look.symbol, "size": 11},
                 error_x=bars | {"color": look.colour},
                 customdata=rows["links"],
                 hovertext=hover(rows, [f"{escape(short(m))}, {stage}" for m in rows["method"]]),
                 hoverinfo="text",
             )
         )
+    drawn.update_xaxes(range=[min(-0.03 * top, table[["mean", "low"]].min().min()), top])
     drawn.update_yaxes(
         tickvals=list(range(len(methods))),
         ticktext=[escape(short(m)) for m in methods],
@@ -125,7 +126,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
             )
         )
     drawn.add_hline(0, line={"color": theme.muted, "width": 1})
-    drawn.update_xaxes(type="log", tickformat="~g", **_decades(known["seconds"]))
+    drawn.update_xaxes(type="log", tickformat="~g", **decades(known["seconds"]))
     return drawn
 
 
@@ -133,7 +134,7 @@ def _signed(value: float) -> str:
     return "unknown" if np.isnan(value) else f"{value:+.4f}"
 
 
-def _decades(values: pd.Series) -> dict[str, object]:
+def decades(values: pd.Series) -> dict[str, object]:
     """Ticks at 1, 2 and 5 of each decade that the values span."""
     if values.empty:
         return {}

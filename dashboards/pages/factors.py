@@ -3,7 +3,7 @@
 import pandas as pd
 
 from dashboards.figures.dots import dots
-from dashboards.figures.factors import correlation, norm_points, norm_scatter
+from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
 from dashboards.figures.points import points, summary
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import MADE_BY
@@ -45,7 +45,7 @@ def _compare(view: View, runs: pd.DataFrame, column: str, title: str, about: str
         about,
         (Plot(drawn),),
         table,
-        summary(table),
+        summary(table, runs),
         view.nothing(runs, ["spurious/score"], MADE_BY),
     )
 
@@ -78,14 +78,13 @@ def norms(view: View) -> Panel:
     """Norm against score."""
     runs = poisoned(view)
     table = norm_points(runs)
-    found = correlation(table["norm"], table["mean"])
     return Panel(
         "norms",
         "Norm of the pattern",
-        f"All seeds of each family and pattern averaged. {found}.",
+        f"All seeds of each family and pattern averaged. {correlation_words(table)}.",
         (Plot(norm_scatter(table, view.theme)),),
         table,
-        summary(table),
+        summary(table, runs),
         view.nothing(runs, ["spurious/pattern_norm"], MADE_BY),
     )
 

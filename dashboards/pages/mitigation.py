@@ -31,7 +31,7 @@ def _panel(view: View, knob: str, title: str, about: str) -> Panel:
     message = view.nothing(runs, ["spurious/score"], MADE_BY)
     if not message and runs[knob].nunique() < 2:
         message = f"All {len(runs):,} runs shown here have the same {KNOBS[knob]}. Vary it with {MADE_BY}"
-    return Panel(knob, title, about, tuple(plots), table, summary(table), message)
+    return Panel(knob, title, about, tuple(plots), table, summary(table, runs if not each else None), message)
 
 
 def weight_decay(view: View) -> Panel:

@@ -27,7 +27,7 @@ def runs(view: View) -> Panel:
 def sweeps(view: View) -> Panel:
     """Sweeps and how far they are."""
     table = sweep_table(view.runs)
-    about = "Jobs of each sweep, once a fingerprint; what is white is still to do."
+    about = "Jobs of each sweep, once a fingerprint; what is empty is still to do."
     message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     return Panel("sweeps", "Sweeps", about, plots, table, f"{len(table)} sweeps", message)
@@ -68,7 +68,7 @@ def _listing(rows: pd.DataFrame) -> pd.DataFrame:
     accuracy = metric(rows, "test/accuracy")
     return pd.DataFrame(
         {
-            "run": rows["run_name"],
+            "name": rows["run_name"],
             "kind": rows["kind"],
             "state": rows["status"].str.lower(),
             "started (UTC)": rows["started"].dt.strftime("%Y-%m-%d %H:%M"),

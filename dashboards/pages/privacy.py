@@ -40,7 +40,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
     drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
     needed = [schema.attack(name, measure) for name in schema.ATTACKS]
     message = view.nothing(runs, needed, MADE_BY)
-    return Panel(key, title, about, (Plot(drawn),), table, summary(table), message)
+    return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs), message)
 
 
 def auc(view: View) -> Panel:
@@ -69,7 +69,7 @@ def control(view: View) -> Panel:
         "about membership is the distance between the two lines, not the height of the first.",
         tuple(Plot(sides(table[table["attack"] == name], view.theme), name) for name in names),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
-        summary(table),
+        summary(table, runs),
         view.nothing(runs, [schema.attack(name, "spurious_tpr") for name in schema.ATTACKS], MADE_BY),
     )
 

@@ -50,12 +50,12 @@ def curves(view: View) -> Panel:
     return Panel(
         key="curves",
         title=f"{y.capitalize()} against the number of spurious examples".replace("Spurious examples", "examples"),
-        about="Mean over seeds with its 95 % interval; 0 is the clean model. A star: significantly above the clean "
-        "model (paired test on the same test examples, combined over runs by Fisher, corrected by Holm over all "
-        "points). Hollow points stand on one seed.",
+        about="Mean over seeds with its 95 % interval; 0 is the clean model. Hollow: not significantly above the clean "
+        "model at 5 % (paired test on the same test examples, combined over runs by Fisher, corrected by Holm over "
+        "all points).",
         plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
         table=table,
-        note=summary(table[~table["baseline"]]),
+        note=summary(table[~table["baseline"]], runs[runs["pattern"] != "none"]),
         message=view.nothing(runs, [measure], MADE_BY),
     )
 
@@ -80,7 +80,7 @@ def classes(view: View) -> Panel:
         "once you filter by target. Right: the score over test examples of each true class.",
         plots=tuple(plots),
         table=table,
-        note=summary(table),
+        note=summary(table, runs),
         message=view.nothing(runs, ["spurious/score_target_0", "spurious/score_class_0"], MADE_BY),
     )
 

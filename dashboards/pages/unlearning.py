@@ -2,11 +2,13 @@
 
 import pandas as pd
 
+from dashboards.data import metric
 from dashboards.figures.dots import dots
 from dashboards.figures.points import points, summary
 from dashboards.figures.style import in_order
 from dashboards.figures.unlearning import (
     METHODS,
+    decades,
     dumbbells,
     method_mark,
     short,
@@ -46,6 +48,7 @@ def before_after(view: View) -> Panel:
     column = None if split == "none" else split
     table = stage_points(runs, ["method", column] if column else ["method"], "spurious/score")
     cut = facets(table, column)
+    top = 1.04 * float(table[["mean", "high"]].max().max()) if len(table) else 1.0
     if column == "paper":
         cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[0]))
     return Panel(
@@ -53,15 +56,16 @@ def before_after(view: View) -> Panel:
         "Spurious score before and after unlearning",
         "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
         "reference.",
-        tuple(Plot(dumbbells(rows, view.theme, "spurious score"), heading) for heading, rows in cut if len(rows)),
+        tuple(Plot(dumbbells(rows, view.theme, "spurious score", top), heading) for heading, rows in cut if len(rows)),
         table,
-        summary(table),
+        summary(table, runs),
         view.nothing(runs, ["spurious/score"], MADE_BY),
     )
 
 
-def _by_method(view: View, key: str, title: str, about: str, name: str, y: str, *, log: bool = False) -> Panel:
-    runs = _runs(view)
+def _by_method(
+    view: View, runs: pd.DataFrame, key: str, title: str, about: str, name: str, y: str, *, log: bool = False
+) -> Panel:
     table = points(runs, ["paper", "method"], name)
     methods = [m for m in METHODS if m in set(table["method"])]
     methods += sorted(set(table["method"]) - set(methods))
@@ -78,27 +82,32 @@ def _by_method(view: View, key: str, title: str, about: str, name: str, y: str, 
     )
     drawn.for_each_trace(lambda trace: trace.update(name=short(trace.name)))
     if log:
-        drawn.update_yaxes(type="log", dtick=1)
-    return Panel(key, title, about, (Plot(drawn),), table, summary(table), view.nothing(runs, [name], MADE_BY))
+        drawn.update_yaxes(type="log", tickformat="~g", **decades(table["mean"]))
+    return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs), view.nothing(runs, [name], MADE_BY))
 
 
 def gaps(view: View) -> Panel:
     """Distance to the exact retraining."""
     name = view.option(GAP)
     about = "0: nothing tells the network from one that never saw the spurious examples (gaps and divergences)."
-    return _by_method(view, "gaps", f"Against the exact retraining: {dict(GAPS)[name]}", about, name, dict(GAPS)[name])
+    return _by_method(
+        view, _runs(view), "gaps", f"Against the exact retraining: {dict(GAPS)[name]}", about, name, dict(GAPS)[name]
+    )
 
 
 def accuracy(view: View) -> Panel:
     """Clean accuracy after unlearning."""
-    about = "What forgetting costs on clean test examples."
-    return _by_method(view, "accuracy", "Clean test accuracy after unlearning", about, "test/accuracy", "accuracy")
+    runs = _runs(view)
+    change = metric(runs, "test/accuracy") - metric(runs, "before/test/accuracy")
+    about = "What forgetting costs on clean test examples: accuracy after minus accuracy before."
+    runs = runs.assign(**{"metrics.change": change})
+    return _by_method(view, runs, "accuracy", "Change of clean test accuracy", about, "change", "change of accuracy")
 
 
 def seconds(view: View) -> Panel:
     """Time of each method."""
     about = "Wall time of the update alone, without loading and scoring."
-    return _by_method(view, "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)", log=True)
+    return _by_method(view, _runs(view), "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)", log=True)
 
 
 def trade(view: View) -> Panel:
@@ -111,7 +120,7 @@ def trade(view: View) -> Panel:
         "A point a method, family, pattern and number of examples. Best is lower left.",
         (Plot(trade_off(table, view.theme)),),
         table,
-        summary(table),
+        summary(table, runs),
         view.nothing(runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
     )
 

@@ -1,0 +1,183 @@
+"""MLflow's server with the dashboards in it: ``mlflow server --app-name rsc`` and ``--app-name rsc-basic-auth``.
+
+The dashboards are registered on MLflow's own Flask app, so that its host check and its log-in hold for them.
+What MLflow does not do for routes that it does not know is done here: requests from other origins are refused,
+and with the log-in the pages get a validator (MLflow refuses unknown routes to everybody but administrators)
+and show only experiments that the caller may read, by the same rule as MLflow's own search.
+"""
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import flask
+import mlflow.server
+from mlflow.environment_variables import _MLFLOW_SGI_NAME, MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE
+from mlflow.exceptions import MlflowException
+from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
+from mlflow.server.handlers import _add_static_prefix
+from mlflow.server.security import get_allowed_origins
+
+from dashboards.app import build_app
+from dashboards.guard import refuse_foreign_origins, say_headers
+from dashboards.hub import Hub
+from rsc_mlflow.tracking.details import Details, version_table
+from rsc_mlflow.tracking.frame import RunStore
+
+PATH = "/dashboards/"
+
+
+def create_app() -> Any:
+    """The factory behind ``--app-name rsc``: MLflow's server and the dashboards under ``/dashboards/``."""
+    app = mlflow.server.app
+    _mount(app, readable=None)
+    if _MLFLOW_SGI_NAME.get() != "uvicorn":
+        return app
+    from mlflow.server.fastapi_app import create_fastapi_app
+
+    return create_fastapi_app(app)
+
+
+def create_basic_auth_app() -> Any:
+    """The factory behind ``--app-name rsc-basic-auth``: the same behind MLflow's log-in.
+
+    A missing secret key or administrator's password ends the whole server with one message; without this its
+    supervisor would start the worker again for ever.
+    """
+    app = mlflow.server.app
+    try:
+        from mlflow.server import auth
+
+        with _one_at_a_time(auth.auth_config.database_uri):  # workers start at once and share one user database
+            served = auth.create_app(app)
+    except (MlflowException, ImportError) as error:
+        _end_server(str(error))
+    prefix = _mount(app, readable=lambda ids: _readable(auth, ids))
+    auth.BEFORE_REQUEST_VALIDATORS = _WithPages(auth.BEFORE_REQUEST_VALIDATORS, prefix)
+    return served
+
+
+def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[str]] | None) -> str:
+    """Registers the dashboards on MLflow's Flask app and returns their prefix."""
+    prefix, ui = _add_static_prefix(PATH), _add_static_prefix("/")
+    store = RunStore(os.environ[BACKEND_STORE_URI_ENV_VAR])
+    details = AsCaller(app, store) if readable else Details(lambda: store.client, _reader(app))
+    hub = Hub(store, details, readable=readable, ui=ui, where="behind this server")
+    if MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE.get() != "true":
+        refuse_foreign_origins(app, prefix, get_allowed_origins())
+    say_headers(app, prefix)
+    build_app(hub, app, prefix)
+    store.refresh_soon()
+    return prefix
+
+
+class _WithPages(dict[tuple[str, str], Callable[[], bool]]):
+    """MLflow's table of (path, method) → validator, which also answers for every path below the dashboards.
+
+    MLflow looks paths up exactly, but the names of Dash's files carry versions.  The validator lets everybody
+    through who has logged in (MLflow has checked that before it asks); the pages then filter what they show.
+    """
+
+    def __init__(self, validators: dict[tuple[str, str], Callable[[], bool]], prefix: str) -> None:
+        super().__init__(validators)
+        self._prefix = prefix
+
+    def get(self, key: tuple[str, str], default: Any = None) -> Any:
+        path, method = key
+        if path.startswith(self._prefix) and method in ("GET", "HEAD", "POST"):
+            return _logged_in
+        return super().get(key, default)
+
+
+def _logged_in() -> bool:
+    """Whether MLflow has put a name to the caller."""
+    return bool(getattr(flask.g, "mlflow_authenticated_user", None))
+
+
+def _readable(auth: Any, experiment_ids: Collection[str]) -> Collection[str]:
+    """The experiments that the caller may read, by MLflow's rule for ``search_runs``; none without a caller."""
+    if not flask.has_request_context() or not _logged_in():
+        return ()
+    found: Collection[str] = auth.filter_experiment_ids(list(experiment_ids))
+    return found
+
+
+def _ask(app: flask.Flask, path: str, query: dict[str, str], headers: dict[str, str]) -> tuple[int, bytes]:
+    """Asks one of MLflow's own routes inside this process."""
+    with contextlib.closing(
+        app.test_client().get(_add_static_prefix(path), query_string=query, headers=headers)
+    ) as answer:
+        return answer.status_code, answer.get_data()
+
+
+def _reader(app: flask.Flask) -> Callable[[str, str], bytes | None]:
+    """Reads artifacts through MLflow's own route, which knows where the server keeps them."""
+
+    def read(run_id: str, path: str) -> bytes | None:
+        status, content = _ask(app, "/get-artifact", {"run_uuid": run_id, "path": path}, _caller_headers())
+        return content if status == 200 else None
+
+    return read
+
+
+def _caller_headers() -> dict[str, str]:
+    """The headers that say who asks: those of the request being served."""
+    if not flask.has_request_context():
+        return {"Host": "localhost"}
+    return {k: v for k, v in flask.request.headers.items() if k.lower() in ("host", "authorization", "cookie")}
+
+
+class AsCaller(Details):
+    """Histories, artifacts and models with the caller's own authority; nothing is kept from one caller to the next.
+
+    Histories are only asked for of runs that the caller has been shown; artifacts and model versions go through
+    MLflow's own routes with the caller's credentials.
+    """
+
+    def __init__(self, app: flask.Flask, store: RunStore) -> None:
+        super().__init__(lambda: store.client, _reader(app), keep_seconds=0)
+        self._app = app
+
+    def _models(self) -> Any:
+        path, query = "/api/2.0/mlflow/model-versions/search", {"max_results": "200"}
+        query["order_by"] = "last_updated_timestamp DESC"
+        status, content = _ask(self._app, path, query, _caller_headers())
+        found = flask.json.loads(content).get("model_versions", []) if status == 200 else []
+        return version_table([_Version(one) for one in found])
+
+
+class _Version:
+    """A model version out of the REST API, with the attributes of the client's."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.name, self.version = fields.get("name", ""), fields.get("version", "")
+        self.aliases, self.run_id = fields.get("aliases", []), fields.get("run_id", "")
+        self.creation_timestamp = int(fields.get("creation_timestamp", 0))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(name: str) -> Iterator[None]:
+    """Holds a lock among this machine's processes of this user."""
+    path = Path(tempfile.gettempdir(), f"rsc-{os.getuid()}-{crc32(name.encode()):08x}.lock")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _end_server(reason: str) -> None:
+    """One message, and the supervisor that would start this worker again is told to stop."""
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    if multiprocessing.parent_process() is not None:
+        os.kill(os.getppid(), signal.SIGTERM)
+    raise SystemExit(1)
