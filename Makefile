@@ -7,9 +7,10 @@ BIN := .venv/bin
 # Programs started by `mlflow run --env-manager=local` are found through PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
+PORT ?= 5000
 export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: help setup quickstart serve test test-fast lint format clean
+.PHONY: help setup quickstart serve sweep-demo screenshots test test-fast lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,17 +20,25 @@ help: ## List the targets
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); accepted: Python 3.11 or newer (make PYTHON=python3.12 …)" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -e '.[dev,cluster,postgres]'
 	@touch $@
 
 setup: .venv/.installed ## Make .venv with the project and its dependencies
 
-quickstart: .venv/.installed ## Train clean and poisoned models on digits, tracked in MLflow
+quickstart: .venv/.installed ## Train on digits through MLflow, run a small sweep, say where to look
 	mlflow run . --env-manager=local --experiment-name quickstart
+	mlflow run . --env-manager=local --experiment-name quickstart -e sweep -P grid=grids/quick/tour.yaml
+	@printf '\nLook at the runs and the dashboards:\n\n  make serve\n\n  MLflow      http://127.0.0.1:$(PORT)/\n  dashboards  http://127.0.0.1:$(PORT)/dashboards/\n\n'
 
-serve: .venv/.installed ## Open MLflow's UI on http://127.0.0.1:5000
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
+serve: .venv/.installed ## Serve MLflow's UI and the dashboards on http://127.0.0.1:5000 (PORT=… for another port)
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --app-name rsc --host 127.0.0.1 --port $(PORT) --workers 1 \
 	  --backend-store-uri $(MLFLOW_TRACKING_URI)
+
+sweep-demo: .venv/.installed ## Run a quick grid on digits, resumable: start it, kill it, start it again
+	mlflow run . --env-manager=local --experiment-name sweep-demo -e sweep -P grid=grids/quick/scores.yaml
+
+screenshots: .venv/.installed ## Make the README's pictures of the dashboards from the current store (needs Chromium)
+	$(BIN)/python -m benchmarks screenshots --tracking_uri $(MLFLOW_TRACKING_URI)
 
 test: .venv/.installed ## Run all tests
 	$(BIN)/python -m pytest

@@ -1,6 +1,5 @@
 """The tour: a clean model and two poisoned ones on the embedded digits, and a table that compares them."""
 
-import os
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -35,8 +34,6 @@ def tour(options: TourOptions) -> None:
         # The clean model first: the others are compared with it.
         results = train_members(jobs[:1], parent.run_id) + train_members(jobs[1:], parent.run_id)
     _print_table(results)
-    store = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
-    print(f"\nOpen the runs in MLflow's UI:\n\n  make serve        # http://127.0.0.1:5000, store {store}")
 
 
 def _print_table(results: list[TrainResult]) -> None:
