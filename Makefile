@@ -6,9 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Programs started by `mlflow run --env-manager=local` are found through PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 PORT ?= 5000
-export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
+# MLflow's own default store: mlflow.db and mlruns/ in the project folder.
+quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
 .PHONY: help setup quickstart serve sweep-demo screenshots test test-fast lint format clean
 
