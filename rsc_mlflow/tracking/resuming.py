@@ -61,12 +61,16 @@ def _check_params(run: Run, params: Mapping[str, object], free_params: Collectio
         )
 
 
-def is_alive(run: Run, now: float | None = None) -> bool:
-    """Whether the process of a RUNNING run shows signs of life: a recent heartbeat, and here also its process."""
+def is_alive(run: Run, now: float | None = None, within: float = ALIVE_SECONDS) -> bool:
+    """Whether the process of a RUNNING run shows signs of life: a heartbeat within ``within`` seconds and, if it is
+    on this machine, its process."""
+    return not is_orphan(run) and heartbeat_age(run, now) < within
+
+
+def is_orphan(run: Run) -> bool:
+    """Whether the process that worked on the run was on this machine and is gone."""
     tags = run.data.tags
-    if tags.get(schema.HOST) == environment.host() and not _process_exists(tags.get(schema.PID, "")):
-        return False
-    return heartbeat_age(run, now) < ALIVE_SECONDS
+    return tags.get(schema.HOST) == environment.host() and not _process_exists(tags.get(schema.PID, ""))
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:

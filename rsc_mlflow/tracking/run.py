@@ -1,234 +1,34 @@
-"""An experiment's run: opened or adopted, written to without waiting, and always closed with the truth.
+"""Runs opened or adopted, and closed with the truth.
 
 Nothing here touches MLflow's own stack of active runs for writing: one process may hold hundreds of open runs,
 as a cohort of models that train together does.
 """
 
 import logging
-import math
 import os
 import re
-import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import TypeVar
 
 import mlflow
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
-from rsc_mlflow.tracking.artifacts import json_text
-from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
-from rsc_mlflow.tracking.resuming import check_resumable, stored_points
-from rsc_mlflow.tracking.signals import Interrupted, interruptible, shielded
-from rsc_mlflow.tracking.store import connect, patience, patiently, reason
-from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text
+from rsc_mlflow.tracking.resuming import check_resumable
+from rsc_mlflow.tracking.signals import Interrupted, interruptible
+from rsc_mlflow.tracking.store import connect, reason
+from rsc_mlflow.tracking.tracked import TrackedRun, end_run
+from rsc_mlflow.tracking.values import check_param, check_tag, param_text
+
+__all__ = ["TrackedRun", "current_experiment", "mark_failed", "open_run"]
 
 _RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
-_LAST_WORDS_SECONDS = 10.0
-_BATCH = 100  # MLflow's limit of parameters and of tags in one call
-Item = TypeVar("Item")
 _logger = logging.getLogger(__name__)
-
-
-class TrackedRun:
-    """One open MLflow run.
-
-    Metrics and files are queued and sent in the background (see :mod:`rsc_mlflow.tracking.outbox`); parameters
-    and tags are written at once.  ``logging_seconds`` counts the wall time callers spent in here and the CPU time
-    that sending took beside them.
-
-    Attributes:
-        run_id, experiment_id, name: as in MLflow.
-        resumed: whether the run had been started before.
-        client: for anything not covered here; takes ``run_id`` explicitly.
-    """
-
-    def __init__(self, client: MlflowClient, run: Run, *, resumed: bool = False, ends: bool = True) -> None:
-        self.client = client
-        self.run_id: str = run.info.run_id
-        self.experiment_id: str = run.info.experiment_id
-        self.name: str = run.info.run_name or ""
-        self.resumed = resumed
-        self._ends = ends
-        self._params: dict[str, str] = dict(run.data.params)
-        self._stored = stored_points(client, run) if resumed else {}
-        self._last: dict[str, Metric] = {}
-        self._outbox = Outbox(client, self.run_id)
-        self._waited = 0.0
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The parameters the run carries by now, as stored."""
-        return dict(self._params)
-
-    @property
-    def logging_seconds(self) -> float:
-        """Seconds that tracking has cost so far."""
-        return self._waited + self._outbox.seconds
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Count the time of the block as logging."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._waited += time.perf_counter() - started
-
-    def log_params(self, values: Mapping[str, object]) -> None:
-        """Write parameters whose key the run does not carry yet; the others stay as they are.
-
-        ``mlflow run`` has stored its ``-P`` values before, as typed.
-
-        Raises:
-            InputError: a key or value that MLflow would refuse or cut.
-        """
-        new = {key: param_text(value) for key, value in values.items() if key not in self._params}
-        for key, value in new.items():
-            check_param(key, value)
-        with self.timed():
-            for chunk in _chunks([Param(key, value) for key, value in new.items()]):
-                patiently(partial(self.client.log_batch, self.run_id, params=chunk), "parameters")
-        self._params.update(new)
-
-    def set_tags(self, values: Mapping[str, object]) -> None:
-        """Write tags now; an existing one is replaced.
-
-        Raises:
-            InputError: a key or value that MLflow would refuse or cut.
-        """
-        tags = [RunTag(key, str(value)) for key, value in values.items()]
-        for tag in tags:
-            check_tag(tag.key, tag.value)
-        with self.timed():
-            for chunk in _chunks(tags):
-                patiently(partial(self.client.log_batch, self.run_id, tags=chunk), "tags")
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Queue one point per metric at ``step`` (the epoch).
-
-        NaN is stored as NaN; MLflow stores ±infinity as ±1.797e308.  In a resumed run a point that the store has
-        already (same metric and step) is left as it is.
-
-        Raises:
-            ValueError: a name that MLflow would refuse.
-        """
-        with self.timed():
-            now = time.time_ns() // 1_000_000
-            points = []
-            for key, value in values.items():
-                check_metric_name(key)
-                if stored := self._stored.get((key, step)):
-                    self._last[key] = stored
-                else:
-                    self._last[key] = Metric(key, float(value), now, step)
-                    points.append(self._last[key])
-            self._outbox.add_points(points)
-
-    def last_points(self, step: int) -> list[Metric]:
-        """The newest points of this process that belong to ``step``."""
-        return [point for point in self._last.values() if point.step == step]
-
-    def log_text(self, text: str, path: str) -> None:
-        """Queue a text artifact, e.g. ``figures/score_matrix.html``."""
-        self.log_bytes(text.encode("utf-8"), path)
-
-    def log_json(self, content: Mapping[str, object], path: str) -> None:
-        """Queue a JSON artifact that carries a checksum (read it with :func:`artifacts.read_json`)."""
-        self.log_text(json_text(content), path)
-
-    def log_bytes(self, data: bytes, path: str) -> None:
-        """Queue an artifact with this content."""
-        folder, _, name = path.rpartition("/")
-        with self.timed(), tempfile.TemporaryDirectory(prefix="rsc-") as temporary:
-            file = Path(temporary) / name
-            file.write_bytes(data)
-            self._outbox.add_file(file, folder or None)
-
-    def log_file(self, file: Path, folder: str | None = None) -> None:
-        """Queue a file for an artifact folder; it may be replaced or removed at once, but not rewritten in place."""
-        with self.timed():
-            self._outbox.add_file(file, folder)
-
-    def log_checkpoint(self, file: Path) -> None:
-        """Queue a checkpoint file and have it sent now, after all metrics logged so far."""
-        self.log_file(file, schema.CHECKPOINTS)
-        self._outbox.hurry()
-        POSTMAN.wake()
-
-    def flush(self, seconds: float | None = None) -> None:
-        """Wait until everything logged so far is stored."""
-        with self.timed():
-            self._outbox.flush(seconds)
-
-    def _begin(self) -> None:
-        environment_text = json_text(environment.record())
-        try:
-            self.client.log_text(self.run_id, environment_text, schema.ENVIRONMENT)
-        except Exception as error:
-            raise InputError(
-                f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
-                "with mlflow server --artifacts-destination, or free some space"
-            ) from error
-        POSTMAN.register(self._outbox)
-
-    def _finish(self) -> None:
-        step = max((point.step for point in self._last.values()), default=0)
-        self._outbox.flush()
-        self.metrics({schema.LOGGING_SECONDS: self.logging_seconds}, step)
-        self._outbox.flush()
-        POSTMAN.release(self._outbox)
-        if self._ends:
-            patiently(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
-        self._outbox.discard()
-
-    def _break_off(self, status: str, text: str) -> None:
-        """Last words, as far as the store will hear them; a run it does not hear of is closed by the reaper."""
-        POSTMAN.release(self._outbox)
-        with shielded():
-            try:
-                self._outbox.flush(_last_words.seconds())
-            except Exception as error:
-                _last_words.unheard()
-                unsent = len(self._outbox)
-                _logger.error(
-                    "run %s: %d points and files could not be stored (%s)", self.run_id, unsent, reason(error)
-                )
-            try:
-                _end(self.client, self.run_id, status, text, ends=self._ends)
-            except Exception as error:
-                _last_words.unheard()
-                _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
-            self._outbox.discard()
-
-
-class _LastWords:
-    """How long a broken-off run waits for the store: once it did not hear one run, the others are brief."""
-
-    def __init__(self) -> None:
-        self._unheard_at = -math.inf
-
-    def unheard(self) -> None:
-        self._unheard_at = time.monotonic()
-
-    def seconds(self) -> float:
-        return 0.0 if time.monotonic() - self._unheard_at < 60 else min(_LAST_WORDS_SECONDS, patience())
-
-
-_last_words = _LastWords()
-
-
-def _chunks(items: list[Item]) -> Iterator[list[Item]]:
-    for start in range(0, len(items), _BATCH):
-        yield items[start : start + _BATCH]
 
 
 @contextmanager
@@ -275,29 +75,23 @@ def open_run(
         run = _enter(client, name, own, parent_run_id, resume_run_id, params or {}, free_params)
         try:
             run.log_params(params or {})
-            run._begin()
+            run.begin()
             yield run
-            run._finish()
+            run.finish()
         except KeyboardInterrupt as error:
-            run._break_off("KILLED", str(error) if isinstance(error, Interrupted) else "interrupted")
+            run.break_off("KILLED", str(error) if isinstance(error, Interrupted) else "interrupted")
             raise
         except BaseException as error:
-            run._break_off("FAILED", reason(error))
+            run.break_off("FAILED", reason(error))
             raise
 
 
 def mark_failed(run_id: str, text: str) -> None:
     """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error``; never raises."""
     try:
-        _end(connect(), run_id, "FAILED", text)
+        end_run(connect(), run_id, "FAILED", text)
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
-
-
-def _end(client: MlflowClient, run_id: str, status: str, text: str, *, ends: bool = True) -> None:
-    patiently(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _last_words.seconds())
-    if ends:
-        patiently(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())
 
 
 def _check(params: Mapping[str, object], tags: Mapping[str, object]) -> None:
@@ -322,8 +116,6 @@ def _enter(
     params: Mapping[str, object],
     free_params: Collection[str],
 ) -> TrackedRun:
-    for key, value in tags.items():
-        check_tag(key, str(value))
     if resume_run_id is not None:
         return _resume(client, resume_run_id, tags, params, free_params)
     if parent_run_id is None:

@@ -1,6 +1,7 @@
 """Reaching the tracking store: fail at once at the start, be patient later, keep MLflow's chatter down."""
 
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -41,8 +42,19 @@ Result = TypeVar("Result")
 
 
 def patience() -> float:
-    """Seconds for which a write is tried again (``RSC_PATIENCE_SECONDS``, default 120)."""
-    return float(os.environ.get(PATIENCE_VARIABLE, "120"))
+    """Seconds for which a write is tried again (``RSC_PATIENCE_SECONDS``, default 120).
+
+    Raises:
+        InputError: the variable holds no number of seconds.
+    """
+    text = os.environ.get(PATIENCE_VARIABLE, "120")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"{PATIENCE_VARIABLE} is {text!r}; accepted: a number of seconds, at least 0")
+    return seconds
 
 
 def configure() -> None:
@@ -73,6 +85,7 @@ def connect() -> MlflowClient:
         InputError: the store cannot be reached or written; says what was tried and the ways out.
     """
     configure()
+    patience()
     uri = mlflow.get_tracking_uri()
     try:
         _probe(uri)

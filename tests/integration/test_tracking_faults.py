@@ -114,6 +114,5 @@ def test_a_killed_process_is_closed_by_the_reaper(child: tuple[subprocess.Popen[
     process.wait()
     assert steps(run_id, "train/loss")[:3] == [1, 2, 3]  # before the checkpoint
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
-    assert reap(older_than=3600) == []
-    assert reap(older_than=0.0) == [run_id]
+    assert reap() == [run_id]  # at once: it was on this machine
     assert MlflowClient().get_run(run_id).info.status == "KILLED"

@@ -1,5 +1,7 @@
 """The same over HTTP: what a run writes through a real server, and how models come back from it."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -29,6 +31,18 @@ def test_a_whole_run() -> None:
     history = MlflowClient().get_metric_history(run.run_id, "train/loss")
     assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5)]
     assert [file.path for file in MlflowClient().list_artifacts(run.run_id, "figures")] == ["figures/score_matrix.html"]
+
+
+def test_many_runs_of_one_process() -> None:
+    with ExitStack() as stack:
+        runs = [stack.enter_context(open_run(kind="train", name=f"member {k}")) for k in range(8)]
+        for epoch in range(1, 31):
+            for k, run in enumerate(runs):
+                run.metrics({"train/loss": k + epoch / 100, "test/accuracy": 0.5}, epoch)
+    for k, run in enumerate(runs):
+        history = MlflowClient().get_metric_history(run.run_id, "train/loss")
+        assert [(point.step, point.value) for point in history] == [(e, k + e / 100) for e in range(1, 31)]
+        assert MlflowClient().get_run(run.run_id).info.status == "FINISHED"
 
 
 def test_models_come_back_by_every_form_of_uri() -> None:

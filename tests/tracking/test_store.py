@@ -1,3 +1,6 @@
+import http.server
+import socketserver
+import threading
 import time
 from pathlib import Path
 
@@ -21,6 +24,22 @@ def test_no_server_is_said_within_seconds() -> None:
     with pytest.raises(InputError, match=r"no server answers at http://127.0.0.1:\d+; start the server"):
         connect()
     assert time.monotonic() - started < 5
+
+
+def test_another_server_is_not_taken_for_mlflow() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{other.server_address[1]}")
+        with pytest.raises(InputError, match="does not answer"):
+            connect()
+        other.shutdown()
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", ""])
+def test_patience_is_a_number(sqlite_store: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("RSC_PATIENCE_SECONDS", text)
+    with pytest.raises(InputError, match="RSC_PATIENCE_SECONDS is"):
+        connect()
 
 
 def test_no_database_server_is_said_within_seconds() -> None:
