@@ -12,6 +12,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options, as_text
 
 OptionsT = TypeVar("OptionsT", bound=Options)
+_LONGEST_LINE = 1000  # characters; every message of ours is shorter, apart from what was given
 
 
 class OptionsCommand(click.Command):
@@ -63,12 +64,18 @@ def status(entry: click.Command, arguments: list[str]) -> int:
         return int(entry.main(arguments, prog_name=f"python -m entry_points.{entry.name}", standalone_mode=False) or 0)
     except (InputError, click.ClickException) as error:
         message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        line = " ".join(message.split())
+        line = _one_line(message)
         print(f"error: {line}", file=sys.stderr)
         _close_adopted_run(line)
         return 2
     except click.Abort:
         return 1
+
+
+def _one_line(message: str) -> str:
+    """One line that stays readable whatever was typed: a very long value is cut in its middle."""
+    line = " ".join(message.split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
 
 
 def _close_adopted_run(reason: str) -> None:

@@ -101,12 +101,21 @@ def data_roots(data_root: str | Path = "auto") -> list[Path]:
     for source, text in given.items():
         if not text:
             continue
-        root = Path(os.path.expanduser(text)).resolve()
-        if not root.is_dir():
+        root = _folder(text)
+        if root is None:
             raise InputError(f"{source} {text!r} is not a folder; accepted: an existing folder, or leave it out")
         roots.append(root)
     roots.append(platformdirs.user_cache_path("rsc-mlflow", appauthor=False))
     return list(dict.fromkeys(roots))
+
+
+def _folder(text: str) -> Path | None:
+    """The existing folder of that name, if there is one."""
+    try:
+        root = Path(os.path.expanduser(text)).resolve()
+        return root if root.is_dir() else None
+    except (OSError, ValueError):  # too long, or no text a file system takes
+        return None
 
 
 def stored_file(folder: Path, name: str) -> Path | None:

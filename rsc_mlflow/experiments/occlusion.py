@@ -16,6 +16,7 @@ from rsc_mlflow.tracking.datasets import log_datasets
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.run import TrackedRun, open_run
+from rsc_mlflow.training import resolve_device
 
 OCCLUSION = "occlusion.json"
 PROBABILITY = "occlusion/probability"
@@ -40,6 +41,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
     Raises:
         InputError: models that cannot be pulled or are of several families; more examples than there are.
     """
+    resolve_device(options.device)
     models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
     plan = occluder(data.train.images, data.train.labels, options.examples, options.random_seed)
     first = models[0].pulled

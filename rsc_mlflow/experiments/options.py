@@ -7,6 +7,7 @@ from typing import Any
 from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.training.config import TrainingConfig
+from rsc_mlflow.training.device import device_name
 
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
@@ -14,7 +15,7 @@ FORMAT = 1
 SEED = integer(0, 2**32 - 1)
 DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
-DEVICE = text()
+DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 
 @dataclass(frozen=True, kw_only=True)

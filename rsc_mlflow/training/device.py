@@ -5,6 +5,19 @@ import torch
 from rsc_mlflow.errors import InputError
 
 
+def device_name(name: str) -> str:
+    """``name``, if it is one that some machine could have.
+
+    Raises:
+        InputError: it is not.
+    """
+    kind, _, index = name.partition(":")
+    known = name in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isascii() and index.isdecimal())
+    if not known or len(index) > 4:
+        raise InputError(f"unknown device {name!r}; accepted: auto, cpu, cuda, cuda:INDEX")
+    return name
+
+
 def resolve_device(name: str = "auto") -> torch.device:
     """The device that ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:INDEX`` means here.
 
@@ -13,9 +26,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()) or (kind == "cpu" and index):
-        raise InputError(f"unknown device {name!r}; accepted: auto, cpu, cuda, cuda:INDEX")
+    kind, _, index = device_name(name).partition(":")
     if kind == "cpu":
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,0 +1,66 @@
+"""Whatever is typed for an option: it becomes a value that prints as something read back as the same value, or it is
+refused in words that name the option."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entry_points.mlproject import ENTRY_POINTS, entry_point
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, as_text
+
+CLASSES: list[type[Options]] = list(dict.fromkeys(entry_point(name).options_class for name in ENTRY_POINTS))
+OPTIONS = [field for options in CLASSES for field in dataclasses.fields(options)]
+"""Every option of every entry point."""
+
+DEFAULTS = sorted({as_text(field.default) for field in OPTIONS if field.default is not dataclasses.MISSING})
+WORDS = ("mnistv20-3-0-0", "memdigits", "ce-tor-MLP", "models:/a@b", "runs:/0/model", "true", "auto,cpu", *DEFAULTS)
+
+numbers = (
+    st.integers().map(str)
+    | st.floats().map(repr)
+    | st.floats(allow_nan=False).map(as_text)
+    | st.from_regex(r"\A[-+]?[0-9_]{1,6}(\.[0-9]{0,4})?([eE][-+]?[0-9]{1,3})?\Z")
+)
+any_text = st.text() | numbers | st.sampled_from(WORDS) | st.text(st.characters(max_codepoint=127), max_size=12)
+
+
+def outcome(read: Callable[[], Any]) -> tuple[Any, str]:
+    """What was read, or why it was refused."""
+    try:
+        return read(), ""
+    except InputError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("field", OPTIONS, ids=lambda field: field.name)
+@settings(max_examples=60, deadline=None)
+@given(typed=any_text | st.tuples(st.sampled_from(WORDS), st.text(max_size=2)).map("".join))
+def test_any_text_is_read_back_from_its_own_print_or_refused(field: "dataclasses.Field[Any]", typed: str) -> None:
+    parse = field.metadata["parse"]
+    value, refusal = outcome(lambda: parse(field.name, typed))
+    if refusal:
+        assert refusal.startswith(field.name)
+        assert any(words in refusal for words in ("accepted", "out of range", "must differ")), refusal
+    else:
+        assert parse(field.name, as_text(value)) == value
+        assert not isinstance(value, float) or math.isfinite(value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from([field.name for field in OPTIONS]) | st.text(max_size=8), any_text, max_size=4))
+def test_any_mapping_is_options_or_refused(values: dict[str, str]) -> None:
+    for options_class in CLASSES:
+        options, refusal = outcome(lambda options_class=options_class: options_class.from_mapping(values))
+        if not refusal:
+            assert options_class.from_mapping(options.as_params()) == options
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_is_printed_exactly(value: float) -> None:
+    assert float(as_text(value)) == value
