@@ -52,18 +52,20 @@ def roc_figure(outcomes: Sequence[Outcome], title: str) -> go.Figure:
 
 
 def score_figure(outcomes: Sequence[Outcome], title: str) -> go.Figure:
-    """One histogram of scores an attack: the share of each role's examples per bin, and the attack's threshold."""
+    """One histogram of scores an attack: the share of each role's examples per bin, and the attack's threshold.
+
+    Scores are shown as the share of ordinary non-members that score lower (ties count half), so that attacks with very
+    different scales are read alike: non-members are flat, and 0.99 is the threshold of a false-positive rate of 1 %.
+    """
     figure = make_subplots(len(outcomes), 1, subplot_titles=[o.attack.title for o in outcomes], vertical_spacing=0.09)
+    edges = np.linspace(0, 1, BINS + 1)
     for row, outcome in enumerate(outcomes, start=1):
-        low, high = np.quantile(outcome.result.scores, [0.02, 0.998])
-        edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
         for role, (name, colour, dash) in ROLES.items():
             scores = outcome.scores(role)
             if len(scores):
-                shares = np.histogram(np.clip(scores, edges[0], edges[-1]), edges)[0] / len(scores)
                 figure.add_scatter(
                     x=(edges[1:] + edges[:-1]) / 2,
-                    y=shares,
+                    y=np.histogram(_share_below(outcome, scores), edges)[0] / len(scores),
                     line={"color": colour, "dash": dash, "shape": "hvh"},
                     name=f"{name} ({len(scores):,})",
                     legendgroup=name,
@@ -71,9 +73,11 @@ def score_figure(outcomes: Sequence[Outcome], title: str) -> go.Figure:
                     row=row,
                     col=1,
                 )
-        figure.add_vline(x=outcome.result.threshold, line={"color": "#555", "dash": "dot"}, row=row, col=1)
+        threshold = _share_below(outcome, np.array([outcome.result.threshold]))[0]
+        figure.add_vline(x=threshold, line={"color": "#555", "dash": "dot"}, row=row, col=1)
         figure.update_yaxes(title="share of examples", row=row, col=1)
-        figure.update_xaxes(title="score (dotted: the attack's threshold; ends hold the tails)", row=row, col=1)
+        what = "score, as the share of non-members that score lower (dotted: the attack's threshold)"
+        figure.update_xaxes(title=what, range=[0, 1], row=row, col=1)
     figure.update_layout(title=title, template="plotly_white", height=110 + 330 * len(outcomes))
     return figure
 
@@ -93,6 +97,12 @@ def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
     # the last point at or before each rate: the top of its step
     keep = np.unique(np.searchsorted(curve.fpr, grid, "right") - 1)
     return curve.fpr[keep], curve.tpr[keep]
+
+
+def _share_below(outcome: Outcome, scores: Doubles) -> Doubles:
+    ranked = np.sort(outcome.scores(Role.NONMEMBER))
+    share: Doubles = (np.searchsorted(ranked, scores, "left") + np.searchsorted(ranked, scores, "right")) / 2
+    return share / len(ranked)
 
 
 def _add_curve(

@@ -43,6 +43,9 @@ def test_histograms_hold_every_example_of_every_role() -> None:
     for trace in figure.data:
         assert len(trace.x) == BINS
         assert sum(trace.y) == pytest.approx(1)
+    by_name = {trace.name: trace for trace in figure.data}
+    flat = by_name["non-members (160)"].y  # non-members are ranked among themselves: 160 over 60 bins, 2 or 3 in each
+    assert set(np.round(np.array(flat) * 160)) <= {2, 3}
     assert "spurious members (5)" in {trace.name for trace in figure.data}
 
 
