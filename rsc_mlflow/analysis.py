@@ -130,7 +130,7 @@ def mitigation(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.
     """Score, clean accuracy and spurious accuracy against the strength of one mitigation.
 
     Averaged over the counts of spurious examples, as the paper's figure is, or (``per_count``) for each count,
-    since the average hides where it helps.  Only counts that every strength of a setting has are averaged.
+    since the average hides where it helps.  Only counts above 0 that every strength of a setting has are averaged.
 
     Args:
         runs: a frame of runs, as from the query API.
@@ -147,6 +147,7 @@ def mitigation(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.
     setting = [*SUBJECTS, *_varying(table, knob)]
     if per_count:
         return over_seeds(table, [*setting, "n_spurious", knob])
+    table = table[table["n_spurious"] != 0]
     return over_seeds(_common_cells(table, setting, knob), [*setting, knob], of=table)
 
 
@@ -163,6 +164,8 @@ def mitigation_effect(runs: pd.DataFrame, knob: str, *, per_count: bool = False)
     """
     table = _with_strengths(runs, knob)
     by = [*SUBJECTS, *_varying(table, knob), *(["n_spurious"] if per_count else [])]
+    if not per_count:
+        table = table[table["n_spurious"] != 0]
     common = _common_cells(table, by, knob)
     parts = [_effects(common, by, knob, outcome) for outcome in OUTCOMES]
     effects = pd.concat(parts, ignore_index=True).sort_values([*by, knob], kind="stable", ignore_index=True)
@@ -188,13 +191,14 @@ def _effects(runs: pd.DataFrame, by: Sequence[str], knob: str, outcome: str) -> 
 
 
 def norms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean ℓ2 norm of each pattern against its mean score, over all counts and seeds.
+    """Mean ℓ2 norm of each pattern against its mean score, over all counts above 0 and all seeds.
 
     Returns:
         One row a subject (and settings that vary): ``norm`` (mean over seeds: a random pattern's depends on its
         seed), ``norm_sd``, ``score`` and its ``low``, ``high``, ``seeds``, ``runs``, ``runs_left_out``, ``cells``.
     """
     every = trained(runs)
+    every = every[every["n_spurious"] != 0]
     settings = _varying(every)
     by = [*SUBJECTS, *settings]
     table = _common_cells(every, [name for name in by if name != "pattern"], "pattern")

@@ -112,6 +112,18 @@ def test_a_count_that_one_strength_lacks_is_not_averaged() -> None:
     assert (off["runs"], off["runs_left_out"]) == (10, 5)
 
 
+def test_count_zero_stands_apart_and_is_never_averaged_in() -> None:
+    none = [
+        run(0.01, {"n_spurious": 0, "random_seed": seed, "weight_decay": decay})
+        for seed, decay in itertools.product(range(5), (0.0, 0.1))
+    ]
+    frame = pd.DataFrame(GRID + none)
+    assert pick(mitigation(frame, "weight_decay"), weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.72)
+    by_count = mitigation(frame, "weight_decay", per_count=True)
+    assert pick(by_count, n_spurious=0, weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.01)
+    assert norms(frame)["score"].min() > 0.5
+
+
 def test_settings_that_vary_are_told_apart() -> None:
     longer = [row | {"params.epochs": "140", "metrics.spurious/score": 0.0, "tags.rsc.fingerprint": ""} for row in GRID]
     table = mitigation(pd.DataFrame(GRID + longer), "weight_decay")

@@ -86,10 +86,14 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
 
 
 def record(maps: WeightMaps) -> dict[str, Any]:
-    """``weight_map.json``: {"maps": {label: float[H][W]}, "difference": float[H][W] or null, "range": [low, high]}."""
+    """``weight_map.json``: what the figure shows.
+
+    ``maps`` has float[H][W] under each label, ``order`` the labels as named (JSON keys are sorted),
+    ``difference`` float[H][W] of the first two or null, ``range`` the smallest and largest weight of any map.
+    """
     pictures = {label: as_picture(one).tolist() for label, one in maps.maps.items()}
     difference = None if maps.difference is None else as_picture(maps.difference).tolist()
-    return {"maps": pictures, "difference": difference, "range": list(maps.colour_range)}
+    return {"maps": pictures, "order": list(pictures), "difference": difference, "range": list(maps.colour_range)}
 
 
 def _models(options: WeightsOptions) -> tuple[list[Inspected], Dataset]:

@@ -1,0 +1,56 @@
+"""The theory's run: what it logs is what the formulas give."""
+
+import json
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.theory import TheoryOptions, run_theory
+from rsc_mlflow.theory import World, as_printed, closed_form
+
+SMALL = {"n_train": "400", "n_test": "200", "seeds": "2", "ridges": "1,0", "noises": "0.3", "gammas": "0.5"}
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_curves_metrics_table_and_picture_are_logged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run_theory(TheoryOptions.from_mapping(SMALL | {"gamma_steps": "3"}))
+    client = MlflowClient()
+    run = client.search_runs([e.experiment_id for e in client.search_experiments()])[0]
+    assert (run.info.status, run.data.tags["rsc.method"]) == ("FINISHED", "theory")
+    assert run.data.params["ridges"] == "0,1"
+    folder = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
+    content = json.loads((folder / "theory.json").read_text())
+    assert [curve["lambda"] for curve in content["curves"]] == [0, 1]
+    assert content["curves"][1]["gamma"] == [0, 0.5, 1]
+    expected = [closed_form(World(gamma, 1, 0.3)) for gamma in (0, 0.5, 1)]
+    assert content["curves"][1]["spurious_accuracy"] == pytest.approx([one.spurious_accuracy for one in expected])
+    assert content["printed"][0]["score"][1] == pytest.approx(as_printed(World(0.5, 0, 0.3)).score)
+    far = [abs(a.derived.score - a.measured[0].estimate) for a in result.grid]
+    assert run.data.metrics["theory/derived_error_score"] == pytest.approx(max(far))
+    assert 0 <= run.data.metrics["theory/printed_inside"] <= run.data.metrics["theory/derived_inside"] <= 1
+    assert (folder / "figures/theory.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "theory.md").read_text() == capsys.readouterr().out.rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ridges", "1,-1", "accepted: finite numbers of at least 0"),
+        ("ridges", "1,,2", "ridges"),
+        ("gammas", "0.5,1.5", "at most 1"),
+        ("noises", "nan", "noises"),
+        ("sigma_inv", "0", "at ridge 0 and noise 0"),
+        ("seeds", "1", "at least 2"),
+        ("x_sp_squared", "0", "above 0"),
+    ],
+)
+def test_bad_options_are_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        TheoryOptions.from_mapping({name: value})
+
+
+def test_lists_are_kept_in_one_spelling() -> None:
+    assert TheoryOptions(ridges="10, 0,0.50").ridges == "0,0.5,10"
+    assert TheoryOptions(ridges="10, 0,0.50") == TheoryOptions(ridges="0,0.5,10")
