@@ -15,7 +15,7 @@ RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 
 def experiments() -> dict[str, Experiment]:
     """Entry point's name → how a sweep runs it."""
-    return {one.name: one for one in (training(), membership())}
+    return {one.name: one for one in (training(), *unlearning(), membership())}
 
 
 def options_of(name: str) -> type[Options] | None:
@@ -39,6 +39,34 @@ def training() -> Experiment:
     )
 
 
+def unlearning() -> list[Experiment]:
+    """The unlearning methods: the source model is a training job; so is, with ``reference=train``, the reference."""
+    from rsc_mlflow.experiments import unlearning_options as methods
+    from rsc_mlflow.experiments.unlearning import unlearn
+
+    classes: list[type[methods.UnlearnOptions]] = [
+        methods.ExactRetrainingOptions,
+        methods.IncrementalRetrainingOptions,
+        methods.GroupInfluenceOptions,
+        methods.RelabelFinetuningOptions,
+        methods.GradientDifferenceOptions,
+    ]
+
+    def reference(options: methods.UnlearnOptions) -> list[tuple[str, Any]]:
+        if options.model_uri != methods.AUTO or isinstance(options, methods.ExactRetrainingOptions):
+            return []
+        return [("exact_retraining", methods.ExactRetrainingOptions.of_recipe(options.training()))]
+
+    def needs(options: methods.UnlearnOptions) -> list[tuple[str, Any]]:
+        source = [("train_classifier", options.training())] if options.model_uri == methods.AUTO else []
+        return source + (reference(options) if options.reference == "train" else [])
+
+    def follows(options: methods.UnlearnOptions) -> list[tuple[str, Any]]:
+        return reference(options) if options.reference == "find" else []
+
+    return [Experiment(one.METHOD, one, one_by_one(unlearn), needs=needs, follows=follows) for one in classes]
+
+
 def membership() -> Experiment:
     """``mem_inference``: the target is a training job of its own; the first job makes the shadow models of all."""
     from rsc_mlflow.experiments.membership import MembershipOptions, infer_membership
@@ -51,7 +79,6 @@ def membership() -> Experiment:
         name="mem_inference",
         options_class=MembershipOptions,
         run=one_by_one(infer_membership),
-        run_name=lambda options: f"mem_inference {options.dataset} seed {options.random_seed}",
         needs=needs,
         shares=lambda options: [shadow_fingerprint(options.target(), options.shadow_config())],
     )

@@ -112,7 +112,7 @@ class Claimant:
     _experiments: list[str] = field(default_factory=list)
     _pulses: dict[str, Outbox] = field(default_factory=dict)
 
-    def claim(self, fingerprint: str, name: str, tags: Mapping[str, str], *, resumes: bool) -> Claimed | Taken:
+    def claim(self, fingerprint: str, name: str | None, tags: Mapping[str, str], *, resumes: bool) -> Claimed | Taken:
         """Try to become the one who runs the job.
 
         Args:
@@ -184,7 +184,7 @@ class Claimant:
         conditions = [condition("tags", schema.FINGERPRINT, fingerprint)]
         return patiently(lambda: list(iterate_runs(self.client, conditions, self._experiments)), "claims")
 
-    def _ask(self, found: Run | None, fingerprint: str, name: str, tags: Mapping[str, str], asked: float) -> str:
+    def _ask(self, found: Run | None, fingerprint: str, name: str | None, tags: Mapping[str, str], asked: float) -> str:
         """Write the claim on the interrupted run, or make a run that carries it from its first moment."""
         if found is not None:
             self._write(found.info.run_id, ASKING, asked)

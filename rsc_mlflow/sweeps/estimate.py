@@ -7,6 +7,7 @@ shown as one.
 """
 
 import functools
+import math
 import statistics
 import time
 from collections.abc import Hashable, Iterable
@@ -16,6 +17,7 @@ import psutil
 import torch
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rsc_mlflow.experiments.options import TrainOptions
@@ -55,18 +57,34 @@ def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
 def _bytes_per_member(options: TrainOptions) -> float:
     """Weights, gradients, two optimiser states and a temporary; twice the activations of a batch; 10 MB of its own."""
     _, shape = examples_and_shape(options.dataset_name)
-    weights, operations = _size(options.model_name.architecture, shape, options.dataset_name.classes)
-    activations = options.batch_size * (4 * 3 * shape[1] * shape[2] + min(operations / 10, 200_000))
-    return 4 * (5 * weights + 2 * activations) + 10e6
+    size = _size(options.model_name.architecture, shape, options.dataset_name.classes)
+    return 4 * (5 * size.weights + 2 * options.batch_size * size.activations) + 10e6
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's weights; and of one example's forward pass the multiplications and the values between layers."""
+
+    weights: int
+    multiplications: float
+    activations: int
 
 
 @functools.cache
-def _size(architecture: str, shape: tuple[int, int, int], classes: int) -> tuple[int, float]:
-    """Weights, and multiplications of one example's forward pass."""
+def _size(architecture: str, shape: tuple[int, int, int], classes: int) -> Size:
     model = build_empty(architecture, shape, classes)
+    activations = math.prod(shape)
+
+    def count(module: nn.Module, inputs: object, output: Tensor) -> None:
+        nonlocal activations
+        activations += output.numel()
+
+    for module in model.modules():
+        if not list(module.children()):
+            module.register_forward_hook(count)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, *shape))
-    return n_parameters(model), counter.get_total_flops() / 2
+    return Size(n_parameters(model), counter.get_total_flops() / 2, activations)
 
 
 @functools.cache
@@ -136,5 +154,5 @@ def _per_epoch(run: Run) -> float | None:
 
 def _arithmetic(options: TrainOptions) -> float:
     count, shape = examples_and_shape(options.dataset_name)
-    _, multiplications = _size(options.model_name.architecture, shape, options.dataset_name.classes)
-    return ABOVE_LIMIT * 6 * multiplications * count / machine_rate()
+    size = _size(options.model_name.architecture, shape, options.dataset_name.classes)
+    return ABOVE_LIMIT * 6 * size.multiplications * count / machine_rate()

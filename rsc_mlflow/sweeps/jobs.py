@@ -29,7 +29,7 @@ class Experiment:
         name: the entry point.
         options_class: validates the options; its ``identity()`` says what decides the result.
         run: carries out the started jobs, several at once only where ``cohort`` gave them the same key.
-        run_name: what a person reads in the list of runs.
+        run_name: what a person reads in the list of runs; None: the entry point names the run that it adopts.
         cohort: jobs with the same key train as one stacked model; None: this job runs alone.
         needs: jobs that must be finished before, as (entry point, options); run if they are missing.
         follows: jobs that, if the sweep has them too, run before, because this one looks up their results.
@@ -40,7 +40,7 @@ class Experiment:
     name: str
     options_class: type[Options]
     run: Callable[[Sequence[Start]], None]
-    run_name: Callable[[Any], str]
+    run_name: Callable[[Any], str | None] = lambda _: None
     cohort: Callable[[Any], Hashable] = lambda _: None
     needs: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()
     follows: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -93,11 +94,10 @@ def jobs_of(found: list[Run]) -> list[Run]:
     return [run for run in found if run.data.tags.get("rsc.kind") != "sweep"]
 
 
-def wait_for(what: str, seconds: float, condition: object) -> None:
+def wait_for(condition: Callable[[], object], seconds: float, explain: Callable[[], str]) -> None:
     deadline = time.monotonic() + seconds
-    assert callable(condition)
     while not condition():
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, explain()
         time.sleep(0.2)
 
 

@@ -51,7 +51,7 @@ def test_killed_again_and_again(
     for victim in ("parent", "worker", "parent"):
         if sweep.is_over():
             sweep.start()
-        wait_for(f"no training: {sweep.text()}", 200, lambda: training_processes(own_server.uri))
+        wait_for(lambda: training_processes(own_server.uri), 200, sweep.text)
         time.sleep(dice.uniform(0, 2))
         if victim == "worker":
             with contextlib.suppress(ProcessLookupError, IndexError):  # it has just ended by itself

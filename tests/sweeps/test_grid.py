@@ -175,7 +175,7 @@ WORDS = [
     "0",
     "1e-5",
 ]
-WORDS += ["exclude", "blocks", "options"]
+WORDS += ["1e-5", "exclude", "blocks", "options"]
 SIGNS = ["{", "}", "[", "]", ":", "\n", "  ", "- ", ", ", "&a", "*a", "!!x", "'", '"', "|"]
 fragments = st.sampled_from(WORDS + SIGNS)
 

@@ -1,0 +1,72 @@
+"""Estimates by hand arithmetic, and from runs of known duration."""
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.data import load_dataset
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.names import CLASSES, DatasetName
+from rsc_mlflow.sweeps import estimate
+from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator, examples_and_shape, machine_rate, members_that_fit
+from rsc_mlflow.sweeps.jobs import Job
+from rsc_mlflow.tracking import schema
+
+
+def train(**options: object) -> TrainOptions:
+    return TrainOptions.from_mapping({"dataset": "digits", "model": "ce-tor-MLP", **options})
+
+
+def test_the_arithmetic_of_a_multi_layer_perceptron(sqlite_store: str) -> None:
+    """784 × 256 + 256 × 10 multiplications an example, six operations each (forward, twice that backward)."""
+    operations = 6 * (784 * 256 + 256 * 10) * 1437 * 10
+    expected = estimate.PER_JOB_SECONDS + estimate.ABOVE_LIMIT * operations / machine_rate()
+    found = Estimator(MlflowClient(sqlite_store)).seconds([Job("train_classifier", train(epochs=10))])
+    assert found == pytest.approx(expected)
+
+
+def test_finished_runs_tell_better(sqlite_store: str) -> None:
+    client = MlflowClient(sqlite_store)
+    tags = {schema.METHOD: "train_classifier", schema.KIND: "train"}
+    for seconds, together in ((20.0, "1"), (120.0, "4")):  # 2 and 3 seconds an epoch and model
+        run = client.create_run("0", tags={**tags, COHORT_SIZE: together})
+        params = {
+            "model": "ce-tor-MLP",
+            "optimizer": "sgd",
+            "batch_size": 128,
+            "dataset_family": "digits",
+            "epochs": 10,
+        }
+        for key, value in params.items():
+            client.log_param(run.info.run_id, key, value)
+        client.log_metric(run.info.run_id, schema.SECONDS, seconds)
+        client.set_terminated(run.info.run_id, "FINISHED")
+    estimator = Estimator(client)
+    assert estimator.seconds([Job("train_classifier", train(epochs=7))]) == pytest.approx(7 * 2.5)
+    assert estimator.measured == 1
+
+
+@pytest.mark.parametrize("name", ["digits", "memdigits"])
+def test_sizes_are_those_of_the_data(name: str) -> None:
+    dataset = load_dataset(DatasetName.parse(name))
+    assert examples_and_shape(dataset.name) == (len(dataset.train), dataset.image_shape)
+
+
+def test_every_family_has_a_size() -> None:
+    for family in CLASSES:
+        assert examples_and_shape(DatasetName(family))[0] > 0
+    assert examples_and_shape(DatasetName("mnist", quarters=True))[0] == 17_500
+    assert examples_and_shape(DatasetName("cifar10", quarters=True))[0] == 15_000
+
+
+def test_cohorts_shrink_with_memory_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Memory:
+        available = 8 * 2**30
+
+    monkeypatch.setattr("psutil.virtual_memory", Memory)
+    assert members_that_fit(train(), 2, on_gpu=False) == estimate.MOST_ON_CPU
+    # VggMLP: 784 × 4096 + 4096 × 4096 + 4096 × 10 weights and their biases, 20 M: five copies are 400 MB.
+    big = train(model="ce-tor-VggMLP")
+    assert 7 <= members_that_fit(big, 1, on_gpu=False) <= 10
+    assert 3 <= members_that_fit(big, 2, on_gpu=False) <= 5
+    Memory.available = 2**20
+    assert members_that_fit(big, 2, on_gpu=False) == 1

@@ -1,0 +1,211 @@
+"""What a grid needs, in which order, and what trains together."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from rsc_mlflow.experiments.membership import MembershipOptions
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.training import TrainingJob
+from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, IncrementalRetrainingOptions
+from rsc_mlflow.sweeps.catalogue import cohort_key, experiments
+from rsc_mlflow.sweeps.jobs import Job, Outcome
+from rsc_mlflow.sweeps.plan import Plan, make_plan, next_unit
+from rsc_mlflow.sweeps.schedule import ATTEMPTS, Schedule
+
+
+def train(dataset: str, **options: Any) -> TrainOptions:
+    return TrainOptions.from_mapping({"dataset": dataset, **options})
+
+
+def entry_points(plan: Plan) -> list[str]:
+    return [job.entry_point for job in plan.jobs.values()]
+
+
+def position(plan: Plan, options: Any, entry_point: str = "train_classifier") -> int:
+    return list(plan.jobs).index(Job(entry_point, options).fingerprint)
+
+
+def test_a_job_is_what_its_run_will_say_it_is() -> None:
+    options = train("digitsv20-3-0-0", optimizer="adam")
+    assert Job("train_classifier", options).fingerprint == TrainingJob(options).fingerprint
+
+
+def test_equal_jobs_are_one() -> None:
+    same = [train("digits", momentum=0.9), train("digits", momentum="0.90"), train("digits", device="cpu")]
+    assert len(make_plan(same, "train_classifier", experiments())) == 1
+    assert len(make_plan([train("digits"), train("digits", epochs=3)], "train_classifier", experiments())) == 2
+
+
+def test_the_clean_model_comes_before_those_that_are_compared_with_it() -> None:
+    options = [train("digitsv20-3-0-0"), train("digitsv20-3-0-1", random_seed=1), train("digits")]
+    plan = make_plan(options, "train_classifier", experiments())
+    assert position(plan, options[2]) < position(plan, options[0])
+    clean = Job("train_classifier", options[2]).fingerprint
+    assert plan.after[Job("train_classifier", options[0]).fingerprint] == {clean}
+    assert plan.after[Job("train_classifier", options[1]).fingerprint] == frozenset()  # seed 1 has no clean model here
+    assert plan.before[Job("train_classifier", options[0]).fingerprint] == frozenset()
+
+
+def incremental(dataset: str, **options: Any) -> IncrementalRetrainingOptions:
+    return IncrementalRetrainingOptions.from_mapping({"dataset": dataset, "epochs": 20, "source_epochs": 10, **options})
+
+
+def test_unlearning_trains_what_is_missing_first_and_once() -> None:
+    options = [incremental("digitsv20-3-0-0", reference="train", epochs=epochs) for epochs in (20, 30)]
+    plan = make_plan(options, "incremental_retraining", experiments())
+    assert sorted(entry_points(plan)) == [
+        "exact_retraining",
+        "incremental_retraining",
+        "incremental_retraining",
+        "train_classifier",
+    ]
+    source = train("digitsv20-3-0-0", epochs=10)
+    reference = ExactRetrainingOptions.of_recipe(source)
+    order = [position(plan, source), position(plan, reference, "exact_retraining")]
+    order += [position(plan, one, "incremental_retraining") for one in options]
+    assert order == sorted(order)
+    assert len(plan.requested) == 2
+
+
+def test_what_only_served_finished_jobs_is_not_wanted() -> None:
+    options = [incremental(f"digitsv20-3-0-{seed}") for seed in (0, 1)]
+    plan = make_plan(options, "incremental_retraining", experiments())
+    assert len(plan) == 4
+    done = Job("incremental_retraining", options[0]).fingerprint
+    wanted = plan.wanted({done})
+    assert len(wanted) == 3
+    assert position(wanted, train("digitsv20-3-0-1", epochs=10)) < position(
+        wanted, options[1], "incremental_retraining"
+    )
+
+
+def test_the_first_attack_makes_the_shadow_models_of_all() -> None:
+    made = {"epochs": 5, "model": "ce-tor-MLP", "shadow_models": 4, "pattern_seed": 0}
+    options = [MembershipOptions.from_mapping({"dataset": f"memdigitsv20-3-0-{seed}", **made}) for seed in range(3)]
+    plan = make_plan(options, "mem_inference", experiments())
+    assert entry_points(plan).count("train_classifier") == 3
+    first, *others = [Job("mem_inference", one).fingerprint for one in options]
+    assert plan.after[first] == frozenset()
+    assert [plan.after[other] for other in others] == [{first}, {first}]
+
+
+def test_cohorts_share_what_a_stacked_model_needs() -> None:
+    base = train("digitsv20-3-0-0")
+    differing = {"dataset": "digits", "random_seed": 3, "learning_rate": 0.1, "weight_decay": 0.1, "grad_clip": 1}
+    for name, value in differing.items():
+        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value})) == cohort_key(base)
+    for name, value in {"dataset": "mnist", "epochs": 3, "batch_size": 64, "optimizer": "adam"}.items():
+        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value})) != cohort_key(base)
+    assert cohort_key(train("cifar10", model="ce-tor-altResNet20")) is None
+    assert cohort_key(train("memdigits")) != cohort_key(base)
+
+
+def test_a_unit_takes_a_fair_share_of_what_is_alike() -> None:
+    cohorts = {key: key[0] if key[0] != "x" else None for key in ("a1", "b1", "a2", "a3", "x1", "a4")}
+    ready = list(cohorts)
+    assert next_unit(ready, cohorts, {"a": 16, "b": 16}, 1) == ["a1", "a2", "a3", "a4"]
+    assert next_unit(ready, cohorts, {"a": 16, "b": 16}, 2) == ["a1", "a2"]
+    assert next_unit(ready, cohorts, {"a": 3, "b": 16}, 1) == ["a1", "a2", "a3"]
+    assert next_unit(["x1", "a1"], cohorts, {"a": 3}, 1) == ["x1"]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """Options of an imagined experiment: a letter."""
+
+    letter: str
+
+    def identity(self) -> dict[str, Any]:
+        return {"letter": self.letter, "method": "letter", "kind": "train"}
+
+    def as_params(self) -> dict[str, str]:
+        return {"dataset": self.letter}
+
+
+def schedule(before: dict[str, Sequence[str]], after: dict[str, Sequence[str]] | None = None) -> Schedule:
+    jobs = {letter: Job("letters", Letter(letter)) for letter in before}
+    waits = {key: frozenset(after.get(key, ()) if after else ()) for key in before}
+    plan = Plan(jobs, {key: frozenset(value) for key, value in before.items()}, waits)
+    return Schedule(plan, set(), dict.fromkeys(before), {})
+
+
+def outcome(key: str, state: str) -> Outcome:
+    return Outcome(key, state, "why")
+
+
+def test_a_schedule_waits_for_what_a_job_needs() -> None:
+    one = schedule({"a": "", "b": "a", "c": "b"})
+    assert one.next(0, 2) == ["a"]
+    assert one.next(0, 2) is None
+    one.take([outcome("a", "finished")], 0, 5)
+    assert one.next(0, 2) == ["b"]
+    one.take([outcome("b", "failed")], 0, 5)
+    assert one.next(0, 2) is None
+    assert one.over
+    assert one.failed == {"b": "why", "c": "needs letters b, which failed"}
+
+
+def test_a_job_that_only_follows_another_survives_its_failure() -> None:
+    one = schedule({"a": "", "b": ""}, {"b": "a"})
+    assert [one.next(0, 2), one.next(0, 2)] == [["a"], None]
+    one.take([outcome("a", "failed")], 0, 5)
+    assert one.next(0, 2) == ["b"]
+
+
+def test_a_job_that_is_busy_elsewhere_is_looked_at_again() -> None:
+    one = schedule({"a": "", "b": "a"})
+    one.next(0, 2)
+    one.take([outcome("a", "busy")], 10.0, 5.0)
+    assert one.next(14.9, 2) is None
+    assert not one.over
+    assert one.next(15.0, 2) == ["a"]
+    one.take([outcome("a", "finished")], 16.0, 5.0)
+    assert one.next(16.0, 2) == ["b"]
+
+
+def test_a_job_whose_process_dies_is_tried_again_and_then_given_up() -> None:
+    one = schedule({"a": ""})
+    for attempt in range(ATTEMPTS):
+        assert one.next(0, 1) == ["a"], attempt
+        one.died(["a"], "its process was ended by SIGKILL")
+    assert one.next(0, 1) is None
+    assert one.over
+    assert one.failed == {"a": f"its process was ended by SIGKILL, {ATTEMPTS} times"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
+    """Random dependencies and outcomes: nothing starts early, nothing is forgotten or run twice at a time."""
+    dice = random.Random(seed)
+    keys = [f"j{k}" for k in range(30)]
+    before = {key: [o for o in keys[:k] if dice.random() < 0.1] for k, key in enumerate(keys)}
+    after = {key: [o for o in keys[:k] if dice.random() < 0.1] for k, key in enumerate(keys)}
+    one = schedule(before, after)
+    states: Sequence[Callable[[str], Outcome]] = (
+        lambda key: outcome(key, "finished"),
+        lambda key: outcome(key, "finished"),
+        lambda key: outcome(key, "busy"),
+        lambda key: outcome(key, "failed"),
+    )
+    clock = 0.0
+    running: list[str] = []
+    while not one.over:
+        clock += 1
+        while len(running) < 3 and (unit := one.next(clock, 3)) is not None:
+            assert set(before[unit[0]]) <= one.finished
+            assert set(after[unit[0]]) <= one.finished | set(one.failed)
+            assert unit[0] not in running
+            running += unit
+        if running:
+            key = running.pop(dice.randrange(len(running)))
+            if dice.random() < 0.1:
+                one.died([key], "died")
+            else:
+                one.take([dice.choice(states)(key)], clock, 2.0)
+        assert clock < 10_000
+    assert one.finished | set(one.failed) == set(keys)
+    assert not one.finished & set(one.failed)
