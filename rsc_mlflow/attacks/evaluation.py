@@ -67,6 +67,11 @@ class Outcome:
         mask = (self.roles == Role.MEMBER) | (self.roles == Role.NONMEMBER)
         return self.result.scores[mask], self.roles[mask] == Role.MEMBER, self.labels[mask]
 
+    def spurious(self) -> tuple[Doubles, Bools]:
+        """Scores and truth of spurious members and controls."""
+        groups = [self.scores(role) for role in (Role.SPURIOUS, Role.CONTROL)]
+        return np.concatenate(groups), np.repeat([True, False], [len(group) for group in groups])
+
     def measures(self) -> dict[str, float]:
         """The contract's measures: ordinary members, and with a pattern the spurious ones beside their control."""
         scores, members, labels = self.ordinary()

@@ -24,7 +24,7 @@ ROLES = {
     Role.CONTROL: ("controls: non-members with the pattern", COLOURS[1], "dash"),
 }
 BINS = 60
-_CURVE_POINTS = 300
+_CURVE_POINTS = 100
 
 
 def roc_figure(outcomes: Sequence[Outcome], title: str) -> go.Figure:
@@ -42,9 +42,7 @@ def roc_figure(outcomes: Sequence[Outcome], title: str) -> go.Figure:
         scores, members, _ = outcome.ordinary()
         _add_curve(figure, 1, scores, members, outcome.attack.title, colour)
         if spurious:
-            groups = [outcome.scores(role) for role in (Role.SPURIOUS, Role.CONTROL)]
-            truth = np.repeat([True, False], [len(group) for group in groups])
-            _add_curve(figure, 2, np.concatenate(groups), truth, outcome.attack.title, colour, dash="dot")
+            _add_curve(figure, 2, *outcome.spurious(), outcome.attack.title, colour, dash="dot")
     for row in range(1, rows + 1):
         _finish_row(figure, row)
     figure.update_layout(title=title, template="plotly_white", height=110 + 430 * rows, legend_title="attack (AUC)")
@@ -92,7 +90,7 @@ def page(figures: Sequence[go.Figure], title: str) -> str:
 
 
 def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
-    """At most a few hundred points of a ROC curve, dense where either axis needs them; ends included."""
+    """At most 200 points of a ROC curve, dense where either axis needs them; ends included."""
     grid = np.concatenate([np.linspace(0, 1, _CURVE_POINTS), np.logspace(-5, 0, _CURVE_POINTS)])
     # the last point at or before each rate: the top of its step
     keep = np.unique(np.searchsorted(curve.fpr, grid, "right") - 1)

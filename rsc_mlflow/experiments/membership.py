@@ -195,13 +195,11 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset,
 
 
 def _curves(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """``roc.json``: attack → false- and true-positive rates of ordinary members, thinned."""
-    curves = {}
-    for outcome in outcomes:
-        scores, members, _ = outcome.ordinary()
-        fpr, tpr = thinned(roc_curve(scores, members))
-        curves[outcome.attack.name] = {"fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()}
-    return curves
+    """``roc.json``: attack → false- and true-positive rates, thinned; ``{attack}/spurious``: against controls."""
+    pairs = {outcome.attack.name: outcome.ordinary()[:2] for outcome in outcomes}
+    pairs |= {f"{outcome.attack.name}/spurious": outcome.spurious() for outcome in outcomes if outcome.leak}
+    curves = {name: thinned(roc_curve(*pair)) for name, pair in pairs.items()}
+    return {name: {"fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()} for name, (fpr, tpr) in curves.items()}
 
 
 def _spurious_record(outcomes: Sequence[Outcome], dataset: Dataset) -> dict[str, Any]:
