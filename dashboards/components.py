@@ -190,6 +190,7 @@ def picked_runs(links: str, seen: Seen, hub: Hub, compare: str) -> list[Any]:
     wanted = [link.split(":", 1)[1] for link in links.split(",") if ":" in link]
     rows = seen.runs[seen.runs["run_id"].isin(wanted)]
     items = []
+    row: Any
     for row in rows.itertuples():
         address = hub.run_address(row.experiment_id, row.run_id)
         name = f"{row.run_name or row.run_id}"

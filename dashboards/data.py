@@ -4,7 +4,7 @@ Everything here is a pure function of a snapshot of :class:`rsc_mlflow.tracking.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import parse_qs, urlencode
 
@@ -80,8 +80,8 @@ def once(runs: pd.DataFrame) -> pd.DataFrame:
     key = runs["fingerprint"].where(runs["fingerprint"] != "", runs["run_id"])
     rank = runs["status"].map({"FINISHED": 2, "RUNNING": 1, "SCHEDULED": 1}).fillna(0)
     copies = (rank > 0).groupby(key).transform("sum")
-    newest = pd.DataFrame({"key": key, "rank": rank, "start": runs["start_time"]})
-    newest = newest.sort_values(["rank", "start"], ascending=False, kind="stable").drop_duplicates("key").index
+    ranked = pd.DataFrame({"key": key, "rank": rank, "start": runs["start_time"]})
+    newest = ranked.sort_values(["rank", "start"], ascending=False, kind="stable").drop_duplicates("key").index
     extra = pd.DataFrame({"copies": copies, "lost": runs["status"].isin(UNFINISHED)}, index=runs.index)
     return pd.concat([runs, extra], axis=1).loc[newest].copy()
 
@@ -129,10 +129,6 @@ class Filters:
         if self.target:
             keep &= runs["target"].isin([float(t) for t in self.target if t.isdigit()]) | (runs["pattern"] == "none")
         return runs[keep]
-
-    def without(self, name: str) -> "Filters":
-        """The same choices with one of them opened again."""
-        return replace(self, **{name: ()})
 
 
 CHOICES = ("experiment", "family", "target", "optimizer")

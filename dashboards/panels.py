@@ -78,6 +78,7 @@ class View:
     filters: Filters
     theme: Theme
     source: Source
+    _kinds: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def option(self, option: "Option") -> str:
         """The value of a page's option: from the address if it is one of the choices, else the default."""
@@ -86,7 +87,9 @@ class View:
 
     def kind(self, *kinds: str) -> pd.DataFrame:
         """The runs of some kinds."""
-        return self.runs[self.runs["kind"].isin(kinds)]
+        if kinds not in self._kinds:
+            self._kinds[kinds] = self.runs[self.runs["kind"].isin(kinds)]
+        return self._kinds[kinds]
 
     def nothing(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
         """Why a panel has nothing to show and what to do; empty if some run has one of the metrics.

@@ -39,7 +39,7 @@ def create_app() -> Any:
     """The factory behind ``--app-name rsc``: MLflow's server and the dashboards under ``/dashboards/``."""
     app = mlflow.server.app
     _mount(app, readable=None)
-    if _MLFLOW_SGI_NAME.get() != "uvicorn":
+    if os.environ.get(_MLFLOW_SGI_NAME.name) != "uvicorn":
         return app
     from mlflow.server.fastapi_app import create_fastapi_app
 
@@ -71,7 +71,7 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
     store = RunStore(os.environ[BACKEND_STORE_URI_ENV_VAR])
     details = AsCaller(app, store) if readable else Details(lambda: store.client, _reader(app))
     hub = Hub(store, details, readable=readable, ui=ui, where="behind this server")
-    if MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE.get() != "true":
+    if os.environ.get(MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE.name) != "true":
         refuse_foreign_origins(app, prefix, get_allowed_origins())
     say_headers(app, prefix)
     build_app(hub, app, prefix)

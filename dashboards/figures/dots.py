@@ -73,6 +73,6 @@ def dots(
         range=[-0.6, len(categories) - 0.4],
         showgrid=False,
     )
-    for edge in range(1, len(categories)):
-        drawn.add_vline(edge - 0.5, line={"color": theme.grid, "width": 1})
+    edge = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": theme.grid, "width": 1}}
+    drawn.layout.shapes = [edge | {"x0": place - 0.5, "x1": place - 0.5} for place in range(1, len(categories))]
     return drawn

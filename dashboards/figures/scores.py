@@ -1,6 +1,7 @@
 """Spurious score against the number of spurious examples, and by class."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,18 +30,18 @@ def score_points(runs: pd.DataFrame, metric_name: str, facet: str | None) -> pd.
     if metric_name == "spurious/score":
         base = points(spurious, [b for b in by if b != "n"], "spurious/reference_score").assign(n=0.0, baseline=True)
         table = pd.concat([table[table["n"] > 0], base], ignore_index=True) if len(base) else table
-        table = table.merge(_p_values(spurious, by), on=by, how="left")
-    else:
-        table["p"] = np.nan
+    p_values = _p_values(spurious, by) if metric_name == "spurious/score" else None
+    table = table.assign(p=np.nan) if p_values is None else table.merge(p_values, on=by, how="left")
     table["significant"] = table["p"] < LEVEL
     return table.sort_values(by, ignore_index=True)
 
 
-def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
+    """The groups' corrected p-values; None where no run has one."""
     values = metric(runs, "spurious/p_value").where(~runs["lost"])
     known = runs[list(by)].assign(p=values)[values.notna()]
     if known.empty:
-        return pd.DataFrame(columns=[*by, "p"])
+        return None
     smallest = np.finfo(float).tiny
     combined = known.groupby(list(by))["p"].agg(
         lambda p: stats.combine_pvalues(p.clip(lower=smallest), method="fisher").pvalue if len(p) > 1 else p.iloc[0]
@@ -154,5 +155,5 @@ def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
 def _cell_text(grid: pd.DataFrame, name: str, k: int) -> str:
     if (name, k) not in grid.index:
         return f"{name}, class {k}: no run"
-    row = grid.loc[(name, k)]
+    row: Any = grid.loc[(name, k)]
     return f"<b>{name}, class {k}</b><br>mean {row['mean']:.4f}<br>{behind(row)}"

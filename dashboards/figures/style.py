@@ -66,15 +66,15 @@ def in_order(patterns: Sequence[str]) -> list[str]:
 
 def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
     """An empty figure in the house's look with its axis titles."""
-    axis = {
+    axis: dict[str, object] = {
         "gridcolor": theme.grid,
         "linecolor": theme.muted,
         "zeroline": False,
         "ticks": "outside",
         "tickcolor": theme.muted,
         "automargin": True,
-        "title": {"font": {"size": 13}, "standoff": 8},
     }
+    title = {"font": {"size": 13}, "standoff": 8}
     layout = go.Layout(
         height=height,
         margin={"l": 8, "r": 12, "t": 8, "b": 8},
@@ -84,8 +84,8 @@ def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
         hoverlabel={"bgcolor": theme.paper, "bordercolor": theme.muted, "font": {"color": theme.ink}, "align": "left"},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": {"text": ""}, "itemwidth": 30},
         hovermode="closest",
-        xaxis=axis | {"title": axis["title"] | {"text": x}},
-        yaxis=axis | {"title": axis["title"] | {"text": y}},
+        xaxis=axis | {"title": title | {"text": x}},
+        yaxis=axis | {"title": title | {"text": y}},
         uirevision="keep",
     )
     return go.Figure(layout=layout)

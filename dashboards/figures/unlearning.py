@@ -57,13 +57,11 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, top: float) -> go.Figur
     methods = [m for m in METHODS if m in set(table["method"])]
     methods += sorted(set(table["method"]) - set(methods))
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
-    for place, method in enumerate(methods):
-        rows = table[table["method"] == method]
-        ends = rows.loc[rows["stage"].isin(["before", "after"]), "mean"]
-        line = {"color": theme.muted, "width": 2}
-        drawn.add_trace(
-            go.Scatter(x=ends, y=[place] * len(ends), mode="lines", line=line, showlegend=False, hoverinfo="skip")
-        )
+    ends = table[table["stage"].isin(["before", "after"])].groupby("method")["mean"].agg(["min", "max"])
+    x_line = [value for method in methods if method in ends.index for value in (*ends.loc[method], None)]
+    y_line = [y for place, m in enumerate(methods) if m in ends.index for y in (place, place, None)]
+    line = {"color": theme.muted, "width": 2}
+    drawn.add_trace(go.Scatter(x=x_line, y=y_line, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
     for stage, look in STAGES.items():
         rows = table[table["stage"] == stage]
         bars = error(rows)
@@ -125,7 +123,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hoverinfo="text",
             )
         )
-    drawn.add_hline(0, line={"color": theme.muted, "width": 1})
+    drawn.update_yaxes(zeroline=True, zerolinecolor=theme.muted)
     drawn.update_xaxes(type="log", tickformat="~g", **decades(known["seconds"]))
     return drawn
 

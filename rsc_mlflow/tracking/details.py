@@ -8,13 +8,12 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 LARGEST = 5_000_000
@@ -46,15 +45,18 @@ class Details:
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) pairs of a run's metric, in order of the steps; empty if there are none."""
-        return self._keep(("history", run_id, metric), lambda: self._history(run_id, metric))
+        points: list[tuple[int, float]] = self._keep(("history", run_id, metric), lambda: self._history(run_id, metric))
+        return points
 
     def artifact(self, run_id: str, path: str) -> object | None:
         """A JSON artifact, parsed; None if there is none, it is too large or it is no JSON."""
-        return self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
+        content: object | None = self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
+        return content
 
     def models(self) -> pd.DataFrame:
         """The newest registered versions: name, version, aliases, run_id, created (ms since 1970)."""
-        return self._keep(("models",), self._models)
+        versions: pd.DataFrame = self._keep(("models",), self._models)
+        return versions
 
     def _keep(self, key: Hashable, ask: Callable[[], Any]) -> Any:
         now = time.monotonic()
@@ -104,8 +106,8 @@ class Details:
         return version_table(versions)
 
 
-def version_table(versions: "list[ModelVersion]") -> pd.DataFrame:
-    """One row a registered version."""
+def version_table(versions: Sequence[Any]) -> pd.DataFrame:
+    """One row a registered version (anything with the attributes of MLflow's ``ModelVersion``)."""
     rows = [
         {
             "name": v.name,

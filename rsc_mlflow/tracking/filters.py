@@ -25,6 +25,7 @@ _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+_MLFLOW: Any = SearchUtils  # its methods carry no types
 _COLUMN = {"parameter": "params", "metric": "metrics", "tag": "tags"}
 
 
@@ -50,14 +51,14 @@ def matching(frame: pd.DataFrame, filter_string: str) -> pd.Series:
 
 def _parse(filter_string: str) -> list[dict[str, Any]]:
     try:
-        return list(SearchUtils.parse_search_filter(filter_string.strip()))
+        return list(_MLFLOW.parse_search_filter(filter_string.strip()))
     except MlflowException as error:
         message = f"the filter {filter_string!r} is no MLflow filter: {error.message}"
         raise InputError(f"{message.rstrip('.')}. Accepted: {EXAMPLES}") from None
 
 
 def _matches(frame: pd.DataFrame, clause: dict[str, Any]) -> pd.Series:
-    kind, key, value = clause["type"], SearchUtils.translate_key_alias(clause["key"]), clause["value"]
+    kind, key, value = clause["type"], _MLFLOW.translate_key_alias(clause["key"]), clause["value"]
     comparator = clause["comparator"].upper()
     _check(kind, key, comparator)
     name = key if kind == "attribute" else f"{_COLUMN[kind]}.{key}"
@@ -76,10 +77,10 @@ def _check(kind: str, key: str, comparator: str) -> None:
         raise InputError(f"the dashboards cannot filter by {kind} {key!r}; accepted: {EXAMPLES}")
     try:
         known = (
-            SearchUtils.is_attribute(kind, key, comparator)
-            or SearchUtils.is_metric(kind, comparator)
-            or SearchUtils.is_param(kind, comparator)
-            or SearchUtils.is_tag(kind, comparator)
+            _MLFLOW.is_attribute(kind, key, comparator)
+            or _MLFLOW.is_metric(kind, comparator)
+            or _MLFLOW.is_param(kind, comparator)
+            or _MLFLOW.is_tag(kind, comparator)
         )
     except MlflowException as error:
         raise InputError(f"{error.message.rstrip('.')}; accepted: {EXAMPLES}") from None
@@ -95,4 +96,5 @@ def _compare(column: pd.Series, comparator: str, value: Any) -> pd.Series:
         return present & column.map(lambda text: isinstance(text, str) and pattern.fullmatch(text) is not None)
     if comparator in ("IN", "NOT IN"):
         return present & (column.isin(list(value)) == (comparator == "IN"))
-    return present & _ORDER[comparator](column, value).fillna(False).astype(bool)
+    compared: pd.Series = _ORDER[comparator](column, value)
+    return present & compared.fillna(False).astype(bool)

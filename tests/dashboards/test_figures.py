@@ -1,0 +1,166 @@
+"""Figures hold the numbers of their tables, and patterns look the same everywhere."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dashboards.figures import compare, factors, mitigation, overview, privacy, unlearning
+from dashboards.figures.scores import class_map, class_points, score_curves, score_points
+from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
+from dashboards.pages import PAGES
+from dashboards.pages import factors as factors_page
+from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.statistics import holm
+from tests.dashboards.frames import close, frame, made_up, run, view
+
+
+def _run(i: int, n: int, seed: int, score: float, p: float = 0.5, **more: object) -> dict:
+    metrics = {"spurious/score": score, "spurious/reference_score": 0.01, "spurious/p_value": p}
+    return run(i, p_pattern="v8", p_n_spurious=n, p_random_seed=seed, p_dataset_family="mnist", m=metrics, **more)
+
+
+RUNS = [_run(0, 1, 0, 0.1), _run(1, 1, 1, 0.2), _run(2, 10, 0, 0.6, 1e-8), _run(3, 10, 1, 0.8, 1e-6)]
+
+
+def test_curve_shows_means_intervals_and_the_clean_model_at_zero() -> None:
+    table = score_points(frame(*RUNS), "spurious/score", None)
+    trace = score_curves(table, LIGHT, "spurious score").data[0]
+    assert close(trace.x, [0, 1, 2])
+    assert close(trace.y, [0.01, 0.15, 0.7])
+    half = stats.t.ppf(0.975, 1) * np.std([0.6, 0.8], ddof=1) / np.sqrt(2)
+    assert close(trace.error_y.array[2], half)
+    assert trace.customdata[2] == f"1:{3:032x},1:{2:032x}" or set(trace.customdata[2].split(",")) == {
+        f"1:{2:032x}",
+        f"1:{3:032x}",
+    }
+
+
+def test_significance_is_fishers_over_runs_and_holms_over_points() -> None:
+    table = score_points(frame(*RUNS), "spurious/score", None).set_index("n")
+    one = stats.chi2.sf(-2 * 2 * np.log(0.5), 4)
+    ten = stats.chi2.sf(-2 * (np.log(1e-8) + np.log(1e-6)), 4)
+    assert close(table.loc[[1.0, 10.0], "p"], holm(np.array([one, ten])))
+    assert table["significant"].to_dict() == {0.0: False, 1.0: False, 10.0: True}
+    symbols = score_curves(table.reset_index(), LIGHT, "y").data[0].marker.symbol
+    assert list(symbols) == ["diamond", "diamond-open", "diamond"]
+
+
+def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
+    seen: dict[str, set[tuple[str, ...]]] = {}
+    look = view(made_up(700))
+    for page in PAGES:
+        for build in page.panels:
+            for plot in build(look).plots:
+                for trace in plot.figure.data:
+                    if trace.name in PATTERNS.values():
+                        symbol = np.atleast_1d(trace.marker.symbol)[0].removesuffix("-open")
+                        seen.setdefault(trace.name, set()).add((trace.marker.color, symbol))
+    assert set(seen) == set(PATTERNS.values())
+    assert seen == {name: {(PATTERN_MARKS[name].colour, PATTERN_MARKS[name].symbol)} for name in seen}
+    assert len({mark.colour for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
+
+
+def test_class_map_holds_mean_scores_by_pattern_and_class() -> None:
+    rows = [
+        run(i, p_pattern="v1", p_random_seed=i, m={"spurious/score_target_0": value, "spurious/score_target_2": 0.5})
+        for i, value in enumerate([0.2, 0.4])
+    ]
+    heat = class_map(class_points(frame(*rows), "target", 10), DARK, "x").data[0]
+    assert list(heat.x) == ["0", "2"]
+    assert close(heat.z, [[0.3, 0.5]])
+
+
+def test_norm_scatter_and_correlation() -> None:
+    norms = {"v1": (1.0, 0.1), "v8": (5.0, 0.4), "v20": (12.0, 0.9), "v30": (7.0, 0.7)}
+    rows = [
+        run(i, p_pattern=name, p_random_seed=0, m={"spurious/pattern_norm": norm, "spurious/score": score})
+        for i, (name, (norm, score)) in enumerate(norms.items())
+    ]
+    table = factors.norm_points(frame(*rows))
+    expected = stats.pearsonr([n for n, _ in norms.values()], [s for _, s in norms.values()]).statistic
+    assert f"r = {expected:.2f}" in factors.correlation_words(table)
+    assert sum(len(t.x) for t in factors.norm_scatter(table, LIGHT).data if t.mode == "markers") == 4
+    assert "needs 3 points" in factors.correlation_words(table.head(2))
+
+
+def test_reference_is_the_value_minus_its_gap_and_exact_retraining_itself() -> None:
+    rows = [
+        run(
+            0,
+            kind="unlearn",
+            m={"spurious/score": 0.5, "before/spurious/score": 0.8, "gap/spurious/score": 0.4},
+        )
+        | {"tags.rsc.method": "group_influence"},
+        run(1, kind="unlearn", m={"spurious/score": 0.1, "before/spurious/score": 0.8})
+        | {"tags.rsc.method": "exact_retraining"},
+    ]
+    table = unlearning.stage_points(frame(*rows), ["method"], "spurious/score").set_index(["method", "stage"])["mean"]
+    assert table[("group_influence", "reference")] == pytest.approx(0.1)
+    assert table[("exact_retraining", "reference")] == pytest.approx(0.1)
+    assert table[("group_influence", "before")] == 0.8
+
+
+def test_trade_off_pairs_gap_and_seconds() -> None:
+    row = run(
+        0,
+        kind="unlearn",
+        p_pattern="v8",
+        p_n_spurious=10,
+        p_dataset_family="mnist",
+        m={"gap/spurious/score": 0.2, "unlearn/seconds": 3.0, "gap/test/accuracy": -0.01},
+    ) | {"tags.rsc.method": "group_influence"}
+    table = unlearning.trade_off_points(frame(row))
+    trace = unlearning.trade_off(table, LIGHT).data[0]
+    assert (trace.x[0], trace.y[0], table["accuracy"].iloc[0]) == (3.0, 0.2, -0.01)
+
+
+def test_attack_points_and_controls() -> None:
+    row = run(0, kind="attack", p_pattern="v8", p_n_spurious=10, m={"attack/lira/auc": 0.6}) | {
+        "metrics.attack/lira/spurious_tpr": 0.9,
+        "metrics.attack/lira/control_fpr": 0.4,
+    }
+    runs = frame(row)
+    assert privacy.attack_points(runs, ["paper"], "auc")[["attack", "mean"]].to_numpy().tolist() == [["lira", 0.6]]
+    figure = privacy.sides(privacy.side_points(runs), LIGHT)
+    assert [(t.name, list(t.y)) for t in figure.data] == [
+        ("members with the pattern", [0.9]),
+        ("non-members with the pattern (control)", [0.4]),
+    ]
+
+
+def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
+    metrics = {"spurious/score": 0.5, "test/accuracy": 0.9, "spurious/test_accuracy": 0.6}
+    runs = frame(*(run(i, p_weight_decay=w, p_pattern="v8", m=metrics) for i, w in enumerate(["0", "0.1"])))
+    table = mitigation.mitigation_points(runs, "weight_decay")
+    drawn = mitigation.two_axes(table, "weight_decay", LIGHT, "weight decay")
+    assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y2", [0.6, 0.6])]
+
+
+def test_sweeps_count_jobs_once_a_fingerprint() -> None:
+    sweep = {"tags.rsc.sweep": "s"}
+    rows = [
+        run(0, kind="sweep", p_n_jobs=4) | sweep,
+        run(1, fingerprint="a") | sweep,
+        run(2, fingerprint="b", status="FAILED") | sweep,
+        run(3, fingerprint="b") | sweep,
+        run(4, fingerprint="c", status="FAILED") | sweep,
+        run(5, fingerprint="d", status="RUNNING") | sweep,
+    ]
+    row = overview.sweep_table(frame(*rows)).iloc[0]
+    assert row[["jobs", "finished", "failed", "running"]].tolist() == [4, 2, 1, 1]
+
+
+def test_compare_shows_only_what_differs() -> None:
+    runs = frame(run(0, p_optimizer="sgd", p_epochs=2), run(1, p_optimizer="adam", p_epochs=2))
+    table = compare.differing(runs, "params.")
+    assert table["name"].tolist() == ["optimizer"]
+    assert sorted(table.iloc[0, 1:].tolist()) == ["adam", "sgd"]
+
+
+def test_names_and_tags_cannot_bring_html_into_a_figure() -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    runs = frame(run(0, p_architecture=evil, p_n_parameters=1, p_pattern="v8", m={"spurious/score": 0.1}))
+    panel = factors_page.architectures(replace(view(made_up(30)), runs=runs, every=runs))
+    assert evil not in panel.plots[0].figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")

@@ -1,0 +1,153 @@
+"""The frame of all runs after each kind of change equals a fresh one, and only changes were fetched."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from benchmarks.filling import fill_store
+from rsc_mlflow.tracking import frame as module
+from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.frame import RunStore
+
+
+@pytest.fixture
+def uri(sqlite_store: str, tmp_path: Path) -> str:
+    fill_store(sqlite_store, 60, artifacts=(tmp_path / "files").as_uri())
+    return sqlite_store
+
+
+def _same_as_fresh(store: RunStore) -> None:
+    fresh, kept = RunStore(store.tracking_uri).refresh(), store.snapshot()
+    assert (kept.error, kept.complete) == (None, True)
+    assert kept.version == fresh.version
+    columns = sorted(set(fresh.frame.columns))
+    left = kept.frame.reindex(columns=columns).sort_values("run_id", ignore_index=True)
+    pd.testing.assert_frame_equal(left, fresh.frame[columns].sort_values("run_id", ignore_index=True))
+
+
+def test_first_load_pages_through_newest_first(uri: str) -> None:
+    store = RunStore(uri, page_size=7)
+    snapshot = store.refresh()
+    assert snapshot.complete
+    assert len(snapshot.frame) == 60
+    assert snapshot.frame["start_time"].is_monotonic_decreasing
+    client = MlflowClient(uri)
+    run = client.get_run(snapshot.frame["run_id"].iloc[10])
+    row = snapshot.frame.iloc[10]
+    for prefix, values in (("params", run.data.params), ("metrics", run.data.metrics)):
+        assert {k: row[f"{prefix}.{k}"] for k in values} == values
+
+
+def test_nothing_changed_keeps_the_version(uri: str) -> None:
+    store = RunStore(uri)
+    version = store.refresh().version
+    assert [store.refresh().version for _ in range(3)] == [version] * 3
+
+
+def test_a_new_run_its_metrics_and_its_end_arrive(uri: str) -> None:
+    store, client = RunStore(uri), MlflowClient(uri)
+    store.refresh()
+    run = client.create_run("1", run_name="new")
+    store.refresh()
+    _same_as_fresh(store)
+    client.log_batch(run.info.run_id, metrics=[Metric("spurious/score", 0.25, 1, 1)])
+    assert "RUNNING" in set(store.refresh().frame["status"])
+    _same_as_fresh(store)
+    client.set_terminated(run.info.run_id, "FAILED")
+    store.refresh()
+    _same_as_fresh(store)
+    row = store.snapshot().frame.set_index("run_id").loc[run.info.run_id]
+    assert (row["status"], row["metrics.spurious/score"]) == ("FAILED", 0.25)
+
+
+def test_late_edits_and_deletions_of_old_runs_are_found_by_looking_again(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WINDOW", 20)
+    monkeypatch.setattr(module, "SLACK_MS", 0)
+    store, client = RunStore(uri), MlflowClient(uri)
+    oldest = store.refresh().frame["run_id"].tolist()[::-1]
+    client.set_tag(oldest[0], "rsc.note", "late")
+    client.log_metric(oldest[1], "spurious/p_value", 0.5)
+    client.delete_run(oldest[2])
+    for _ in range(4):  # 60 runs in windows of 20
+        store.refresh()
+    assert oldest[2] not in set(store.snapshot().frame["run_id"])
+    _same_as_fresh(store)
+
+
+def test_a_running_run_that_is_deleted_goes_at_once(uri: str) -> None:
+    store, client = RunStore(uri), MlflowClient(uri)
+    run = client.create_run("1", start_time=1)
+    store.refresh()
+    client.delete_run(run.info.run_id)
+    assert run.info.run_id not in set(store.refresh().frame["run_id"])
+
+
+def test_a_deleted_experiment_takes_its_runs_along(uri: str) -> None:
+    store, client = RunStore(uri), MlflowClient(uri)
+    experiment = client.create_experiment("other")
+    client.create_run(experiment)
+    assert len(store.refresh().frame) == 61
+    client.delete_experiment(experiment)
+    snapshot = store.refresh()
+    assert len(snapshot.frame) == 60
+    assert experiment not in snapshot.experiments
+
+
+def test_a_refresh_fetches_a_few_runs_not_all(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WINDOW", 5)
+    store = RunStore(uri)
+    store.refresh()
+    fetched: list[int] = []
+    search = store.client.search_runs
+
+    def counted(*args: object, **kwargs: object) -> object:
+        found = search(*args, **kwargs)
+        fetched.append(len(found))
+        return found
+
+    monkeypatch.setattr(store.client, "search_runs", counted)
+    store.refresh()
+    assert 0 < sum(fetched) < 30  # the last minute's runs by start and by end, the running ones, five old ones
+
+
+def test_a_store_that_is_gone_keeps_what_is_known_and_says_why(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RunStore(uri)
+    store.refresh()
+
+    def refuse(*_args: object, **_kwargs: object) -> object:
+        raise ConnectionError("connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store.client, "search_experiments", refuse)
+        snapshot = store.refresh()
+    assert snapshot.error == "ConnectionError: connection refused"
+    assert len(snapshot.frame) == 60
+    assert store.refresh().error is None
+
+
+def test_an_empty_store_is_complete(sqlite_store: str) -> None:
+    snapshot = RunStore(sqlite_store).refresh()
+    assert (len(snapshot.frame), snapshot.complete, snapshot.error) == (0, True, None)
+    assert snapshot.experiments == {"0": "Default"}
+
+
+def test_details_read_histories_artifacts_and_models(uri: str) -> None:
+    store = RunStore(uri)
+    details = Details(lambda: store.client)
+    frame = store.refresh().frame
+    attack = frame[(frame["tags.rsc.kind"] == "attack") & (frame["status"] == "FINISHED")]["run_id"].iloc[0]
+    history = details.history(attack, "spurious/score")
+    assert history[-1] == (70, store.client.get_run(attack).data.metrics["spurious/score"])
+    assert details.history(attack, "nobody/logs/this") == []
+    assert set(details.artifact(attack, "roc.json")) == {"shadow", "loss", "lira", "rmia"}  # type: ignore[call-overload]
+    assert details.artifact(attack, "absent.json") is None
+    store.client.log_text(attack, "no json", "broken.json")
+    assert details.artifact(attack, "broken.json") is None
+    store.client.create_registered_model("rsc-mnist-MLP")
+    store.client.create_model_version("rsc-mnist-MLP", f"runs:/{attack}/model", attack)
+    assert details.models()[["name", "version", "run_id"]].to_numpy().tolist() == [["rsc-mnist-MLP", "1", attack]]
