@@ -10,8 +10,7 @@ from rsc_mlflow.models.stacked import (
     SingleModel,
     Stack,
     StackedModel,
-    convolve_each,
-    convolve_grouped,
+    convolve,
     linear,
 )
 from rsc_mlflow.rng import torch_generator
@@ -110,15 +109,27 @@ def test_the_linear_layers_derivative_by_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("members", [1, 3])
-def test_the_two_ways_to_convolve_agree(members: int) -> None:
+def test_grouped_convolution_is_one_convolution_a_member(members: int) -> None:
     generator = torch_generator(0, "numbers")
     x = torch.randn(members, 4, 2, 8, 8, generator=generator)
     weight = torch.randn(members, 5, 2, 3, 3, generator=generator)
     bias = torch.randn(members, 5, generator=generator)
-    each, grouped = convolve_each(x, weight, bias), convolve_grouped(x, weight, bias)
-    torch.testing.assert_close(each, grouped, **CLOSE)
+    out = convolve(x, weight, bias)
     for k in range(members):
-        torch.testing.assert_close(each[k], F.conv2d(x[k], weight[k], bias[k]), **CLOSE)
+        torch.testing.assert_close(out[k], F.conv2d(x[k], weight[k], bias[k]), **CLOSE)
+
+
+@pytest.mark.parametrize("architecture", ["LargeMLP", "CNN002"])
+def test_all_at_once_and_one_after_the_other_agree(architecture: str) -> None:
+    """CUDA takes the first way for every architecture, the CPU the second for convolutions."""
+    stack, x, wanted = StackedModel(models(architecture, 3)), images(3), labels(3)
+    results = []
+    for forward in (stack.forward_all, stack.forward_each):
+        logits = forward(x, [torch_generator(k, "dropout") for k in range(3)])
+        results.append((logits.detach(), stack.gradients(losses(logits, wanted).sum())))
+    torch.testing.assert_close(results[0][0], results[1][0], **CLOSE)
+    for key, one, other in zip(stack.parameters, results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(one, other, **CLOSE, msg=key)
 
 
 def test_member_states_go_in_and_out() -> None:
