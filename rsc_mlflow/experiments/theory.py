@@ -57,8 +57,8 @@ class TheoryOptions(Options):
         "Squared size of the spurious feature (the invariant one's is 1).", number(0, above=True), 5.0
     )
     seeds: int = option("Training sets drawn for each simulated point.", integer(2, 10_000), 10)
-    n_train: int = option("Training examples drawn each time.", integer(3, 100_000_000), 200_000)
-    n_test: int = option("Test examples drawn each time.", integer(1, 100_000_000), 200_000)
+    n_train: int = option("Training examples drawn each time.", integer(3, 100_000_000), 50_000)
+    n_test: int = option("Test examples drawn each time.", integer(1, 100_000_000), 50_000)
     random_seed: int = option("Seed of the first training set; the others follow.", SEED, 0)
 
     def check(self) -> None:
