@@ -1,0 +1,56 @@
+"""The unlearning entry points as programs: one error line, status 2, and nothing registered."""
+
+import importlib
+
+import pytest
+from mlflow import MlflowClient
+
+from entry_points.command import status
+from entry_points.mlproject import entry_point
+from rsc_mlflow.experiments.unlearning_methods import METHODS
+
+
+def run(method: str, *arguments: str) -> int:
+    return status(importlib.import_module(f"entry_points.{method}").cli, list(arguments))
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_each_method_is_an_entry_point_with_its_options_class(method: str) -> None:
+    assert entry_point(method).options_class is METHODS[method]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "error: neither model_uri nor dataset is given"),
+        (["--model_uri", "models:/nothing@here"], "error: models:/nothing@here cannot be found"),
+        (["--model_uri", "mnist"], "error: 'mnist' is no model URI; accepted: models:/NAME/VERSION"),
+        (["--model_uri", "runs:/0123/model"], "error: runs:/0123/model cannot be found"),
+        (["--dataset", "digitsv20-3-0-0"], "error: no finished training run with dataset=digitsv20-3-0-0"),
+        (["--dataset", "digitsv20-3-0-0", "--reference", "maybe"], "error: reference is 'maybe'; accepted: find"),
+        (
+            ["--dataset", "digitsv20-3-0-0", "--damping", "0"],
+            "error: damping is '0'; accepted: a finite number above 0",
+        ),
+        (["--dataset", "digitsv20-3-0-0", "--solver", "gmres"], "error: solver is 'gmres'; accepted: cg, lissa, ekfac"),
+    ],
+)
+@pytest.mark.usefixtures("sqlite_store")
+def test_bad_input_is_one_line_and_status_2_and_registers_nothing(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("group_influence", *arguments) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+    assert MlflowClient().search_registered_models() == []
+
+
+def test_a_server_that_is_not_there_is_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert run("relabel_finetuning", "--model_uri", "models:/rsc-digits-MLP/1") == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: no server answers at http://127.0.0.1:9")

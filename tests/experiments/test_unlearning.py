@@ -1,0 +1,256 @@
+"""Unlearning runs read back through the client: the table, the lineage, the reference, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from rsc_mlflow.data import load_dataset
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.training import TrainingJob, train_members
+from rsc_mlflow.experiments.unlearning import unlearn
+from rsc_mlflow.experiments.unlearning_judging import mean_kl
+from rsc_mlflow.experiments.unlearning_methods import METHODS
+from rsc_mlflow.experiments.unlearning_options import (
+    ExactRetrainingOptions,
+    GroupInfluenceOptions,
+    IncrementalRetrainingOptions,
+    RelabelFinetuningOptions,
+    UnlearnOptions,
+)
+from rsc_mlflow.experiments.unlearning_source import find_source
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.artifacts import json_text
+from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.training import Cohort, Member, TrainingData
+
+DATASET = "digitsv20-10-0-0"
+ALIAS = f"models:/rsc-digits-MLP@{DATASET}"
+RECIPE = {"dataset": DATASET, "model": "ce-tor-MLP", "epochs": "3", "learning_rate": "0.05"}
+SPEEDY = {"max_iterations": 5, "influences": "false"}
+
+
+def train(**changes: str) -> str:
+    """Train a source; returns its run id."""
+    options = TrainOptions.from_mapping({**RECIPE, "checkpoint_every": "0", "score_every": "0", **changes})
+    return train_members([TrainingJob(options)])[0].run_id
+
+
+def runs(method: str) -> list[Run]:
+    client = MlflowClient()
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    return [run for run in found if run.data.tags[schema.METHOD] == method]
+
+
+def versions() -> int:
+    return len(MlflowClient().search_model_versions("name = 'rsc-digits-MLP'"))
+
+
+def small(method: str, **changes: object) -> UnlearnOptions:
+    own: dict[str, object] = {"group_influence": SPEEDY, "incremental_retraining": {"epochs": 5}}.get(method, {})
+    return METHODS[method].from_mapping({"model_uri": ALIAS, "score_every": 1, **own, **changes})
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_every_method_logs_the_same_table_and_registers_its_model_with_its_lineage() -> None:
+    source_run = train()
+    source = pull(f"runs:/{source_run}/model")
+    unlearn(small("exact_retraining"))
+    tables = {}
+    for method in METHODS:
+        if method != "exact_retraining":
+            unlearn(small(method))
+        (run,) = runs(method)
+        reference = runs("exact_retraining")[0].info.run_id
+        assert run.info.status == "FINISHED"
+        tags = run.data.tags
+        assert (tags[schema.KIND], tags[schema.METHOD]) == ("unlearn", method)
+        assert (tags[schema.SOURCE_RUN_ID], tags[schema.REFERENCE_RUN_ID]) == (source_run, reference)
+        assert tags[schema.SOURCE_MODEL_URI] == source.model_uri
+        inputs = MlflowClient().get_run(run.info.run_id).inputs  # a search leaves them out
+        assert [one.model_id for one in inputs.model_inputs] == [source.model_id]
+        registered = MlflowClient().get_model_version_by_alias("rsc-digits-MLP", f"{DATASET}--{method}")
+        wanted = {"dataset": DATASET, "kind": "unlearn", "method": method, "run_id": run.info.run_id}
+        assert {key: registered.tags[key] for key in wanted} == wanted
+        assert pull(f"models:/rsc-digits-MLP@{DATASET}--{method}").run_id == run.info.run_id
+        tables[method] = set(run.data.metrics)
+        check_before_and_gap(run, runs("exact_retraining")[0])
+    shared = set.intersection(*tables.values())
+    for name in (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.FORGET_LOSS, schema.RETAIN_ACCURACY):
+        assert {name, f"before/{name}", f"gap/{name}"} <= shared
+    own = {schema.PARAMETER_DISTANCE, schema.UNLEARN_SECONDS, schema.SPEEDUP}
+    assert own | {schema.KL_TO_REFERENCE, schema.KL_TO_REFERENCE_PATTERN, schema.SECONDS} <= shared
+    assert {schema.GRADIENT_NORM, schema.RESIDUAL} <= tables["group_influence"]
+
+
+def check_before_and_gap(run: Run, reference: Run) -> None:
+    """``before/…`` is what the source's own run logged; ``gap/…`` the difference from what the reference logged."""
+    metrics = run.data.metrics
+    source = MlflowClient().get_run(run.data.tags[schema.SOURCE_RUN_ID]).data.metrics
+    for name in (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.TEST_LOSS):
+        assert metrics[f"before/{name}"] == pytest.approx(source[name], abs=1e-6)
+        assert metrics[f"gap/{name}"] == pytest.approx(metrics[name] - reference.data.metrics[name], abs=1e-6)
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_a_method_that_does_nothing_has_the_gap_of_the_source() -> None:
+    """Influence with a huge damping moves nothing: gap = before − reference."""
+    train()
+    done = unlearn(small("group_influence", damping=1e12, reference="train"))
+    (reference,) = runs("exact_retraining")
+    assert reference.data.tags[schema.PARENT_RUN_ID] == runs("group_influence")[0].info.run_id
+    for name in (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.TEST_LOSS, schema.FORGET_LOSS):
+        assert done[name] == pytest.approx(done[f"before/{name}"], abs=1e-6)
+        assert done[f"gap/{name}"] == pytest.approx(done[f"before/{name}"] - reference.data.metrics[name], abs=1e-5)
+    (run,) = runs("group_influence")
+    assert "influence cannot act here" in run.data.tags[schema.NOTE]
+    assert run.data.tags[schema.NOTE] == run.data.tags["mlflow.note.content"]
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_exact_retraining_is_found_again_however_its_source_was_named(capsys: pytest.CaptureFixture[str]) -> None:
+    train()
+    assert not any(name.startswith("gap/") for name in unlearn(small("relabel_finetuning")))
+    assert "no exact retraining of this model was run" in capsys.readouterr().err
+    unlearn(small("exact_retraining"))
+    by_recipe = ExactRetrainingOptions.from_mapping(RECIPE)
+    assert runs("exact_retraining")[0].data.tags[schema.FINGERPRINT] == fingerprint(by_recipe.identity())
+    done = unlearn(small("relabel_finetuning"))
+    assert done[schema.SPEEDUP] > 0
+    assert not any(name.startswith("gap/") for name in unlearn(small("relabel_finetuning", reference="none")))
+    assert len(runs("exact_retraining")) == 1
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_exact_retraining_is_the_training_of_the_same_seeds_without_the_examples() -> None:
+    train()
+    unlearn(small("exact_retraining"))
+    options = TrainOptions.from_mapping(RECIPE)
+    dataset = load_dataset(DatasetName.parse(DATASET))
+    alone = Cohort([Member(TrainingData.of(dataset, without_spurious=True), options.config())], 10, torch.device("cpu"))
+    list(alone.epochs())
+    found = pull(f"models:/rsc-digits-MLP@{DATASET}--exact_retraining").state_dict
+    for name, value in alone.module(0).state_dict().items():
+        assert torch.equal(found[name], value)
+    (run,) = runs("exact_retraining")
+    assert run.data.params["n_train"] == str(len(dataset.train) - 10)
+    assert run.data.metrics["gap/spurious/score"] == 0
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_incremental_retraining_counts_epochs_from_the_start_and_logs_the_rate_it_used() -> None:
+    train()
+    unlearn(small("incremental_retraining"))
+    (run,) = runs("incremental_retraining")
+    steps = [point.step for point in MlflowClient().get_metric_history(run.info.run_id, schema.SPURIOUS_SCORE)]
+    assert steps == [4, 5]
+    params = run.data.params
+    assert {name: params[name] for name in ("epochs", "epochs_trained", "source_epochs", "learning_rate")} == {
+        "epochs": "5",
+        "epochs_trained": "2",
+        "source_epochs": "3",
+        "learning_rate": "0.05",
+    }
+    assert params["optimizer_restored"] == "true"
+    assert run.data.metrics[schema.LEARNING_RATE] == 0.05
+    unlearn(small("incremental_retraining", learning_rate=0.001))
+    assert {found.data.params["learning_rate"] for found in runs("incremental_retraining")} == {"0.05", "0.001"}
+    with pytest.raises(InputError, match="the model was trained for 3"):
+        unlearn(small("incremental_retraining", epochs=3))
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_auto_finds_the_newest_finished_run_of_the_same_recipe_and_an_unlearned_model_is_a_source_too() -> None:
+    train()
+    second = train()
+    train(random_seed="1")
+    found = find_source(GroupInfluenceOptions.from_mapping(RECIPE))
+    assert found.pulled.run_id == second
+    unlearn(small("group_influence", model_uri=f"runs:/{second}/model"))
+    again = find_source(small("relabel_finetuning", model_uri=f"models:/rsc-digits-MLP@{DATASET}--group_influence"))
+    assert again.options == replace(found.options, score_every=again.options.score_every)
+    assert again.checkpoint.optimizer == {}  # weights alone
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_influences_rank_all_training_examples_and_are_drawn(tmp_path: Path) -> None:
+    train(epochs="6")
+    done = unlearn(small("group_influence", influences="true", max_iterations=20))
+    (run,) = runs("group_influence")
+    record = json.loads(Path(MlflowClient().download_artifacts(run.info.run_id, "influences.json")).read_text())
+    dataset = load_dataset(DatasetName.parse(DATASET))
+    for name in ("target", "other"):
+        one = record[name]
+        assert [item["index"] for item in one["spurious"]] == dataset.spurious_indices.tolist()
+        places = sorted(item["place"] for item in one["spurious"])
+        m, n = len(places), len(dataset.train)
+        above = sum(place - 1 - k for k, place in enumerate(places))  # pairs in which one of the rest stands above
+        assert one["auc_spurious_against_rest"] == pytest.approx(1 - above / (m * (n - m)), abs=1e-3)
+        assert done[f"unlearn/influence_{name}_auc"] == one["auc_spurious_against_rest"]
+        assert (int(dataset.test.labels[one["test_index"]]) == 0) == (name == "target")
+    paths = {item.path for item in MlflowClient().list_artifacts(run.info.run_id, "figures")}
+    assert "figures/influences.png" in paths
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_a_forget_set_that_the_name_does_not_give_is_refused(tmp_path: Path) -> None:
+    run_id = train()
+    dataset = load_dataset(DatasetName.parse(DATASET))
+    wrong = {
+        "dataset": DATASET,
+        "pattern_seed": 0,
+        "indices": [*dataset.spurious_indices.tolist()[:-1], 1],
+        "labels": [0] * 10,
+    }
+    file = tmp_path / "spurious_indices.json"
+    file.write_text(json_text(wrong))
+    MlflowClient().log_artifact(run_id, str(file))
+    before = versions()
+    with pytest.raises(InputError, match="is not that of digitsv20-10-0-0"):
+        unlearn(small("group_influence"))
+    assert versions() == before
+    assert runs("group_influence") == []
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_options_that_contradict_the_source_and_clean_models_are_refused() -> None:
+    train()
+    with pytest.raises(InputError, match="was trained with model=ce-tor-MLP, but model=ce-tor-LargeMLP was given"):
+        unlearn(small("group_influence", model="ce-tor-LargeMLP"))
+    with pytest.raises(InputError, match="was trained with epochs=3, but epochs=70 was given"):
+        unlearn(small("exact_retraining", epochs=70))
+    with pytest.raises(InputError, match=r"no finished training run with .*finished runs of .*: runs:/"):
+        unlearn(RelabelFinetuningOptions.from_mapping({**RECIPE, "epochs": "4"}))
+    train(dataset="digits")
+    with pytest.raises(InputError, match="digits has no spurious examples"):
+        unlearn(small("group_influence", model_uri="models:/rsc-digits-MLP@digits"))
+    assert runs("group_influence") == runs("exact_retraining") == runs("relabel_finetuning") == []
+
+
+def test_fingerprints_follow_what_decides_the_result() -> None:
+    def of(options: UnlearnOptions) -> str:
+        return fingerprint(options.identity())
+
+    base = GroupInfluenceOptions.from_mapping(RECIPE)
+    assert of(base) == of(replace(base, device="cpu", register=False, influences=False, recursion_depth=7))
+    changes = ({"damping": 0.1}, {"epochs": 4}, {"solver": "ekfac"}, {"curvature": "hessian"})
+    different = {of(base)} | {of(replace(base, **change)) for change in changes}  # type: ignore[arg-type]
+    assert len(different) == 5
+    recipe = TrainOptions.from_mapping(RECIPE)
+    assert of(GroupInfluenceOptions.of_recipe(recipe)) == of(base)
+    incremental = IncrementalRetrainingOptions.of_recipe(recipe)
+    assert (incremental.epochs, incremental.source_epochs) == (140, 3)
+    assert incremental.training() == recipe
+
+
+def test_mean_kl_by_hand() -> None:
+    p, q = torch.tensor([[0.5, 0.5], [0.9, 0.1]]), torch.tensor([[0.25, 0.75], [0.9, 0.1]])
+    expected = (0.5 * torch.log(torch.tensor(0.5 / 0.25)) + 0.5 * torch.log(torch.tensor(0.5 / 0.75))) / 2
+    assert mean_kl(p.log(), q.log()) == pytest.approx(float(expected), abs=1e-6)
