@@ -2,6 +2,7 @@ import json
 import math
 import os
 import signal
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -229,6 +230,23 @@ def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     client.delete_experiment(by_name)
     with pytest.raises(InputError, match="'paper' was deleted"):
         current_experiment(client)
+
+
+def test_processes_that_make_the_experiment_at_once_share_it() -> None:
+    start = threading.Barrier(4)
+    found: list[str] = []
+
+    def one() -> None:
+        start.wait()
+        found.append(current_experiment(MlflowClient()))
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert len(set(found)) == 1
 
 
 def test_an_artifact_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
