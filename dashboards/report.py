@@ -1,0 +1,118 @@
+"""The dashboards as one HTML file that needs nothing but a browser: same pages, same panels, default options."""
+
+import html
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import plotly.io
+from plotly.offline import get_plotlyjs
+
+from dashboards.components import table_data
+from dashboards.data import Filters
+from dashboards.figures.style import DARK, LIGHT, Theme
+from dashboards.hub import Hub, Seen
+from dashboards.pages import PAGES
+from dashboards.panels import Page, Panel, View
+
+ASSETS = Path(__file__).parent / "assets"
+SKIPPED = ("compare",)  # it shows runs that a reader chooses
+
+SHELL = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline';
+ style-src 'unsafe-inline'; img-src data: blob:">
+<title>{title}</title><style>{style}</style></head><body>
+<header><span class="brand">{title}</span><nav>{menu}</nav><div class="side">
+<button id="theme-button" type="button">Light / dark</button></div></header>
+<main><p class="about">{about}</p>{body}</main>
+<script type="application/json" id="figures">{figures}</script>
+<script type="application/json" id="settings">{settings}</script>
+<script>{plotly}</script><script>{tables}</script><script>{report}</script>
+</body></html>
+"""
+
+
+def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str) -> str:
+    """Every page but Compare, figures drawn when they are scrolled to, links to runs where a UI is known.
+
+    Args:
+        hub: for the links and for artifacts.
+        seen: the runs.
+        filters: which of them.
+        title: heading.
+        about: where the runs come from and when.
+
+    Raises:
+        InputError: the free filter is no MLflow filter.
+    """
+    view = hub.view(seen, filters, LIGHT)
+    figures: list[str] = []
+    pages = [page for page in PAGES if page.path not in SKIPPED]
+    body = "".join(_page(page, view, hub, figures) for page in pages)
+    menu = "".join(f'<a href="#{page.path or "overview"}">{html.escape(page.title)}</a>' for page in pages)
+    return SHELL.format(
+        title=html.escape(title),
+        about=html.escape(about),
+        menu=menu,
+        body=body,
+        style=(ASSETS / "dashboards.css").read_text(),
+        figures=_inline(f"[{','.join(figures)}]"),
+        settings=_inline(json.dumps({"ui": hub.ui, "themes": {t.name: _neutral(t) for t in (LIGHT, DARK)}})),
+        plotly=get_plotlyjs(),
+        tables=(ASSETS / "tables.js").read_text(),
+        report=(ASSETS.parent / "offline" / "report.js").read_text(),
+    )
+
+
+def _inline(text: str) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    return text.replace("<", "\\u003c")
+
+
+def _neutral(theme: Theme) -> dict[str, str]:
+    return {"paper": theme.paper, "ink": theme.ink, "muted": theme.muted, "grid": theme.grid}
+
+
+def _page(page: Page, view: View, hub: Hub, figures: list[str]) -> str:
+    panels = "".join(_panel(panel, hub, figures) for panel in _panels(page.panels, view))
+    name = page.path or "overview"
+    head = f"<h1>{html.escape(page.title)}</h1><p class='about'>{html.escape(page.about)}</p>"
+    return f'<section class="page" id="{name}">{head}<div class="panels">{panels}</div></section>'
+
+
+def _panels(builders: Sequence[Callable[[View], Panel]], view: View) -> list[Panel]:
+    """All of them; of several with the same message the first."""
+    kept: dict[str, Panel] = {}
+    for build in builders:
+        panel = build(view)
+        kept.setdefault(panel.message or panel.key, panel)
+    return list(kept.values())
+
+
+def _panel(panel: Panel, hub: Hub, figures: list[str]) -> str:
+    parts = [f"<h2>{html.escape(panel.title)}</h2>"]
+    parts += [f'<p class="about">{html.escape(panel.about)}</p>'] if panel.about else []
+    if panel.message:
+        parts.append(f'<p class="message">{html.escape(panel.message)}</p>')
+    else:
+        parts.append('<div class="plots">')
+        for plot in panel.plots:
+            head = f'<div class="head"><h3>{html.escape(plot.title)}</h3></div>'
+            height = plot.figure.layout.height
+            box = f'<div class="figure" data-figure="{len(figures)}" style="height:{height}px"></div>'
+            parts.append(f'<div class="plot">{head}{box}<div class="picked"></div></div>')
+            figures.append(plotly.io.to_json(plot.figure, validate=False))
+        parts.append("</div>")
+        parts += [f'<p class="note">{html.escape(panel.note)}</p>'] if panel.note else []
+        parts += [_table(panel, hub)] if len(panel.table) else []
+    wide = " wide" if len(panel.plots) > 1 or panel.show_table else ""
+    return f'<section class="panel{wide}">{"".join(parts)}</section>'
+
+
+def _table(panel: Panel, hub: Hub) -> str:
+    rows = html.escape(json.dumps(table_data(panel.table, hub)), quote=True)
+    table = f'<div class="table"><div class="rows" data-rows="{rows}"></div></div>'
+    if panel.show_table:
+        return table
+    return f"<details><summary>Data behind it: {len(panel.table):,} rows</summary>{table}</details>"

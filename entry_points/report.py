@@ -1,0 +1,54 @@
+"""The dashboards as one file: ``mlflow run . -e report``, or ``python -m entry_points.report --output report.html``."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+
+from dashboards.data import Filters
+from dashboards.hub import Hub
+from dashboards.report import report_html
+from entry_points.command import command, main
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, option, text
+from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.frame import RunStore
+from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.store import configure
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """Which runs, and where the file goes besides the report's own run."""
+
+    experiments: str = option("Comma list of experiment names; all: every one.", text(), "all")
+    filter: str = option("MLflow filter string; none: every run.", text(), "none")
+    ui_url: str = option("MLflow's UI for links to runs; auto: the tracking URI, if it is http.", text(), "auto")
+    output: str = option("File to write as well; none: only the artifact report.html.", text(), "none")
+
+
+def report(options: ReportOptions) -> None:
+    """Write the dashboards as one self-contained HTML file and log it as an artifact of a report run."""
+    configure()
+    tracking_uri = mlflow.get_tracking_uri()
+    store = RunStore(tracking_uri)
+    if error := store.refresh().error:
+        raise InputError(f"the tracking store {tracking_uri} does not answer ({error}); check MLFLOW_TRACKING_URI")
+    ui = tracking_uri if options.ui_url == "auto" and tracking_uri.startswith("http") else options.ui_url
+    hub = Hub(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
+    names = () if options.experiments == "all" else tuple(name.strip() for name in options.experiments.split(","))
+    filters = Filters(experiment=names, filter="" if options.filter == "none" else options.filter)
+    about = f"{len(store.snapshot().frame):,} runs of {hub.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
+    page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about)
+    with open_run(kind="report", name="report", params=options.as_params()) as run:
+        run.log_text(page, "report.html")
+    if options.output != "none":
+        Path(options.output).write_text(page, encoding="utf-8")
+    print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
+
+
+cli = command("report", ReportOptions, report)
+
+if __name__ == "__main__":
+    main(cli)

@@ -1,0 +1,64 @@
+"""The report: one file that needs nothing else, for a thousand runs under 10 MB."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from benchmarks.filling import fill_store
+from entry_points.command import status
+from entry_points.report import cli
+from tests.dashboards.frames import made_up
+
+
+def _run(client: MlflowClient) -> str:
+    experiment = client.get_experiment_by_name("rsc")
+    assert experiment is not None
+    return client.search_runs([experiment.experiment_id])[0].info.run_id
+
+
+def test_a_thousand_runs_make_one_small_file_that_is_an_artifact(
+    sqlite_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill_store(sqlite_store, 1000, artifacts=(tmp_path / "files").as_uri())
+    assert status(cli, ["--output", "out.html"]) == 0
+    page = (tmp_path / "out.html").read_text()
+    assert len(page.encode()) < 10_000_000
+    own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # without plotly.js, which mentions addresses
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", own)
+    figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert len(figures) > 20
+    assert all(figure["data"] for figure in figures)
+    client = MlflowClient(sqlite_store)
+    run_id = _run(client)
+    assert client.get_run(run_id).data.tags["rsc.kind"] == "report"
+    assert Path(client.download_artifacts(run_id, "report.html")).read_text() == page
+    assert run_id in capsys.readouterr().out
+
+
+def test_an_empty_store_makes_a_report_that_says_so(sqlite_store: str, tmp_path: Path) -> None:
+    assert status(cli, ["--output", "out.html"]) == 0
+    assert "No runs yet. Make some:" in (tmp_path / "out.html").read_text()
+
+
+def test_names_cannot_bring_html_into_the_report(sqlite_store: str, tmp_path: Path) -> None:
+    client = MlflowClient(sqlite_store)
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
+    run = client.create_run("0", run_name=evil, tags={"rsc.kind": evil, "rsc.error": evil})
+    client.log_param(run.info.run_id, "architecture", evil)
+    client.set_terminated(run.info.run_id, "FAILED")
+    assert status(cli, ["--output", "out.html"]) == 0
+    page = (tmp_path / "out.html").read_text()
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+
+
+def test_a_bad_filter_ends_with_one_line(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(cli, ["--filter", "params.x ="]) == 2
+    assert capsys.readouterr().err.startswith("error: the filter 'params.x =' is no MLflow filter")
+
+
+def test_made_up_runs_are_always_the_same() -> None:
+    assert made_up(50).equals(made_up(50))
