@@ -16,7 +16,13 @@ from rsc_mlflow.tracking.pull import pull
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("sqlite_store")]
 ROOT = Path(__file__).parents[2]
-OPTIONS = {"dataset": "digitsv20-20-0-0", "model": "ce-tor-MLP", "input_noise": "0.1", "epochs": "60", "checkpoint_every": "2"}
+OPTIONS = {
+    "dataset": "digitsv20-20-0-0",
+    "model": "ce-tor-MLP",
+    "input_noise": "0.1",
+    "epochs": "60",
+    "checkpoint_every": "2",
+}
 
 
 def command(**options: str) -> list[str]:
