@@ -50,7 +50,8 @@ class TrainingJob:
     """One model to train and how its run is filed.
 
     ``without_spurious`` leaves the spurious examples out of the training set (exact retraining); the
-    scores are still those of the data set's pattern.
+    scores are still those of the data set's pattern.  ``run_id`` is a run that a sweep made, or found
+    interrupted, for this job; it is no option, and so not among the run's parameters.
     """
 
     options: TrainOptions
@@ -58,6 +59,7 @@ class TrainingJob:
     method: str = "train_classifier"
     without_spurious: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
+    run_id: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -156,7 +158,7 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
 
 def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
     job = prepared.job
-    resume = job.options.resume_run_id
+    resume = job.run_id or job.options.resume_run_id
     return open_run(
         kind=job.kind,
         method=job.method,

@@ -1,6 +1,5 @@
 """The entry points that a sweep can run, and how it deals with each."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
@@ -110,4 +109,4 @@ def one_by_one(function: Callable[[Any], object]) -> Callable[[Sequence[Start]],
 def _train(starts: Sequence[Start]) -> None:
     from rsc_mlflow.experiments.training import TrainingJob, train_members
 
-    train_members([TrainingJob(dataclasses.replace(start.options, resume_run_id=start.run_id)) for start in starts])
+    train_members([TrainingJob(start.options, run_id=start.run_id) for start in starts])

@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,22 @@ def test_killed_again_and_again(
     assert sweep.wait() == 0
     assert "nothing to do" in sweep.text()
     assert_each_job_finished_once(own_server.uri, JOBS)
+
+
+def test_two_sweeps_at_once_and_the_server_dies(
+    own_server: MlflowServer, tmp_path: Path, sweeps: Callable[..., SweepProcess]
+) -> None:
+    """Each job is done by one of the two, though the server is killed in the middle and away for a while."""
+    both = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        both.append(sweeps(tmp_path / name, own_server.uri, "--workers", "1", "--cohort_size", "2"))
+        both[-1].start()
+    wait_for(lambda: training_processes(own_server.uri), 200, both[0].text)
+    own_server.kill()
+    time.sleep(5)
+    own_server.start()
+    assert [sweep.wait() for sweep in both] == [0, 0], both[0].text() + both[1].text()
+    assert_each_job_finished_once(own_server.uri, JOBS)
+    shares = Counter(run.data.tags["mlflow.parentRunId"] for run in jobs_of(runs(own_server.uri)))
+    assert len(shares) == 2, "one of them did everything"

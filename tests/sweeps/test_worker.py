@@ -1,0 +1,207 @@
+"""A unit of work in this process, against a real store: what finishes, fails, goes on or starts anew."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.sweeps import worker
+from rsc_mlflow.sweeps.catalogue import experiments, one_by_one, training
+from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX
+from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
+from rsc_mlflow.sweeps.worker import Context, Unit, run_unit
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.run import open_run
+
+SMALL = {"model": "ce-tor-MLP", "epochs": 3, "checkpoint_every": 1, "score_every": 0, "register": False}
+
+
+def train(dataset: str = "digits", **options: Any) -> TrainOptions:
+    return TrainOptions.from_mapping({"dataset": dataset, **SMALL, **options})
+
+
+@pytest.fixture
+def client(sqlite_store: str) -> MlflowClient:
+    return MlflowClient(sqlite_store)
+
+
+def unit(*options: Any, entry_point: str = "train_classifier") -> Unit:
+    jobs = tuple(Job(entry_point, one).spec() for one in options)
+    return Unit(jobs, Context(mlflow.get_tracking_uri(), "0", "no parent", "a sweep", 1))
+
+
+def all_runs(client: MlflowClient) -> list[Run]:
+    return list(client.search_runs(["0"], order_by=["attributes.start_time ASC"]))
+
+
+def states(unit_of_work: Unit) -> list[str]:
+    return [outcome.state for outcome in run_unit(unit_of_work)]
+
+
+def test_a_cohort_leaves_a_whole_run_per_job(client: MlflowClient) -> None:
+    options = [train(), train("digitsv20-3-0-0"), train("digitsv20-3-0-0", weight_decay=0.01)]
+    assert states(unit(*options)) == ["finished"] * 3
+    runs = all_runs(client)
+    assert {run.data.tags[schema.FINGERPRINT] for run in runs} == {
+        Job("train_classifier", one).fingerprint for one in options
+    }
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.tags[schema.SWEEP] == "a sweep"
+        assert run.data.tags[schema.PARENT_RUN_ID] == "no parent"
+        assert run.data.tags[worker.COHORT_SIZE] == "3"
+        assert schema.RESUMED not in run.data.tags
+        assert not any(key.startswith(CLAIM_PREFIX) for key in run.data.tags)
+    assert states(unit(*options)) == ["finished"] * 3  # nothing is run again
+    assert len(all_runs(client)) == 3
+
+
+def test_a_run_in_a_sweep_is_the_run_that_one_starts_alone(client: MlflowClient) -> None:
+    from rsc_mlflow.experiments.training import TrainingJob, train_members
+
+    options = train("digitsv20-3-0-0")
+    run_unit(unit(options))
+    (swept,) = all_runs(client)
+    alone = client.get_run(train_members([TrainingJob(options)])[0].run_id)
+    assert swept.info.run_name == alone.info.run_name
+    assert swept.data.params == alone.data.params
+    exact = {key for key in alone.data.metrics if not key.startswith("cost/")}
+    assert {key: swept.data.metrics[key] for key in exact} == {key: alone.data.metrics[key] for key in exact}
+    extra = {schema.SWEEP, schema.PARENT_RUN_ID}
+    assert set(swept.data.tags) - set(alone.data.tags) <= extra
+
+
+def interrupt_after(client: MlflowClient, options: TrainOptions, epochs: int) -> str:
+    """A run of these options that was killed after some epochs."""
+    from rsc_mlflow.experiments.training import LiveTraining, TrainingJob, train_members
+
+    original = LiveTraining.after_epoch
+
+    def stop(self: LiveTraining, cohort: Any, k: int, report: Any) -> None:
+        original(self, cohort, k, report)
+        if report.epoch == epochs:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LiveTraining, "after_epoch", stop)
+        patch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+        with pytest.raises(KeyboardInterrupt):
+            train_members([TrainingJob(options)])
+    return str(all_runs(client)[-1].info.run_id)
+
+
+def test_an_interrupted_run_goes_on_even_beside_one_that_begins(client: MlflowClient) -> None:
+    begun, fresh = train("digitsv20-3-0-0"), train()
+    run_id = interrupt_after(client, begun, 2)
+    assert states(unit(begun, fresh)) == ["finished"] * 2
+    runs = {run.info.run_id: run for run in all_runs(client)}
+    assert len(runs) == 2
+    assert runs[run_id].data.tags[schema.RESUMED] == "1"
+    steps = [point.step for point in client.get_metric_history(run_id, schema.TRAIN_LOSS)]
+    assert steps == [1, 2, 3]
+
+
+def test_a_run_whose_checkpoints_are_damaged_is_given_up_for_a_new_one(client: MlflowClient, tmp_path: Path) -> None:
+    options = train("digitsv20-3-0-0")
+    run_id = interrupt_after(client, options, 1)
+    damaged = tmp_path / schema.checkpoint(1)
+    damaged.write_bytes(b"not a checkpoint")
+    client.log_artifact(run_id, str(damaged), schema.CHECKPOINTS)
+    assert states(unit(options)) == ["finished"]
+    given_up, anew = all_runs(client)
+    assert given_up.info.run_id == run_id
+    assert given_up.info.status == "FAILED"
+    assert given_up.data.tags[ABANDONED] == "true"
+    assert "could not go on" in given_up.data.tags[schema.ERROR]
+    assert anew.info.status == "FINISHED"
+
+
+def test_a_job_that_cannot_be_done_fails_and_says_why(client: MlflowClient) -> None:
+    (outcome,) = run_unit(unit(train("digitsv20-999-0-0")))
+    assert outcome.state == "failed"
+    assert "999" in outcome.reason
+    (run,) = all_runs(client)
+    assert run.info.status == "FAILED"
+    assert "999" in run.data.tags[schema.ERROR]
+
+
+def use(monkeypatch: pytest.MonkeyPatch, run: Callable[[Sequence[Start]], None]) -> None:
+    """Let ``train_classifier`` be carried out by ``run``."""
+    changed = dataclasses.replace(training(), run=run)
+    monkeypatch.setattr(worker, "experiments", lambda: {**experiments(), changed.name: changed})
+
+
+def test_when_a_cohort_fails_its_members_are_tried_alone(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One member that cannot train must not take the others with it."""
+    original: Experiment = training()
+
+    def run(starts: Sequence[Start]) -> None:
+        if any(start.options.random_seed == 1 for start in starts):
+            raise RuntimeError("seed 1 does not train")
+        original.run(starts)
+
+    use(monkeypatch, run)
+    options = [train(random_seed=seed) for seed in range(3)]
+    found = {outcome.fingerprint: outcome.state for outcome in run_unit(unit(*options))}
+    assert [found[Job("train_classifier", one).fingerprint] for one in options] == ["finished", "failed", "finished"]
+    assert len(all_runs(client)) == 3
+
+
+def test_an_entry_point_that_leaves_its_run_open_has_not_finished(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, lambda starts: None)
+    (outcome,) = run_unit(unit(train()))
+    assert outcome.state == "failed"
+    assert "its run is SCHEDULED" in outcome.reason
+    assert [run.info.status for run in all_runs(client)] == ["FAILED"]
+
+
+def test_when_it_is_stopped_nothing_is_left_behind(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two claimed jobs in two groups; the signal comes in the first: the second's run disappears again."""
+    begun, fresh = train("digitsv20-3-0-0"), train()
+    run_id = interrupt_after(client, begun, 1)
+
+    def run(starts: Sequence[Start]) -> None:
+        raise KeyboardInterrupt
+
+    use(monkeypatch, run)
+    with pytest.raises(KeyboardInterrupt):
+        run_unit(unit(begun, fresh))
+    runs = all_runs(client)
+    assert not any(key.startswith(CLAIM_PREFIX) for run in runs for key in run.data.tags)
+    assert run_id in {run.info.run_id for run in runs}
+    assert states_again(client, monkeypatch, unit(begun, fresh)) == ["finished", "finished"]
+
+
+def states_again(client: MlflowClient, monkeypatch: pytest.MonkeyPatch, work: Unit) -> list[str]:
+    monkeypatch.setattr(worker, "experiments", experiments)
+    return states(work)
+
+
+def test_other_entry_points_adopt_the_claimed_run(client: MlflowClient) -> None:
+    seen: list[str] = []
+
+    def run(options: TrainOptions) -> None:
+        with open_run(kind="score", name="named by the entry point") as tracked:
+            seen.append(tracked.run_id)
+
+    one_by_one(run)([Start(train(), client.create_run("0").info.run_id, False)])
+    (found,) = all_runs(client)
+    assert [found.info.run_id] == seen
+    assert found.info.run_name == "named by the entry point"
+
+
+def test_bad_options_do_not_reach_a_run(client: MlflowClient) -> None:
+    good = unit(train())
+    bad = dataclasses.replace(good.jobs[0], params={**good.jobs[0].params, "epochs": "0"})
+    with pytest.raises(InputError, match="epochs"):
+        run_unit(Unit((bad,), good.context))
+    assert all_runs(client) == []
