@@ -35,6 +35,7 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
     Returns:
         The model's URI ``models:/m-…``.
     """
+    run.flush()  # the model carries the run's last points: a SQL store refuses a point that two threads send at once
     with run.timed(), tempfile.TemporaryDirectory(prefix="rsc-model-") as temporary:
         images = example[:2].detach().cpu()
         folder = Path(temporary) / schema.MODEL
