@@ -25,6 +25,7 @@ ENTRY_POINTS = (
     "visualize_weights",
     "occlusion",
     "theory",
+    "sweep",
     "report",
 )
 

@@ -5,7 +5,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -138,7 +138,7 @@ class _Work:
                 return
             _logger.warning("%d models together: %s; each is tried alone", len(group), reason(error))
             for job, start in group:
-                self._run_together([(job, replace(start, resumes=True))])
+                self._run_together([(job, start)])
             return
         for job, start in group:
             self._check(job, start)
@@ -149,7 +149,7 @@ class _Work:
             self._claimant.abandon(start.run_id, f"could not go on: {reason(error)}")
             del self._held[start.run_id]
             if (again := self._claim(job)) is not None:
-                self._run_together([(job, replace(again, resumes=False))])
+                self._run_together([(job, again)])
             return
         _logger.error("%s failed", job.shown, exc_info=error)
         self._close(start.run_id, reason(error))
