@@ -1,0 +1,140 @@
+"""The entry point: exit statuses, the plan and the states in words, failures listed; on a real store."""
+
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from entry_points.command import status
+from entry_points.sweep import cli
+from rsc_mlflow.sweeps import options as limits
+from rsc_mlflow.sweeps.sweep import SweepOptions, plan_sweep, read_grid
+from rsc_mlflow.tracking import schema
+
+GRID = """
+about: Short trainings.
+entry_point: train_classifier
+options: {model: ce-tor-MLP, epochs: 2, checkpoint_every: 0, score_every: 0}
+axes:
+  dataset: {family: digits, pattern: v20, count: [0, COUNT], target: 0, seed: [0, 1]}
+"""
+JOBS = 3
+
+
+@pytest.fixture
+def grid(sqlite_store: str, tmp_path: Path) -> Path:
+    path = tmp_path / "short.yaml"
+    path.write_text(GRID.replace("COUNT", "3"))
+    return path
+
+
+def sweep(grid: Path, **options: str) -> int:
+    arguments = [word for key, value in options.items() for word in (f"--{key}", value)]
+    return status(cli, ["--grid", str(grid), *arguments])
+
+
+def runs(store: str) -> list[str]:
+    client = MlflowClient(store)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run.info.run_id for run in client.search_runs(ids)]
+
+
+def finish_all(grid: Path, *, but: int = 0) -> None:
+    """Finished runs for the jobs of a grid, without training anything."""
+    plan = plan_sweep(read_grid(SweepOptions(grid=str(grid)))).plan
+    client = MlflowClient()
+    for key in list(plan.jobs)[: len(plan) - but]:
+        client.set_terminated(client.create_run("0", tags={schema.FINGERPRINT: key}).info.run_id)
+
+
+def test_dry_run_says_what_would_be_done_and_does_nothing(
+    grid: Path, sqlite_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish_all(grid, but=2)
+    before = runs(sqlite_store)
+    assert sweep(grid, dry_run="true") == 0
+    printed = capsys.readouterr().out
+    assert f"{JOBS} jobs of train_classifier: 1 finished, 2 to run" in printed
+    assert "cohort: train_classifier" in printed
+    assert "estimate: " in printed
+    assert runs(sqlite_store) == before
+
+
+def test_status_tells_the_states_apart(grid: Path, sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    finish_all(grid, but=2)
+    plan = plan_sweep(read_grid(SweepOptions(grid=str(grid)))).plan
+    client = MlflowClient()
+    run_id = client.create_run("0", tags={schema.FINGERPRINT: list(plan.jobs)[1]}).info.run_id
+    client.set_terminated(run_id, "FAILED")
+    assert sweep(grid, status="true") == 0
+    printed = capsys.readouterr().out
+    assert "3 jobs, 1 finished, 0 running, 0 interrupted, 1 failed, 1 missing" in printed
+    assert run_id in printed
+
+
+def test_a_finished_sweep_starts_nothing(grid: Path, sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    finish_all(grid)
+    before = runs(sqlite_store)
+    assert sweep(grid) == 0
+    assert "all 3 jobs are finished; nothing to do" in capsys.readouterr().out
+    assert runs(sqlite_store) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("entry_point: nothing", "unknown entry point"),
+        (GRID.replace("pattern", "patern"), "unknown key of axis dataset: 'patern'"),
+        (GRID.replace("[0, COUNT]", "[]"), "count is empty"),
+        (GRID.replace("epochs: 2", "epochs: two"), "epochs is 'two'"),
+        (GRID.replace("COUNT", "[1]"), "count must be a single value"),
+        (
+            GRID.replace("seed: [0, 1]", f"seed: {list(range(1000))}").replace("COUNT", "3"),
+            "accepted without --yes true",
+        ),
+    ],
+)
+def test_bad_grids_are_refused_at_once(
+    grid: Path, sqlite_store: str, capsys: pytest.CaptureFixture[str], text: str, said: str
+) -> None:
+    grid.write_text(text)
+    assert sweep(grid) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert runs(sqlite_store) == []
+
+
+def test_bad_options_are_refused(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in ({"executor": "slurm"}, {"workers": "0"}, {"cohort_size": "-1"}, {"dry_run": "maybe"}):
+        assert sweep(grid, **options) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+    assert sweep(grid.with_name("missing.yaml")) == 2
+
+
+def test_many_combinations_can_be_looked_at_before_they_are_agreed_to(grid: Path) -> None:
+    grid.write_text(GRID.replace("seed: [0, 1]", f"seed: {list(range(limits.LIMIT))}").replace("COUNT", "3"))
+    size = read_grid(SweepOptions(grid=str(grid), yes=True)).size
+    assert size == limits.LIMIT + 1
+    assert read_grid(SweepOptions(grid=str(grid), dry_run=True)).size == size
+
+
+def test_failures_are_listed_and_the_others_finish(
+    grid: Path, sqlite_store: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Digits has about 143 training examples of class 0: 400 are too many."""
+    grid.write_text(GRID.replace("COUNT", "3, 400"))
+    assert sweep(grid, workers="1") == 1
+    said = capfd.readouterr().err
+    assert "2 of 5 jobs failed:" in said
+    assert "400" in said
+    client = MlflowClient(sqlite_store)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = list(client.search_runs(ids))
+    jobs = [run for run in found if run.data.tags[schema.KIND] != "sweep"]
+    assert sorted(run.info.status for run in jobs) == ["FAILED"] * 2 + ["FINISHED"] * 3
+    (parent,) = [run for run in found if run.data.tags[schema.KIND] == "sweep"]
+    assert parent.data.metrics["sweep/finished"] == 3
+    assert parent.data.metrics["sweep/failed"] == 2
+    assert {run.data.tags[schema.PARENT_RUN_ID] for run in jobs} == {parent.info.run_id}
+    assert "failures.json" in {item.path for item in client.list_artifacts(parent.info.run_id)}
