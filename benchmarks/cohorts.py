@@ -1,13 +1,14 @@
 """``python -m benchmarks cohorts [ROUNDS] [SIZES]``: K models trained as one, beside the naive loop and the limit."""
 
 import sys
-from statistics import median
 
 from benchmarks.measuring import (
     ARCHITECTURE,
     BATCH,
+    Cost,
     limit,
     machine,
+    middle,
     plain_epoch,
     print_table,
     ratio,
@@ -20,26 +21,26 @@ SIZES = "1,2,5,10,20"
 
 
 def main() -> None:
-    """Interleaved rounds; prints seconds per epoch and model, and medians of the rounds' ratios."""
+    """Interleaved rounds; prints costs per epoch and model, and medians of the rounds' ratios."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     sizes = [int(size) for size in (sys.argv[2] if len(sys.argv) > 2 else SIZES).split(",")]
     data, name = training_data()
     print(f"{ARCHITECTURE} on {name}, batch {BATCH}, SGD, {rounds} rounds; {machine()}")
     cohorts = {size: our_epochs(data, "sgd", rounds, size) for size in sizes}
     plain = plain_epoch(data, "sgd")
-    loop: list[float] = []
-    each: dict[int, list[float]] = {size: [] for size in sizes}
-    limits: dict[int, list[float]] = {size: [] for size in sizes}
+    loop: list[Cost] = []
+    limits: list[Cost] = []
+    each: dict[int, list[Cost]] = {size: [] for size in sizes}
+    before: dict[int, list[Cost]] = {size: [] for size in sizes}
     for _ in range(rounds):
         loop.append(timed(plain))
         for size in sizes:
-            before = limit()
+            before[size].append(limit())
             each[size].append(timed(lambda: next(cohorts[size])) / size)  # noqa: B023
-            limits[size].append((before + limit()) / 2)
-    rows = [["plain loop", f"{median(loop):.2f}", f"{ratio(loop, limits[sizes[0]]):.2f}", "1.00"]]
+        limits.append(before[sizes[0]][-1])
+    rows = [["machine's limit", *middle(limits), "1.00", "1.00", "", ""]]
+    rows.append(["plain loop", *middle(loop), *ratio(loop, limits), "1.00", "1.00"])
     for size in sizes:
-        ratios = (ratio(each[size], limits[size]), ratio(loop, each[size]))
-        rows.append([f"K = {size}", f"{median(each[size]):.2f}", *(f"{value:.2f}" for value in ratios)])
-    every = [seconds for taken in limits.values() for seconds in taken]
-    rows.append(["machine's limit", f"{median(every):.2f}", "1.00", ""])
-    print_table(["", "s/epoch/model", "÷ limit", "plain ÷ it"], rows)
+        rows.append([f"K = {size}", *middle(each[size]), *ratio(each[size], before[size]), *ratio(loop, each[size])])
+    header = ["s/epoch/model", "÷ limit", "plain ÷ it"]
+    print_table(["", *(title for what in header for title in (what, "(cpu)"))], rows)

@@ -1,12 +1,16 @@
 """What the speed benchmarks share: MNIST-sized data, the naive reference, the machine's limit, a table.
 
 A shared machine is never quiet, so measurements that are divided by each other are taken in turns (rounds)
-and the ratio printed is the median of the rounds' ratios.
+and the ratio printed is the median of the rounds' ratios.  Beside the clock on the wall stands the processor
+time of all processes involved, which other users of the machine hardly move (with more than one thread it
+includes the time that threads spend waiting for each other).
 """
 
 import os
+import resource
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 import torch
@@ -38,26 +42,40 @@ def training_data() -> tuple[TrainingData, str]:
     return TrainingData.of(dataset), str(dataset.name)
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    began = time.perf_counter()
+@dataclass(frozen=True)
+class Cost:
+    """Seconds on the wall, and seconds of processor time of this process and its finished children."""
+
+    wall: float
+    processor: float
+
+    def __truediv__(self, number: float) -> "Cost":
+        return Cost(self.wall / number, self.processor / number)
+
+
+def _processor_seconds() -> float:
+    used = [resource.getrusage(whose) for whose in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def timed(work: Callable[[], object]) -> Cost:
+    """The cost of one call."""
+    wall, processor = time.perf_counter(), _processor_seconds()
     work()
-    return time.perf_counter() - began
+    return Cost(time.perf_counter() - wall, _processor_seconds() - processor)
 
 
-def product_rate() -> float:
-    """Floating-point operations a second of a 2048³ float32 matrix product (median of 7)."""
+def limit() -> Cost:
+    """What an epoch of one model would cost if it were nothing but large matrix products, now.
+
+    6 × parameters × examples operations (2 forward, 2 for the gradient of the input, 2 of the weights) at the
+    rate of 2048³ float32 products (median of 7).
+    """
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
     left @ right
-    return 2 * SIDE**3 / median(timed(lambda: left @ right) for _ in range(7))
-
-
-def limit() -> float:
-    """Seconds an epoch of one model would take if it were nothing but large matrix products, now.
-
-    6 × parameters × examples operations: 2 forward, 2 for the gradient of the input, 2 of the weights.
-    """
-    return 6 * PARAMETERS * EXAMPLES / product_rate()
+    taken = [timed(lambda: left @ right) for _ in range(7)]
+    product = Cost(median(cost.wall for cost in taken), median(cost.processor for cost in taken))
+    return product / (2 * SIDE**3 / (6 * PARAMETERS * EXAMPLES))
 
 
 def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
@@ -82,9 +100,16 @@ def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
     return epoch
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
-    """Median over rounds of numerator ÷ denominator."""
-    return median(a / b for a, b in zip(numerators, denominators, strict=True))
+def middle(costs: Sequence[Cost]) -> list[str]:
+    """Medians of wall and processor seconds, as printed."""
+    return [f"{median(c.wall for c in costs):.2f}", f"{median(c.processor for c in costs):.2f}"]
+
+
+def ratio(numerators: Sequence[Cost], denominators: Sequence[Cost]) -> list[str]:
+    """Median over rounds of numerator ÷ denominator, for wall and processor seconds, as printed."""
+    pairs = list(zip(numerators, denominators, strict=True))
+    values = (median(a.wall / b.wall for a, b in pairs), median(a.processor / b.processor for a, b in pairs))
+    return [f"{value:.2f}" for value in values]
 
 
 def machine() -> str:

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from collections.abc import Iterator
-from statistics import median
 
 import torch
 
@@ -12,8 +11,10 @@ from benchmarks.measuring import (
     BATCH,
     CLASSES,
     PARAMETERS,
+    Cost,
     limit,
     machine,
+    middle,
     plain_epoch,
     print_table,
     ratio,
@@ -47,28 +48,29 @@ def peak_memory() -> float:
 
 
 def main() -> None:
-    """Interleaved rounds of an epoch each; prints seconds (medians) and ratios (medians of the rounds' ratios)."""
+    """Interleaved rounds of an epoch each; prints costs (medians) and ratios (medians of the rounds' ratios)."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     data, name = training_data()
     ours = {optimizer: our_epochs(data, optimizer, rounds) for optimizer in OPTIMIZERS}
     plain = {optimizer: plain_epoch(data, optimizer) for optimizer in OPTIMIZERS}
     print(f"{ARCHITECTURE} ({PARAMETERS:,} parameters) on {name}, batch {BATCH}, {rounds} rounds; {machine()}")
-    limits: list[float] = []
-    seconds: dict[str, list[float]] = {f"{whose} {o}": [] for o in OPTIMIZERS for whose in ("plain loop", "ours")}
+    limits: list[Cost] = []
+    costs: dict[str, list[Cost]] = {f"{whose} {o}": [] for o in OPTIMIZERS for whose in ("plain loop", "ours")}
     for _ in range(rounds):
         limits.append(limit())
         for optimizer in OPTIMIZERS:
-            seconds[f"ours {optimizer}"].append(timed(lambda: next(ours[optimizer])))  # noqa: B023
-            seconds[f"plain loop {optimizer}"].append(timed(plain[optimizer]))
-    rows = [["machine's limit", f"{median(limits):.2f}", "1.00", "", ""]]
-    for label, times in seconds.items():
-        loop = seconds[f"plain loop {label.split()[-1]}"]
-        sgd = seconds[f"{label.rsplit(' ', 1)[0]} sgd"]
-        ratios = (ratio(times, limits), ratio(loop, times), ratio(times, sgd))
-        rows.append([label, f"{median(times):.2f}", *(f"{value:.2f}" for value in ratios)])
-    print_table(["", "s/epoch", "÷ limit", "plain ÷ it", "÷ its SGD"], rows)
+            costs[f"ours {optimizer}"].append(timed(lambda: next(ours[optimizer])))  # noqa: B023
+            costs[f"plain loop {optimizer}"].append(timed(plain[optimizer]))
+    rows = [["machine's limit", *middle(limits), "1.00", "1.00", "", "", "", ""]]
+    for label, own in costs.items():
+        loop = costs[f"plain loop {label.split()[-1]}"]
+        sgd = costs[f"{label.rsplit(' ', 1)[0]} sgd"]
+        rows.append([label, *middle(own), *ratio(own, limits), *ratio(loop, own), *ratio(own, sgd)])
+    header = ["s/epoch", "÷ limit", "plain ÷ it", "÷ its SGD"]
+    print_table(["", *(title for what in header for title in (what, "(cpu)"))], rows)
     for whose in ("plain loop", "ours"):
-        first, *later = seconds[f"{whose} adam"]
+        first, *later = costs[f"{whose} adam"]
         if later:
-            print(f"Adam, {whose}: first epoch {first:.2f} s, later ones {median(later):.2f} s")
+            wall, processor = middle(later)
+            print(f"Adam, {whose}: epoch 1 {first.wall:.2f} s ({first.processor:.2f}), later {wall} s ({processor})")
     print(f"peak memory of a process that trains: {peak_memory():.0f} MB")
