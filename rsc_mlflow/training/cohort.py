@@ -59,6 +59,8 @@ class Cohort:
         if self._config.model.augmentation:
             check_aug01(self._image_shape)
         self._classes, self._device = classes, device
+        if device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # the same seed gives the same weights
         # Members with equal hyper-parameters become neighbours; _slot[k] is where member k went.
         keys = [block_key(m.config, m.start.optimizer if m.start else None) for m in members]
         order = sorted(range(len(members)), key=lambda k: (keys[k], k))
