@@ -1,0 +1,185 @@
+"""The app over HTTP, without a browser: callbacks, downloads, guards, and what it says when things go wrong."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import flask
+import pandas as pd
+import pytest
+from flask.testing import FlaskClient
+from mlflow import MlflowClient
+
+from benchmarks.filling import fill_store
+from dashboards.__main__ import build_server
+from dashboards.app import csv_text, links_of
+from dashboards.components import picked_runs
+from dashboards.guard import is_foreign
+from dashboards.hub import Hub, Seen
+from dashboards.pages import PAGES
+from rsc_mlflow.tracking.frame import RunStore, Snapshot
+from tests.dashboards.frames import MadeUpSource, made_up, view
+
+DRAWN = ["page", "filters", "menu", "banner", "stamp", "tick"]
+
+
+@pytest.fixture(scope="module")
+def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> flask.Flask:
+    folder = tmp_path_factory.mktemp("app")
+    (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    fill_store(uri, 300, artifacts=folder.as_uri())
+    made = build_server(uri, "http://mlflow.example/base")
+    _wait(made)
+    return made
+
+
+def _wait(server: flask.Flask) -> None:
+    for _ in range(100):
+        if "loading" not in json.dumps(draw(server.test_client())):
+            return
+    raise AssertionError("the store was not read")
+
+
+def draw(client: FlaskClient, path: str = "/", search: str = "") -> dict[str, Any]:
+    """What the browser asks for to show a page; id → the answer's properties."""
+    rules = client.get("/_dash-dependencies").get_json()
+    output = next(rule["output"] for rule in rules if rule["output"].startswith("..page.children...filters"))
+    outputs = [{"id": name, "property": "children"} for name in DRAWN[:4]]
+    outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
+    inputs = [
+        {"id": "address", "property": "pathname", "value": path},
+        {"id": "address", "property": "search", "value": search},
+        {"id": "theme", "property": "data", "value": None},
+    ]
+    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.get_json()["response"])
+
+
+def rows(client: FlaskClient, address: str) -> list[dict[str, str]]:
+    """A CSV download as rows."""
+    answer = client.get(address)
+    assert answer.status_code == 200, answer.text
+    assert "attachment" in answer.headers["Content-Disposition"]
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_every_page_draws(server: flask.Flask) -> None:
+    for page in PAGES:
+        text = json.dumps(draw(server.test_client(), f"/{page.path}"))
+        assert page.title in text
+        assert "could not be drawn" not in text
+
+
+def test_the_menu_keeps_filters_and_drops_the_pages_own_options(server: flask.Flask) -> None:
+    text = json.dumps(draw(server.test_client(), "/scores", "?family=mnist&facet=target")["menu"])
+    assert "/unlearning?family=mnist" in text
+    assert "facet" not in text
+
+
+def test_a_download_holds_the_numbers_that_the_query_api_gives(server: flask.Flask) -> None:
+    client = server.test_client()
+    found = rows(client, "/data/scores/curves.csv?family=mnist&facet=none&optimizer=sgd")
+    row = next(row for row in found if row["paper"] == "R3" and row["n"] == "10.0")
+    hub_rows = rows(client, "/data/overview/newest.csv")
+    assert len(hub_rows) == 15
+    assert 0 < float(row["mean"]) < 1
+    assert len(row["links"].split(",")) == int(row["runs"])
+
+
+def test_a_bad_filter_is_explained_on_the_page_and_refused_in_a_download(server: flask.Flask) -> None:
+    client = server.test_client()
+    page = json.dumps(draw(client, "/scores", "?filter=params.x%20="))
+    assert "is no MLflow filter" in page
+    assert "Accepted: params.optimizer" in page
+    answer = client.get("/data/scores/curves.csv?filter=params.x%20=")
+    assert (answer.status_code, answer.mimetype) == (400, "text/plain")
+
+
+def test_unknown_pages_and_data_say_so(server: flask.Flask) -> None:
+    client = server.test_client()
+    assert "No such page" in json.dumps(draw(client, "/nobody"))
+    assert client.get("/data/scores/nobody.csv").status_code == 404
+    assert client.get("/data/nobody/curves.csv").status_code == 404
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1", "http://localhost.evil"])
+def test_requests_from_other_origins_are_refused(server: flask.Flask, origin: str) -> None:
+    client = server.test_client()
+    headers = {"Origin": origin}
+    assert client.post("/_dash-update-component", json={}, headers=headers).status_code == 403
+    assert client.get("/data/scores/curves.csv", headers=headers).status_code == 403
+
+
+def test_a_foreign_host_is_refused(server: flask.Flask) -> None:
+    assert server.test_client().get("/", headers={"Host": "evil.example"}).status_code == 403
+    assert server.test_client().get("/", headers={"Host": "127.0.0.1:8050"}).status_code == 200
+
+
+def test_what_an_origin_is_compared_with() -> None:
+    assert not is_foreign(None, "h:1")
+    assert not is_foreign("http://h:1", "h:1")
+    assert is_foreign("http://h:2", "h:1")
+    assert is_foreign("null", "null")
+    assert not is_foreign("https://lab.example", "h:1", ["https://*.example"])
+
+
+def test_everything_comes_from_this_server(server: flask.Flask) -> None:
+    client = server.test_client()
+    page = client.get("/").text
+    addresses = [part.split('"')[0] for part in page.split('src="')[1:] + page.split('href="')[1:]]
+    assert addresses
+    assert all(address.startswith("/") and not address.startswith("//") for address in addresses)
+    assert client.get("/_dash-component-suites/plotly/package_data/plotly.min.js").status_code == 200
+    assert client.get("/").headers["Cache-Control"] == "private, no-store"
+
+
+def test_runs_are_linked_to_mlflows_ui(server: flask.Flask) -> None:
+    text = json.dumps(draw(server.test_client()))
+    assert "http://mlflow.example/base/#/experiments/1/runs/" in text
+
+
+def test_new_runs_show_on_the_next_drawing(sqlite_store: str) -> None:
+    server = build_server(sqlite_store)
+    client = MlflowClient(sqlite_store)
+    _wait(server)
+    assert "No runs yet" in json.dumps(draw(server.test_client()))
+    run = client.create_run("0", run_name="a new one", tags={"rsc.kind": "train"})
+    client.set_terminated(run.info.run_id)
+    shown = [json.dumps(draw(server.test_client())) for _ in range(8)]
+    assert "a new one" in shown[-1]
+
+
+def test_a_store_that_is_not_there_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # as python -m dashboards sets it, but at once
+    server = build_server("http://127.0.0.1:9")  # nothing listens on the discard port
+    for _ in range(30):
+        banner = json.dumps(draw(server.test_client())["banner"])
+        if "store-gone" in banner:
+            break
+    assert "does not answer" in banner
+    assert "Traceback" not in banner
+
+
+def test_the_point_that_was_clicked_names_its_runs() -> None:
+    assert links_of({"points": [{"customdata": "1:a,1:b"}]}) == "1:a,1:b"
+    assert links_of({"points": [{"customdata": [["1:a"]]}]}) == "1:a"
+    assert links_of({"points": [{"x": 1}]}) == links_of(None) == ""
+
+
+def test_a_download_cannot_carry_a_formula() -> None:
+    text = csv_text(pd.DataFrame({"name": ["=HYPERLINK(1)", "fine"], "value": [-1.5, 2.0]}))
+    assert text == "name,value\n'=HYPERLINK(1),-1.5\nfine,2.0\n"
+
+
+def test_only_runs_that_the_reader_may_see_are_listed_behind_a_point() -> None:
+    raw = made_up(20)
+    hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20), ui="/")
+    seen = Seen(view(raw).every.head(3), {"1": "made-up"}, Snapshot())
+    links = ",".join(f"1:{run_id}" for run_id in raw["run_id"])
+    parts = picked_runs(links, seen, hub, "/compare")
+    assert len(parts[1].children) == 3
