@@ -38,6 +38,8 @@ _PERMANENT = frozenset(
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
 _logger = logging.getLogger(__name__)
 
+_have_answered: set[str] = set()  # stores that this process has reached
+
 Result = TypeVar("Result")
 
 
@@ -81,12 +83,28 @@ def configure() -> None:
 def connect() -> MlflowClient:
     """A client of the current tracking store, which has answered just now.
 
+    The first time in a process a store that does not answer is a wrong address, and said at once; one that has
+    answered before is waited for, for :func:`patience` seconds: hours of training may hang on the question.
+
     Raises:
         InputError: the store cannot be reached or written; says what was tried and the ways out.
     """
     configure()
-    patience()
     uri = mlflow.get_tracking_uri()
+    deadline = time.monotonic() + (patience() if uri in _have_answered else 0.0)
+    while True:
+        try:
+            client = _client(uri)
+            _have_answered.add(uri)
+            return client
+        except InputError as error:
+            if time.monotonic() + 1.0 > deadline:
+                raise
+            _logger.warning("waiting for the tracking store (%s)", error)
+            time.sleep(1.0)
+
+
+def _client(uri: str) -> MlflowClient:
     try:
         _probe(uri)
         client = MlflowClient(uri)
