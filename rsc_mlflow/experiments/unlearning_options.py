@@ -161,8 +161,8 @@ class GroupInfluenceOptions(UnlearnOptions):
 
     solver: str = option("How to solve (H + damping I) x = gradient: cg, lissa or ekfac.", choice(*SOLVERS), "cg")
     curvature: str = option("H: ggn (Gauss-Newton) or hessian.", choice(*KINDS), "ggn")
-    damping: float = option("Multiple of the identity added to H.", number(0, above=True), 0.01)
-    curvature_examples: int = option("Kept examples that H is the mean over; 0: all of them.", integer(0), 0)
+    damping: float = option("Multiple of the identity added to H.", number(0, above=True), 0.003)
+    curvature_examples: int = option("Kept examples that H is the mean over; 0: all of them.", integer(0), 4000)
     tolerance: float = option("cg: relative residual to reach.", number(0, above=True, below=1), 1e-3)
     max_iterations: int = option("cg: most iterations.", integer(1), 200)
     recursion_depth: int = option("lissa: steps of the recursion.", integer(1), 1000)
@@ -189,14 +189,14 @@ class FineTuningOptions(UnlearnOptions):
     """Options that relabel fine-tuning and gradient difference share."""
 
     unlearn_epochs: int = option("Passes over the kept examples.", integer(1, 1_000_000), 1)
-    unlearn_learning_rate: float = option("Learning rate.", number(0, above=True), 0.001)
+    unlearn_learning_rate: float = option("Learning rate.", number(0, above=True), 0.0001)
     unlearn_optimizer: str = option("sgd (momentum 0.9) or adam.", choice(*OPTIMIZERS), "adam")
     unlearn_batch_size: int = option("Kept examples per step.", integer(1, 1_000_000), 128)
     forget_batch_size: int = option("Examples to forget per step, at most all of them.", integer(1, 1_000_000), 32)
     forget_weight: float = option(
         "Weight of the term of the forgotten; the rest is on the kept.", number(0, below=1), 0.5
     )
-    retain_examples: int = option("Kept examples that an epoch visits; 0: all of them.", integer(0), 0)
+    retain_examples: int = option("Kept examples that an epoch visits; 0: all of them.", integer(0), 6000)
 
 
 @dataclass(frozen=True, kw_only=True)
