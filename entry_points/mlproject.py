@@ -8,6 +8,8 @@ import dataclasses
 import importlib
 import json
 
+import yaml
+
 from entry_points.command import OptionsCommand
 from rsc_mlflow.experiments.fields import as_text
 from rsc_mlflow.experiments.unlearning_options import INHERITED
@@ -60,12 +62,16 @@ def _section(name: str, command: OptionsCommand) -> str:
     lines.append("    parameters:")
     for field in fields:
         required = field.default is dataclasses.MISSING
-        lines.append(
-            f"      {field.name}: " + ("string" if required else f"{{type: string, default: {_quoted(field)}}}")
-        )
+        declared = "string" if required else f"{{type: string, default: {_quoted(field)}}}"
+        lines.append(f"      {_key(field.name)}: {declared}")
     arguments = "".join(f" --{field.name} {{{field.name}}}" for field in fields)
     lines.append(f'    command: "python -m entry_points.{name}{arguments}"')
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    """The name as a YAML key: quoted where YAML would read something else (``yes`` is true)."""
+    return name if yaml.safe_load(name) == name else json.dumps(name)
 
 
 def _quoted(field: "dataclasses.Field[object]") -> str:

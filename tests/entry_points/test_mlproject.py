@@ -1,5 +1,6 @@
 """MLproject, option classes and conda.yaml say the same."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -25,6 +26,13 @@ def test_no_default_is_empty_and_every_option_has_help() -> None:
         for option, declared in parsed[name]["parameters"].items():
             assert declared == "string" or declared["default"] != "", (name, option)
         assert all(len(parameter.help) > 15 for parameter in entry_point(name).params)
+
+
+def test_mlflow_finds_a_parameter_for_every_option_of_every_command() -> None:
+    parsed = yaml.safe_load(project())["entry_points"]
+    for name in ENTRY_POINTS:
+        placeholders = set(re.findall(r"\{(\w+)\}", parsed[name]["command"]))
+        assert placeholders == set(parsed[name]["parameters"]), name
 
 
 def test_conda_installs_the_project_itself() -> None:
