@@ -16,7 +16,7 @@ from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.state import STATES
 
-LINE_SECONDS = 10.0
+LINE_SECONDS = 30.0
 """Time between two lines of progress where there is no terminal."""
 SHOWN = 20
 """Jobs that are listed by name; of the others the number is said."""

@@ -30,10 +30,11 @@ JOBS = 2 * (1 + 3)
 class SweepProcess:
     """``python -m entry_points.sweep`` in a process group of its own."""
 
-    def __init__(self, folder: Path, uri: str, *arguments: str, grid: str = GRID) -> None:
+    def __init__(self, folder: Path, uri: str, *arguments: str, cpu: int | None = None) -> None:
         self.folder = folder
+        self.cpu = cpu  # the only one it may use: its workers then have one thread each
         self.path = folder / "grid.yaml"
-        self.path.write_text(grid)
+        self.path.write_text(GRID)
         self.command = [sys.executable, "-m", "entry_points.sweep", "--grid", str(self.path), *arguments]
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         self.environment |= {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -46,8 +47,10 @@ class SweepProcess:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
+        if self.cpu is not None:
+            os.sched_setaffinity(self.process.pid, {self.cpu})
 
-    def wait(self, seconds: float = 400) -> int:
+    def wait(self, seconds: float = 600) -> int:
         assert self.process is not None
         try:
             return self.process.wait(seconds)

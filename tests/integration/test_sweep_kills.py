@@ -52,7 +52,7 @@ def test_killed_again_and_again(
     for victim in ("parent", "worker", "parent"):
         if sweep.is_over():
             sweep.start()
-        wait_for(lambda: training_processes(own_server.uri), 200, sweep.text)
+        wait_for(lambda: training_processes(own_server.uri), 400, sweep.text)
         time.sleep(dice.uniform(0, 2))
         if victim == "worker":
             with contextlib.suppress(ProcessLookupError, IndexError):  # it has just ended by itself
@@ -80,11 +80,12 @@ def test_two_sweeps_at_once_and_the_server_dies(
 ) -> None:
     """Each job is done by one of the two, though the server is killed in the middle and away for a while."""
     both = []
-    for name in ("one", "other"):
+    cpus = sorted(os.sched_getaffinity(0))
+    for cpu, name in ((cpus[0], "one"), (cpus[-1], "other")):
         (tmp_path / name).mkdir()
-        both.append(sweeps(tmp_path / name, own_server.uri, "--workers", "1", "--cohort_size", "2"))
+        both.append(sweeps(tmp_path / name, own_server.uri, "--workers", "1", "--cohort_size", "2", cpu=cpu))
         both[-1].start()
-    wait_for(lambda: training_processes(own_server.uri), 200, both[0].text)
+    wait_for(lambda: training_processes(own_server.uri), 400, both[0].text)
     own_server.kill()
     time.sleep(5)
     own_server.start()
