@@ -39,6 +39,11 @@ def _heading(column: str, value: object) -> str:
     return {"target": f"target class {value}", "n": f"{value} examples"}.get(column, str(value))
 
 
+def _measured(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Runs that have the measure: one that never began says nothing about the settings behind a point."""
+    return runs[runs[measure].notna()] if measure in runs else runs
+
+
 def curves(view: View) -> Panel:
     """The paper's main figure."""
     measure = view.option(MEASURE)
@@ -55,7 +60,7 @@ def curves(view: View) -> Panel:
         "all points).",
         plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
         table=table,
-        note=summary(table[~table["baseline"]], runs[runs["pattern"] != "none"]),
+        note=summary(table[~table["baseline"]], _measured(runs[runs["pattern"] != "none"], measure)),
         message=view.nothing(runs, [measure], MADE_BY),
     )
 
