@@ -26,9 +26,6 @@ from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from mlflow.server.handlers import _add_static_prefix
 from mlflow.server.security import get_allowed_origins
 
-from dashboards.app import build_app
-from dashboards.guard import refuse_foreign_origins, say_headers
-from dashboards.hub import Hub
 from rsc_mlflow.tracking.details import Details, version_table
 from rsc_mlflow.tracking.frame import RunStore
 
@@ -66,7 +63,14 @@ def create_basic_auth_app() -> Any:
 
 
 def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[str]] | None) -> str:
-    """Registers the dashboards on MLflow's Flask app and returns their prefix."""
+    """Registers the dashboards on MLflow's Flask app and returns their prefix.
+
+    They are imported here because the command ``mlflow server`` loads this module, too, to look at its names.
+    """
+    from dashboards.app import build_app
+    from dashboards.guard import refuse_foreign_origins, say_headers
+    from dashboards.hub import Hub
+
     prefix, ui = _add_static_prefix(PATH), _add_static_prefix("/")
     store = RunStore(os.environ[BACKEND_STORE_URI_ENV_VAR])
     details = AsCaller(app, store) if readable else Details(lambda: store.client, _reader(app))

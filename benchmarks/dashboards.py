@@ -1,0 +1,137 @@
+"""Speed and memory of the dashboards on a large store: ``python -m benchmarks dashboards --runs 10000``.
+
+Measured in a process of its own, so that filling the store does not count: the first load against MLflow's own
+``search_runs`` over the same runs, a refresh after ten new runs, a changed filter until the answer with the
+redrawn page is ready, and the largest memory.  Beside the clock stands this process's own processor time,
+which other users of the machine hardly move.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+from mlflow import MlflowClient
+
+from benchmarks.filling import fill_store
+from dashboards.app import page_body
+from dashboards.data import Filters
+from dashboards.hub import Hub
+from dashboards.pages import PAGES
+from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.frame import RunStore
+
+GOALS = {"refresh after 10 new runs": 1.0, "filter change, slowest page": 0.5}
+MEMORY_GOAL_MB = 1000
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
+    """Seconds on the wall, seconds of this process's processor time, and the result."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return time.perf_counter() - wall, time.process_time() - cpu, result
+
+
+def measure(tracking_uri: str) -> dict[str, Any]:
+    """The measurements, on a store that is already filled."""
+    store = RunStore(tracking_uri)
+    store.client.search_experiments()  # opening the store is not what is measured
+    first = timed(store.refresh)
+    hub = Hub(store, Details(lambda: store.client), ui="/")
+    quiet = timed(store.refresh)
+    fill_store(tracking_uri, 10, seed=1)
+    refresh = timed(store.refresh)
+    pages = {}
+    for page in PAGES:
+        page_body(page, hub.look(), Filters(), hub, "/")
+        timings = []
+        for family in ("mnist", "fashion", "cifar10"):
+            filters = Filters(family=(family,))
+            timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, hub)))
+        pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "runs": len(store.snapshot().frame),
+        "error": store.snapshot().error,
+        "first load": first[:2],
+        "refresh, nothing new": quiet[:2],
+        "refresh after 10 new runs": refresh[:2],
+        "pages": pages,
+        "memory": memory,
+    }
+
+
+def _answer(page: Any, filters: Filters, hub: Hub) -> str:
+    """What the server does between the request for a filtered page and its answer."""
+    from plotly.utils import PlotlyJSONEncoder
+
+    parts = page_body(page, hub.look(), filters, hub, "/")
+    return json.dumps([part.to_plotly_json() for part in parts], cls=PlotlyJSONEncoder)
+
+
+def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
+    """MLflow's own client reading all runs: the limit of a first load."""
+    client = MlflowClient(tracking_uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+
+    def read() -> int:
+        token, count = None, 0
+        while True:
+            page = client.search_runs(ids, max_results=1000, page_token=token)
+            count, token = count + len(page), page.token
+            if not token:
+                return count
+
+    wall, cpu, count = timed(read)
+    if count < runs:
+        raise RuntimeError(f"the store holds {count} runs, not {runs}")
+    return wall, cpu
+
+
+@click.command()
+@click.option("--runs", default=10_000, show_default=True, help="Made-up runs in the store.")
+@click.option("--measure", "uri", default="", hidden=True, help="Measure this filled store and print JSON.")
+def command(runs: int, uri: str) -> None:
+    """Fills a store and measures the dashboards on it."""
+    if uri:
+        print(json.dumps(measure(uri)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        MlflowClient(uri).search_experiments()
+        wall, _, _ = timed(lambda: fill_store(uri, runs, artifacts=Path(folder, "files").as_uri()))
+        print(f"{runs:,} runs written in {wall:.1f} s")
+        limit = reference(uri, runs)
+        own = [sys.executable, "-m", "benchmarks", "dashboards", "--measure", uri]
+        answer = subprocess.run(own, check=True, capture_output=True, text=True).stdout
+        _print(json.loads(answer.splitlines()[-1]), limit)
+
+
+def _print(found: dict[str, Any], limit: tuple[float, float]) -> None:
+    rows = [("MLflow's client reads all runs", limit, None), ("first load", found["first load"], None)]
+    rows += [(name, found[name], GOALS.get(name)) for name in ("refresh, nothing new", "refresh after 10 new runs")]
+    slowest = max(found["pages"], key=lambda title: found["pages"][title][0])
+    name = "filter change, slowest page"
+    rows += [(f"filter change, {title}", times, None) for title, times in found["pages"].items()]
+    rows += [(f"{name} ({slowest})", found["pages"][slowest], GOALS[name])]
+    print(f"{'':52}{'wall s':>9}{'cpu s':>9}{'goal s':>9}")
+    for title, (wall, cpu), goal in rows:
+        print(f"{title:52}{wall:9.2f}{cpu:9.2f}{'' if goal is None else f'{goal:9.1f}'}")
+    print(f"first load: {found['first load'][0] / limit[0]:.2f} times MLflow's own reading")
+    print(f"memory at its largest: {found['memory']:.0f} MB (goal: {MEMORY_GOAL_MB})")
+
+
+def main() -> None:
+    """For ``python -m benchmarks dashboards``."""
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The dashboards inside MLflow's server: with and without its log-in, every caller sees only what is theirs."""
+
+import csv
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow import MlflowClient
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from benchmarks.filling import fill_store
+from tests.integration.dashboards_fixture import dashboards_server
+from tests.mlflow_server import MlflowServer, free_port
+
+__all__ = ["dashboards_server"]  # a fixture
+pytestmark = pytest.mark.integration
+
+ADMIN, BOB = HTTPBasicAuth("admin", "admins-own-password"), HTTPBasicAuth("bob", "bobs-own-password")
+SECRET = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "made by a test", "MLFLOW_AUTH_ADMIN_PASSWORD": str(ADMIN.password)}
+
+
+def _filled(empty_store: Path, folder: Path) -> str:
+    """A store with 60 runs in ``open`` and 40 in ``secret``."""
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    for number, name in ((60, "open"), (40, "secret")):
+        fill_store(uri, number, experiment=name, artifacts=(folder / name).as_uri(), now=1.7e9 + number)
+    return uri
+
+
+@pytest.fixture(scope="module")
+def log_in_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    folder = tmp_path_factory.mktemp("log-in")
+    uri = _filled(empty_store, folder)
+    server = MlflowServer(folder, uri, ["--app-name", "rsc-basic-auth"], SECRET).start()
+    user = {"username": BOB.username, "password": BOB.password}
+    requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=user, auth=ADMIN, timeout=30).raise_for_status()
+    grant = {"username": BOB.username, "resource_type": "experiment", "permission": "DENY"}
+    grant["resource_id"] = MlflowClient(uri).get_experiment_by_name("secret").experiment_id
+    path = "/api/3.0/mlflow/users/permissions/grant"
+    requests.post(f"{server.uri}{path}", json=grant, auth=ADMIN, timeout=30).raise_for_status()
+    yield server
+    server.stop()
+
+
+def _get(server: MlflowServer, path: str, auth: AuthBase | None) -> requests.Response:
+    return requests.get(f"{server.uri}/dashboards/{path}", auth=auth, timeout=60)
+
+
+PATHS = (
+    "",
+    "scores",
+    "_dash-layout",
+    "_dash-dependencies",
+    "_reload-hash",
+    "assets/dashboards.js",
+    "_dash-component-suites/plotly/package_data/plotly.min.js",
+    "data/overview/newest.csv",
+    "data/scores/curves.csv",
+    "data/privacy/roc.csv",
+)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_nothing_answers_without_the_log_in_and_everything_with_it(log_in_server: MlflowServer, path: str) -> None:
+    assert [_get(log_in_server, path, auth).status_code for auth in (None, BOB, ADMIN)] == [401, 200, 200]
+
+
+def test_a_wrong_password_is_no_log_in(log_in_server: MlflowServer) -> None:
+    assert _get(log_in_server, "", HTTPBasicAuth("bob", "wrong")).status_code == 401
+
+
+def _draw(server: MlflowServer, auth: AuthBase | None, path: str = "/dashboards/", **headers: str) -> requests.Response:
+    """Asks for a page as the browser does."""
+    outputs = [{"id": name, "property": "children"} for name in ("page", "filters", "menu", "banner")]
+    outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
+    inputs = [
+        {"id": "address", "property": "pathname", "value": path},
+        {"id": "address", "property": "search", "value": ""},
+        {"id": "theme", "property": "data", "value": None},
+    ]
+    output = ".." + "...".join(f"{o['id']}.{o['property']}" for o in outputs) + ".."
+    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
+    address = f"{server.uri}/dashboards/_dash-update-component"
+    return requests.post(address, json=body, auth=auth, headers=headers, timeout=60)
+
+
+def test_callbacks_need_the_log_in_and_show_only_what_the_caller_may_read(log_in_server: MlflowServer) -> None:
+    assert _draw(log_in_server, None).status_code == 401
+    for_admin, for_bob = (_draw(log_in_server, auth).text for auth in (ADMIN, BOB))
+    assert "secret" in for_admin
+    assert "open" in for_bob
+    assert "secret" not in for_bob
+
+
+def _counts(server: MlflowServer, auth: AuthBase) -> int:
+    text = _get(server, "data/overview/runs.csv", auth).text
+    return sum(int(row["runs"]) for row in csv.DictReader(io.StringIO(text)))
+
+
+def test_downloads_hold_only_what_the_caller_may_read(log_in_server: MlflowServer) -> None:
+    assert (_counts(log_in_server, ADMIN), _counts(log_in_server, BOB)) == (100, 60)
+
+
+def test_naming_a_hidden_run_or_experiment_in_the_address_shows_nothing_of_it(log_in_server: MlflowServer) -> None:
+    client = MlflowClient(log_in_server.backend)
+    secret = client.get_experiment_by_name("secret").experiment_id
+    run = client.search_runs([secret])[0].info.run_id
+    for path in (f"data/compare/metrics.csv?run={run}", "data/overview/runs.csv?experiment=secret"):
+        assert len(_get(log_in_server, path, BOB).text.splitlines()) <= 1
+    assert len(_get(log_in_server, f"data/compare/metrics.csv?run={run}", ADMIN).text.splitlines()) > 5
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null"])
+def test_other_origins_and_hosts_are_refused_with_a_valid_log_in(log_in_server: MlflowServer, origin: str) -> None:
+    assert _draw(log_in_server, ADMIN, Origin=origin).status_code == 403
+    assert _draw(log_in_server, ADMIN, Host="evil.example").status_code == 403
+    assert _draw(log_in_server, ADMIN, Origin=log_in_server.uri).status_code == 200
+
+
+def test_mlflows_own_api_is_as_it_was(log_in_server: MlflowServer) -> None:
+    path = f"{log_in_server.uri}/api/2.0/mlflow/experiments/search"
+    found = requests.post(path, json={"max_results": 100}, auth=BOB, timeout=30).json()["experiments"]
+    assert {e["name"] for e in found} == {"Default", "open"}
+    assert requests.get(f"{log_in_server.uri}/", auth=BOB, timeout=30).status_code in (200, 403)
+    assert requests.post(path, json={"max_results": 1}, timeout=30).status_code == 401
+
+
+def test_a_missing_password_ends_the_whole_server_with_one_message(empty_store: Path, tmp_path: Path) -> None:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "rsc-basic-auth", "--workers", "2"]
+    command += ["--host", "127.0.0.1", "--port", str(free_port())]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    secret = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "x", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    started = time.monotonic()
+    done = subprocess.run(
+        command, check=False, env=clean | secret, cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    assert time.monotonic() - started < 140
+    assert "error: MLflow Authentication needs a password" in done.stderr + done.stdout
+
+
+def test_open_server_serves_the_dashboards_beside_mlflows_ui(dashboards_server: MlflowServer) -> None:
+    assert "<title>MLflow</title>" in requests.get(f"{dashboards_server.uri}/", timeout=30).text
+    assert _get(dashboards_server, "", None).status_code == 200
+    assert _draw(dashboards_server, None).status_code == 200
+    assert _draw(dashboards_server, None, Origin="http://localhost:1").status_code == 403
+    assert _draw(dashboards_server, None, Host="evil.example").status_code == 403
+
+
+def test_artifacts_are_read_through_the_server(dashboards_server: MlflowServer) -> None:
+    assert "false-positive rate (log)" in _draw(dashboards_server, None, "/dashboards/privacy").text
