@@ -33,6 +33,9 @@ from rsc_mlflow.unlearning.solvers import SolverConfig, relative_residual, solve
 NO_EFFECT = 0.01
 """Predicted mean rise of the forget loss (nats) below which an update is called without effect."""
 
+TOO_FAR = 2.0
+"""Predicted mean rise (nats) above which the step has left the region of the quadratic model."""
+
 
 @dataclass(frozen=True)
 class GroupInfluenceConfig:
@@ -97,6 +100,13 @@ def _curvature(flat: FlatModel, retain: Examples, config: GroupInfluenceConfig) 
 
 
 def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tuple[str, ...]:
+    if record["predicted_rise"] > TOO_FAR:
+        return (
+            f"the update may have gone too far: it moves the parameters by {record['step_norm']:.2g} and should "
+            f"raise the mean forget loss by {record['predicted_rise']:.2g} nats, where the quadratic model that it "
+            "rests on no longer holds; compare the test accuracy, and use a larger damping or a model that was "
+            "trained nearer to a minimum",
+        )
     if record["predicted_rise"] >= NO_EFFECT:
         return ()
     loss, accuracy = loss_and_accuracy(model, forget)

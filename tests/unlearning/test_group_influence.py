@@ -74,6 +74,16 @@ def test_a_saturated_model_is_told_that_influence_cannot_act():
     assert "relabel_finetuning" in done.notes[0]
 
 
+def test_a_step_that_leaves_the_quadratic_region_is_said():
+    """Hardly any damping on a model that was not trained at all: flat directions are followed for ever."""
+    examples = blobs(60)
+    done = group_influence(
+        tiny_mlp(), part(examples, 0, 10), part(examples, 10, 60), GroupInfluenceConfig(damping=1e-5)
+    )
+    assert done.record["predicted_rise"] > 2
+    assert "gone too far" in done.notes[-1]
+
+
 def test_an_unsaturated_model_gets_no_such_note():
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, 1e-3)
