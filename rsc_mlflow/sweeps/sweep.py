@@ -193,7 +193,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
 
 def _params(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
     names = ("grid", "executor", "workers", "cohort_size")
-    return {name: getattr(options, name) for name in names} | {"jobs": len(sweep.plan.requested)}
+    return {name: getattr(options, name) for name in names} | {"n_jobs": len(sweep.plan.requested)}
 
 
 def _failures(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
