@@ -254,7 +254,7 @@ def _attack(setting: Mapping[str, object], random: np.random.Generator, index: i
 def _score(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
     setting = {**setting, "pattern": setting["pattern"] or "v8", "count": setting["count"] or 10}
     draft = _train(setting, random, index)
-    method = ("visualize_weights", "occlusion", "score_model")[index % 3]
+    method = ("visualize_weights", "occlusion", "score_model", "theory")[index % 4]
     draft.tags |= {"rsc.kind": "score", "rsc.method": method}
     draft.name = f"{method} {draft.params['dataset']}"
     rows, columns = np.mgrid[0:28, 0:28]
@@ -263,6 +263,10 @@ def _score(setting: Mapping[str, object], random: np.random.Generator, index: in
         marked = plain + 0.4 * ((rows < 5) & (columns < 5))
         maps = {"poisoned": marked.round(4).tolist(), "clean": plain.round(4).tolist()}
         draft.artifacts = {"weight_map.json": {"maps": maps, "difference": (marked - plain).round(4).tolist()}}
+    if method == "theory":
+        draft.artifacts = {
+            "theory.json": {"curves": [_theory(ridge, noise) for ridge in (0, 10) for noise in (0, 0.3)]}
+        }
     if method == "occlusion":
         fall = 4 + 3 * random.random()
         curve = [(share, float(0.1 + 0.88 * np.exp(-((share / 100) ** 2) * fall))) for share in range(0, 101, 2)]
@@ -271,9 +275,17 @@ def _score(setting: Mapping[str, object], random: np.random.Generator, index: in
     return draft
 
 
+def _theory(ridge: float, noise: float) -> dict[str, object]:
+    gamma = [k / 20 for k in range(21)]
+    score = [g / (1 + noise + 0.2 * ridge * (1 - g)) for g in gamma]
+    accuracy = [0.95 - 0.1 * g for g in gamma]
+    measures = {"score": score, "clean_accuracy": accuracy, "spurious_accuracy": [a / 2 for a in accuracy]}
+    return {"lambda": ridge, "noise": noise, "gamma": gamma, **measures}
+
+
 def _sweep(sweep: str) -> Draft:
     tags = {"rsc.kind": "sweep", "rsc.method": "sweep", "rsc.sweep": sweep, "rsc.fingerprint": sweep}
-    return Draft(f"{sweep} grids/paper/scores.yaml", {"n_jobs": "399", "executor": "local"}, {}, tags)
+    return Draft(f"{sweep} grids/paper/scores.yaml", {"jobs": "399", "executor": "local"}, {}, tags)
 
 
 def some(count: int, seed: int = 0) -> list[Draft]:

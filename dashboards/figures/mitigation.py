@@ -1,12 +1,15 @@
 """Mitigation: score on one axis, clean and spurious accuracy on the other."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.data import metric
 from dashboards.figures.points import hover, series
 from dashboards.figures.scores import error
-from dashboards.figures.style import Mark, Theme, figure
+from dashboards.figures.style import Mark, Theme, figure, mark
 
 SERIES = {
     "spurious/score": ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
@@ -46,4 +49,31 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
     axis = drawn.layout.yaxis.to_plotly_json()
     right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}
     drawn.update_layout(yaxis={"rangemode": "tozero"}, yaxis2=right, yaxis2_title_text="accuracy")
+    return drawn
+
+
+def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str) -> go.Figure:
+    """The linear model's score over γ, a line a ridge λ, for one noise level.
+
+    Args:
+        curves: each with ``lambda`` (float), ``gamma`` and ``score`` (float [points]).
+        theme: light or dark.
+        links: of the run that they belong to.
+    """
+    drawn = figure(theme, x="γ (γ/2 of the examples carry the spurious feature)", y="spurious score", height=300)
+    for index, curve in enumerate(sorted(curves, key=lambda one: float(one["lambda"]))):
+        look = mark(index)
+        name = f"λ = {float(curve['lambda']):g}"
+        drawn.add_trace(
+            go.Scatter(
+                x=curve["gamma"],
+                y=curve["score"],
+                name=name,
+                mode="lines",
+                line={"color": look.colour, "dash": ("solid", "dash", "dot", "dashdot")[index % 4], "width": 2},
+                customdata=[links] * len(curve["gamma"]),
+                hovertemplate=f"<b>{name}</b><br>γ %{{x:.2f}}<br>score %{{y:.4f}}<extra></extra>",
+            )
+        )
+    drawn.update_yaxes(rangemode="tozero")
     return drawn

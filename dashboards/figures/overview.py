@@ -40,7 +40,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")]
-    planned = pd.to_numeric(own.get("params.n_jobs", pd.Series(index=own.index, dtype=float)), errors="coerce")
+    planned = pd.to_numeric(own.get("params.jobs", pd.Series(index=own.index, dtype=float)), errors="coerce")
     rows = []
     for sweep in dict.fromkeys([*own["sweep"], *jobs["sweep"]]):
         mine = jobs[jobs["sweep"] == sweep]

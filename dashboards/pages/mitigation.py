@@ -1,8 +1,11 @@
 """Mitigation: what weight decay, noise and clipping buy, and what they cost."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import pandas as pd
 
-from dashboards.figures.mitigation import mitigation_points, two_axes
+from dashboards.figures.mitigation import mitigation_points, theory_curves, two_axes
 from dashboards.figures.points import summary
 from dashboards.figures.style import in_order
 from dashboards.pages.factors import COUNT, poisoned
@@ -10,6 +13,8 @@ from dashboards.panels import Option, Page, Panel, Plot, View
 
 MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
 KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
+THEORY = "The linear model of the paper"
+THEORY_ABOUT = "Score in closed form against the share of spurious examples, for several ridge penalties λ."
 PATTERNS = Option("pattern", "Figures", (("all", "all patterns averaged"), ("each", "one per pattern")), "all")
 
 
@@ -51,11 +56,36 @@ def clipping(view: View) -> Panel:
     return _panel(view, "grad_clip", "Gradient clipping", about)
 
 
+def theory(view: View) -> Panel:
+    """The paper's linear model."""
+    runs = view.runs[(view.runs["method"] == "theory") & (view.runs["status"] == "FINISHED")]
+    for _, run in runs.sort_values("start_time", ascending=False).head(3).iterrows():
+        content = view.source.artifact(run["run_id"], "theory.json")
+        curves = content.get("curves", []) if isinstance(content, dict) else []
+        if curves:
+            link = f"{run['experiment_id']}:{run['run_id']}"
+            levels = sorted({float(curve["noise"]) for curve in curves})
+            plots = [Plot(theory_curves(_at(curves, noise), view.theme, link), f"noise {noise:g}") for noise in levels]
+            return Panel("theory", THEORY, THEORY_ABOUT, tuple(plots), _long(curves, link), f"{len(curves)} curves")
+    message = view.nothing(runs, [], "mlflow run . -e theory") or "Make such a run: mlflow run . -e theory"
+    return Panel("theory", THEORY, THEORY_ABOUT, message=message)
+
+
+def _at(curves: Sequence[Mapping[str, Any]], noise: float) -> list[Mapping[str, Any]]:
+    return [curve for curve in curves if float(curve["noise"]) == noise]
+
+
+def _long(curves: Sequence[Mapping[str, Any]], link: str) -> pd.DataFrame:
+    """One row a point of a curve."""
+    parts = [pd.DataFrame(dict(curve)).assign(links=link) for curve in curves]
+    return pd.concat(parts, ignore_index=True)
+
+
 PAGE = Page(
     "mitigation",
     "Mitigation",
     "What weight decay, noise and clipping buy, and what they cost. An average over numbers of examples can hide that "
     "a remedy works at one number and not at another: choose a number.",
-    (weight_decay, noise, clipping),
+    (weight_decay, noise, clipping, theory),
     (COUNT, PATTERNS),
 )

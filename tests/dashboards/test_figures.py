@@ -141,7 +141,7 @@ def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
 def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     sweep = {"tags.rsc.sweep": "s"}
     rows = [
-        run(0, kind="sweep", p_n_jobs=4) | sweep,
+        run(0, kind="sweep", p_jobs=4) | sweep,
         run(1, fingerprint="a") | sweep,
         run(2, fingerprint="b", status="FAILED") | sweep,
         run(3, fingerprint="b") | sweep,
