@@ -5,7 +5,7 @@ A file is written whole or not at all (temporary file in the same folder, fsync,
 """
 
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,15 +61,15 @@ class Checkpoint:
             "generators": self.generators,
             "schedule": {"kind": self.config.schedule, "learning_rate": self.learning_rate},
         }
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 torch.save(content, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(name, path)
+            temporary.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         _sync_folder(path.parent)
         return path

@@ -134,6 +134,12 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_the_file_has_the_permissions_of_any_new_file(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    path = checkpoint.save(tmp_path / "c.pt")
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_saving_replaces(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path / "c.pt")
     replace(checkpoint, epoch=4).save(path)
