@@ -28,6 +28,7 @@ ASSETS = Path(__file__).parent / "assets"
 PATIENCE = 0.8
 """Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
 SLOW_MS, FAST_MS = 5000, 1000
+# Dash by itself asks for plotly.js with the first figure and gives up after 30 seconds, too early for a slow line.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}
@@ -42,7 +43,9 @@ INDEX = """<!DOCTYPE html>
 })();
 </script>
 </head>
-<body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+<body>{%app_entry%}<footer>{%config%}
+<script src="PREFIX_dash-component-suites/plotly/package_data/plotly.min.js"></script>
+{%scripts%}{%renderer%}</footer></body>
 </html>"""
 
 
@@ -64,7 +67,7 @@ def build_app(hub: Hub, server: flask.Flask, prefix: str) -> Dash:
         assets_folder=str(ASSETS),
         title="Rare spurious correlations",
         update_title="",
-        index_string=INDEX,
+        index_string=INDEX.replace("PREFIX", prefix),
         suppress_callback_exceptions=True,
         add_log_handler=False,
         enable_mcp=False,
