@@ -122,8 +122,8 @@ def restart(finished: int) -> None:
         second, with_summary = _timed_plan(grid)
         assert len(first.finished) == len(second.finished)
     rows = [
-        ("no summary yet: every finished run is asked for", f"{without:.1f}", str(first.fetched)),
-        ("an earlier sweep left a summary", f"{with_summary:.1f}", str(second.fetched)),
+        ("no summary yet: every finished run is asked for", *without, str(first.fetched)),
+        ("an earlier sweep left a summary", *with_summary, str(second.fetched)),
     ]
     print_table(
         f"{matched} jobs, all finished: seconds until a sweep knows it", ("store", "seconds", "runs read"), rows
@@ -144,10 +144,10 @@ def _pretend(database: Path, grid: Grid, finished: int) -> int:
     return len(pairs)
 
 
-def _timed_plan(grid: Grid) -> tuple[Ledger, float]:
-    """What a sweep does before it starts the first job."""
-    began = time.perf_counter()
+def _timed_plan(grid: Grid) -> tuple[Ledger, tuple[str, str]]:
+    """What a sweep does before it starts the first job; and the wall and processor seconds that it took."""
+    began, busy = time.perf_counter(), time.process_time()
     plan = make_plan(grid.options(), grid.entry_point, experiments())
     ledger = Ledger.read(MlflowClient())
     plan.wanted(ledger.finished)
-    return ledger, time.perf_counter() - began
+    return ledger, (f"{time.perf_counter() - began:.1f}", f"{time.process_time() - busy:.1f}")

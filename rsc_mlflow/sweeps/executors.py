@@ -17,7 +17,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.worker import Unit, run_unit
 
-GRACE_SECONDS = 20.0
+GRACE_SECONDS = 30.0
 """How long a worker may take to close its runs after it was asked to stop."""
 
 

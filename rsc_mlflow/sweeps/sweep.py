@@ -1,5 +1,6 @@
 """A sweep from its grid file to its exit status: plan, look into the ledger, run what is missing, say what failed."""
 
+import contextlib
 import random
 import shutil
 import sys
@@ -81,8 +82,13 @@ def run_sweep(options: SweepOptions) -> int:
         print(f"{sweep.identity}: all {len(sweep.plan.requested)} jobs are finished; nothing to do")
         return 0
     close_dead_runs(sweep.client)
-    with _executor(options, len(sweep.left)) as executor:
-        failed = _run(sweep, options, executor)
+    try:
+        with _executor(options, len(sweep.left)) as executor:
+            failed = _run(sweep, options, executor)
+    except BaseException:
+        with contextlib.suppress(Exception):  # workers that had no time to close their runs
+            close_dead_runs(sweep.client)
+        raise
     return 1 if failed else 0
 
 

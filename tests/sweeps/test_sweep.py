@@ -1,5 +1,9 @@
 """The entry point: exit statuses, the plan and the states in words, failures listed; on a real store."""
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,8 +12,9 @@ from mlflow.tracking import MlflowClient
 from entry_points.command import status
 from entry_points.sweep import cli
 from rsc_mlflow.sweeps import options as limits
+from rsc_mlflow.sweeps.state import close_dead_runs
 from rsc_mlflow.sweeps.sweep import SweepOptions, plan_sweep, read_grid
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import environment, schema
 
 GRID = """
 about: Short trainings.
@@ -78,6 +83,20 @@ def test_a_finished_sweep_starts_nothing(grid: Path, sqlite_store: str, capsys: 
     assert sweep(grid) == 0
     assert "all 3 jobs are finished; nothing to do" in capsys.readouterr().out
     assert runs(sqlite_store) == before
+
+
+def test_runs_of_dead_processes_are_closed_and_no_others(sqlite_store: str) -> None:
+    client = MlflowClient(sqlite_store)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    here = {schema.KIND: "train", schema.HOST: environment.host(), schema.HEARTBEAT: f"{time.time():.0f}"}
+    dead = client.create_run("0", tags={**here, schema.PID: str(gone.pid)}).info.run_id
+    silent = client.create_run("0", tags={**here, schema.PID: str(os.getpid()), schema.HEARTBEAT: "1"}).info.run_id
+    client.create_run("0", tags={**here, schema.PID: str(os.getpid())})
+    client.create_run("0")  # not of this project
+    assert sorted(close_dead_runs(client)) == sorted([dead, silent])
+    assert client.get_run(dead).info.status == "KILLED"
+    assert close_dead_runs(client) == []
 
 
 @pytest.mark.parametrize(
