@@ -91,7 +91,8 @@ def connect() -> MlflowClient:
     """
     configure()
     uri = mlflow.get_tracking_uri()
-    deadline = time.monotonic() + (patience() if uri in _have_answered else 0.0)
+    seconds = patience()  # a bad value is refused now, not when the store first stumbles
+    deadline = time.monotonic() + (seconds if uri in _have_answered else 0.0)
     while True:
         try:
             client = _client(uri)
