@@ -25,7 +25,8 @@ from rsc_mlflow.names import ModelName
 from rsc_mlflow.training import Cohort, EpochReport, Member, TrainingConfig, TrainingData
 
 OPTIMIZERS = ("sgd", "adam")
-_PEAK = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+# Not ru_maxrss: that of a process that was forked and executed starts at its parent's.
+_PEAK = "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
 
 def our_epochs(data: TrainingData, optimizer: str, epochs: int, members: int = 1) -> Iterator[EpochReport]:
