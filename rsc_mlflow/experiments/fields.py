@@ -13,6 +13,7 @@ from typing import Any, Self
 from rsc_mlflow.errors import InputError
 
 Parser = Callable[[str], Any]
+LONGEST_TEXT = 6000
 
 
 class Parse:
@@ -104,14 +105,14 @@ def word_or(words: tuple[str, ...], other: Parse) -> Parse:
 
 
 def text() -> Parse:
-    """Any text of at least one character."""
+    """Any text of at least one character, and no longer than MLflow stores a parameter."""
 
     def convert(value: str) -> str:
-        if not value.strip():
+        if not value.strip() or len(value) > LONGEST_TEXT:
             raise ValueError
         return value
 
-    return Parse(convert, "a text that is not empty")
+    return Parse(convert, f"a text that is not empty, of at most {LONGEST_TEXT} characters")
 
 
 def parsed(convert: Parser, accepted: str) -> Parse:
