@@ -1,9 +1,12 @@
 """Unlearning runs read back through the client: the table, the lineage, the reference, and what is refused."""
 
 import json
+import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -43,6 +46,30 @@ def train(**changes: str) -> str:
     return train_members([TrainingJob(options)])[0].run_id
 
 
+@pytest.fixture(scope="module")
+def trained_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store that holds one source: training it once serves all tests."""
+    folder = tmp_path_factory.mktemp("trained-store")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", uri)
+        mlflow.set_tracking_uri(uri)
+        train()
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def source_run(trained_store: Path, sqlite_store: str, tmp_path: Path) -> str:
+    """The current store is a copy of the trained one; the id of the run that made the source."""
+    with sqlite3.connect(trained_store) as trained, sqlite3.connect(tmp_path / "mlflow.db") as copy:
+        trained.backup(copy)
+    (run,) = runs("train_classifier")
+    return str(run.info.run_id)
+
+
 def runs(method: str) -> list[Run]:
     client = MlflowClient()
     found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
@@ -58,9 +85,7 @@ def small(method: str, **changes: object) -> UnlearnOptions:
     return METHODS[method].from_mapping({"model_uri": ALIAS, "score_every": 1, **own, **changes})
 
 
-@pytest.mark.usefixtures("sqlite_store")
-def test_every_method_logs_the_same_table_and_registers_its_model_with_its_lineage() -> None:
-    source_run = train()
+def test_every_method_logs_the_same_table_and_registers_its_model_with_its_lineage(source_run: str) -> None:
     source = pull(f"runs:/{source_run}/model")
     unlearn(small("exact_retraining"))
     tables = {}
@@ -99,10 +124,9 @@ def check_before_and_gap(run: Run, reference: Run) -> None:
         assert metrics[f"gap/{name}"] == pytest.approx(metrics[name] - reference.data.metrics[name], abs=1e-6)
 
 
-@pytest.mark.usefixtures("sqlite_store")
+@pytest.mark.usefixtures("source_run")
 def test_a_method_that_does_nothing_has_the_gap_of_the_source() -> None:
     """Influence with a huge damping moves nothing: gap = before − reference."""
-    train()
     done = unlearn(small("group_influence", damping=1e12, reference="train"))
     (reference,) = runs("exact_retraining")
     assert reference.data.tags[schema.PARENT_RUN_ID] == runs("group_influence")[0].info.run_id
@@ -114,9 +138,8 @@ def test_a_method_that_does_nothing_has_the_gap_of_the_source() -> None:
     assert run.data.tags[schema.NOTE] == run.data.tags["mlflow.note.content"]
 
 
-@pytest.mark.usefixtures("sqlite_store")
+@pytest.mark.usefixtures("source_run")
 def test_exact_retraining_is_found_again_however_its_source_was_named(capsys: pytest.CaptureFixture[str]) -> None:
-    train()
     assert not any(name.startswith("gap/") for name in unlearn(small("relabel_finetuning")))
     assert "no exact retraining of this model was run" in capsys.readouterr().err
     unlearn(small("exact_retraining"))
@@ -128,9 +151,8 @@ def test_exact_retraining_is_found_again_however_its_source_was_named(capsys: py
     assert len(runs("exact_retraining")) == 1
 
 
-@pytest.mark.usefixtures("sqlite_store")
+@pytest.mark.usefixtures("source_run")
 def test_exact_retraining_is_the_training_of_the_same_seeds_without_the_examples() -> None:
-    train()
     unlearn(small("exact_retraining"))
     options = TrainOptions.from_mapping(RECIPE)
     dataset = load_dataset(DatasetName.parse(DATASET))
@@ -144,9 +166,8 @@ def test_exact_retraining_is_the_training_of_the_same_seeds_without_the_examples
     assert run.data.metrics["gap/spurious/score"] == 0
 
 
-@pytest.mark.usefixtures("sqlite_store")
+@pytest.mark.usefixtures("source_run")
 def test_incremental_retraining_counts_epochs_from_the_start_and_logs_the_rate_it_used() -> None:
-    train()
     unlearn(small("incremental_retraining"))
     (run,) = runs("incremental_retraining")
     steps = [point.step for point in MlflowClient().get_metric_history(run.info.run_id, schema.SPURIOUS_SCORE)]
@@ -166,9 +187,8 @@ def test_incremental_retraining_counts_epochs_from_the_start_and_logs_the_rate_i
         unlearn(small("incremental_retraining", epochs=3))
 
 
-@pytest.mark.usefixtures("sqlite_store")
+@pytest.mark.usefixtures("source_run")
 def test_auto_finds_the_newest_finished_run_of_the_same_recipe_and_an_unlearned_model_is_a_source_too() -> None:
-    train()
     second = train()
     train(random_seed="1")
     found = find_source(GroupInfluenceOptions.from_mapping(RECIPE))
@@ -179,9 +199,8 @@ def test_auto_finds_the_newest_finished_run_of_the_same_recipe_and_an_unlearned_
     assert again.checkpoint.optimizer == {}  # weights alone
 
 
-@pytest.mark.usefixtures("sqlite_store")
-def test_influences_rank_all_training_examples_and_are_drawn(tmp_path: Path) -> None:
-    train(epochs="6")
+@pytest.mark.usefixtures("source_run")
+def test_influences_rank_all_training_examples_and_are_drawn() -> None:
     done = unlearn(small("group_influence", influences="true", max_iterations=20))
     (run,) = runs("group_influence")
     record = json.loads(Path(MlflowClient().download_artifacts(run.info.run_id, "influences.json")).read_text())
@@ -219,9 +238,8 @@ def test_a_forget_set_that_the_name_does_not_give_is_refused(tmp_path: Path) -> 
     assert runs("group_influence") == []
 
 
-@pytest.mark.usefixtures("sqlite_store")
+@pytest.mark.usefixtures("source_run")
 def test_options_that_contradict_the_source_and_clean_models_are_refused() -> None:
-    train()
     with pytest.raises(InputError, match="was trained with model=ce-tor-MLP, but model=ce-tor-LargeMLP was given"):
         unlearn(small("group_influence", model="ce-tor-LargeMLP"))
     with pytest.raises(InputError, match="was trained with epochs=3, but epochs=70 was given"):
