@@ -1,0 +1,129 @@
+"""Many runs that log to one server at the same time: is every point there, and does every run finish?
+
+``python -m benchmarks load`` starts one real ``mlflow server`` per kind of store (SQLite, and PostgreSQL where
+it is installed) and lets 32 runs in 4 processes log through it as training does, only without the training.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import mlflow
+from mlflow import MlflowClient
+from rich.console import Console
+from rich.table import Table
+
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.run import open_run
+from tests.mlflow_server import MlflowServer
+from tests.postgres import PostgresCluster, find_program
+
+METRICS = (schema.TRAIN_LOSS, schema.TRAIN_ACCURACY, schema.LEARNING_RATE, schema.TEST_LOSS, schema.TEST_ACCURACY)
+METRICS += (schema.SPURIOUS_SCORE, *(schema.score_target(k) for k in range(10)))
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What stands in the store afterwards."""
+
+    finished: int
+    points: int
+    lost: int
+    seconds: float
+    slowest: float
+    """The longest that a single call of ``run.metrics`` took, in seconds: what training would have waited."""
+
+
+def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:
+    """``runs`` threads of this process, a run each; returns the slowest call in seconds."""
+    mlflow.set_tracking_uri(uri)
+    slowest = [0.0] * runs
+
+    def one(k: int) -> None:
+        with open_run(kind="train", name=f"load {k}", params={"epochs": epochs}) as run:
+            for epoch in range(1, epochs + 1):
+                began = time.perf_counter()
+                run.metrics(dict.fromkeys(METRICS, (epoch + k) / 7), epoch)
+                slowest[k] = max(slowest[k], time.perf_counter() - began)
+                time.sleep(pause)
+
+    threads = [threading.Thread(target=one, args=(k,)) for k in range(runs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return max(slowest)
+
+
+def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause: float) -> Outcome:
+    program = (
+        f"from benchmarks.load import log_runs; print(log_runs({server.uri!r}, {runs // processes}, {epochs}, {pause}))"
+    )
+    MlflowClient(server.uri).create_experiment(schema.EXPERIMENT)
+    began = time.perf_counter()
+    children = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(processes)
+    ]
+    slowest = [json.loads(child.communicate()[0] or "NaN") for child in children]
+    seconds = time.perf_counter() - began
+    client = MlflowClient(server.uri)
+    experiment = client.get_experiment_by_name(schema.EXPERIMENT)
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], max_results=1000)
+    points = 0
+    for run in found:
+        for name in METRICS:
+            stored = {(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)}
+            points += len(stored)
+    finished = sum(run.info.status == "FINISHED" for run in found)
+    return Outcome(finished, points, runs * epochs * len(METRICS) - points, seconds, max(slowest))
+
+
+@click.command()
+@click.option("--runs", default=32, show_default=True, help="Runs at the same time.")
+@click.option("--processes", default=4, show_default=True, help="Processes they are spread over.")
+@click.option("--epochs", default=70, show_default=True, help="Epochs that each run logs.")
+@click.option("--pause", default=0.2, show_default=True, help="Seconds between two epochs of a run.")
+def main(runs: int, processes: int, epochs: int, pause: float) -> None:
+    """Concurrent runs on one server, on SQLite and on PostgreSQL."""
+    table = Table(title=f"{runs} runs at once in {processes} processes, {epochs} epochs × {len(METRICS)} metrics each")
+    for heading in ("store", "finished", "points stored", "lost", "seconds", "points/s", "slowest call, ms"):
+        table.add_column(heading, justify="left" if heading == "store" else "right")
+    outcomes = []
+    for name in ("SQLite", "PostgreSQL"):
+        if name == "PostgreSQL" and find_program("initdb") is None:
+            continue
+        outcome = _on_a_server(name, runs, processes, epochs, pause)
+        outcomes.append(outcome)
+        cells = (f"{outcome.finished}/{runs}", f"{outcome.points:,}", str(outcome.lost), f"{outcome.seconds:.0f}")
+        rate = f"{outcome.points / outcome.seconds:.0f}"
+        table.add_row(name, *cells, rate, f"{1000 * outcome.slowest:.0f}")
+    Console(width=120).print(table)
+    if any(outcome.lost or outcome.finished != runs for outcome in outcomes):
+        sys.exit(1)
+
+
+def _on_a_server(name: str, runs: int, processes: int, epochs: int, pause: float) -> Outcome:
+    cluster = PostgresCluster().create() if name == "PostgreSQL" else None
+    try:
+        with tempfile.TemporaryDirectory(prefix="rsc-load-") as folder:
+            server = MlflowServer(Path(folder), backend=cluster.database("load") if cluster else None).start()
+            try:
+                return _measure(server, runs, processes, epochs, pause)
+            finally:
+                server.stop()
+    finally:
+        if cluster:
+            cluster.remove()
+
+
+if __name__ == "__main__":
+    main()
