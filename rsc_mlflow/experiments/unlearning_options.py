@@ -161,7 +161,7 @@ class GroupInfluenceOptions(UnlearnOptions):
 
     solver: str = option("How to solve (H + damping I) x = gradient: cg, lissa or ekfac.", choice(*SOLVERS), "cg")
     curvature: str = option("H: ggn (Gauss-Newton) or hessian.", choice(*KINDS), "ggn")
-    damping: float = option("Multiple of the identity added to H.", number(0, above=True), 0.003)
+    damping: float = option("Multiple of the identity added to H.", number(0, above=True), 0.002)
     curvature_examples: int = option("Kept examples that H is the mean over; 0: all of them.", integer(0), 4000)
     tolerance: float = option("cg: relative residual to reach.", number(0, above=True, below=1), 1e-3)
     max_iterations: int = option("cg: most iterations.", integer(1), 200)
