@@ -1,0 +1,239 @@
+"""A real Chromium on a real server: pages, filters, addresses, downloads, and the way from a point to its run."""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from benchmarks.browser import chromium, found, resize
+from benchmarks.screenshots import DRAWN
+from dashboards.pages import PAGES
+from tests.integration.dashboards_fixture import dashboards_server
+from tests.mlflow_server import MlflowServer
+
+__all__ = ["dashboards_server"]  # a fixture
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver"),
+]
+PATIENCE = 90
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("downloads")
+
+
+@pytest.fixture(scope="module")
+def browser(downloads: Path) -> Iterator[webdriver.Chrome]:
+    with chromium(downloads) as driver:
+        resize(driver, 1440, 900)
+        yield driver
+
+
+@pytest.fixture
+def at(browser: webdriver.Chrome, dashboards_server: MlflowServer) -> Callable[[str], webdriver.Chrome]:
+    """Opens an address below the dashboards and waits until it is drawn."""
+
+    def go(path: str) -> webdriver.Chrome:
+        browser.get(f"{dashboards_server.uri}/dashboards/{path}")
+        _until(browser, DRAWN)
+        return browser
+
+    return go
+
+
+def _until(browser: webdriver.Chrome, script: str) -> Any:
+    return WebDriverWait(browser, PATIENCE, 0.2).until(lambda driver: driver.execute_script(script))
+
+
+def _traces(browser: webdriver.Chrome, panel: str, plot: int = 0) -> list[dict[str, Any]]:
+    """Name, x, y and links of what plotly draws."""
+    script = """
+      const box = document.querySelectorAll(`#panel-${arguments[0]} .js-plotly-plot`)[arguments[1]];
+      return box._fullData.filter(t => t.visible === true).map(
+        t => ({name: t.name, x: Array.from(t.x), y: Array.from(t.y), links: Array.from(t.customdata || [])}));
+    """
+    return list(browser.execute_script(script, panel, plot))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.path or "overview" for page in PAGES])
+def test_every_page_opens_without_an_error(at: Callable[[str], webdriver.Chrome], page: Any) -> None:
+    browser = at(page.path)
+    assert browser.find_element(By.TAG_NAME, "h1").text == page.title
+    assert "could not be drawn" not in browser.find_element(By.ID, "page").text
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []
+
+
+def test_nothing_is_asked_of_any_other_host(
+    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
+) -> None:
+    browser = at("scores")
+    names = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
+    assert names
+    assert [name for name in names if not name.startswith((dashboards_server.uri, "data:", "blob:"))] == []
+
+
+def test_a_phone_sees_no_sideways_scrolling(at: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome) -> None:
+    resize(browser, 390, 844)
+    try:
+        at("unlearning")
+        wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
+        assert wide <= 0
+    finally:
+        resize(browser, 1440, 900)
+
+
+def test_a_figures_data_are_those_of_the_query_api(
+    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
+) -> None:
+    browser = at("scores?facet=none&family=mnist&optimizer=sgd")
+    trace = next(trace for trace in _traces(browser, "curves") if trace["name"] == "R3")
+    client = MlflowClient(dashboards_server.uri)
+    wanted = "tags.rsc.kind = 'train' and params.pattern = 'v20' and params.n_spurious = '10'"
+    wanted += " and params.dataset_family = 'mnist' and params.optimizer = 'sgd' and attributes.status = 'FINISHED'"
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    newest: dict[str, Any] = {}
+    for run in client.search_runs(ids, wanted, max_results=1000):
+        newest.setdefault(run.data.tags["rsc.fingerprint"], run)
+    seeds: dict[str, list[float]] = {}
+    for run in newest.values():
+        seeds.setdefault(run.data.params["random_seed"], []).append(run.data.metrics["spurious/score"])
+    expected = sum(sum(values) / len(values) for values in seeds.values()) / len(seeds)
+    place = trace["x"].index(2)  # ten examples on the symlog axis
+    assert trace["y"][place] == pytest.approx(expected)
+    assert {link.split(":")[1] for link in trace["links"][place].split(",")} == {r.info.run_id for r in newest.values()}
+
+
+def _choose(browser: webdriver.Chrome, control: str, text: str) -> None:
+    """Opens a control's list and takes an entry, as a person does."""
+    script = """
+      const id = arguments[0];
+      return [...document.querySelectorAll('button.dash-dropdown')].find(e => JSON.parse(e.id).name === id);
+    """
+    browser.execute_script(script, control).click()
+    entry = f"//label[@role='option'][.//span[normalize-space()='{text}']]"
+    WebDriverWait(browser, PATIENCE).until(lambda d: d.find_elements(By.XPATH, entry))
+    browser.find_elements(By.XPATH, entry)[-1].click()
+
+
+def test_a_filter_goes_into_the_address_and_the_address_brings_it_back(at: Callable[[str], webdriver.Chrome]) -> None:
+    browser = at("scores")
+    before = len(browser.find_elements(By.CSS_SELECTOR, "#panel-curves .plot"))
+    _choose(browser, "family", "mnist")
+    _until(browser, "return location.search.includes('family=mnist')")
+    _until(browser, "return document.querySelectorAll('#panel-curves .plot').length === 1")
+    assert before > 1
+    browser.refresh()
+    _until(browser, DRAWN)
+    headings = [h.text for h in browser.find_elements(By.CSS_SELECTOR, "#panel-curves h3")]
+    assert headings == ["mnist"]
+    browser.find_element(By.LINK_TEXT, "Factors").click()
+    _until(browser, "return location.pathname.endsWith('/factors') && location.search === '?family=mnist'")
+
+
+def test_a_bad_filter_says_so_and_the_page_comes_back(at: Callable[[str], webdriver.Chrome]) -> None:
+    browser = at("scores?filter=params.x%20%3D")
+    assert "is no MLflow filter" in browser.find_element(By.ID, "bad-filter").text
+    browser.find_element(By.ID, "reset").click()
+    _until(browser, "return document.querySelectorAll('.plot').length > 1")
+    assert browser.execute_script("return location.search") == ""
+
+
+CLICK = """
+const box = document.querySelector('#panel-curves .js-plotly-plot');
+const target = [...box.querySelectorAll('.scatterlayer .points path')][5];
+const r = target.getBoundingClientRect();
+return [r.x + r.width / 2, r.y + r.height / 2];
+"""
+
+
+def test_a_point_leads_to_its_run_in_mlflows_ui(
+    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
+) -> None:
+    browser = at("scores?facet=none&family=mnist")
+    browser.execute_script("document.querySelector('#panel-curves .plots').scrollIntoView({block: 'center'})")
+    time.sleep(0.5)
+    x, y = browser.execute_script(CLICK)
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **pressed})
+        time.sleep(0.3)
+    _until(browser, "return document.querySelector('.picked a[target]')")
+    link = browser.find_element(By.CSS_SELECTOR, ".picked a[target]")
+    name, address = link.text, link.get_attribute("href")
+    assert address
+    assert address.startswith(f"{dashboards_server.uri}/#/experiments/1/runs/")
+    run = MlflowClient(dashboards_server.uri).get_run(address.rsplit("/", 1)[1])
+    assert run.info.run_name == name
+    browser.get(address)
+    _until(browser, f"return document.body.innerText.includes({json.dumps(name)})")
+
+
+def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], downloads: Path) -> None:
+    browser = at("scores?facet=none&family=mnist")
+    drawn = {(t["name"], round(y, 9)) for t in _traces(browser, "curves") for y in t["y"]}
+    browser.find_element(By.CSS_SELECTOR, "#panel-curves a.csv").click()
+    file = downloads / "scores-curves.csv"
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    with file.open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert {(row["paper"], round(float(row["mean"]), 9)) for row in rows} == drawn
+
+
+@pytest.mark.parametrize("kind", ["PNG", "SVG"])
+def test_a_figure_is_saved_as_an_image(at: Callable[[str], webdriver.Chrome], downloads: Path, kind: str) -> None:
+    browser = at("mitigation")
+    button = f"//section[@id='panel-weight_decay']//button[text()='{kind}']"
+    browser.find_element(By.XPATH, button).click()
+    file = downloads / f"weight_decay-figure.{kind.lower()}"
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert file.read_bytes()[:4] in (b"\x89PNG", b"<svg")
+
+
+def test_the_theme_is_switched_and_kept(at: Callable[[str], webdriver.Chrome]) -> None:
+    browser = at("factors?theme=light")
+    paper = "return document.querySelector('.js-plotly-plot')._fullLayout.paper_bgcolor"
+    assert browser.execute_script(paper) == "#ffffff"
+    browser.find_element(By.ID, "theme-button").click()
+    _until(browser, "return document.querySelector('.js-plotly-plot')._fullLayout.paper_bgcolor === '#161b22'")
+    at("factors")
+    assert browser.execute_script(paper) == "#161b22"
+    at("factors?theme=light")
+
+
+def test_a_new_run_appears_by_itself(at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer) -> None:
+    browser = at("")
+    client = MlflowClient(dashboards_server.uri)
+    run = client.create_run("0", run_name="appeared by itself", tags={"rsc.kind": "train"})
+    client.set_terminated(run.info.run_id)
+    _until(browser, "return document.body.innerText.includes('appeared by itself')")
+
+
+def test_names_are_shown_as_text(at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer) -> None:
+    client = MlflowClient(dashboards_server.uri)
+    evil = '<img src=x onerror="window.broken = true">'
+    run = client.create_run("0", run_name=evil, tags={"rsc.kind": evil, "rsc.error": evil, "rsc.sweep": evil})
+    client.set_terminated(run.info.run_id, "FAILED")
+    browser = at("")
+    _until(browser, f"return document.querySelector('#panel-failures').innerText.includes({json.dumps(evil)})")
+    at(f"compare?run={run.info.run_id}")
+    assert browser.execute_script(
+        "return [window.broken === undefined, document.querySelectorAll('img[src=x]').length]"
+    ) == [
+        True,
+        0,
+    ]
