@@ -35,6 +35,7 @@ _PERMANENT = frozenset(
         "UNAUTHENTICATED",
     }
 )
+_BUSY = "QueuePool limit"  # all of the server's database connections were taken; MLflow calls that a bad request
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
 _logger = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ def reason(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the server is away or busy, as opposed to having said no."""
     if isinstance(error, MlflowException):
-        return error.error_code not in _PERMANENT or isinstance(error.__cause__, sqlalchemy.exc.InterfaceError)
+        busy = isinstance(error.__cause__, sqlalchemy.exc.InterfaceError) or _BUSY in str(error)
+        return busy or error.error_code not in _PERMANENT
     return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking.store import connect, is_passing, patiently, reason, shown
@@ -75,6 +75,8 @@ def test_passwords_are_not_shown() -> None:
         (MlflowException("x", TEMPORARILY_UNAVAILABLE), True),
         (MlflowException("x"), True),
         (MlflowException("x", INVALID_PARAMETER_VALUE), False),
+        (MlflowException("x", BAD_REQUEST), False),
+        (MlflowException("QueuePool limit of size 5 overflow 10 reached, connection timed out", BAD_REQUEST), True),
         (ConnectionResetError(), True),
         (ValueError("x"), False),
     ],
