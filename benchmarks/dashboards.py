@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 import click
+import flask
 from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
@@ -101,7 +102,8 @@ def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
 def command(runs: int, uri: str) -> None:
     """Fills a store and measures the dashboards on it."""
     if uri:
-        print(json.dumps(measure(uri)))
+        with flask.Flask("benchmark").test_request_context():  # pages read the theme from the request
+            print(json.dumps(measure(uri)))
         return
     with tempfile.TemporaryDirectory() as folder:
         uri = f"sqlite:///{folder}/mlflow.db"

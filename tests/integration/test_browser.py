@@ -74,15 +74,6 @@ def test_every_page_opens_without_an_error(at: Callable[[str], webdriver.Chrome]
     assert severe == []
 
 
-def test_nothing_is_asked_of_any_other_host(
-    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
-) -> None:
-    browser = at("scores")
-    names = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
-    assert names
-    assert [name for name in names if not name.startswith((dashboards_server.uri, "data:", "blob:"))] == []
-
-
 def test_a_phone_sees_no_sideways_scrolling(at: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome) -> None:
     resize(browser, 390, 844)
     try:
