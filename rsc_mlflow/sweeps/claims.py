@@ -33,7 +33,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
-from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, heartbeat_age
+from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, heartbeat_age, is_alive, process_exists
 from rsc_mlflow.tracking.store import patiently
 
 CLAIM_PREFIX = "rsc.claim."
@@ -62,7 +62,7 @@ class Claim:
         """Whether the claimant may still act on its claim."""
         if self.run.info.status == "FINISHED":
             return False
-        if self.host == environment.host() and not _exists(self.pid):
+        if self.host == environment.host() and not process_exists(str(self.pid)):
             return False
         tags = self.run.data.tags
         same = tags.get(schema.HOST) == self.host and tags.get(schema.PID) == str(self.pid)
@@ -176,7 +176,7 @@ class Claimant:
                 return Taken(False, claim.run.info.run_id)
         if asked is None:
             for run in runs:  # started by hand, outside any sweep
-                if run.info.status == "RUNNING" and not claims_of([run]) and works(run, now):
+                if run.info.status == "RUNNING" and not claims_of([run]) and is_alive(run, now):
                     return Taken(False, run.info.run_id)
         return None
 
@@ -220,7 +220,7 @@ class Claimant:
                 self._begin_pulse(run, now)
             elif other not in living and run.info.status == "SCHEDULED" and not run.data.metrics:
                 patiently(partial(self.client.delete_run, other), "dead claim")
-            elif other not in living and run.info.status in ("RUNNING", "SCHEDULED") and not works(run, now):
+            elif other not in living and run.info.status in ("RUNNING", "SCHEDULED") and not is_alive(run, now):
                 patiently(partial(self.client.set_terminated, other, "KILLED"), "dead run")
 
     def _begin_pulse(self, run: Run, now: float) -> None:
@@ -249,29 +249,10 @@ def _text(state: str, asked: float) -> str:
 def _newest_interrupted(runs: list[Run], now: float) -> Run | None:
     """The newest run that somebody began, or only claimed, and nobody works on."""
     for run in runs:  # newest first
-        dead = run.info.status != "RUNNING" or not works(run, now)
+        dead = run.info.status != "RUNNING" or not is_alive(run, now)
         if dead and run.info.status != "FINISHED" and ABANDONED not in run.data.tags:
             return run
     return None
-
-
-def works(run: Run, now: float) -> bool:
-    """Whether a run shows signs of life: its process, where it is on this machine, and a recent heartbeat."""
-    tags = run.data.tags
-    pid = tags.get(schema.PID, "")
-    if tags.get(schema.HOST) == environment.host() and pid.isdigit() and not _exists(int(pid)):
-        return False
-    return heartbeat_age(run, now) < ALIVE_SECONDS
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _parsed(run: Run, key: str, value: str) -> Claim | None:

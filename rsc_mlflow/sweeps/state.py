@@ -7,10 +7,12 @@ from functools import partial
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow.sweeps.claims import claims_of, works
+from rsc_mlflow.sweeps.claims import claims_of
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import condition, iterate_runs
+from rsc_mlflow.tracking.reaper import close, dead_runs
+from rsc_mlflow.tracking.resuming import is_alive
 from rsc_mlflow.tracking.store import patiently
 
 STATES = ("finished", "running", "interrupted", "failed", "missing")
@@ -31,26 +33,25 @@ def job_states(client: MlflowClient, plan: Plan, finished: Collection[str]) -> d
 def _state(run: Run, now: float) -> str:
     if run.info.status == "FAILED":
         return "failed"
-    if any(claim.is_alive(now) for claim in claims_of([run])) or (run.info.status == "RUNNING" and works(run, now)):
+    if any(claim.is_alive(now) for claim in claims_of([run])) or (run.info.status == "RUNNING" and is_alive(run, now)):
         return "running"
     return "interrupted"
 
 
 def close_dead_runs(client: MlflowClient) -> list[str]:
-    """End runs of this project that a dead process left RUNNING as KILLED; returns their ids."""
+    """Reap runs that a dead process left RUNNING, except those that a living sweep has claimed; returns their ids."""
     closed = []
-    for run in iterate_runs(client, [condition("attributes", "status", "RUNNING")]):
-        if schema.KIND not in run.data.tags or _lives(client.get_run(run.info.run_id), time.time()):
+    for run in dead_runs(client=client):
+        fresh = client.get_run(run.info.run_id)  # a claim may have come since the search
+        if _lives(fresh, time.time()):
             continue
-        run_id: str = run.info.run_id
-        patiently(partial(client.set_tag, run_id, schema.ERROR, "its process is gone"), "dead run")
-        patiently(partial(client.set_terminated, run_id, "KILLED"), "dead run")
-        closed.append(run_id)
+        patiently(partial(close, client, fresh), "dead run")
+        closed.append(str(fresh.info.run_id))
     return closed
 
 
 def _lives(run: Run, now: float) -> bool:
-    return run.info.status != "RUNNING" or works(run, now) or any(claim.is_alive(now) for claim in claims_of([run]))
+    return run.info.status != "RUNNING" or is_alive(run, now) or any(claim.is_alive(now) for claim in claims_of([run]))
 
 
 def previous_parent(client: MlflowClient, identity: str, experiment_id: str) -> str | None:

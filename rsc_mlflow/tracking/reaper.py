@@ -30,12 +30,13 @@ def reap(
     client = client or connect()
     closed = []
     for run in dead_runs(older_than, experiment_ids, client):
-        patiently(partial(_close, client, run), "reaper")
+        patiently(partial(close, client, run), "reaper")
         closed.append(str(run.info.run_id))
     return closed
 
 
-def _close(client: MlflowClient, run: Run) -> None:
+def close(client: MlflowClient, run: Run) -> None:
+    """End one such run; repeating it does no harm."""
     last = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - heartbeat_age(run)))
     client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat since {last}")
     client.set_terminated(run.info.run_id, "KILLED")

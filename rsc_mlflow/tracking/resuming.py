@@ -70,7 +70,7 @@ def is_alive(run: Run, now: float | None = None, within: float = ALIVE_SECONDS) 
 def is_orphan(run: Run) -> bool:
     """Whether the process that worked on the run was on this machine and is gone."""
     tags = run.data.tags
-    return tags.get(schema.HOST) == environment.host() and not _process_exists(tags.get(schema.PID, ""))
+    return tags.get(schema.HOST) == environment.host() and not process_exists(tags.get(schema.PID, ""))
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:
@@ -82,14 +82,15 @@ def heartbeat_age(run: Run, now: float | None = None) -> float:
     return (time.time() if now is None else now) - last
 
 
-def _process_exists(pid: str) -> bool:
+def process_exists(pid: str) -> bool:
+    """Whether this machine has a process of that number; a text that is no number names none."""
     if not pid.isdigit() or int(pid) == os.getpid():
         return pid.isdigit()
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except (PermissionError, OverflowError):
         return True
     return True
 
