@@ -35,7 +35,11 @@ _PERMANENT = frozenset(
         "UNAUTHENTICATED",
     }
 )
-_BUSY = "QueuePool limit"  # all of the server's database connections were taken; MLflow calls that a bad request
+_PASSING = (  # what MLflow calls a bad request and is none
+    "QueuePool limit",  # all of the server's database connections were taken
+    "UNIQUE constraint failed",  # two clients wrote the same new row at once (SQLite); asked again, each sees it
+    "duplicate key value",  # the same on PostgreSQL
+)
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
 _logger = logging.getLogger(__name__)
 
@@ -137,8 +141,9 @@ def reason(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the server is away or busy, as opposed to having said no."""
     if isinstance(error, MlflowException):
-        busy = isinstance(error.__cause__, sqlalchemy.exc.InterfaceError) or _BUSY in str(error)
-        return busy or error.error_code not in _PERMANENT
+        text = str(error)
+        passing = isinstance(error.__cause__, sqlalchemy.exc.InterfaceError) or any(word in text for word in _PASSING)
+        return passing or error.error_code not in _PERMANENT
     return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
 
 

@@ -77,6 +77,11 @@ def test_passwords_are_not_shown() -> None:
         (MlflowException("x", INVALID_PARAMETER_VALUE), False),
         (MlflowException("x", BAD_REQUEST), False),
         (MlflowException("QueuePool limit of size 5 overflow 10 reached, connection timed out", BAD_REQUEST), True),
+        (
+            MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed: registered_model_aliases", BAD_REQUEST),
+            True,
+        ),
+        (MlflowException("(psycopg.errors.UniqueViolation) duplicate key value violates", BAD_REQUEST), True),
         (ConnectionResetError(), True),
         (ValueError("x"), False),
     ],
