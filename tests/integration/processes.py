@@ -49,7 +49,7 @@ def wait_for(what: str, condition: Callable[[], bool], process: subprocess.Popen
         time.sleep(0.1)
 
 
-def only_run(client: MlflowClient) -> Run | None:
+def newest_run(client: MlflowClient) -> Run | None:
     """The store's newest run, if there is any."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     found = client.search_runs(experiments, order_by=["attributes.start_time DESC"], max_results=1)
@@ -59,6 +59,18 @@ def only_run(client: MlflowClient) -> Run | None:
 def logged_epochs(client: MlflowClient, run_id: str, metric: str) -> list[int]:
     """The steps of a metric's points, as stored."""
     return sorted(point.step for point in client.get_metric_history(run_id, metric))
+
+
+def finished_run(process: subprocess.Popen[str], client: MlflowClient, epochs: int) -> Run:
+    """The run of a training process that must end well, with each epoch's metrics stored exactly once."""
+    exit_status, errors = finish(process)
+    assert exit_status == 0, errors
+    run = newest_run(client)
+    assert run is not None
+    assert run.info.status == "FINISHED"
+    for metric in ("train/loss", "test/accuracy", "spurious/score"):
+        assert logged_epochs(client, run.info.run_id, metric) == list(range(1, epochs + 1)), metric
+    return run
 
 
 def aliases(client: MlflowClient, model: str = "rsc-digits-MLP") -> dict[str, int]:

@@ -12,7 +12,7 @@ from entry_points.mlproject import entry_point
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.training import Checkpoint
-from tests.integration.processes import aliases, finish, logged_epochs, only_run, start, wait_for
+from tests.integration.processes import aliases, finish, finished_run, logged_epochs, newest_run, start, wait_for
 from tests.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.integration
@@ -21,7 +21,7 @@ ALIAS = f"models:/rsc-digits-MLP@{DATASET}"
 
 
 def checkpoints(client: MlflowClient) -> list[str]:
-    run = only_run(client)
+    run = newest_run(client)
     return [] if run is None else [item.path for item in client.list_artifacts(run.info.run_id, schema.CHECKPOINTS)]
 
 
@@ -33,13 +33,7 @@ def test_a_server_that_is_away_for_twenty_seconds(own_server: MlflowServer) -> N
     own_server.kill()
     time.sleep(20)
     own_server.start()
-    exit_status, errors = finish(process)
-    assert exit_status == 0, errors
-    run = only_run(client)
-    assert run is not None
-    assert run.info.status == "FINISHED"
-    for metric in ("train/loss", "test/accuracy", "spurious/score"):
-        assert logged_epochs(client, run.info.run_id, metric) == list(range(1, 151)), metric
+    finished_run(process, client, 150)
     (version,) = client.search_model_versions("name = 'rsc-digits-MLP'")
     assert aliases(client) == {DATASET: int(version.version)}
 
@@ -61,7 +55,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
         fill(small_disk / "ballast")
     exit_status, errors = finish(process)
     assert exit_status == 1, errors
-    run = only_run(client)
+    run = newest_run(client)
     assert run is not None
     assert run.info.status == "FAILED"
     assert "No space left on device" in run.data.tags[schema.ERROR]
@@ -108,7 +102,7 @@ def test_a_clock_that_jumps_back_an_hour(sqlite_store: str, tmp_path: Path) -> N
     flag.touch()
     exit_status, errors = finish(process)
     assert exit_status == 0, errors
-    run = only_run(client)
+    run = newest_run(client)
     assert run is not None
     assert run.info.status == "FINISHED"
     assert run.info.end_time < run.info.start_time
@@ -160,7 +154,7 @@ def trained(sqlite_store: str) -> Run:
     """A finished run of three epochs, a checkpoint each."""
     words = ["--dataset", DATASET, "--model", "ce-tor-MLP", "--epochs", "3", "--checkpoint_every", "1"]
     assert status(entry_point("train_classifier"), words) == 0
-    run = only_run(MlflowClient())
+    run = newest_run(MlflowClient())
     assert run is not None
     return run
 

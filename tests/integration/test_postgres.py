@@ -22,7 +22,7 @@ from entry_points.mlproject import entry_point
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.tracking.pull import pull
-from tests.integration.processes import aliases, finish, logged_epochs, only_run, start, wait_for
+from tests.integration.processes import aliases, finished_run, logged_epochs, newest_run, start, wait_for
 from tests.mlflow_server import MlflowServer
 from tests.postgres import PostgresCluster
 
@@ -102,7 +102,7 @@ def test_restarted_in_mid_training_then_dumped_and_restored(postgres: PostgresCl
     restored = MlflowServer(tmp_path / "copy", backend=backend).start()
     try:
         client = MlflowClient(restored.uri)
-        run = only_run(client)
+        run = newest_run(client)
         assert run is not None
         assert run.info.run_id == run_id
         assert logged_epochs(client, run_id, "train/loss") == list(range(1, 61))
@@ -124,18 +124,11 @@ def train_through_a_restart(postgres: PostgresCluster, lab: MlflowServer) -> str
     postgres.kill()
     time.sleep(3)
     postgres.start()
-    exit_status, errors = finish(process)
-    assert exit_status == 0, errors
-    run = only_run(client)
-    assert run is not None
-    assert run.info.status == "FINISHED"
-    for metric in ("train/loss", "test/accuracy", "spurious/score"):
-        assert logged_epochs(client, run.info.run_id, metric) == list(range(1, 61)), metric
-    return str(run.info.run_id)
+    return str(finished_run(process, client, 60).info.run_id)
 
 
 def has_checkpoint(client: MlflowClient) -> bool:
-    run = only_run(client)
+    run = newest_run(client)
     return run is not None and bool(client.list_artifacts(run.info.run_id, "checkpoints"))
 
 
