@@ -138,7 +138,8 @@ def _draw(app: Dash, hub: Hub, prefix: str) -> None:
         try:
             body, trouble = page_body(page, seen, filters, hub, prefix), None
         except InputError as error:
-            body, trouble = [html.P(str(error), className="message bad", id="bad-filter")], error
+            message = html.P(str(error), className="message bad", id="bad-filter")
+            body, trouble = [html.H1(page.title if page else "No such page"), message], error
         bar = no_update if _bar_shows(filters) and not trouble else _bar(filters, seen)
         interval = SLOW_MS if seen.snapshot.complete else FAST_MS
         return body, bar, menu(page, filters, prefix), banner, seen.stamp, interval

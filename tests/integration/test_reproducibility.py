@@ -17,7 +17,7 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.values import unquoted
-from tests.integration.processes import ROOT, only_run
+from tests.integration.processes import ROOT, newest_run
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("sqlite_store")]
 WORDS = {"dataset": "digitsv20-3-0-0", "model": "ce-tor-CNN002", "epochs": "2", "optimizer": "adam", "momentum": "0"}
@@ -28,7 +28,7 @@ WORDS |= {"input_noise": "0.1", "grad_clip": "0.5", "weight_decay": "1e-5", "ran
 def train(words: dict[str, str]) -> Run:
     arguments = [word for key, value in words.items() for word in (f"--{key}", value)]
     assert status(entry_point("train_classifier"), arguments) == 0
-    run = only_run(MlflowClient())
+    run = newest_run(MlflowClient())
     assert run is not None
     return run
 
@@ -72,7 +72,7 @@ def test_repeated_by_mlflow_run_from_the_parameters_of_the_tracked_run(tmp_path:
         [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    repeated = only_run(MlflowClient())
+    repeated = newest_run(MlflowClient())
     assert repeated is not None
     assert_same(first, repeated)
 

@@ -21,7 +21,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.filters import matching
 from rsc_mlflow.tracking.run import open_run
-from tests.integration.processes import ROOT, only_run
+from tests.integration.processes import ROOT, newest_run
 
 pytestmark = pytest.mark.integration
 HOSTILE = (
@@ -96,7 +96,7 @@ def test_mlflow_run_with_hostile_values_fails_and_says_why(
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "error: " in done.stderr
-    run = only_run(MlflowClient(sqlite_store))
+    run = newest_run(MlflowClient(sqlite_store))
     assert run is not None
     assert run.info.status == "FAILED"
     assert message in run.data.tags[schema.ERROR]
@@ -118,7 +118,7 @@ def test_a_checkpoint_with_a_payload_is_refused_by_the_program_itself(
     words = ["--dataset", "digits", "--model", "ce-tor-MLP", "--epochs", "1"]
     assert status(entry_point("train_classifier"), words) == 0
     client = MlflowClient()
-    run = only_run(client)
+    run = newest_run(client)
     assert run is not None
     client.set_terminated(run.info.run_id, "FAILED")
     (file,) = (Path(run.info.artifact_uri.removeprefix("file://")) / schema.CHECKPOINTS).iterdir()
