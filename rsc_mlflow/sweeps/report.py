@@ -50,7 +50,10 @@ def print_plan(
 
 def _group(plan: Plan, left: Sequence[str], cohorts: Mapping[str, Hashable], key: Hashable) -> tuple[str]:
     first = plan.jobs[next(one for one in left if cohorts[one] == key)]
-    return (f"one by one: {first.entry_point}" if key is None else f"cohort: {first.shown}",)
+    if key is not None:
+        return (f"cohort: {first.shown}",)
+    alone = Counter(plan.jobs[one].entry_point for one in left if cohorts[one] is None)
+    return ("one by one: " + ", ".join(f"{count} {name}" for name, count in alone.items()),)
 
 
 def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]]) -> None:
@@ -111,15 +114,35 @@ class Reporter:
         note = f"{len(schedule.running)} running"
         note += f", {len(schedule.failed)} failed" if schedule.failed else ""
         note += f", {len(schedule.busy)} run by another sweep" if schedule.busy else ""
-        self._bar.update(self._task, completed=done, note=note)
-        line = f"{self._identity}: {done}/{self._total} finished, {note}{self._remaining(done, schedule.left)}"
         now = time.monotonic()
+        seconds = remaining_seconds(now - self._began, done - self._first, len(schedule.running), schedule.left)
+        note += f", about {span(seconds)} left" if seconds else ""
+        self._bar.update(self._task, completed=done, note=note)
+        line = f"{self._identity}: {done}/{self._total} finished, {note}"
         if self._lines and line != self._printed and (now >= self._next_line or schedule.over):
             print(line, file=sys.stderr, flush=True)
             self._printed, self._next_line = line, now + LINE_SECONDS
 
-    def _remaining(self, done: int, left: int) -> str:
-        gained = done - self._first
-        if gained <= 0 or left == 0:
-            return ""
-        return f", about {(time.monotonic() - self._began) / gained * left:.0f} s left"
+
+def remaining_seconds(elapsed: float, finished: int, running: int, left: int) -> float:
+    """Time until a sweep's end at the pace so far; 0 before anything has finished, and at the end.
+
+    A running job counts as half done, which it is on average.  Without that the estimate would climb for as long as a
+    cohort trains, whose jobs all finish at once.
+
+    Args:
+        elapsed: seconds since the start.
+        finished: jobs that finished since then.
+        running: jobs that run now.
+        left: jobs that have not ended, the running ones among them.
+    """
+    if not finished or not left:
+        return 0.0
+    return elapsed / (finished + running / 2) * (left - running / 2)
+
+
+def span(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

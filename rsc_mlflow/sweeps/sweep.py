@@ -26,7 +26,7 @@ from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
 from rsc_mlflow.sweeps.plan import Plan, make_plan
-from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status
+from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status, span
 from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
 from rsc_mlflow.sweeps.worker import Context, Unit
@@ -120,7 +120,7 @@ def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)
     print_plan(sweep.identity, sweep.grid, sweep.plan, sweep.left, schedule.cohorts, schedule.sizes)
     print(
-        f"estimate: {_span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from the "
+        f"estimate: {span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from the "
         "times of finished runs, the others from arithmetic: rough)"
     )
 
@@ -275,10 +275,3 @@ class _Coordinator:
             "sweep/left": schedule.left,
         }
         self.parent.metrics(values, done + len(schedule.failed))
-
-
-def _span(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
