@@ -67,8 +67,25 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
     mean, n = float(sample.mean()), len(sample)
     if n == 1:
         return Interval(mean, math.nan, math.nan, n, level)
-    half = float(special.stdtrit(n - 1, (1 + level) / 2)) * float(sample.std(ddof=1)) / math.sqrt(n)
+    half = float(t_half_width(sample.std(ddof=1), n, level))
     return Interval(mean, mean - half, mean + half, n, level)
+
+
+def t_half_width(deviation: Any, n: Any, level: float = 0.95) -> Any:
+    """Half of Student's interval for the means of many samples at once, NaN where a sample has fewer than two values.
+
+    Args:
+        deviation: standard deviations with n - 1 in the denominator, a number or an array of any shape.
+        n: how many values each sample has, of the same shape.
+        level: of confidence.
+
+    Raises:
+        InputError: a level outside (0, 1).
+    """
+    _check_level(level)
+    size = np.asarray(n)
+    factor = special.stdtrit(np.maximum(size - 1, 1), (1 + level) / 2) / np.sqrt(np.maximum(size, 1))
+    return np.where(size > 1, factor, np.nan) * deviation
 
 
 def bootstrap_interval(
@@ -221,6 +238,22 @@ def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
         t = abs(r) * math.sqrt((n - 2) / (1 - r * r)) if abs(r) < 1 else math.inf
         p = 2 * float(special.stdtr(n - 2, -t))
     return Correlation(Interval(r, low, high, n, level), p)
+
+
+def fisher(p_values: Values) -> float:
+    """Fisher's combination of p-values of independent tests (1925); one p-value stays as it is.
+
+    Zeros are read as the smallest float, so that one test that underflowed does not decide alone.
+
+    Raises:
+        InputError: no p-value, or one outside [0, 1].
+    """
+    p = _p_values(p_values)
+    if not len(p):
+        raise InputError("no p-values; accepted: at least one")
+    if len(p) == 1:
+        return float(p[0])
+    return float(special.chdtrc(2 * len(p), -2 * np.log(np.maximum(p, np.finfo(float).tiny)).sum()))
 
 
 def holm(p_values: Values) -> npt.NDArray[np.float64]:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from dashboards.data import metric
+from rsc_mlflow.statistics import t_half_width
 
 LISTED = 25
 """Run ids that a point carries for its links; the rest is counted."""
@@ -64,7 +64,7 @@ def series(
     seed = pd.factorize(runs["seed"])[0]
     per_seed = table.groupby([group, seed]).mean().groupby(level=0)
     mean, sd, seeds = per_seed.mean(), per_seed.std(), per_seed.count()
-    half = stats.t.ppf(0.5 + confidence / 2, np.maximum(seeds - 1, 1)) * sd / np.sqrt(seeds)
+    half = t_half_width(sd, seeds, confidence)
     known = table.notna()
     extra = (runs["copies"].to_numpy() - 1).clip(min=0)
     counts = {

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
-from scipy import stats
 
 from dashboards.data import metric
 from dashboards.figures.points import behind, hover, points, series, symlog
 from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order
-from rsc_mlflow.statistics import holm
+from rsc_mlflow.statistics import fisher, holm
 
 LEVEL = 0.05
 
@@ -42,10 +41,7 @@ def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
     known = runs[list(by)].assign(p=values)[values.notna()]
     if known.empty:
         return None
-    smallest = np.finfo(float).tiny
-    combined = known.groupby(list(by))["p"].agg(
-        lambda p: stats.combine_pvalues(p.clip(lower=smallest), method="fisher").pvalue if len(p) > 1 else p.iloc[0]
-    )
+    combined = known.groupby(list(by))["p"].agg(lambda p: fisher(p.to_numpy()))
     return combined.to_frame().assign(p=holm(combined.to_numpy())).reset_index()
 
 
