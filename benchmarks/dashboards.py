@@ -7,7 +7,6 @@ which other users of the machine hardly move.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 import click
 import flask
+import torch
 from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
@@ -28,6 +28,7 @@ from dashboards.hub import Hub
 from dashboards.pages import PAGES
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
+from rsc_mlflow.training import peak_memory_mb
 
 GOALS = {"refresh after 10 new runs": 1.0, "filter change, slowest page": 0.5}
 MEMORY_GOAL_MB = 1000
@@ -57,7 +58,7 @@ def measure(tracking_uri: str) -> dict[str, Any]:
             filters = Filters(family=(family,))
             timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, hub)))
         pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = peak_memory_mb(torch.device("cpu"))
     return {
         "runs": len(store.snapshot().frame),
         "error": store.snapshot().error,

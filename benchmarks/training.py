@@ -25,8 +25,6 @@ from rsc_mlflow.names import ModelName
 from rsc_mlflow.training import Cohort, EpochReport, Member, TrainingConfig, TrainingData
 
 OPTIMIZERS = ("sgd", "adam")
-# Not ru_maxrss: that of a process that was forked and executed starts at its parent's.
-_PEAK = "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
 
 
 def our_epochs(data: TrainingData, optimizer: str, epochs: int, members: int = 1) -> Iterator[EpochReport]:
@@ -41,11 +39,12 @@ def our_epochs(data: TrainingData, optimizer: str, epochs: int, members: int = 1
 def peak_memory() -> float:
     """Peak resident memory in MB of a fresh process that loads the data and trains an epoch."""
     code = (
-        "from benchmarks.training import our_epochs; from benchmarks.measuring import training_data; "
-        f"next(our_epochs(training_data()[0], 'sgd', 1)); {_PEAK}"
+        "import torch; from benchmarks.training import our_epochs; from benchmarks.measuring import training_data; "
+        "from rsc_mlflow.training.device import peak_memory_mb; "
+        "next(our_epochs(training_data()[0], 'sgd', 1)); print(peak_memory_mb(torch.device('cpu')))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(done.stdout.split()[-1]) / 1024
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:

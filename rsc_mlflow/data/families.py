@@ -7,7 +7,6 @@ Images are ``uint8 / 255`` in float32 (``digits``: value / 16), as in the paper'
 import gzip
 import pickle
 import shutil
-import tempfile
 import threading
 import zlib
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rsc_mlflow import scratch
 from rsc_mlflow.data.digests import row_digests
 from rsc_mlflow.data.sources import layout_of, locate, stored_file, verify
 from rsc_mlflow.errors import InputError
@@ -132,8 +132,8 @@ def _verified(family: str, folder: Path, name: str) -> Iterator[Path]:
         verify(stored, expected)
         yield stored
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        unpacked = Path(temporary) / name
+    with scratch.temporary() as temporary:
+        unpacked = temporary / name
         try:
             with gzip.open(stored) as packed, unpacked.open("wb") as target:
                 shutil.copyfileobj(packed, target)

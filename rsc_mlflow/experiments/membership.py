@@ -5,7 +5,6 @@ second attack on the same target retrains nothing, and targets that differ in th
 """
 
 import dataclasses
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import PulledModel, pull
 from rsc_mlflow.tracking.query import find_by_fingerprint
 from rsc_mlflow.tracking.run import TrackedRun, open_run
+from rsc_mlflow.training import peak_memory_mb
 
 METHOD = "mem_inference"
 _MAY_DIFFER = ("random_seed", "score_threshold")
@@ -129,8 +129,10 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
         log_lineage(run, source.model_id)
         outcomes = _attack(options, prepared, pulled_module(source, prepared.dataset), run.run_id)
         metrics = log_outcomes(run, outcomes, prepared.dataset, options.epochs)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        costs = {schema.SECONDS: time.perf_counter() - began, schema.PEAK_MEMORY_MB: peak}
+        costs = {
+            schema.SECONDS: time.perf_counter() - began,
+            schema.PEAK_MEMORY_MB: peak_memory_mb(prepared.device),
+        }
         run.metrics(costs, options.epochs)
     return metrics
 

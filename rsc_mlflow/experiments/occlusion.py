@@ -8,7 +8,7 @@ from rsc_mlflow.experiments.artifacts import data_record
 from rsc_mlflow.experiments.fields import integer, option
 from rsc_mlflow.experiments.inspection import inspect, tracked_params
 from rsc_mlflow.experiments.inspection_figures import occlusion_png
-from rsc_mlflow.experiments.options import SEED
+from rsc_mlflow.experiments.options import SEED, MachineOptions
 from rsc_mlflow.experiments.weights import InspectOptions
 from rsc_mlflow.scoring.occlusion import EXAMPLES, STEPS, OcclusionCurve, occluder
 from rsc_mlflow.tracking import schema
@@ -24,7 +24,7 @@ AUC = "occlusion/auc"
 
 
 @dataclass(frozen=True, kw_only=True)
-class OcclusionOptions(InspectOptions):
+class OcclusionOptions(InspectOptions, MachineOptions):
     """Options of ``occlusion``."""
 
     examples: int = option("Training examples to remove pixels from.", integer(1), EXAMPLES)

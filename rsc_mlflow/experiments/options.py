@@ -19,13 +19,19 @@ DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineOptions(Options):
-    """Where things are and run; none of these decides a result."""
+class DataOptions(Options):
+    """Where the data are; decides no result."""
 
-    device: str = option("Where to compute: auto, cpu, cuda or cuda:N.", DEVICE, "auto")
     data_root: str = option(
         "Folder with the data sets in torchvision's layout; auto: RSC_DATA_ROOT, else a per-user cache.", text(), "auto"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(DataOptions):
+    """Where things are and run; none of these decides a result."""
+
+    device: str = option("Where to compute: auto, cpu, cuda or cuda:N.", DEVICE, "auto")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,17 @@
 """Training as a tracked experiment: one run per model, however many models train together."""
 
-import resource
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rsc_mlflow import scratch
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
@@ -36,6 +34,7 @@ from rsc_mlflow.training import (
     TrainingConfig,
     TrainingData,
     evaluate_logits,
+    peak_memory_mb,
     resolve_device,
 )
 from rsc_mlflow.training.augmentation import check_aug01
@@ -211,8 +210,8 @@ class LiveTraining:
         """The cohort's member, starting from the newest checkpoint where the run had been interrupted."""
         start = None
         if self.run.resumed:
-            with tempfile.TemporaryDirectory(prefix="rsc-") as folder:
-                start = newest_checkpoint(self.run, Path(folder), Checkpoint.load)
+            with scratch.temporary() as folder:
+                start = newest_checkpoint(self.run, folder, Checkpoint.load)
             if start is not None:
                 start.require(self.prepared.config)
                 print(f"{self.run.name}: goes on after epoch {start.epoch}", file=sys.stderr)
@@ -269,17 +268,15 @@ class LiveTraining:
         return reference_metrics(logits, dataset, evaluation.clean_logits, threshold)
 
     def _costs(self) -> dict[str, float]:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if self.prepared.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(self.prepared.device) / 2**20
+        peak = peak_memory_mb(self.prepared.device)
         costs = {schema.SECONDS: time.perf_counter() - self._started, schema.PEAK_MEMORY_MB: peak}
         if self._epochs_done:
             costs[schema.SECONDS_PER_EPOCH] = self._training_seconds / self._epochs_done
         return costs
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        with tempfile.TemporaryDirectory(prefix="rsc-") as folder:
-            path = checkpoint.save(Path(folder) / schema.checkpoint(checkpoint.epoch))
+        with scratch.temporary() as folder:
+            path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
             self.run.log_checkpoint(path)
 
     def _register(self, model_uri: str) -> None:

@@ -5,13 +5,11 @@ retraining → log, register, and link the runs.
 """
 
 import math
-import resource
 import sys
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from rsc_mlflow.experiments import artifacts
@@ -28,7 +26,7 @@ from rsc_mlflow.tracking.models import log_lineage, log_model, register
 from rsc_mlflow.tracking.pull import PulledModel, pull
 from rsc_mlflow.tracking.query import find_by_fingerprint
 from rsc_mlflow.tracking.run import TrackedRun, open_run
-from rsc_mlflow.training import evaluate_logits
+from rsc_mlflow.training import evaluate_logits, peak_memory_mb
 from rsc_mlflow.unlearning.base import Unlearned
 from rsc_mlflow.unlearning.parameters import parameter_distance
 
@@ -177,10 +175,10 @@ class _Unlearning:
         return found
 
     def _costs(self) -> dict[str, float]:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        if self.device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(self.device) / 2**20
-        return {schema.SECONDS: time.perf_counter() - self._started, schema.PEAK_MEMORY_MB: peak}
+        return {
+            schema.SECONDS: time.perf_counter() - self._started,
+            schema.PEAK_MEMORY_MB: peak_memory_mb(self.device),
+        }
 
     def _say(self, notes: tuple[str, ...]) -> None:
         """Sentences that a person must read: on standard error, as a tag and as the run's description."""

@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from torch import nn
 
+from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
@@ -54,8 +53,8 @@ class Source:
         Raises:
             InputError: the run's checkpoints are damaged, or the newest is not of the model's epoch.
         """
-        with TemporaryDirectory(prefix="rsc-") as folder:
-            found = newest_checkpoint_of(connect(), self.pulled.run_id, Path(folder), Checkpoint.load)
+        with scratch.temporary() as folder:
+            found = newest_checkpoint_of(connect(), self.pulled.run_id, folder, Checkpoint.load)
         if found is None:
             return Checkpoint.of_weights(self.pulled.state_dict, self.prepared.config, self.epoch)
         if found.epoch != self.epoch:

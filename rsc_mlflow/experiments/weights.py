@@ -9,7 +9,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import option, text, word_or
 from rsc_mlflow.experiments.inspection import Inspected, companion, inspect, load, tracked_params
 from rsc_mlflow.experiments.inspection_figures import weights_png
-from rsc_mlflow.experiments.options import DATASET, MODEL, MachineOptions
+from rsc_mlflow.experiments.options import DATASET, MODEL, DataOptions
 from rsc_mlflow.scoring.weights import WeightMaps, as_picture, pattern_correlation, weight_map
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -24,7 +24,7 @@ DIFFERENCE = "weights/mean_absolute_difference"
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectOptions(MachineOptions):
+class InspectOptions(DataOptions):
     """What all commands that look at trained models take."""
 
     model_uri: str = option(

@@ -8,7 +8,6 @@ summary lives and dies with the store, and the runs remain the truth: without a 
 
 import gzip
 import json
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import Any
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import scratch
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.run import TrackedRun
@@ -137,8 +137,8 @@ def _summary_of(client: MlflowClient, run_id: str) -> dict[str, Any] | None:
     """A sweep's summary; None where it left none, or it is damaged (then the runs themselves are asked)."""
     if not any(item.path == SUMMARY for item in client.list_artifacts(run_id)):
         return None
-    with tempfile.TemporaryDirectory(prefix="rsc-") as folder:
-        path = patiently(lambda: client.download_artifacts(run_id, SUMMARY, folder), "ledger")
+    with scratch.temporary() as folder:
+        path = patiently(lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger")
         try:
             content: dict[str, Any] = json.loads(gzip.decompress(Path(path).read_bytes()))
         except (OSError, EOFError, ValueError):

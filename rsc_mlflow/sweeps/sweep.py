@@ -2,9 +2,7 @@
 
 import contextlib
 import random
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ import mlflow
 import torch
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.sweeps.catalogue import experiments, options_of
@@ -135,19 +134,19 @@ def default_workers(options: SweepOptions) -> int:
 @contextmanager
 def _executor(options: SweepOptions, jobs: int) -> Iterator[Executor]:
     executor: Executor
-    logs: Path | None = None
+    logs: scratch.Held | None = None
     if options.executor == "ray":
         executor = RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
     else:
-        logs = Path(tempfile.mkdtemp(prefix="rsc-sweep-"))
-        executor = LocalExecutor(min(jobs, default_workers(options)), logs, torch.cuda.device_count())
-        print(f"what the workers print goes to {logs}/worker-N.log", file=sys.stderr)
+        logs = scratch.hold("sweep")
+        executor = LocalExecutor(min(jobs, default_workers(options)), logs.path, torch.cuda.device_count())
+        print(f"what the workers print goes to {logs.path}/worker-N.log", file=sys.stderr)
     try:
         yield executor
     finally:
         executor.close()
     if logs is not None:
-        shutil.rmtree(logs, ignore_errors=True)
+        logs.remove()
 
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:

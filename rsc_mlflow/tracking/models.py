@@ -1,7 +1,6 @@
 """Models in the store: log, register, and pull back by any URI, without ever unpickling anything."""
 
 import copy
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
+from rsc_mlflow import scratch
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.store import patiently
@@ -36,9 +36,9 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
         The model's URI ``models:/m-…``.
     """
     run.flush()  # the model carries the run's last points: a SQL store refuses a point that two threads send at once
-    with run.timed(), tempfile.TemporaryDirectory(prefix="rsc-model-") as temporary:
+    with run.timed(), scratch.temporary() as temporary:
         images = example[:2].detach().cpu()
-        folder = Path(temporary) / schema.MODEL
+        folder = temporary / schema.MODEL
         model = patiently(
             lambda: run.client.create_logged_model(
                 run.experiment_id, schema.MODEL, run.run_id, environment.source_tags(), run.params

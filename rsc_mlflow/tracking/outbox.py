@@ -20,6 +20,7 @@ from pathlib import Path
 from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import scratch
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import is_passing, patience, reason
 
@@ -67,7 +68,7 @@ class Outbox:
     def add_file(self, path: Path, folder: str | None) -> None:
         """Queue a copy of a file for the artifact folder ``folder``."""
         if self._spool is None:
-            self._spool = Path(tempfile.mkdtemp(prefix="rsc-outbox-"))
+            self._spool = scratch.lasting()
         copy = Path(tempfile.mkdtemp(dir=self._spool)) / path.name
         try:
             os.link(path, copy)  # checkpoints are replaced, never rewritten: a second name costs no copy

@@ -1,7 +1,6 @@
 """Pulling a model out of the store by any URI of the contract, whole and checked, or not at all."""
 
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from torch import Tensor
 
+from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.tracking import schema
@@ -96,9 +96,9 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
     Raises:
         InputError: it is missing, cut short or changed.
     """
-    with tempfile.TemporaryDirectory(prefix="rsc-") as temporary:
+    with scratch.temporary() as temporary:
         try:
-            file = connect().download_artifacts(run_id, path, temporary)
+            file = connect().download_artifacts(run_id, path, str(temporary))
         except InputError:
             raise
         except Exception as error:
@@ -169,9 +169,9 @@ def _listed(names: list[str]) -> str:
 
 
 def _download(model_id: str) -> dict[str, Tensor]:
-    with tempfile.TemporaryDirectory(prefix="rsc-model-") as temporary:
+    with scratch.temporary() as temporary:
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=temporary))
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
         except Exception as error:
             raise InputError(f"the files of model {model_id} cannot be fetched ({reason(error)})") from error
         return load_state(folder, model_id)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TypeVar
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
@@ -138,8 +138,8 @@ class TrackedRun:
     def log_bytes(self, data: bytes, path: str) -> None:
         """Queue an artifact with this content."""
         folder, _, name = path.rpartition("/")
-        with self.timed(), tempfile.TemporaryDirectory(prefix="rsc-") as temporary:
-            file = Path(temporary) / name
+        with self.timed(), scratch.temporary() as temporary:
+            file = temporary / name
             file.write_bytes(data)
             self._outbox.add_file(file, folder or None)
 

@@ -3,7 +3,7 @@
 from rsc_mlflow.training.checkpoint import Checkpoint
 from rsc_mlflow.training.cohort import Cohort, EpochReport, EpochResult
 from rsc_mlflow.training.config import OPTIMIZERS, SCHEDULES, TrainingConfig
-from rsc_mlflow.training.device import resolve_device
+from rsc_mlflow.training.device import peak_memory_mb, resolve_device
 from rsc_mlflow.training.evaluate import evaluate_logits
 from rsc_mlflow.training.members import Member, TrainingData
 
@@ -18,5 +18,6 @@ __all__ = [
     "TrainingConfig",
     "TrainingData",
     "evaluate_logits",
+    "peak_memory_mb",
     "resolve_device",
 ]

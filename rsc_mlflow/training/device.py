@@ -1,4 +1,6 @@
-"""Which device a computation runs on."""
+"""Which device a computation runs on, and how much of its memory it took."""
+
+import resource
 
 import torch
 
@@ -35,3 +37,19 @@ def resolve_device(name: str = "auto") -> torch.device:
             f"device {name!r} was asked for, but this machine has {count} CUDA devices; accepted: auto, cpu"
         )
     return torch.device("cuda", int(index or 0))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory that this process has had: of a GPU what PyTorch allocated there, else resident memory; in MB.
+
+    Where the kernel keeps the peak of this program alone (Linux), that: ``ru_maxrss`` of a process that was forked
+    and executed starts at its parent's.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
+    except OSError:
+        peaks = []
+    return int(peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024

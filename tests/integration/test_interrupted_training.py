@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,14 @@ OPTIONS = {
 
 
 def train(store: str, **options: object) -> subprocess.Popen[str]:
-    return start("train_classifier", store, **(OPTIONS | options))
+    return start("train_classifier", store, environment={"TMPDIR": str(temporary())}, **(OPTIONS | options))
+
+
+def temporary() -> Path:
+    """Where the processes of a test put their temporary files."""
+    folder = Path("temporary").absolute()
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def wait_for_checkpoint(process: subprocess.Popen[str]) -> Run:
@@ -45,9 +53,11 @@ def test_a_run_that_was_shot_goes_on_and_ends_with_the_weights_of_an_undisturbed
     process.kill()
     process.communicate()
     assert client.get_run(killed.info.run_id).info.status == "RUNNING"
+    assert len(list(temporary().glob("rsc-*"))) == 1
 
     resumed = finished_run(train(sqlite_store, resume_run_id=killed.info.run_id), client, 60)
     assert resumed.info.run_id == killed.info.run_id
+    assert list(temporary().glob("rsc-*")) == []
     other = finished_run(train(sqlite_store), client, 60)
     assert other.info.run_id != killed.info.run_id
 
@@ -74,3 +84,4 @@ def test_a_signal_ends_the_run_as_killed_with_its_checkpoint_kept(sqlite_store: 
     assert number.name in after.data.tags["rsc.error"]
     assert client.list_artifacts(run.info.run_id, "checkpoints")
     assert client.search_registered_models() == []
+    assert list(temporary().glob("rsc-*")) == []

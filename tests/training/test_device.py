@@ -1,4 +1,7 @@
-"""Device names, and logits over many images."""
+"""Device names, logits over many images, and the peak of memory."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -37,3 +40,17 @@ def test_logits_in_batches_are_those_of_all_at_once(count: int) -> None:
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
     with torch.no_grad():
         torch.testing.assert_close(logits, model.eval()(x))
+
+
+def test_peak_memory_is_this_programs_own() -> None:
+    """The child of a process of more than 1 GB starts small again, and its peak grows by the 384 MB that it takes."""
+    program = (
+        "import torch; from rsc_mlflow.training import peak_memory_mb as peak; before = peak(torch.device('cpu')); "
+    )
+    program += "torch.ones(96 * 2**20); print(before, peak(torch.device('cpu')))"
+    ballast = bytearray(b"x") * 2**30
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    del ballast
+    before, after = map(float, done.stdout.split())
+    assert before < 800
+    assert 350 < after - before < 450
