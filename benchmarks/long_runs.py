@@ -1,8 +1,8 @@
 """Do memory and open files stay flat over a long run?
 
-``python -m benchmarks long_runs`` trains 2,000 epochs of digits in a child process, looks at its memory and open files
-every half second, and prints the slope over the middle half of the time: when everything has been allocated once,
-and before the finished model is exported and drawn.
+``python -m benchmarks long_runs`` trains 2,000 epochs of digits in one process, then runs a sweep of 500 short
+trainings; it looks at each process's memory and open files every half second, and prints the change over the middle
+half of the time: when everything has been allocated once, and before the finished model is exported and drawn.
 """
 
 import os
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -22,20 +23,64 @@ from rsc_mlflow.tracking.store import configure
 
 ROOT = Path(__file__).parents[1]
 LOOK_SECONDS = 0.5
+TRAINING = ["--dataset", "digitsv20-3-0-0", "--model", "ce-tor-MLP", "--checkpoint_every", "100", "--score_every", "1"]
+GRID = """
+about: Short trainings.
+entry_point: train_classifier
+options: {{model: ce-tor-MLP, epochs: 1, dataset: digitsv20-3-0-0}}
+axes: {{random_seed: [{seeds}]}}
+"""
+COLUMNS = ("resident memory, MB", "open files", "threads")
 
 
-def watch(process: "subprocess.Popen[bytes]") -> np.ndarray:
-    """Rows (seconds, resident MB, open files, threads) until the process ends: float64 [looks, 4]."""
-    rows, began, child = [], time.monotonic(), psutil.Process(process.pid)
+@dataclass
+class Looks:
+    """Rows (seconds, resident MB, open files, threads) of each process that was there for long.
+
+    Attributes:
+        status: exit status of the program.
+        processes: role → float64 [looks, 4].
+    """
+
+    status: int = 0
+    processes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float:
+        """From start to end."""
+        return max(rows[-1, 0] for rows in self.processes.values())
+
+
+def watch(command: list[str], folder: str) -> Looks:
+    """Run a program on a fresh store in ``folder`` and look at it and its workers until it ends."""
+    environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stderr=subprocess.DEVNULL)
+    rows: dict[int, list[tuple[float, float, int, int]]] = {}
+    began, parent = time.monotonic(), psutil.Process(process.pid)
     while process.poll() is None:
-        try:
-            with child.oneshot():
-                memory = child.memory_info().rss / 2**20
-                rows.append((time.monotonic() - began, memory, child.num_fds(), child.num_threads()))
-        except psutil.Error:
-            break
+        for one in [parent, *_children(parent)]:
+            try:
+                with one.oneshot():
+                    look = (one.memory_info().rss / 2**20, one.num_fds(), one.num_threads())
+                rows.setdefault(one.pid, []).append((time.monotonic() - began, *look))
+            except psutil.Error:
+                continue
         time.sleep(LOOK_SECONDS)
-    return np.array(rows, dtype=float)
+    looks = Looks(process.wait())
+    roles = iter(range(1, len(rows)))
+    for pid, found in rows.items():
+        if pid == process.pid:
+            looks.processes["the program"] = np.array(found, dtype=float)
+        elif len(found) > 20 and max(look[1] for look in found) > 100:  # not the small helpers of multiprocessing
+            looks.processes[f"its process {next(roles)}"] = np.array(found, dtype=float)
+    return looks
+
+
+def _children(parent: psutil.Process) -> list[psutil.Process]:
+    try:
+        return parent.children(recursive=True)
+    except psutil.Error:
+        return []
 
 
 def slope(looks: np.ndarray, column: int) -> float:
@@ -45,27 +90,41 @@ def slope(looks: np.ndarray, column: int) -> float:
     return float(steepness * (middle[-1, 0] - middle[0, 0]))
 
 
-@click.command()
-@click.option("--epochs", default=2000, show_default=True, help="Epochs of digits.")
-def main(epochs: int) -> None:
-    """Memory and open files over a long training run."""
-    configure()
-    words = ["--dataset", "digitsv20-3-0-0", "--model", "ce-tor-MLP", "--epochs", str(epochs)]
-    words += ["--checkpoint_every", "100", "--score_every", "1"]
-    with tempfile.TemporaryDirectory(prefix="rsc-long-") as folder:
-        environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "entry_points.train_classifier", *words]
-        process = subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.DEVNULL)
-        looks = watch(process)
-    table = Table(title=f"{epochs} epochs of digits in {looks[-1, 0]:.0f} s, exit status {process.returncode}")
-    for heading in ("", "after 1/4", "after 1/2", "after 3/4", "change from 1/4 to 3/4", "per 1,000 epochs"):
+def show(title: str, looks: Looks, steps: int, unit: str) -> None:
+    """Print a table; ``steps`` epochs or jobs were done in all, evenly."""
+    table = Table(title=f"{title} in {looks.seconds:.0f} s, exit status {looks.status}")
+    per = f"per {1000 if steps > 1000 else 100:,} {unit}"
+    for heading in ("", "after 1/4", "after 1/2", "after 3/4", "change from 1/4 to 3/4", per):
         table.add_column(heading, justify="left" if not heading else "right")
-    for column, name in ((1, "resident memory, MB"), (2, "open files"), (3, "threads")):
-        stages = (looks[len(looks) * quarter // 4, column] for quarter in (1, 2, 3))
-        change = slope(looks, column)
-        table.add_row(name, *(f"{s:.0f}" for s in stages), f"{change:+.1f}", f"{change / (epochs / 2) * 1000:+.2f}")
+    for role, rows in looks.processes.items():
+        for column, name in enumerate(COLUMNS, 1):
+            stages = (rows[len(rows) * quarter // 4, column] for quarter in (1, 2, 3))
+            change = slope(rows, column)
+            rate = change / (steps / 2) * (1000 if steps > 1000 else 100)
+            table.add_row(f"{role}: {name}", *(f"{s:.0f}" for s in stages), f"{change:+.1f}", f"{rate:+.2f}")
     Console(width=120).print(table)
-    sys.exit(process.returncode)
+
+
+@click.command()
+@click.option("--epochs", default=2000, show_default=True, help="Epochs of digits; 0: skip them.")
+@click.option("--jobs", default=500, show_default=True, help="Jobs of the sweep; 0: skip it.")
+@click.option("--cohort_size", default="auto", show_default=True, help="Models trained at a time in the sweep.")
+def main(epochs: int, jobs: int, cohort_size: str) -> None:
+    """Memory and open files over a long training run, and over a long sweep."""
+    configure()
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="rsc-long-") as folder:
+        if epochs:
+            looks = watch(["entry_points.train_classifier", *TRAINING, "--epochs", str(epochs)], folder)
+            show(f"{epochs:,} epochs of digits", looks, epochs, "epochs")
+            failed += looks.status != 0
+        if jobs:
+            (Path(folder) / "grid.yaml").write_text(GRID.format(seeds=", ".join(map(str, range(jobs)))))
+            words = ["entry_points.sweep", "--grid", "grid.yaml", "--workers", "1", "--cohort_size", cohort_size]
+            looks = watch(words, folder)
+            show(f"a sweep of {jobs:,} jobs of one epoch of digits", looks, jobs, "jobs")
+            failed += looks.status != 0
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
+from rsc_mlflow.tracking.store import uncollected
+
 PAGE = 1000
 SLACK_MS = 60_000
 """How far clocks of the machines that log runs may be apart without a change waiting for the rotating window."""
@@ -224,9 +226,10 @@ class RunStore:
     def _search(self, filter_string: str, size: int, token: str | None) -> "_Page":
         if not self._snapshot.experiments:
             return _Page([], "")
-        found = self.client.search_runs(
-            list(self._snapshot.experiments), filter_string, ViewType.ACTIVE_ONLY, size, page_token=token
-        )
+        with uncollected():
+            found = self.client.search_runs(
+                list(self._snapshot.experiments), filter_string, ViewType.ACTIVE_ONLY, size, page_token=token
+            )
         return _Page(found, found.token or "")
 
     def _all(self, filter_string: str) -> dict[str, Run]:

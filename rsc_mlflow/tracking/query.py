@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import flatten
-from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.tracking.store import connect, uncollected
 from rsc_mlflow.tracking.values import same_value
 
 _PAGE = 1000
@@ -58,9 +58,10 @@ def iterate_runs(
     scope = all_experiments(client) if experiment_ids is None else list(experiment_ids)
     token: str | None = None
     while scope:
-        found = client.search_runs(
-            scope, " AND ".join(conditions), max_results=page, order_by=list(order_by), page_token=token
-        )
+        with uncollected():
+            found = client.search_runs(
+                scope, " AND ".join(conditions), max_results=page, order_by=list(order_by), page_token=token
+            )
         yield from found
         token = found.token
         if not token:

@@ -1,3 +1,4 @@
+import gc
 import http.server
 import socketserver
 import threading
@@ -10,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking.store import connect, is_passing, patiently, reason, shown
+from rsc_mlflow.tracking.store import connect, is_passing, patiently, reason, shown, uncollected
 from tests.mlflow_server import free_port
 
 
@@ -131,3 +132,15 @@ def test_reasons_are_one_line() -> None:
     assert reason(InputError("bad")) == "bad"
     assert reason(ValueError()) == "ValueError: no message"
     assert len(reason(ValueError("x" * 2000))) == 500
+
+
+def test_the_garbage_collector_is_left_as_it_was() -> None:
+    with uncollected():
+        assert not gc.isenabled()
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(ValueError, match="refused"), uncollected():
+        raise ValueError("refused")
+    assert gc.isenabled()
