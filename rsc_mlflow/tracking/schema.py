@@ -6,7 +6,7 @@ Dashboards, sweeps and scripts rely on these names: code refers to the constants
 EXPERIMENT = "rsc"
 """Experiment of runs for which none is given by ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``."""
 
-KINDS = ("train", "unlearn", "attack", "score", "sweep")
+KINDS = ("train", "unlearn", "attack", "score", "sweep", "report")
 
 # ---- tags
 KIND = "rsc.kind"

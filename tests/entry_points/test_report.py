@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from benchmarks.filling import fill_store
 from entry_points.command import status
 from entry_points.report import cli
+from rsc_mlflow.tracking import schema
 from tests.dashboards.frames import made_up
 
 
@@ -34,6 +35,7 @@ def test_a_thousand_runs_make_one_small_file_that_is_an_artifact(
     client = MlflowClient(sqlite_store)
     run_id = _run(client)
     assert client.get_run(run_id).data.tags["rsc.kind"] == "report"
+    assert "report" in schema.KINDS
     assert Path(client.download_artifacts(run_id, "report.html")).read_text() == page
     assert run_id in capsys.readouterr().out
 
