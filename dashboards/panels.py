@@ -54,7 +54,7 @@ class Source(Protocol):
         """A JSON artifact of a run, parsed; None if it has none."""
 
     def models(self) -> pd.DataFrame:
-        """Registered versions, newest first: name, version, aliases, run_id, created (ms)."""
+        """Registered versions, newest first: name, version, dataset, method, aliases, run_id, created (ms)."""
 
 
 @dataclass(frozen=True)

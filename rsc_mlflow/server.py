@@ -26,7 +26,7 @@ from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from mlflow.server.handlers import _add_static_prefix
 from mlflow.server.security import get_allowed_origins
 
-from rsc_mlflow.tracking.details import Details, version_table
+from rsc_mlflow.tracking.details import VERSIONS, Details, version_table
 from rsc_mlflow.tracking.frame import RunStore
 
 PATH = "/dashboards/"
@@ -151,11 +151,14 @@ class AsCaller(Details):
         self._app = app
 
     def _models(self) -> Any:
-        path, query = "/api/2.0/mlflow/model-versions/search", {"max_results": "200"}
-        query["order_by"] = "last_updated_timestamp DESC"
-        status, content = _ask(self._app, path, query, _caller_headers())
-        found = flask.json.loads(content).get("model_versions", []) if status == 200 else []
-        return version_table([_Version(one) for one in found])
+        versions = self._search("model-versions", "model_versions", order_by="last_updated_timestamp DESC")
+        models = self._search("registered-models", "registered_models")
+        return version_table([_Version(one) for one in versions], [_Model(one) for one in models])
+
+    def _search(self, what: str, key: str, **query: str) -> list[dict[str, Any]]:
+        path = f"/api/2.0/mlflow/{what}/search"
+        status, content = _ask(self._app, path, {"max_results": str(VERSIONS), **query}, _caller_headers())
+        return flask.json.loads(content).get(key, []) if status == 200 else []
 
 
 class _Version:
@@ -163,8 +166,17 @@ class _Version:
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.name, self.version = fields.get("name", ""), fields.get("version", "")
-        self.aliases, self.run_id = fields.get("aliases", []), fields.get("run_id", "")
+        self.tags = {tag["key"]: tag.get("value", "") for tag in fields.get("tags", [])}
+        self.run_id = fields.get("run_id", "")
         self.creation_timestamp = int(fields.get("creation_timestamp", 0))
+
+
+class _Model:
+    """A registered model out of the REST API, with the attributes of the client's."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.name = fields.get("name", "")
+        self.aliases = {one["alias"]: one["version"] for one in fields.get("aliases", [])}
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import pandas as pd
 
 from dashboards.data import UNFINISHED, metric
 from dashboards.figures.overview import states, sweep_bars, sweep_table
+from dashboards.figures.points import counted
 from dashboards.panels import Page, Panel, Plot, View
 
 START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
@@ -16,8 +17,8 @@ def runs(view: View) -> Panel:
     failed = int(every["status"].isin(UNFINISHED).sum())
     repeated = len(every) - len(view.runs)
     note = (
-        f"{len(every):,} runs · {failed:,} failed or killed · {repeated:,} repeated (left out on the other pages) · "
-        f"{len(view.experiments)} experiments"
+        f"{counted(len(every), 'run')} · {failed:,} failed or killed · {repeated:,} repeated (left out on the other "
+        f"pages) · {counted(len(view.experiments), 'experiment')}"
     )
     table = every.groupby(["kind", "status"]).size().rename("runs").reset_index()
     plots = (Plot(states(every, view.theme)),) if len(every) else ()
@@ -30,7 +31,7 @@ def sweeps(view: View) -> Panel:
     about = "Jobs of each sweep, once a fingerprint; what is empty is still to do."
     message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
-    return Panel("sweeps", "Sweeps", about, plots, table, f"{len(table)} sweeps", message)
+    return Panel("sweeps", "Sweeps", about, plots, table, counted(len(table), "sweep"), message)
 
 
 def newest(view: View) -> Panel:
@@ -47,7 +48,7 @@ def failures(view: View) -> Panel:
     if len(table):
         table.insert(len(table.columns) - 1, "error", failed.head(NEWEST)["error"].str.slice(0, 300).to_numpy())
     message = "" if len(table) else "None of the runs shown here has failed."
-    note = f"{len(failed):,} failed or killed runs, the newest {len(table)} listed" if len(table) else ""
+    note = f"{len(failed):,} failed or killed, the newest {len(table)} listed" if len(table) else ""
     return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True)
 
 
@@ -58,7 +59,7 @@ def models(view: View) -> Panel:
         known = view.every[["run_id", "experiment_id"]]
         found = found.merge(known, on="run_id", how="inner").head(NEWEST)
         links = found["experiment_id"] + ":" + found["run_id"]
-        found = found[["name", "version", "aliases"]].assign(links=links)
+        found = found[["name", "version", "dataset", "method", "aliases"]].assign(links=links)
     message = "" if len(found) else "No registered models of these runs. Training registers one with -P register=true."
     return Panel("models", "Registered models", table=found, message=message, show_table=True)
 

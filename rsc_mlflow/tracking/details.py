@@ -54,7 +54,7 @@ class Details:
         return content
 
     def models(self) -> pd.DataFrame:
-        """The newest registered versions: name, version, aliases, run_id, created (ms since 1970)."""
+        """The newest registered versions: name, version, dataset, method, aliases, run_id, created (ms since 1970)."""
         versions: pd.DataFrame = self._keep(("models",), self._models)
         return versions
 
@@ -102,20 +102,33 @@ class Details:
             return None
 
     def _models(self) -> pd.DataFrame:
-        versions = self._client().search_model_versions(max_results=VERSIONS, order_by=["last_updated_timestamp DESC"])
-        return version_table(versions)
+        client = self._client()
+        versions = client.search_model_versions(max_results=VERSIONS, order_by=["last_updated_timestamp DESC"])
+        return version_table(versions, client.search_registered_models(max_results=VERSIONS))
 
 
-def version_table(versions: Sequence[Any]) -> pd.DataFrame:
-    """One row a registered version (anything with the attributes of MLflow's ``ModelVersion``)."""
+def version_table(versions: Sequence[Any], models: Sequence[Any]) -> pd.DataFrame:
+    """One row a registered version.
+
+    Args:
+        versions: anything with the attributes of MLflow's ``ModelVersion``; one that was searched for carries no
+            aliases.
+        models: anything with the attributes of MLflow's ``RegisteredModel``, which know the aliases.
+    """
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in models:
+        for alias, version in sorted((model.aliases or {}).items()):
+            aliases.setdefault((model.name, str(version)), []).append(alias)
     rows = [
         {
             "name": v.name,
             "version": str(v.version),
-            "aliases": ", ".join(getattr(v, "aliases", None) or []),
+            "dataset": v.tags.get("dataset", ""),
+            "method": v.tags.get("method", "").replace("none", ""),
+            "aliases": ", ".join(aliases.get((v.name, str(v.version)), ())),
             "run_id": v.run_id or "",
             "created": float(v.creation_timestamp or 0),
         }
         for v in versions
     ]
-    return pd.DataFrame(rows, columns=["name", "version", "aliases", "run_id", "created"])
+    return pd.DataFrame(rows, columns=["name", "version", "dataset", "method", "aliases", "run_id", "created"])

@@ -149,5 +149,8 @@ def test_details_read_histories_artifacts_and_models(uri: str) -> None:
     store.client.log_text(attack, "no json", "broken.json")
     assert details.artifact(attack, "broken.json") is None
     store.client.create_registered_model("rsc-mnist-MLP")
-    store.client.create_model_version("rsc-mnist-MLP", f"runs:/{attack}/model", attack)
-    assert details.models()[["name", "version", "run_id"]].to_numpy().tolist() == [["rsc-mnist-MLP", "1", attack]]
+    tags = {"dataset": "mnistv8-3-0-0", "method": "none"}
+    store.client.create_model_version("rsc-mnist-MLP", f"runs:/{attack}/model", attack, tags)
+    store.client.set_registered_model_alias("rsc-mnist-MLP", "mnistv8-3-0-0", "1")
+    row = details.models().iloc[0].drop("created").tolist()
+    assert row == ["rsc-mnist-MLP", "1", "mnistv8-3-0-0", "", "mnistv8-3-0-0", attack]
