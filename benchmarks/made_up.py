@@ -285,7 +285,7 @@ def _theory(ridge: float, noise: float) -> dict[str, object]:
 
 def _sweep(sweep: str) -> Draft:
     tags = {"rsc.kind": "sweep", "rsc.method": "sweep", "rsc.sweep": sweep, "rsc.fingerprint": sweep}
-    return Draft(f"{sweep} grids/paper/scores.yaml", {"jobs": "399", "executor": "local"}, {}, tags)
+    return Draft(f"{sweep} grids/paper/scores.yaml", {"n_jobs": "399", "executor": "local"}, {}, tags)
 
 
 def some(count: int, seed: int = 0) -> list[Draft]:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import click
+from mlflow import MlflowClient
 from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.support.ui import WebDriverWait
@@ -63,18 +64,30 @@ def main(tracking_uri: str, out: Path, every: bool, only: str) -> None:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         base = f"http://127.0.0.1:{server.server_port}/"
         with chromium() as driver:
-            _every(driver, base, out, [n for n in only.split(",") if n]) if every else _readme(driver, base, out)
+            if every:
+                _every(driver, base, out, [n for n in only.split(",") if n], _some_runs(tracking_uri))
+            else:
+                _readme(driver, base, out)
         server.shutdown()
 
 
-def _every(driver: webdriver.Chrome, base: str, out: Path, only: list[str]) -> None:
+def _some_runs(tracking_uri: str) -> str:
+    """The newest three finished training runs, as the page Compare takes them from its address."""
+    client = MlflowClient(tracking_uri)
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = "tags.rsc.kind = 'train' and attributes.status = 'FINISHED'"
+    return "".join(f"&run={run.info.run_id}" for run in client.search_runs(ids, wanted, max_results=3))
+
+
+def _every(driver: webdriver.Chrome, base: str, out: Path, only: list[str], runs: str) -> None:
     for page in PAGES:
         name = page.path or "overview"
         if only and name not in only:
             continue
         for theme in ("light", "dark"):
             for width in (1440, 390):
-                shoot(driver, f"{base}{page.path}?theme={theme}", out / f"{name}-{theme}-{width}.png", width)
+                address = f"{base}{page.path}?theme={theme}{runs if name == 'compare' else ''}"
+                shoot(driver, address, out / f"{name}-{theme}-{width}.png", width)
                 print(out / f"{name}-{theme}-{width}.png")
 
 

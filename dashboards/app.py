@@ -201,8 +201,9 @@ def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix:
         parts.append(components.run_chooser(view.every, filters.options.get("run", ())))
     data = f"{prefix}data/{page.path or 'overview'}"
     search = filters.search()
-    cards = [components.panel_card(p, hub, f"{data}/{p.key}.csv{search}") for p in panels(page, view)]
-    return [*parts, html.Div(cards, className="panels")]
+    drawn = panels(page, view)
+    cards = [components.panel_card(p, hub, f"{data}/{p.key}.csv{search}") for p in drawn]
+    return [*parts, html.Div(cards, className=components.panels_class(drawn))]
 
 
 def panels(page: Page, view: View) -> list[Panel]:
@@ -238,6 +239,7 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
         Output("stamp", "data", allow_duplicate=True),
         Output("tick", "interval", allow_duplicate=True),
         Output(graph, "figure"),
+        Output(graph, "style"),
         Output(note, "children"),
         Output(table, "children"),
         Input("tick", "n_intervals"),
@@ -247,8 +249,8 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
         prevent_initial_call=True,
     )
     def refresh(_ticks: int, pathname: str, search: str, stamp: str | None) -> tuple[Any, ...]:
-        graphs, notes, tables = (ctx.outputs_list[i] for i in (4, 5, 6))
-        same = [no_update] * len(graphs), [no_update] * len(notes), [no_update] * len(tables)
+        graphs, notes, tables = (ctx.outputs_list[i] for i in (4, 6, 7))
+        same = *[[no_update] * len(graphs)] * 2, [no_update] * len(notes), [no_update] * len(tables)
         seen = hub.look()
         interval = SLOW_MS if seen.snapshot.complete else FAST_MS
         page = page_of(pathname, prefix)
@@ -263,10 +265,11 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
         if _ids(graphs, notes, tables) != _expected(drawn):
             return page_body(page, seen, filters, hub, prefix), banner, seen.stamp, interval, *same
         by_key = {panel.key: panel for panel in drawn}
-        figures = [by_key[g["id"]["panel"]].plots[g["id"]["index"]].figure for g in graphs]
+        plots = [by_key[g["id"]["panel"]].plots[g["id"]["index"]] for g in graphs]
+        figures, styles = [plot.figure for plot in plots], [components.graph_style(plot) for plot in plots]
         texts = [by_key[n["id"]["panel"]].note for n in notes]
         rows = [components.table_rows(by_key[t["id"]["panel"]].table, hub) for t in tables]
-        return no_update, banner, seen.stamp, interval, figures, texts, rows
+        return no_update, banner, seen.stamp, interval, figures, styles, texts, rows
 
 
 def _ids(*groups: Sequence[Mapping[str, Any]]) -> list[set[tuple[Any, ...]]]:

@@ -10,8 +10,9 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from dashboards.data import CHOICES, Filters
+from dashboards.figures.points import counted
 from dashboards.hub import Hub, Seen
-from dashboards.panels import Option, Page, Panel
+from dashboards.panels import Option, Page, Panel, Plot
 
 ROWS = 200
 LINKS = 3
@@ -108,8 +109,18 @@ def panel_card(panel: Panel, hub: Hub, data_address: str) -> Component:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
     if len(panel.table) and not panel.message:
         parts.append(_data(panel, hub, data_address))
-    wide = len(panel.plots) > 1 or panel.show_table
-    return html.Section(parts, className="panel wide" if wide else "panel", id=f"panel-{panel.key}")
+    return html.Section(parts, className="panel wide" if is_wide(panel) else "panel", id=f"panel-{panel.key}")
+
+
+def panels_class(panels: Sequence[Panel]) -> str:
+    """How the panels of a page share its width: one alone takes all of it, three stand beside each other."""
+    narrow = sum(not is_wide(panel) for panel in panels)
+    return "panels" + {1: " alone", 3: " three"}.get(narrow, "")
+
+
+def is_wide(panel: Panel) -> bool:
+    """Whether a panel takes the whole width of the page."""
+    return len(panel.plots) > 1 or panel.show_table
 
 
 def _plot(panel: Panel, index: int) -> Component:
@@ -126,25 +137,33 @@ def _plot(panel: Panel, index: int) -> Component:
         figure=plot.figure,
         config=GRAPH,
         responsive=True,
-        style={"height": f"{plot.figure.layout.height}px"},
+        style=graph_style(plot),
     )
     picked = html.Div(id={"type": "picked", **key}, className="picked", **{"aria-live": "polite"})
     return html.Div([html.Div(head, className="head"), graph, picked], className="plot", **{"data-name": name})
+
+
+def graph_style(plot: Plot) -> dict[str, str]:
+    """The room that a figure takes."""
+    return {"height": f"{plot.figure.layout.height}px"}
 
 
 def _data(panel: Panel, hub: Hub, data_address: str) -> Component:
     table = html.Div(table_rows(panel.table, hub), className="table", id={"type": "table", "panel": panel.key})
     download = html.A("CSV", href=data_address, className="csv", title="download the data as CSV", download="")
     if panel.show_table:
-        return html.Div([table, html.P(download, className="downloads")])
-    shown = f"first {ROWS} of {len(panel.table):,}" if len(panel.table) > ROWS else f"{len(panel.table):,}"
-    summary = html.Summary(["Data behind it: ", f"{shown} rows"])
-    return html.Div([html.Details([summary, table]), html.P(download, className="downloads")], className="data")
+        return html.Div([table, html.P(download, className="downloads")], className="whole")
+    return html.Div(
+        [html.Details([html.Summary("Data behind it"), table]), html.P(download, className="downloads")],
+        className="data",
+    )
 
 
 def table_rows(table: pd.DataFrame, hub: Hub) -> Component:
     """A table that the browser builds from data (``assets/tables.js``): a component a cell would take seconds."""
-    return html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, hub))})
+    rows = html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, hub))})
+    more = html.P(f"The first {ROWS} of {len(table):,} rows; CSV has all of them.", className="note")
+    return html.Div([more, rows]) if len(table) > ROWS else rows
 
 
 def table_data(table: pd.DataFrame, hub: Hub) -> dict[str, list[Any]]:
@@ -198,4 +217,4 @@ def picked_runs(links: str, seen: Seen, hub: Hub, compare: str) -> list[Any]:
         items.append(html.Li([label, f" · seed {row.random_seed:g} · {row.status.lower()}"]))
     query = "&".join(f"run={run_id}" for run_id in rows["run_id"].head(8))
     more = [dcc.Link("Compare these runs", href=f"{compare}?{query}")] if query else []
-    return [html.P([f"{len(rows)} runs behind this point. ", *more]), html.Ul(items)]
+    return [html.P([f"{counted(len(rows), 'run')} behind this point. ", *more]), html.Ul(items)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dashboards.data import Filters, once, prepare
+from dashboards.data import Filters, lean, once, prepare
 from dashboards.figures.style import Theme
 from dashboards.panels import Source, View
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
@@ -81,7 +81,7 @@ class Hub:
             InputError: the free filter of the address is no MLflow filter.
         """
         every = filters.apply(seen.runs, seen.experiments)
-        return View(once(every), every, len(seen.runs), seen.experiments, filters, theme, self.source)
+        return View(once(lean(every)), every, len(seen.runs), seen.experiments, filters, theme, self.source)
 
     def run_address(self, experiment_id: str, run_id: str) -> str:
         """A run's page in MLflow's UI; empty where no UI is known."""

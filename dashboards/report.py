@@ -8,7 +8,7 @@ from pathlib import Path
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from dashboards.components import table_data
+from dashboards.components import ROWS, is_wide, panels_class, table_data
 from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.hub import Hub, Seen
@@ -75,10 +75,11 @@ def _neutral(theme: Theme) -> dict[str, str]:
 
 
 def _page(page: Page, view: View, hub: Hub, figures: list[str]) -> str:
-    panels = "".join(_panel(panel, hub, figures) for panel in _panels(page.panels, view))
+    drawn = _panels(page.panels, view)
+    panels = "".join(_panel(panel, hub, figures) for panel in drawn)
     name = page.path or "overview"
     head = f"<h1>{html.escape(page.title)}</h1><p class='about'>{html.escape(page.about)}</p>"
-    return f'<section class="page" id="{name}">{head}<div class="panels">{panels}</div></section>'
+    return f'<section class="page" id="{name}">{head}<div class="{panels_class(drawn)}">{panels}</div></section>'
 
 
 def _panels(builders: Sequence[Callable[[View], Panel]], view: View) -> list[Panel]:
@@ -106,7 +107,7 @@ def _panel(panel: Panel, hub: Hub, figures: list[str]) -> str:
         parts.append("</div>")
         parts += [f'<p class="note">{html.escape(panel.note)}</p>'] if panel.note else []
         parts += [_table(panel, hub)] if len(panel.table) else []
-    wide = " wide" if len(panel.plots) > 1 or panel.show_table else ""
+    wide = " wide" if is_wide(panel) else ""
     return f'<section class="panel{wide}">{"".join(parts)}</section>'
 
 
@@ -115,4 +116,5 @@ def _table(panel: Panel, hub: Hub) -> str:
     table = f'<div class="table"><div class="rows" data-rows="{rows}"></div></div>'
     if panel.show_table:
         return table
-    return f"<details><summary>Data behind it: {len(panel.table):,} rows</summary>{table}</details>"
+    shown = f"the first {ROWS} of {len(panel.table):,} rows" if len(panel.table) > ROWS else "all rows"
+    return f"<details><summary>Data behind it ({shown})</summary>{table}</details>"

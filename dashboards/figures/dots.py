@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error
-from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, mark
+from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, mark, share_range
 
 WIDTH = 0.7
 """Share of a category's room that its points take."""
@@ -30,6 +31,9 @@ def dots(
     groups: Sequence[str],
     label: Callable[[object], str] = str,
     look: Callable[[str], Mark] | None = None,
+    least: float = -np.inf,
+    most: float = np.inf,
+    also: Sequence[float] = (),
 ) -> go.Figure:
     """One point a category and group, with its interval; groups stand side by side inside a category.
 
@@ -44,6 +48,9 @@ def dots(
         groups: the groups in order.
         label: a category in words.
         look: a group's mark; default: the pattern's, or one by position.
+        least: the smallest value that there can be, at which bars are cut.
+        most: the largest.
+        also: further values that must be seen.
     """
     drawn = figure(theme, x=x, y=y)
     place = {value: index for index, value in enumerate(categories)}
@@ -57,12 +64,12 @@ def dots(
         drawn.add_trace(
             go.Scatter(
                 x=[place[value] + shift for value in rows[category]],
-                y=rows["mean"],
+                y=rows["mean"].to_numpy(),
                 name=escape(name),
                 mode="markers",
                 marker={"color": own.colour, "symbol": own.symbol, "size": 9},
                 error_y=error(rows),
-                customdata=rows["links"],
+                customdata=rows["links"].tolist(),
                 hovertext=hover(rows, titles),
                 hoverinfo="text",
             )
@@ -73,6 +80,7 @@ def dots(
         range=[-0.6, len(categories) - 0.4],
         showgrid=False,
     )
+    drawn.update_yaxes(range=share_range(table, least=least, most=most, also=also))
     edge = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": theme.grid, "width": 1}}
     drawn.layout.shapes = [edge | {"x0": place - 0.5, "x1": place - 0.5} for place in range(1, len(categories))]
     return drawn

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import behind, escape, points
 from dashboards.figures.scores import error
-from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order
+from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order, share_range
 from rsc_mlflow.statistics import pearson
 
 
@@ -47,7 +47,7 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
         texts = [
             f"<b>{name} on {escape(row['family'])}</b><br>norm {row['norm']:.2f}<br>"
             f"score {row['mean']:.4f}<br>{behind(row)}"
-            for _, row in rows.iterrows()
+            for row in rows.to_dict("records")
         ]
         drawn.add_trace(
             go.Scatter(
@@ -62,4 +62,5 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hoverinfo="text",
             )
         )
+    drawn.update_yaxes(range=share_range(table))
     return drawn

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dashboards.data import metric
 from dashboards.figures.points import hover, series
 from dashboards.figures.scores import error
-from dashboards.figures.style import Mark, Theme, figure, mark
+from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 
 SERIES = {
     "spurious/score": ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
@@ -48,7 +48,9 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
     drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
     axis = drawn.layout.yaxis.to_plotly_json()
     right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}
-    drawn.update_layout(yaxis={"rangemode": "tozero"}, yaxis2=right, yaxis2_title_text="accuracy")
+    ends = share_range(table[table["measure"] == "spurious/score"])
+    left = [0, ends[1]] if ends else None  # the accuracies' axis begins at 0, too
+    drawn.update_layout(yaxis={"range": left}, yaxis2=right, yaxis2_title_text="accuracy")
     return drawn
 
 
@@ -60,7 +62,7 @@ def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str)
         theme: light or dark.
         links: of the run that they belong to.
     """
-    drawn = figure(theme, x="γ (γ/2 of the examples carry the spurious feature)", y="spurious score", height=300)
+    drawn = figure(theme, x="γ", y="spurious score", height=300)
     for index, curve in enumerate(sorted(curves, key=lambda one: float(one["lambda"]))):
         look = mark(index)
         name = f"λ = {float(curve['lambda']):g}"

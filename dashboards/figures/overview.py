@@ -3,6 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboards.data import UNENDED
 from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure
 
@@ -40,20 +41,19 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")]
-    planned = pd.to_numeric(own.get("params.jobs", pd.Series(index=own.index, dtype=float)), errors="coerce")
     rows = []
     for sweep in dict.fromkeys([*own["sweep"], *jobs["sweep"]]):
         mine = jobs[jobs["sweep"] == sweep]
         parents = own[own["sweep"] == sweep]
         newest = parents.iloc[0] if len(parents) else None
-        total = planned[parents.index].max() if len(parents) else float("nan")
+        total = parents["jobs"].max() if len(parents) else float("nan")
         rows.append(
             {
                 "sweep": sweep if newest is None else newest["run_name"] or sweep,
                 "jobs": total,
                 "finished": int((mine["status"] == "FINISHED").sum()),
                 "failed": int(mine["lost"].sum()),
-                "running": int(mine["status"].isin(["RUNNING", "SCHEDULED"]).sum()),
+                "running": int(mine["status"].isin(UNENDED).sum()),
                 "links": "" if newest is None else f"{newest['experiment_id']}:{newest['run_id']}",
             }
         )

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dashboards.data import metric
 from dashboards.figures.points import escape, hover, series
 from dashboards.figures.scores import error
-from dashboards.figures.style import Mark, Theme, figure, mark
+from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 from rsc_mlflow.tracking import schema
 
 SIDES = {"spurious_tpr": "members with the pattern", "control_fpr": "non-members with the pattern (control)"}
@@ -55,7 +55,7 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
             )
         )
     drawn.update_xaxes(tickvals=list(range(len(numbers))), ticktext=[f"{n:.0f}" for n in numbers])
-    drawn.update_yaxes(rangemode="tozero")
+    drawn.update_yaxes(range=share_range(table, also=(0,)))
     return drawn
 
 

@@ -1,6 +1,6 @@
 """Spurious score against the number of spurious examples, and by class."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,12 @@ import plotly.graph_objects as go
 
 from dashboards.data import metric
 from dashboards.figures.points import behind, hover, points, series, symlog
-from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order
+from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order, share_range
 from rsc_mlflow.statistics import fisher, holm
+from rsc_mlflow.tracking import schema
 
 LEVEL = 0.05
+_NEEDED = ("run_id", "experiment_id", "status", "seed", "lost", "copies")
 
 
 def score_points(runs: pd.DataFrame, metric_name: str, facet: str | None) -> pd.DataFrame:
@@ -27,12 +29,37 @@ def score_points(runs: pd.DataFrame, metric_name: str, facet: str | None) -> pd.
     table = points(spurious, by, metric_name)
     table["baseline"] = False
     if metric_name == "spurious/score":
-        base = points(spurious, [b for b in by if b != "n"], "spurious/reference_score").assign(n=0.0, baseline=True)
+        base = baseline(runs, spurious, [b for b in by if b != "n"]).assign(n=0.0, baseline=True)
         table = pd.concat([table[table["n"] > 0], base], ignore_index=True) if len(base) else table
     p_values = _p_values(spurious, by) if metric_name == "spurious/score" else None
     table = table.assign(p=np.nan) if p_values is None else table.merge(p_values, on=by, how="left")
     table["significant"] = table["p"] < LEVEL
     return table.sort_values(by, ignore_index=True)
+
+
+def baseline(runs: pd.DataFrame, spurious: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """The clean model's score on the pattern and target class of each group.
+
+    From ``spurious/reference_score``, which a run has if its clean model was there before it; for groups without
+    it from the clean runs themselves (``reference/{pattern}/score_target_{k}``) that share family, architecture
+    and optimiser with runs of the group.
+    """
+    own = points(spurious, by, "spurious/reference_score")
+    shared = ["family", "architecture", "optimizer"]
+    groups = spurious[[*dict.fromkeys(["pattern", "paper", "target", *shared])]].drop_duplicates()
+    missing = groups.merge(own[by], on=by, how="left", indicator=True)["_merge"].to_numpy() == "left_only"
+    clean = runs[runs["pattern"] == "none"]
+    if not missing.any() or clean.empty:
+        return own
+    plain = clean[[*_NEEDED, *shared]].assign(_row=np.arange(len(clean)))
+    every = plain.merge(groups[missing], on=shared)
+    score = np.full(len(every), np.nan)
+    cells: Mapping[Any, Any] = every.groupby(["pattern", "target"]).indices
+    for (pattern, target), rows in cells.items():
+        column = metric(clean, schema.reference_score_target(pattern, int(target)))
+        score[rows] = column.to_numpy()[every["_row"].to_numpy()[rows]]
+    found = series(every, by, {"": pd.Series(score)}).drop(columns="series")
+    return pd.concat([own, found], ignore_index=True) if len(own) else found
 
 
 def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
@@ -55,6 +82,7 @@ def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name].sort_values("n")
         drawn.add_trace(_line(rows, name))
+    drawn.update_yaxes(range=share_range(table))
     ticks = _ticks(sorted(table["n"].unique()))
     drawn.update_xaxes(tickvals=symlog(ticks), ticktext=[f"{n:,.0f}" for n in ticks])
     return drawn
@@ -80,7 +108,7 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
     p = [f"<br>p = {value:.2g} against the clean model (Holm)" if value == value else "" for value in rows["p"]]
     return go.Scatter(
         x=symlog(rows["n"]),
-        y=rows["mean"],
+        y=rows["mean"].to_numpy(),
         name=name,
         mode="lines+markers",
         line={"color": look.colour, "dash": look.dash, "width": 2},
@@ -90,7 +118,7 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
             "size": 9,
         },
         error_y=error(rows),
-        customdata=rows["links"],
+        customdata=rows["links"].tolist(),
         hovertext=[a + b for a, b in zip(texts, p, strict=True)],
         hoverinfo="text",
     )
@@ -98,8 +126,8 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
 
 def error(rows: pd.DataFrame) -> dict[str, object]:
     """Error bars to the ends of the intervals, none where there is one seed."""
-    up = (rows["high"] - rows["mean"]).fillna(0)
-    down = (rows["mean"] - rows["low"]).fillna(0)
+    up = np.nan_to_num(rows["high"].to_numpy() - rows["mean"].to_numpy())
+    down = np.nan_to_num(rows["mean"].to_numpy() - rows["low"].to_numpy())
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.3, "width": 3}
 
 
@@ -123,7 +151,8 @@ def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
     drawn = figure(theme, x=x, y="pattern", height=90 + 38 * len(names))
     grid = table.set_index(["paper", "k"])
     cells = grid["mean"].unstack().reindex(index=names, columns=classes)
-    texts = [[_cell_text(grid, name, k) for k in classes] for name in names]
+    cell = {(row["paper"], row["k"]): row for row in table.to_dict("records")}
+    texts = [[_cell_text(cell.get((name, k)), name, k) for k in classes] for name in names]
     links = grid["links"].unstack().reindex(index=names, columns=classes)
     step = 1 / (len(theme.scale) - 1)
     drawn.add_trace(
@@ -148,8 +177,7 @@ def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
     return drawn
 
 
-def _cell_text(grid: pd.DataFrame, name: str, k: int) -> str:
-    if (name, k) not in grid.index:
+def _cell_text(row: Mapping[Any, Any] | None, name: str, k: int) -> str:
+    if row is None:
         return f"{name}, class {k}: no run"
-    row: Any = grid.loc[(name, k)]
     return f"<b>{name}, class {k}</b><br>mean {row['mean']:.4f}<br>{behind(row)}"

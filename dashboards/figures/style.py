@@ -8,6 +8,8 @@ Methods, attacks and other groups take Paul Tol's "bright" colours.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 
@@ -77,7 +79,7 @@ def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
     title = {"font": {"size": 13}, "standoff": 8}
     layout = go.Layout(
         height=height,
-        margin={"l": 8, "r": 12, "t": 8, "b": 8},
+        margin={"l": 8, "r": 20, "t": 8, "b": 8},
         paper_bgcolor=theme.paper,
         plot_bgcolor=theme.paper,
         font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": theme.ink},
@@ -89,3 +91,27 @@ def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
         uirevision="keep",
     )
     return go.Figure(layout=layout)
+
+
+def share_range(
+    table: pd.DataFrame, *, least: float = 0.0, most: float = 1.0, also: Sequence[float] = ()
+) -> list[float] | None:
+    """The range of an axis of shares: all means, and intervals as far as a share can go.
+
+    Student's interval over two or three seeds is often longer than the scale itself; such bars are cut at the
+    axis' ends, so that the means do not end up in a corner.  None for an empty table (plotly's own choice).
+
+    Args:
+        table: with ``mean``, ``low`` and ``high``.
+        least: the smallest value that there can be.
+        most: the largest.
+        also: further values that must be seen.
+    """
+    if table.empty:
+        return None
+    means = [*table["mean"], *also]
+    ends = np.clip(table[["low", "high"]].to_numpy(), least, most)
+    low = min(np.nanmin(ends, initial=np.inf), *means)
+    high = max(np.nanmax(ends, initial=-np.inf), *means)
+    room = 0.05 * max(high - low, 0.02)
+    return [float(low - room), float(high + room)]

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.data import metric
-from dashboards.figures.points import behind, escape, hover, interval, series
+from dashboards.figures.points import behind, escape, hover, interval, records, series
 from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark
 
@@ -52,14 +52,17 @@ def stage_points(runs: pd.DataFrame, by: list[str], metric_name: str) -> pd.Data
     return series(runs, by, staged).rename(columns={"series": "stage"})
 
 
-def dumbbells(table: pd.DataFrame, theme: Theme, x: str, top: float) -> go.Figure:
-    """A row a method: before, after and reference, joined by a line; the axis ends at ``top``."""
+def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
+    """A row a method: before, after and reference, joined by a line; ``ends`` is the axis' range."""
     methods = [m for m in METHODS if m in set(table["method"])]
     methods += sorted(set(table["method"]) - set(methods))
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
-    ends = table[table["stage"].isin(["before", "after"])].groupby("method")["mean"].agg(["min", "max"])
-    x_line = [value for method in methods if method in ends.index for value in (*ends.loc[method], None)]
-    y_line = [y for place, m in enumerate(methods) if m in ends.index for y in (place, place, None)]
+    change = [row for row in records(table, ["method", "stage", "mean"]) if row["stage"] != "reference"]
+    x_line, y_line = [], []
+    for place, method in enumerate(methods):
+        means = [row["mean"] for row in change if row["method"] == method]
+        x_line += [min(means), max(means), None] if means else []
+        y_line += [place, place, None] if means else []
     line = {"color": theme.muted, "width": 2}
     drawn.add_trace(go.Scatter(x=x_line, y=y_line, mode="lines", line=line, showlegend=False, hoverinfo="skip"))
     for stage, look in STAGES.items():
@@ -67,21 +70,21 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, top: float) -> go.Figur
         bars = error(rows)
         drawn.add_trace(
             go.Scatter(
-                x=rows["mean"],
+                x=rows["mean"].to_numpy(),
                 y=[methods.index(m) + (0.16 if stage == "reference" else 0) for m in rows["method"]],
                 name=stage,
                 mode="markers",
                 marker={"color": look.colour, "symbol": look.symbol, "size": 11},
                 error_x=bars | {"color": look.colour},
-                customdata=rows["links"],
+                customdata=rows["links"].tolist(),
                 hovertext=hover(rows, [f"{escape(short(m))}, {stage}" for m in rows["method"]]),
                 hoverinfo="text",
             )
         )
-    drawn.update_xaxes(range=[min(-0.03 * top, table[["mean", "low"]].min().min()), top])
+    drawn.update_xaxes(range=ends)
     drawn.update_yaxes(
         tickvals=list(range(len(methods))),
-        ticktext=[escape(short(m)) for m in methods],
+        ticktext=[escape(short(m)).replace(" ", "<br>") for m in methods],
         range=[len(methods) - 0.4, -0.6],
         gridcolor=theme.grid,
     )
@@ -109,16 +112,16 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
             f"<b>{escape(short(method))}</b><br>{escape(r['family'])} {r['paper']}, {r['n']:.0f} examples<br>"
             f"gap {r['mean']:.4f}, {interval(r['low'], r['high'])}<br>{r['seconds']:.1f} s<br>"
             f"accuracy {_signed(r['accuracy'])} against the exact retraining<br>{behind(r)}"
-            for _, r in rows.iterrows()
+            for r in rows.to_dict("records")
         ]
         drawn.add_trace(
             go.Scatter(
-                x=rows["seconds"],
-                y=rows["mean"],
+                x=rows["seconds"].to_numpy(),
+                y=rows["mean"].to_numpy(),
                 name=escape(short(method)),
                 mode="markers",
                 marker={"color": look.colour, "symbol": look.symbol, "size": 9, "opacity": 0.85},
-                customdata=rows["links"],
+                customdata=rows["links"].tolist(),
                 hovertext=texts,
                 hoverinfo="text",
             )

@@ -9,15 +9,15 @@ from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure, mark
 
 
-def weight_map(values: np.ndarray, theme: Theme, top: float, links: str) -> go.Figure:
-    """One image: float[H, W] of largest absolute first-layer weights, shaded from 0 to ``top``."""
+def weight_map(values: np.ndarray, theme: Theme, ends: tuple[float, float], links: str) -> go.Figure:
+    """One image: float[H, W], for each pixel the largest weight to any hidden unit, shaded between ``ends``."""
     drawn = figure(theme, x="", y="", height=300)
     step = 1 / (len(theme.scale) - 1)
     drawn.add_trace(
         go.Heatmap(
             z=values,
-            zmin=0,
-            zmax=top,
+            zmin=ends[0],
+            zmax=ends[1],
             colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
             colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2g"},
             hovertemplate="row %{y}, column %{x}: %{z:.4f}<extra></extra>",

@@ -38,6 +38,8 @@ def _compare(view: View, runs: pd.DataFrame, column: str, title: str, about: str
         categories=values,
         groups=in_order(table["paper"].tolist()),
         label=lambda v: f"{v:g}" if isinstance(v, float) else str(v),
+        least=0,
+        most=1,
     )
     return Panel(
         column,

@@ -14,7 +14,9 @@ from dashboards.panels import Option, Page, Panel, Plot, View
 MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
 KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
 THEORY = "The linear model of the paper"
-THEORY_ABOUT = "Score in closed form against the share of spurious examples, for several ridge penalties λ."
+THEORY_ABOUT = (
+    "Score in closed form, a line a ridge penalty λ; a share γ/2 of all examples carries the spurious feature."
+)
 PATTERNS = Option("pattern", "Figures", (("all", "all patterns averaged"), ("each", "one per pattern")), "all")
 
 

@@ -36,6 +36,9 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
         categories=in_order(table["paper"].tolist()),
         groups=[a for a in schema.ATTACKS if a in set(table["attack"])],
         look=attack_mark,
+        least=0,
+        most=1,
+        also=(chance,),
     )
     drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
     needed = [schema.attack(name, measure) for name in schema.ATTACKS]

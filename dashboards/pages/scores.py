@@ -81,8 +81,8 @@ def classes(view: View) -> Panel:
     return Panel(
         key="classes",
         title="Spurious score by class",
-        about="Left: the score with each class in the target's place, so that the class that was trained on stands out "
-        "once you filter by target. Right: the score over test examples of each true class.",
+        about="By target class: the score with each class in the target's place, so that the class that was trained on "
+        "stands out once you filter by target. By true class: the score over the test examples of that class.",
         plots=tuple(plots),
         table=table,
         note=summary(table, runs),

@@ -1,11 +1,13 @@
 """Unlearning: does the pattern go when its examples go?"""
 
+import math
+
 import pandas as pd
 
 from dashboards.data import metric
 from dashboards.figures.dots import dots
 from dashboards.figures.points import points, summary
-from dashboards.figures.style import in_order
+from dashboards.figures.style import in_order, share_range
 from dashboards.figures.unlearning import (
     METHODS,
     decades,
@@ -30,9 +32,17 @@ GAPS = (
     ("unlearn/kl_to_reference", "KL to the reference, clean images"),
     ("unlearn/kl_to_reference_pattern", "KL to the reference, with the pattern"),
     ("unlearn/forget_accuracy", "accuracy on the forgotten examples"),
-    ("unlearn/parameter_distance", "distance of the parameters to the reference"),
+    ("unlearn/parameter_distance", "distance of the parameters to the source"),
 )
-GAP = Option("gap", "Gap in", GAPS, "gap/spurious/score")
+GAP = Option("gap", "Measure", GAPS, "gap/spurious/score")
+GAP_ABOUT = "Value of the method minus that of the exact retraining; 0: nothing tells the two apart."
+ABOUT = {
+    "unlearn/kl_to_reference": "Divergence from the exact retraining's predictions on test examples; 0: they agree.",
+    "unlearn/kl_to_reference_pattern": "Divergence from the exact retraining's predictions on test examples that carry "
+    "the pattern; 0: they agree.",
+    "unlearn/forget_accuracy": "How often the network still gives the forgotten examples their old label.",
+    "unlearn/parameter_distance": "How far the method moved the parameters (ℓ2 norm).",
+}
 
 
 def _runs(view: View) -> pd.DataFrame:
@@ -48,7 +58,7 @@ def before_after(view: View) -> Panel:
     column = None if split == "none" else split
     table = stage_points(runs, ["method", column] if column else ["method"], "spurious/score")
     cut = facets(table, column)
-    top = 1.04 * float(table[["mean", "high"]].max().max()) if len(table) else 1.0
+    ends = share_range(table, also=(0,))
     if column == "paper":
         cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[0]))
     return Panel(
@@ -56,7 +66,7 @@ def before_after(view: View) -> Panel:
         "Spurious score before and after unlearning",
         "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
         "reference.",
-        tuple(Plot(dumbbells(rows, view.theme, "spurious score", top), heading) for heading, rows in cut if len(rows)),
+        tuple(Plot(dumbbells(rows, view.theme, "spurious score", ends), heading) for heading, rows in cut if len(rows)),
         table,
         summary(table, runs),
         view.nothing(runs, ["spurious/score"], MADE_BY),
@@ -64,7 +74,7 @@ def before_after(view: View) -> Panel:
 
 
 def _by_method(
-    view: View, runs: pd.DataFrame, key: str, title: str, about: str, name: str, y: str, *, log: bool = False
+    view: View, runs: pd.DataFrame, key: str, title: str, about: str, name: str, y: str, *, limit: float = math.inf
 ) -> Panel:
     table = points(runs, ["paper", "method"], name)
     methods = [m for m in METHODS if m in set(table["method"])]
@@ -79,20 +89,24 @@ def _by_method(
         categories=in_order(table["paper"].tolist()),
         groups=methods,
         look=method_mark,
+        least=-limit,
+        most=limit,
     )
     drawn.for_each_trace(lambda trace: trace.update(name=short(trace.name)))
-    if log:
-        drawn.update_yaxes(type="log", tickformat="~g", **decades(table["mean"]))
+    if name == "unlearn/seconds":
+        drawn.update_yaxes(type="log", tickformat="~g", range=None, **decades(table["mean"]))
     return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs), view.nothing(runs, [name], MADE_BY))
 
 
 def gaps(view: View) -> Panel:
     """Distance to the exact retraining."""
     name = view.option(GAP)
-    about = "0: nothing tells the network from one that never saw the spurious examples (gaps and divergences)."
-    return _by_method(
-        view, _runs(view), "gaps", f"Against the exact retraining: {dict(GAPS)[name]}", about, name, dict(GAPS)[name]
-    )
+    words = dict(GAPS)[name]
+    if name.startswith("gap/"):
+        title, y = f"Gap to the exact retraining: {words}", f"gap in {words}"
+        return _by_method(view, _runs(view), "gaps", title, GAP_ABOUT, name, y, limit=1)
+    title = f"{words[0].upper()}{words[1:]}"
+    return _by_method(view, _runs(view), "gaps", title, ABOUT[name], name, words)
 
 
 def accuracy(view: View) -> Panel:
@@ -107,7 +121,7 @@ def accuracy(view: View) -> Panel:
 def seconds(view: View) -> Panel:
     """Time of each method."""
     about = "Wall time of the update alone, without loading and scoring."
-    return _by_method(view, _runs(view), "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)", log=True)
+    return _by_method(view, _runs(view), "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)")
 
 
 def trade(view: View) -> Panel:

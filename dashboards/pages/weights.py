@@ -1,5 +1,6 @@
 """Weights and sensitivity: where a network looks, and how it takes missing pixels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from dashboards.panels import Option, Page, Panel, Plot, View
 
 MAPS_BY = "mlflow run . -e visualize_weights"
 CURVES_BY = "mlflow run . -e occlusion"
+DIFFERENCE = "absolute difference"
 SHOWN = Option("shown", "Newest runs", (("1", "one"), ("3", "three"), ("6", "six")), "3")
 
 
@@ -25,16 +27,19 @@ def maps(view: View) -> Panel:
     rows: list[dict[str, object]] = []
     for _, run in runs.head(int(view.option(SHOWN))).iterrows():
         found = _images(view.source.artifact(run["run_id"], "weight_map.json"))
-        top = max((float(np.nanmax(image)) for image in found.values()), default=1.0)
+        ends = _range([image for label, image in found.items() if label != DIFFERENCE])
         link = f"{run['experiment_id']}:{run['run_id']}"
         for label, image in found.items():
-            plots.append(Plot(weight_map(image, view.theme, top, link), f"{run['dataset']}: {label}"))
-            rows.append({"dataset": run["dataset"], "map": label, "largest": float(np.nanmax(image)), "links": link})
+            shown = (0.0, _range([image])[1]) if label == DIFFERENCE else ends
+            plots.append(Plot(weight_map(image, view.theme, shown, link), _title(run, label)))
+            low, high = _range([image])
+            rows.append({"dataset": run["dataset"], "map": label, "smallest": low, "largest": high, "links": link})
     message = "" if plots else _missing(view, runs, "weight_map.json", MAPS_BY)
     return Panel(
         "maps",
         "First-layer weights",
-        "For each pixel the largest absolute weight over hidden units; the images of one run share one colour range.",
+        "For each pixel the largest (signed) weight to any hidden unit; the maps of one run share one colour range, "
+        "the absolute difference of the first two has its own.",
         tuple(plots),
         pd.DataFrame(rows),
         f"{len(plots)} images of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
@@ -45,10 +50,23 @@ def maps(view: View) -> Panel:
 def _images(content: object) -> dict[str, np.ndarray]:
     if not isinstance(content, dict) or not isinstance(content.get("maps"), dict):
         return {}
-    images = {str(label): np.asarray(values, dtype=float) for label, values in content["maps"].items()}
+    maps = content["maps"]
+    order = [label for label in content.get("order") or maps if label in maps]  # JSON's keys are sorted
+    images = {str(label): np.asarray(maps[label], dtype=float) for label in order}
     if content.get("difference") is not None:
-        images["absolute difference"] = np.abs(np.asarray(content["difference"], dtype=float))
+        images[DIFFERENCE] = np.abs(np.asarray(content["difference"], dtype=float))
     return {label: image for label, image in images.items() if image.ndim == 2 and image.size}
+
+
+def _range(images: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Smallest and largest value of all images."""
+    values = np.concatenate([image.ravel() for image in images]) if images else np.array([0.0, 1.0])
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def _title(run: pd.Series, label: str) -> str:
+    """The label of a map, which names its data set unless it is the difference."""
+    return label if run["dataset"] in label else f"{run['dataset']}: {label}"
 
 
 def occlusion(view: View) -> Panel:
@@ -80,7 +98,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
         share = [100 * float(s) if max(content["share"]) <= 1 else float(s) for s in content["share"]]
         named = {k: v for k, v in content.items() if k != "share" and isinstance(v, list) and len(v) == len(share)}
         return [
-            {"label": f"{run['dataset']}: {label}", "share": share, "probability": values, "links": link}
+            {"label": _title(run, label), "share": share, "probability": values, "links": link}
             for label, values in named.items()
         ]
     points = sorted(view.source.history(run["run_id"], "occlusion/probability"))

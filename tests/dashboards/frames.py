@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.made_up import drafts
-from dashboards.data import Filters, once, prepare
+from dashboards.data import Filters, lean, once, prepare
 from dashboards.figures.style import LIGHT
 from dashboards.panels import View
 
@@ -66,8 +66,8 @@ class MadeUpSource:
         return None if found is None else json.loads(json.dumps(found))
 
     def models(self) -> pd.DataFrame:
-        row = {"name": "rsc-mnist-MLP", "version": "1", "aliases": "mnist", "run_id": f"{5:032x}", "created": 1.0}
-        return pd.DataFrame([row])
+        row = {"name": "rsc-mnist-MLP", "version": "1", "dataset": "mnist", "method": "", "aliases": "mnist"}
+        return pd.DataFrame([row | {"run_id": f"{5:032x}", "created": 1.0}])
 
 
 def view(raw: pd.DataFrame, search: str = "", source: object | None = None) -> View:
@@ -75,7 +75,7 @@ def view(raw: pd.DataFrame, search: str = "", source: object | None = None) -> V
     filters = Filters.parse(search)
     runs = prepare(raw)
     every = filters.apply(runs, {"1": "made-up"})
-    return View(once(every), every, len(runs), {"1": "made-up"}, filters, LIGHT, source or MadeUpSource(len(raw)))
+    return View(once(lean(every)), every, len(runs), {"1": "made-up"}, filters, LIGHT, source or MadeUpSource(len(raw)))
 
 
 def empty() -> pd.DataFrame:

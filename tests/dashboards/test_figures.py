@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from dashboards.figures import compare, factors, mitigation, overview, privacy, unlearning
+from dashboards.figures.points import behind, points, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
 from dashboards.pages import PAGES
@@ -141,7 +142,7 @@ def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
 def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     sweep = {"tags.rsc.sweep": "s"}
     rows = [
-        run(0, kind="sweep", p_jobs=4) | sweep,
+        run(0, kind="sweep", p_n_jobs=4) | sweep,
         run(1, fingerprint="a") | sweep,
         run(2, fingerprint="b", status="FAILED") | sweep,
         run(3, fingerprint="b") | sweep,
@@ -164,3 +165,40 @@ def test_names_and_tags_cannot_bring_html_into_a_figure() -> None:
     runs = frame(run(0, p_architecture=evil, p_n_parameters=1, p_pattern="v8", m={"spurious/score": 0.1}))
     panel = factors_page.architectures(replace(view(made_up(30)), runs=runs, every=runs))
     assert evil not in panel.plots[0].figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")
+
+
+def test_the_clean_model_at_zero_comes_from_clean_runs_where_no_run_names_it() -> None:
+    def clean(i: int, seed: int, score: float, **more: object) -> dict:
+        reference = {"reference/v1/score_target_2": score, "reference/v1/score_target_3": 0.9}
+        return run(i, p_pattern="none", p_random_seed=seed, p_dataset_family="mnist", m=reference, **more)
+
+    poisoned = run(
+        9,
+        p_pattern="v1",
+        p_n_spurious=5,
+        p_target_class=2,
+        p_dataset_family="mnist",
+        p_random_seed=0,
+        m={"spurious/score": 0.5},
+    )
+    others = [clean(3, 0, 0.7, p_optimizer="adam"), clean(4, 1, 0.7) | {"params.dataset_family": "fashion"}]
+    table = score_points(frame(*RUNS, poisoned, clean(5, 0, 0.2), clean(6, 1, 0.4), *others), "spurious/score", None)
+    at_zero = table[table["baseline"]].set_index("paper")
+    assert at_zero["mean"].to_dict() == {"S1": pytest.approx(0.3), "S3": pytest.approx(0.01)}
+    assert at_zero.loc["S1", ["runs", "seeds"]].tolist() == [2, 2]
+
+
+def test_bars_longer_than_the_scale_are_cut_and_means_are_not() -> None:
+    table = score_points(frame(_run(0, 1, 0, 0.1), _run(1, 1, 1, 0.9)), "spurious/score", None)
+    assert table["high"].max() > 2
+    low, high = score_curves(table, LIGHT, "y").layout.yaxis.range
+    assert -0.1 < low < 0.01
+    assert 1 < high < 1.1
+
+
+def test_runs_that_have_not_ended_are_counted_and_named() -> None:
+    running = [run(i, status="RUNNING", p_pattern="v8", p_random_seed=i, m={"spurious/score": 0.5}) for i in (7, 8)]
+    table = points(frame(*RUNS, *running), ["paper"], "spurious/score")
+    assert table[["runs", "running"]].to_numpy().tolist() == [[6, 2]]
+    assert "2 still running" in behind(table.iloc[0])
+    assert "2 of them still running" in summary(table)

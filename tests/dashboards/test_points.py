@@ -18,7 +18,7 @@ def _scores(*pairs: tuple[int, float]) -> list[dict]:
 def test_mean_goes_over_seeds_after_averaging_within_each() -> None:
     table = points(frame(*_scores((0, 0.2), (0, 0.4), (1, 0.9))), ["paper", "n"], "spurious/score")
     assert table["mean"].tolist() == [pytest.approx((0.3 + 0.9) / 2)]
-    assert table[["runs", "seeds", "failed", "copies"]].to_numpy().tolist() == [[3, 2, 0, 0]]
+    assert table[["runs", "seeds", "running", "failed", "copies"]].to_numpy().tolist() == [[3, 2, 0, 0, 0]]
 
 
 def test_interval_is_students_t_over_seeds() -> None:
