@@ -6,6 +6,7 @@ seconds whether runs changed and then replaces figures and tables in place.  Con
 
 import html as escaping
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -141,7 +142,7 @@ def _draw(app: Dash, hub: Hub, prefix: str) -> None:
             message = html.P(str(error), className="message bad", id="bad-filter")
             body, trouble = [html.H1(page.title if page else "No such page"), message], error
         bar = no_update if _bar_shows(filters) and not trouble else _bar(filters, seen)
-        interval = SLOW_MS if seen.snapshot.complete else FAST_MS
+        interval = SLOW_MS if seen.settled else FAST_MS
         return body, bar, menu(page, filters, prefix), banner, seen.stamp, interval
 
 
@@ -181,6 +182,10 @@ def notices(seen: Seen, hub: Hub) -> list[Component]:
         return [html.Div([html.P(text), reason], className="notice bad", id="store-gone")]
     if not snapshot.complete:
         text = f"Reading the store for the first time: {len(seen.runs):,} runs so far, newest first. Figures fill up."
+        return [html.Div(html.P(text), className="notice", id="loading")]
+    if seen.stale:
+        when = time.strftime("%H:%M:%S", time.gmtime(snapshot.fetched_at))
+        text = f"Shown are the runs as of {when} UTC; what changed since is being fetched."
         return [html.Div(html.P(text), className="notice", id="loading")]
     return []
 
@@ -252,7 +257,7 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
         graphs, notes, tables = (ctx.outputs_list[i] for i in (4, 6, 7))
         same = *[[no_update] * len(graphs)] * 2, [no_update] * len(notes), [no_update] * len(tables)
         seen = hub.look()
-        interval = SLOW_MS if seen.snapshot.complete else FAST_MS
+        interval = SLOW_MS if seen.settled else FAST_MS
         page = page_of(pathname, prefix)
         if seen.stamp == stamp or page is None:
             return no_update, no_update, no_update, no_update, *same

@@ -1,6 +1,7 @@
 """What every request of the dashboards goes through: the shared runs, cut to what this reader may see."""
 
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from rsc_mlflow.tracking.frame import RunStore, Snapshot
 
 Readable = Callable[[Collection[str]], Collection[str]]
 """Experiment ids → those that the caller of the request being served may read."""
+STALE_SECONDS = 15.0
+"""Age of a snapshot from which a page says that it is being brought up to date."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,18 @@ class Seen:
     @property
     def stamp(self) -> str:
         """Changes when a page would have to be drawn again."""
-        return f"{self.snapshot.version:x}-{self.snapshot.complete}-{self.snapshot.error is not None}"
+        return f"{self.snapshot.version:x}-{self.settled}-{self.snapshot.error is not None}"
+
+    @property
+    def stale(self) -> bool:
+        """Nobody looked for a while, and what changed since is still being fetched."""
+        late = time.time() - self.snapshot.fetched_at > STALE_SECONDS
+        return self.snapshot.complete and self.snapshot.error is None and late
+
+    @property
+    def settled(self) -> bool:
+        """Nothing more is on its way but what changes from now on."""
+        return self.snapshot.complete and not self.stale
 
 
 class Hub:

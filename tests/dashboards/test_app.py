@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
 from dashboards.__main__ import build_server
-from dashboards.app import csv_text, links_of
+from dashboards.app import csv_text, links_of, notices
 from dashboards.components import picked_runs
 from dashboards.guard import is_foreign
 from dashboards.hub import Hub, Seen
@@ -186,3 +186,15 @@ def test_only_runs_that_the_reader_may_see_are_listed_behind_a_point() -> None:
     links = ",".join(f"1:{run_id}" for run_id in raw["run_id"])
     parts = picked_runs(links, seen, hub, "/compare")
     assert len(parts[1].children) == 3
+
+
+def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
+    """A worker that was idle for an hour must not show an empty store as if it were one."""
+    runs = view(made_up(20)).every
+    hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
+    fresh, idle = (Snapshot(complete=True, fetched_at=time.time() - age) for age in (1, 3600))
+    assert notices(Seen(runs, {}, fresh), hub) == []
+    assert "Shown are the runs as of" in str(notices(Seen(runs, {}, idle), hub))
+    assert Seen(runs, {}, fresh).stamp != Seen(runs, {}, idle).stamp
+    gone = Snapshot(complete=True, fetched_at=0, error="connection refused")
+    assert "does not answer" in str(notices(Seen(runs, {}, gone), hub))
