@@ -6,7 +6,7 @@ other module looks inside a name.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from rsc_mlflow.errors import InputError
@@ -166,10 +166,6 @@ class DatasetName:
     def clean(self) -> "DatasetName":
         """The same family (and quarters) without a pattern."""
         return DatasetName(self.family, quarters=self.quarters)
-
-    def with_count(self, count: int) -> "DatasetName":
-        """The same name with another number of spurious examples."""
-        return replace(self, count=count)
 
 
 def _what_is_wrong(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-START_SECONDS = 90.0
+START_SECONDS = 240.0
 
 
 def free_port() -> int:

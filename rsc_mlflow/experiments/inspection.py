@@ -113,6 +113,17 @@ def companion(model: PulledModel) -> PulledModel | None:
     return None if run is None else pull(f"runs:/{run.info.run_id}/{schema.MODEL}")
 
 
+def tracked_tags(method: str, models: Sequence[Inspected], **decisive: object) -> dict[str, str]:
+    """Fingerprint of a look at these models, given the options that decide its result, and the first one's source."""
+    ids = [one.pulled.model_id for one in models]
+    first = models[0].pulled
+    return {
+        schema.FINGERPRINT: fingerprint({"kind": "score", "method": method, "models": ids} | decisive),
+        schema.SOURCE_MODEL_URI: first.model_uri,
+        schema.SOURCE_RUN_ID: first.run_id,
+    }
+
+
 def tracked_params(model: PulledModel) -> dict[str, str]:
     """Parameters of the first model that stand with the run that looks at it, so that it can be found and drawn."""
     wanted = ("dataset_family", "pattern", "n_spurious", "target_class", "architecture", "n_parameters", "optimizer")

@@ -6,14 +6,13 @@ from typing import Any
 
 from rsc_mlflow.experiments.artifacts import data_record
 from rsc_mlflow.experiments.fields import integer, option
-from rsc_mlflow.experiments.inspection import inspect, tracked_params
+from rsc_mlflow.experiments.inspection import inspect, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import occlusion_png
 from rsc_mlflow.experiments.options import SEED, MachineOptions
 from rsc_mlflow.experiments.weights import InspectOptions
 from rsc_mlflow.scoring.occlusion import EXAMPLES, STEPS, OcclusionCurve, occluder
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import log_datasets
-from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import resolve_device
@@ -44,19 +43,9 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
     resolve_device(options.device)
     models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
     plan = occluder(data.train.images, data.train.labels, options.examples, options.random_seed)
-    first = models[0].pulled
-    identity: dict[str, object] = {
-        "kind": "score",
-        "method": "occlusion",
-        "models": [one.pulled.model_id for one in models],
-    }
-    identity |= {name: getattr(options, name) for name in ("examples", "steps", "random_seed")}
-    tags = {
-        schema.FINGERPRINT: fingerprint(identity),
-        schema.SOURCE_MODEL_URI: first.model_uri,
-        schema.SOURCE_RUN_ID: first.run_id,
-    }
-    params = options.as_params() | tracked_params(first)
+    decisive = {name: getattr(options, name) for name in ("examples", "steps", "random_seed")}
+    tags = tracked_tags("occlusion", models, **decisive)
+    params = options.as_params() | tracked_params(models[0].pulled)
     name = "occlusion of " + " and ".join(one.label for one in models)
     with open_run(kind="score", method="occlusion", name=name, params=params, tags=tags) as run:
         log_datasets(run, [data_record(data, schema.TRAINING)])

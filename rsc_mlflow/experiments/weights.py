@@ -7,12 +7,11 @@ from typing import Any
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import option, text, word_or
-from rsc_mlflow.experiments.inspection import Inspected, companion, inspect, load, tracked_params
+from rsc_mlflow.experiments.inspection import Inspected, companion, inspect, load, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import weights_png
 from rsc_mlflow.experiments.options import DATASET, MODEL, DataOptions
 from rsc_mlflow.scoring.weights import WeightMaps, as_picture, pattern_correlation, weight_map
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
@@ -64,16 +63,10 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
         InputError: models that cannot be pulled, of several families, or that are no MLPs.
     """
     models, data = _models(options)
-    first = models[0].pulled
     maps = WeightMaps({one.label: weight_map(one.module, data.image_shape) for one in models})
     metrics = _metrics(models, maps)
-    identity = {"kind": "score", "method": "visualize_weights", "models": [one.pulled.model_id for one in models]}
-    tags = {
-        schema.FINGERPRINT: fingerprint(identity),
-        schema.SOURCE_MODEL_URI: first.model_uri,
-        schema.SOURCE_RUN_ID: first.run_id,
-    }
-    params = options.as_params() | tracked_params(first)
+    tags = tracked_tags("visualize_weights", models)
+    params = options.as_params() | tracked_params(models[0].pulled)
     name = "weights of " + " and ".join(one.label for one in models)
     with open_run(kind="score", method="visualize_weights", name=name, params=params, tags=tags) as run:
         for one in models:

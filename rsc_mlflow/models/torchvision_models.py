@@ -14,7 +14,6 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.models.dropout import replace_dropouts
 from rsc_mlflow.models.initialise import default_linear_, reset_norm_
 
-NAMES = ("Vgg16", "ResNet18", "ResNet50")
 VGG_SMALLEST = 32
 
 

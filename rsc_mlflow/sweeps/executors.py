@@ -127,10 +127,6 @@ class LocalExecutor:
                 worker.process.join()
         self._pool.clear()
 
-    def pids(self) -> list[int]:
-        """Ids of the worker processes."""
-        return [worker.process.pid for worker in self._pool.values() if worker.process.pid is not None]
-
     def _start(self, slot: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         log = str(self._log_folder / f"worker-{slot}.log")

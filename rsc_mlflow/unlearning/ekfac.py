@@ -74,9 +74,6 @@ class EigenKroneckerFactors:
         return self._model.flatten(out)
 
 
-Layer = nn.Linear | nn.Conv2d
-
-
 def _layers(model: FlatModel) -> dict[str, nn.Module]:
     layers: dict[str, nn.Module] = {}
     for name, module in model.module.named_modules():
