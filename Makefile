@@ -10,7 +10,7 @@ PORT ?= 5000
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: help setup quickstart serve sweep-demo screenshots test test-fast lint format clean
+.PHONY: help setup quickstart serve sweep-demo screenshots test test-fast coverage lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test: .venv/.installed ## Run all tests
 
 test-fast: .venv/.installed ## Run the tests that start no servers, browsers or long processes
 	$(BIN)/python -m pytest -m 'not integration and not real'
+
+coverage: .venv/.installed ## Run the fast tests and list the lines and branches that they do not reach
+	$(BIN)/python -m pytest -m 'not integration' --cov=rsc_mlflow --cov=entry_points --cov-branch \
+	  --cov-report=term-missing:skip-covered
 
 lint: .venv/.installed ## Check style and types
 	$(BIN)/ruff check .

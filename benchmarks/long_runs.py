@@ -16,9 +16,12 @@ from pathlib import Path
 import click
 import numpy as np
 import psutil
+from mlflow.tracking import MlflowClient
 from rich.console import Console
 from rich.table import Table
 
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import configure
 
 ROOT = Path(__file__).parents[1]
@@ -100,9 +103,15 @@ def show(title: str, looks: Looks, steps: int, unit: str) -> None:
         for column, name in enumerate(COLUMNS, 1):
             stages = (rows[len(rows) * quarter // 4, column] for quarter in (1, 2, 3))
             change = slope(rows, column)
-            rate = change / (steps / 2) * (1000 if steps > 1000 else 100)
+            rate = change / max(steps / 2, 1) * (1000 if steps > 1000 else 100)
             table.add_row(f"{role}: {name}", *(f"{s:.0f}" for s in stages), f"{change:+.1f}", f"{rate:+.2f}")
     Console(width=120).print(table)
+
+
+def _finished(uri: str) -> int:
+    """Jobs of sweeps that have a finished run."""
+    runs = iterate_runs(MlflowClient(uri), [condition("attributes", "status", "FINISHED")])
+    return sum(schema.SWEEP in run.data.tags and run.data.tags[schema.KIND] != "sweep" for run in runs)
 
 
 @click.command()
@@ -122,7 +131,8 @@ def main(epochs: int, jobs: int, cohort_size: str) -> None:
             (Path(folder) / "grid.yaml").write_text(GRID.format(seeds=", ".join(map(str, range(jobs)))))
             words = ["entry_points.sweep", "--grid", "grid.yaml", "--workers", "1", "--cohort_size", cohort_size]
             looks = watch(words, folder)
-            show(f"a sweep of {jobs:,} jobs of one epoch of digits", looks, jobs, "jobs")
+            done = _finished(f"sqlite:///{folder}/mlflow.db")
+            show(f"a sweep: {done} of {jobs} jobs of one epoch of digits", looks, done, "jobs")
             failed += looks.status != 0
     sys.exit(1 if failed else 0)
 
