@@ -63,7 +63,8 @@ def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], th
     """ROC curves on two logarithmic axes, where the low false-positive rates have room.
 
     Args:
-        curves: attack → (false-positive rates, true-positive rates).
+        curves: attack → (false-positive rates, true-positive rates); ``{attack}/spurious``, dashed: of members that
+            carry the pattern against controls.
         theme: light or dark.
         links: of the run that they belong to.
     """
@@ -71,17 +72,19 @@ def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], th
     line = {"color": theme.muted, "dash": "dot", "width": 1}
     ends = [1e-3, 1]
     drawn.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, name="chance", hoverinfo="skip"))
-    for index, (attack, (fpr, tpr)) in enumerate(curves.items()):
-        look = attack_mark(attack) if attack in schema.ATTACKS else mark(index)
+    order = {name: place for place, name in enumerate(schema.ATTACKS)}
+    for label in sorted(curves, key=lambda name: (order.get(name.split("/")[0], len(order)), name)):
+        (fpr, tpr), attack = curves[label], label.split("/")[0]
+        look, name = attack_mark(attack), escape(label.replace("/spurious", ", with pattern"))
         drawn.add_trace(
             go.Scatter(
                 x=np.maximum(np.asarray(fpr, float), 1e-4),
                 y=np.maximum(np.asarray(tpr, float), 1e-4),
-                name=escape(attack),
+                name=name,
                 mode="lines",
-                line={"color": look.colour, "width": 2, "dash": look.dash},
+                line={"color": look.colour, "width": 2, "dash": "solid" if label == attack else "dash"},
                 customdata=[links] * len(fpr),
-                hovertemplate=f"<b>{escape(attack)}</b><br>FPR %{{x:.4f}}<br>TPR %{{y:.4f}}<extra></extra>",
+                hovertemplate=f"<b>{name}</b><br>FPR %{{x:.4f}}<br>TPR %{{y:.4f}}<extra></extra>",
             )
         )
     drawn.update_xaxes(type="log", range=[-3, 0], dtick=1, tickformat="~g")

@@ -86,6 +86,7 @@ def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
         hoverlabel={"bgcolor": theme.paper, "bordercolor": theme.muted, "font": {"color": theme.ink}, "align": "left"},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": {"text": ""}, "itemwidth": 30},
         hovermode="closest",
+        showlegend=True,  # a lone line needs its name, too
         xaxis=axis | {"title": title | {"text": x}},
         yaxis=axis | {"title": title | {"text": y}},
         uirevision="keep",

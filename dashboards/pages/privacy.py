@@ -13,12 +13,19 @@ from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.tracking import schema
 
 MADE_BY = "mlflow run . -e mem_inference -P dataset=memdigitsv20-10-0-0"
+SHADOW_MODELS = "shadow_models"
 LOW = (("tpr_at_fpr_0.01", "at 1 % false positives"), ("tpr_at_fpr_0.001", "at 0.1 % false positives"))
 LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")
 
 
-def _runs(view: View) -> pd.DataFrame:
+def _attacks(view: View) -> pd.DataFrame:
+    """Runs that attacked; those that only trained the shadow models for them say nothing about an attack."""
     runs = view.kind("attack")
+    return runs[runs["method"] != SHADOW_MODELS]
+
+
+def _runs(view: View) -> pd.DataFrame:
+    runs = _attacks(view)
     count = view.option(COUNT)
     return runs if count == "all" else runs[runs["n"] == float(count)]
 
@@ -60,9 +67,41 @@ def low_rate(view: View) -> Panel:
     return _strength(view, "low_rate", measure, title, about, "true-positive rate", float(measure.rsplit("_", 1)[1]))
 
 
+def corrected(view: View) -> Panel:
+    """AUC of spurious members against controls."""
+    runs = _attacks(view)
+    table = attack_points(runs, ["n"], "spurious_auc")
+    drawn = dots(
+        table,
+        "n",
+        "attack",
+        view.theme,
+        x="spurious examples",
+        y="AUC against controls",
+        categories=sorted(table["n"].unique()),
+        groups=[a for a in schema.ATTACKS if a in set(table["attack"])],
+        label=lambda n: f"{n:g}",
+        look=attack_mark,
+        least=0,
+        most=1,
+        also=(0.5,),
+    )
+    drawn.add_hline(0.5, line={"color": view.theme.muted, "dash": "dot", "width": 1})
+    return Panel(
+        "corrected",
+        "Spurious members told from controls",
+        "AUC of members that carry the pattern against non-members that carry it, so that recognising the pattern "
+        "alone gains nothing; dotted: chance. With one member it is the share of controls that score lower.",
+        (Plot(drawn),),
+        table,
+        summary(table, runs),
+        view.nothing(runs, [schema.attack(name, "spurious_auc") for name in schema.ATTACKS], MADE_BY),
+    )
+
+
 def control(view: View) -> Panel:
     """Spurious members against controls."""
-    runs = view.kind("attack")
+    runs = _attacks(view)
     table = side_points(runs)
     names = [a for a in schema.ATTACKS if a in set(table["attack"])]
     return Panel(
@@ -92,7 +131,10 @@ def roc(view: View) -> Panel:
     message = view.nothing(runs, [schema.attack(name, "auc") for name in schema.ATTACKS], MADE_BY)
     if not message and not plots:
         message = f"The newest attack runs have no roc.json. It is logged by: {MADE_BY}"
-    about = "Of the newest two attack runs that the filters let through."
+    about = (
+        "Of the newest two attack runs that the filters let through. Solid: all members against all non-members; "
+        "dashed: members with the pattern against non-members with it (a step where there is a single one)."
+    )
     return Panel("roc", "ROC curves", about, tuple(plots), message=message)
 
 
@@ -110,6 +152,6 @@ PAGE = Page(
     "privacy",
     "Privacy",
     "Do spurious examples betray that they were in the training set?",
-    (auc, low_rate, control, roc),
+    (auc, low_rate, corrected, control, roc),
     (LOW_RATE, COUNT),
 )

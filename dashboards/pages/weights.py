@@ -65,8 +65,8 @@ def _range(images: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _title(run: pd.Series, label: str) -> str:
-    """The label of a map, which names its data set unless it is the difference."""
-    return label if run["dataset"] in label else f"{run['dataset']}: {label}"
+    """The label of a map or curve, after the data set that the run was given, if it was given one."""
+    return label if run["dataset"] == "any" or run["dataset"] in label else f"{run['dataset']}: {label}"
 
 
 def occlusion(view: View) -> Panel:
