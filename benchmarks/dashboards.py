@@ -7,6 +7,7 @@ which other users of the machine hardly move.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,6 @@ from typing import Any
 
 import click
 import flask
-import torch
 from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
@@ -28,7 +28,6 @@ from dashboards.hub import Hub
 from dashboards.pages import PAGES
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
-from rsc_mlflow.training import peak_memory_mb
 
 GOALS = {"refresh after 10 new runs": 1.0, "filter change, slowest page": 0.5}
 MEMORY_GOAL_MB = 1000
@@ -58,7 +57,7 @@ def measure(tracking_uri: str) -> dict[str, Any]:
             filters = Filters(family=(family,))
             timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, hub)))
         pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
-    memory = peak_memory_mb(torch.device("cpu"))
+    memory = _peak_mb()
     return {
         "runs": len(store.snapshot().frame),
         "error": store.snapshot().error,
@@ -68,6 +67,13 @@ def measure(tracking_uri: str) -> dict[str, Any]:
         "pages": pages,
         "memory": memory,
     }
+
+
+def _peak_mb() -> float:
+    """The most resident memory of this program (``ru_maxrss`` starts at the parent's), without PyTorch, which the
+    dashboards do not load."""
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 1024
 
 
 def _answer(page: Any, filters: Filters, hub: Hub) -> str:
@@ -124,6 +130,7 @@ def _print(found: dict[str, Any], limit: tuple[float, float]) -> None:
     name = "filter change, slowest page"
     rows += [(f"filter change, {title}", times, None) for title, times in found["pages"].items()]
     rows += [(f"{name} ({slowest})", found["pages"][slowest], GOALS[name])]
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end")
     print(f"{'':52}{'wall s':>9}{'cpu s':>9}{'goal s':>9}")
     for title, (wall, cpu), goal in rows:
         print(f"{title:52}{wall:9.2f}{cpu:9.2f}{'' if goal is None else f'{goal:9.1f}'}")
