@@ -9,10 +9,10 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import mlflow
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import Experiment, Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -168,25 +168,35 @@ def _resume(
 
 
 def current_experiment(client: MlflowClient) -> str:
-    """Id of the experiment that new runs go to; made if it does not exist.
+    """Id of the experiment that new runs go to; made if it does not exist, described if nobody has described it.
 
     Raises:
         InputError: ``MLFLOW_EXPERIMENT_ID`` names no experiment, or the experiment was deleted.
     """
     if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         try:
-            return str(client.get_experiment(experiment_id).experiment_id)
+            return _described(client, client.get_experiment(experiment_id))
         except MlflowException as error:
             raise InputError(f"MLFLOW_EXPERIMENT_ID is {experiment_id!r}: {reason(error)}") from error
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or schema.EXPERIMENT
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name))
+            tags = {schema.DESCRIPTION: schema.experiment_description(name)}
+            return str(client.create_experiment(name, tags=tags))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise InputError(f"experiment {name!r} cannot be made: {reason(error)}") from error
             found = client.get_experiment_by_name(name)  # another process was quicker
     if found is None or found.lifecycle_stage != "active":
         raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")
-    return str(found.experiment_id)
+    return _described(client, found)
+
+
+def _described(client: MlflowClient, experiment: Experiment) -> str:
+    """The experiment's id, after an empty description got a link to the dashboards, where that is allowed."""
+    if schema.DESCRIPTION not in experiment.tags:
+        with suppress(MlflowException):
+            text = schema.experiment_description(experiment.name)
+            client.set_experiment_tag(experiment.experiment_id, schema.DESCRIPTION, text)
+    return str(experiment.experiment_id)

@@ -3,6 +3,8 @@
 Dashboards, sweeps and scripts rely on these names: code refers to the constants, never to the text.
 """
 
+from urllib.parse import quote
+
 EXPERIMENT = "rsc"
 """Experiment of runs for which none is given by ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``."""
 
@@ -24,6 +26,8 @@ HOST = "rsc.host"
 PID = "rsc.pid"
 RESUMED = "rsc.resumed"
 PARENT_RUN_ID = "mlflow.parentRunId"
+DESCRIPTION = "mlflow.note.content"
+"""Of an experiment or a run: Markdown that MLflow's UI shows."""
 ENVIRONMENT_PREFIX = "rsc.env."
 
 # ---- parameters that follow from the options
@@ -116,6 +120,15 @@ CHECKPOINTS = "checkpoints"
 def checkpoint(epoch: int) -> str:
     """File name of the checkpoint after ``epoch`` epochs, inside ``checkpoints/``."""
     return f"epoch_{epoch:04d}.pt"
+
+
+def experiment_description(name: str) -> str:
+    """What MLflow's page of an experiment says above its runs: where they are compared.
+
+    The address is relative to MLflow's own page, so that it holds under any host and static prefix.
+    """
+    link = f"dashboards/?experiment={quote(name, safe='')}"
+    return f"[Comparison dashboards]({link}) of these runs, if this server was started with `--app-name rsc`."
 
 
 # ---- datasets and models
