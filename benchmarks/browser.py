@@ -1,5 +1,6 @@
 """A headless Chromium for screenshots and browser tests, with nothing but local addresses to go to."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -34,8 +35,12 @@ def found() -> tuple[str, str] | None:
 
 
 @contextmanager
-def chromium(downloads: Path | None = None) -> Iterator[webdriver.Chrome]:
+def chromium(downloads: Path | None = None, *, network: bool = False) -> Iterator[webdriver.Chrome]:
     """A browser with a profile of its own, closed at the end.
+
+    Args:
+        downloads: folder for downloads.
+        network: keep a log of what is asked for, see :func:`asked`.
 
     Raises:
         RuntimeError: Chromium or its driver is not installed.
@@ -50,12 +55,30 @@ def chromium(downloads: Path | None = None) -> Iterator[webdriver.Chrome]:
             options.add_argument(flag)
         if downloads:
             options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        logs = {"browser": "ALL", "performance": "ALL"} if network else {"browser": "ALL"}
+        options.set_capability("goog:loggingPrefs", logs)
         driver = webdriver.Chrome(options=options, service=Service(paths[1]))
         try:
             yield driver
         finally:
             driver.quit()
+
+
+def asked(driver: webdriver.Chrome) -> list[str]:
+    """Addresses that pages have asked for since the last call, over any protocol; the browser is opened with its log.
+
+    Left out are what stands in the page itself (``data:``, ``blob:``) and what Chromium asks for its own pages
+    (``chrome:``, such as the new tab that it opens with).
+    """
+    found = []
+    for entry in driver.get_log("performance"):
+        message = json.loads(entry["message"])["message"]
+        event = message["params"]
+        if message["method"] == "Network.webSocketCreated":
+            found.append(event["url"])
+        elif message["method"] == "Network.requestWillBeSent" and not event["documentURL"].startswith("chrome:"):
+            found.append(event["request"]["url"])
+    return [address for address in found if not address.startswith(("data:", "blob:", "chrome:"))]
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int) -> None:

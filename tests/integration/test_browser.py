@@ -13,9 +13,15 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from benchmarks.browser import chromium, found, resize
+from benchmarks.browser import asked, chromium, found, resize
 from benchmarks.screenshots import DRAWN
+from dashboards.data import Filters
+from dashboards.hub import Hub
 from dashboards.pages import PAGES
+from dashboards.report import report_html
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.frame import RunStore
 from tests.integration.dashboards_fixture import dashboards_server
 from tests.mlflow_server import MlflowServer
 
@@ -24,7 +30,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver"),
 ]
-PATIENCE = 90
+PATIENCE = 180
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +40,7 @@ def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser(downloads: Path) -> Iterator[webdriver.Chrome]:
-    with chromium(downloads) as driver:
+    with chromium(downloads, network=True) as driver:
         resize(driver, 1440, 900)
         yield driver
 
@@ -66,12 +72,42 @@ def _traces(browser: webdriver.Chrome, panel: str, plot: int = 0) -> list[dict[s
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.path or "overview" for page in PAGES])
-def test_every_page_opens_without_an_error(at: Callable[[str], webdriver.Chrome], page: Any) -> None:
+def test_every_page_opens_without_an_error_and_asks_its_own_server_alone(
+    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer, page: Any
+) -> None:
     browser = at(page.path)
     assert browser.find_element(By.TAG_NAME, "h1").text == page.title
     assert "could not be drawn" not in browser.find_element(By.ID, "page").text
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert severe == []
+    addresses = asked(browser)
+    assert f"{dashboards_server.uri}/dashboards/{page.path}" in addresses
+    assert [address for address in addresses if not address.startswith(f"{dashboards_server.uri}/dashboards/")] == []
+
+
+def test_the_report_file_draws_offline_and_asks_for_nothing(
+    browser: webdriver.Chrome, dashboards_server: MlflowServer, tmp_path: Path
+) -> None:
+    store = RunStore(dashboards_server.backend)
+    store.refresh()
+    hub = Hub(store, Details(lambda: store.client), ui=f"{dashboards_server.uri}/")
+    file = tmp_path / "report.html"
+    file.write_text(report_html(hub, hub.look(), Filters(), "Report", "about"), encoding="utf-8")
+    browser.get("about:blank")
+    browser.get_log("browser")
+    asked(browser)
+    browser.get(file.as_uri())
+    for page in PAGES:
+        if page.path != "compare":
+            name = page.path or "overview"
+            browser.execute_script(f"document.querySelector('#{name} .figure').scrollIntoView()")
+            _until(browser, f"return document.querySelector('#{name} .figure .main-svg')")
+    paper = "return document.querySelector('.figure .main-svg').style.background"
+    before = browser.execute_script(paper)
+    browser.find_element(By.ID, "theme-button").click()
+    assert browser.execute_script(paper) != before
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+    assert asked(browser) == [file.as_uri()]
 
 
 def test_a_phone_sees_no_sideways_scrolling(at: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome) -> None:
@@ -153,13 +189,18 @@ def test_a_point_leads_to_its_run_in_mlflows_ui(
 ) -> None:
     browser = at("scores?facet=none&family=mnist")
     browser.execute_script("document.querySelector('#panel-curves .plots').scrollIntoView({block: 'center'})")
-    time.sleep(0.5)
-    x, y = browser.execute_script(CLICK)
-    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
-        pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
-        browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **pressed})
-        time.sleep(0.3)
-    _until(browser, "return document.querySelector('.picked a[target]')")
+
+    def picked(driver: webdriver.Chrome) -> bool:
+        """Clicks the point where it is now (a figure that still settles moves it) and looks whether it was taken."""
+        x, y = driver.execute_script(CLICK)
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+            driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **pressed})
+            time.sleep(0.3)
+        time.sleep(2)
+        return bool(driver.find_elements(By.CSS_SELECTOR, ".picked a[target]"))
+
+    WebDriverWait(browser, PATIENCE, 2).until(picked)
     link = browser.find_element(By.CSS_SELECTOR, ".picked a[target]")
     name, address = link.text, link.get_attribute("href")
     assert address
@@ -168,6 +209,21 @@ def test_a_point_leads_to_its_run_in_mlflows_ui(
     assert run.info.run_name == name
     browser.get(address)
     _until(browser, f"return document.body.innerText.includes({json.dumps(name)})")
+
+
+def test_mlflows_page_of_an_experiment_links_to_its_dashboards(
+    browser: webdriver.Chrome, dashboards_server: MlflowServer
+) -> None:
+    client = MlflowClient(dashboards_server.uri)
+    client.set_experiment_tag("1", schema.DESCRIPTION, schema.experiment_description("made-up"))
+    browser.get(f"{dashboards_server.uri}/#/experiments/1/runs")
+    link = "a[href*='dashboards/?experiment=made-up']"
+    _until(browser, f'return document.querySelector("{link}")')
+    address = browser.find_element(By.CSS_SELECTOR, link).get_attribute("href")
+    assert address == f"{dashboards_server.uri}/dashboards/?experiment=made-up"
+    browser.get(address)
+    _until(browser, DRAWN)
+    _until(browser, "return document.querySelector('#filters').innerText.includes('made-up')")
 
 
 def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], downloads: Path) -> None:
