@@ -26,7 +26,7 @@ return document.querySelector('#page h1') && !document.querySelector('#loading')
 """
 
 
-def wait_drawn(driver: webdriver.Chrome, seconds: float = 60) -> None:
+def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
     """Waits until the page and all its figures are there."""
     try:
         WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN))
@@ -93,8 +93,8 @@ def _every(driver: webdriver.Chrome, base: str, out: Path, only: list[str], runs
 
 def _readme(driver: webdriver.Chrome, base: str, out: Path) -> None:
     shoot(driver, f"{base}scores?theme=light", out / "scores.png", 1440, 900)
-    shoot(driver, f"{base}unlearning?theme=dark", out / "unlearning.png", 1440, 900)
-    print(out / "scores.png", out / "unlearning.png")
+    shoot(driver, f"{base}privacy?theme=dark", out / "privacy.png", 1440, 900)
+    print(out / "scores.png", out / "privacy.png")
 
 
 if __name__ == "__main__":
