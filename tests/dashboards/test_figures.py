@@ -12,6 +12,7 @@ from dashboards.figures.scores import class_map, class_points, score_curves, sco
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
+from dashboards.pages import privacy as privacy_page
 from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.statistics import holm
 from tests.dashboards.frames import close, frame, made_up, run, view
@@ -202,3 +203,20 @@ def test_runs_that_have_not_ended_are_counted_and_named() -> None:
     assert table[["runs", "running"]].to_numpy().tolist() == [[6, 2]]
     assert "2 still running" in behind(table.iloc[0])
     assert "2 of them still running" in summary(table)
+
+
+def test_roc_curves_of_one_attack_share_a_colour_and_the_controlled_one_is_dashed() -> None:
+    line = ([0.1, 1.0], [0.2, 1.0])
+    drawn = privacy.roc_curves({"lira/spurious": line, "lira": line, "shadow": line}, LIGHT, "1:a")
+    looks = [(t.name, t.line.color, t.line.dash) for t in drawn.data[1:]]
+    assert [name for name, _, _ in looks] == ["shadow", "lira", "lira, with pattern"]
+    assert looks[1][1] == looks[2][1] != looks[0][1]
+    assert [dash for _, _, dash in looks] == ["solid", "solid", "dash"]
+
+
+def test_runs_that_train_shadow_models_are_no_attacks() -> None:
+    attack = run(0, kind="attack", p_pattern="v8", p_n_spurious=10, m={"attack/lira/auc": 0.6})
+    shadow = run(1, kind="attack", status="FAILED", p_pattern="v8", p_n_spurious=10)
+    runs = frame(attack | {"tags.rsc.method": "mem_inference"}, shadow | {"tags.rsc.method": "shadow_models"})
+    table = privacy_page.auc(replace(view(made_up(30)), runs=runs, every=runs)).table
+    assert table[["runs", "failed"]].to_numpy().tolist() == [[1, 0]]
