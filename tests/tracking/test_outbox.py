@@ -132,6 +132,7 @@ def test_a_sign_of_life_comes_with_points_or_alone() -> None:
     assert before - 1 <= heartbeat() <= time.time() + 1  # whole seconds, rounded
     assert len(box.client.get_run(box.run_id).data.metrics) == 2500
     box.client.set_tag(box.run_id, schema.HEARTBEAT, "1")
+    box.heard_at = time.monotonic()  # however long the lines above took
     box.beat()
     assert heartbeat() == 1
     box.heard_at -= HEARTBEAT_SECONDS
