@@ -52,7 +52,8 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     """Adds the figures' columns to a frame of runs (MLflow's column names).
 
     Added: those of ``NUMBERS`` (float, nan where absent), ``WORDS`` and ``TAGS`` (str, empty where absent),
-    ``paper`` (S1 … Co, ``clean`` without a pattern), ``seed`` (what a seed-level average goes over) and
+    ``paper`` (S1 … Co, ``clean`` without a pattern), ``form`` (of the data set's name: the pattern in one class or in
+    two, or the quarters of membership attacks), ``seed`` (what a seed-level average goes over) and
     ``started`` (UTC time).  Quoted values, as ``mlflow run`` may store them, are unquoted.
     """
     columns: dict[str, pd.Series] = {}
@@ -62,6 +63,11 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
         columns[name] = _text(frame, f"params.{param}")
     for name, tag in TAGS.items():
         columns[name] = _text(frame, f"tags.{tag}")
+    data = columns["dataset"].str
+    form = np.where(
+        data.startswith("twoclass"), "two classes", np.where(data.startswith("mem"), "quarters", "one class")
+    )
+    columns["form"] = pd.Series(form, index=frame.index, dtype="str")
     columns["paper"] = columns["pattern"].map(PATTERNS).fillna("clean")
     seeds = columns["random_seed"].fillna(0).astype(int), columns["dataset_seed"].fillna(0).astype(int)
     columns["seed"] = seeds[0].astype(str) + "/" + seeds[1].astype(str)

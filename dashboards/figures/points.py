@@ -13,6 +13,7 @@ LISTED = 25
 """Run ids that a point carries for its links; the rest is counted."""
 SETTINGS = {
     "family": "families",
+    "form": "kinds of data set (one class, two classes, quarters)",
     "paper": "patterns",
     "architecture": "architectures",
     "optimizer": "optimisers",

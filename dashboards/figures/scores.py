@@ -46,7 +46,7 @@ def baseline(runs: pd.DataFrame, spurious: pd.DataFrame, by: Sequence[str]) -> p
     """
     own = points(spurious, by, "spurious/reference_score")
     shared = ["family", "architecture", "optimizer"]
-    groups = spurious[[*dict.fromkeys(["pattern", "paper", "target", *shared])]].drop_duplicates()
+    groups = spurious[[*dict.fromkeys(["pattern", "paper", "target", *shared, *by])]].drop_duplicates()
     missing = groups.merge(own[by], on=by, how="left", indicator=True)["_merge"].to_numpy() == "left_only"
     clean = runs[runs["pattern"] == "none"]
     if not missing.any() or clean.empty:

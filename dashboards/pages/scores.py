@@ -17,6 +17,7 @@ MEASURES = (
 MEASURE = Option("measure", "Measure", MEASURES, "spurious/score")
 FACETS = (
     ("family", "one figure per family"),
+    ("form", "one figure per kind of data set"),
     ("target", "one figure per target class"),
     ("optimizer", "one figure per optimiser"),
     ("architecture", "one figure per architecture"),

@@ -220,3 +220,17 @@ def test_runs_that_train_shadow_models_are_no_attacks() -> None:
     runs = frame(attack | {"tags.rsc.method": "mem_inference"}, shadow | {"tags.rsc.method": "shadow_models"})
     table = privacy_page.auc(replace(view(made_up(30)), runs=runs, every=runs)).table
     assert table[["runs", "failed"]].to_numpy().tolist() == [[1, 0]]
+
+
+def test_two_classes_and_quarters_are_told_from_the_plain_form() -> None:
+    names = ["mnistv8-10-0-0", "twoclassmnistv8-10-0-1-0", "memmnistv8-10-0-0"]
+    rows = [_run(i, 10, 0, 0.1 * (i + 1), p_dataset=name) for i, name in enumerate(names)]
+    runs = frame(*rows)
+    assert "3 kinds of data set" in summary(points(runs, ["paper"], "spurious/score"), runs)
+    table = score_points(runs, "spurious/score", "form")
+    found = dict(zip(table.loc[table["n"] == 10, "form"], table.loc[table["n"] == 10, "mean"], strict=True))
+    assert found == {
+        "one class": pytest.approx(0.1),
+        "two classes": pytest.approx(0.2),
+        "quarters": pytest.approx(0.3),
+    }
