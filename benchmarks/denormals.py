@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import click
 import torch
 from torch.nn import functional as F
 
@@ -65,14 +66,17 @@ def train(cure: str) -> None:
         print(epoch, seconds, found, share_computed_with(), flush=True)
 
 
-def main() -> None:
-    """Runs each cure in a process of its own and prints the table."""
-    if len(sys.argv) > 1:
-        return train(sys.argv[1])
+@click.command()
+@click.argument("cure", required=False, type=click.Choice(list(CURES)))
+def main(cure: str | None) -> None:
+    """Runs each cure in a process of its own and prints the table; with CURE, that one, in this process."""
+    if cure is not None:
+        train(cure)
+        return
     print(f"{ARCHITECTURE} on {training_data()[1]}, batch {BATCH}, fused Adam 0.01; {machine()}")
     rows = []
-    for cure, words in CURES.items():
-        command = [sys.executable, "-m", "benchmarks", "denormals", cure]
+    for name, words in CURES.items():
+        command = [sys.executable, "-m", "benchmarks", "denormals", name]
         lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
         epochs = [line.split() for line in lines]
         column: Callable[[int], list[float]] = lambda i: [float(epoch[i]) for epoch in epochs]  # noqa: B023, E731
@@ -81,4 +85,3 @@ def main() -> None:
     numbers = range(1, EPOCHS + 1)
     header = ["cure", *(f"step s, {e}" for e in numbers), *(f"denormals, {e}" for e in numbers), "not flushed"]
     print_table(header, rows)
-    return None

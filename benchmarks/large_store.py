@@ -11,6 +11,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import click
 from mlflow.tracking import MlflowClient
 
 from benchmarks.filling import fill_store
@@ -42,9 +43,10 @@ PROGRAMS = (
 )
 
 
-def main() -> None:
-    """Prints one table."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+@click.command()
+@click.argument("runs", default=10_000)
+def main(runs: int) -> None:
+    """Prints one table: empty store, store with RUNS made-up runs."""
     configure()
     print(machine())
     columns = [_costs(0), _costs(runs)]

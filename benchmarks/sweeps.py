@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import click
 import mlflow
 from mlflow.tracking import MlflowClient
 
@@ -44,12 +45,15 @@ axes:
 """
 
 
-def main() -> None:
-    """Both parts."""
-    jobs, finished = (int(sys.argv[k]) if len(sys.argv) > k else n for k, n in ((1, 20), (2, 10_000)))
+@click.command()
+@click.argument("jobs", default=20)
+@click.argument("finished", default=10_000)
+def main(jobs: int, finished: int) -> None:
+    """Overhead over JOBS short trainings; then the plan with FINISHED finished runs (0: leave this part out)."""
     print(machine())
     overhead(jobs)
-    restart(finished)
+    if finished:
+        restart(finished)
 
 
 def overhead(jobs: int) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import click
 import torch
 
 from benchmarks.measuring import (
@@ -47,9 +48,10 @@ def peak_memory() -> float:
     return float(done.stdout.split()[-1])
 
 
-def main() -> None:
+@click.command()
+@click.argument("rounds", default=5)
+def main(rounds: int) -> None:
     """Interleaved rounds of an epoch each; prints costs (medians) and ratios (medians of the rounds' ratios)."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     data, name = training_data()
     ours = {optimizer: our_epochs(data, optimizer, rounds) for optimizer in OPTIMIZERS}
     plain = {optimizer: plain_epoch(data, optimizer) for optimizer in OPTIMIZERS}
