@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards.figures.mitigation import mitigation_points, theory_curves, two_axes
-from dashboards.figures.points import summary
+from dashboards.figures.mitigation import comparable, mitigation_points, theory_curves, two_axes
+from dashboards.figures.points import counted, summary
 from dashboards.figures.style import in_order
 from dashboards.pages.factors import COUNT, poisoned
 from dashboards.panels import Option, Page, Panel, Plot, View
@@ -28,6 +28,8 @@ def _panel(view: View, knob: str, title: str, about: str) -> Panel:
     groups = (
         [(name, runs[runs["paper"] == name]) for name in in_order(runs["paper"].tolist())] if each else [("", runs)]
     )
+    groups = [(name, comparable(rows, knob)) for name, rows in groups]
+    shown = pd.concat([rows for _, rows in groups]) if groups else runs
     tables, plots = [], []
     for name, rows in groups:
         table = mitigation_points(rows, knob)
@@ -36,9 +38,12 @@ def _panel(view: View, knob: str, title: str, about: str) -> Panel:
             tables.append(table.assign(pattern=name or "all"))
     table = pd.concat(tables, ignore_index=True) if tables else mitigation_points(runs, knob)
     message = view.nothing(runs, ["spurious/score"], MADE_BY)
-    if not message and runs[knob].nunique() < 2:
-        message = f"All {len(runs):,} runs shown here have the same {KNOBS[knob]}. Vary it with {MADE_BY}"
-    return Panel(knob, title, about, tuple(plots), table, summary(table, runs if not each else None), message)
+    if not message and shown[knob].nunique() < 2:
+        message = f"No setting was run at two strengths of {KNOBS[knob]}. Vary it with {MADE_BY}"
+    note = summary(table, shown if not each else None)
+    if left := len(runs) - len(shown):
+        note += f". Left out: {counted(left, 'run')} of settings that lack one of these strengths"
+    return Panel(knob, title, about, tuple(plots), table, note, message)
 
 
 def weight_decay(view: View) -> Panel:

@@ -140,6 +140,31 @@ def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
     assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y2", [0.6, 0.6])]
 
 
+def test_strengths_are_compared_in_settings_that_have_all_of_them() -> None:
+    """Pattern v20 was run at three strengths, v8 at two and v3 without mitigation only."""
+    ran = [
+        ("v20", "0"),
+        ("v20", "0.1"),
+        ("v20", "1"),
+        ("v8", "0"),
+        ("v8", "0.1"),
+        ("v3", "0"),
+        ("v3", "0"),
+        ("v3", "0"),
+    ]
+    rows = [run(i, p_pattern=p, p_input_noise=s, m={"spurious/score": i / 10}) for i, (p, s) in enumerate(ran)]
+    kept = mitigation.comparable(frame(*rows), "input_noise")
+    assert kept["pattern"].tolist() == ["v20"] * 3
+    assert mitigation.mitigation_points(kept, "input_noise").query("measure == 'spurious/score'")["mean"].tolist() == [
+        0.0,
+        0.1,
+        0.2,
+    ]
+    two = mitigation.comparable(frame(*rows[3:]), "input_noise")  # without v20, v8 is the only one to compare
+    assert two["pattern"].tolist() == ["v8"] * 2
+    assert mitigation.comparable(frame(*rows)[:0], "input_noise").empty
+
+
 def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     sweep = {"tags.rsc.sweep": "s"}
     rows = [
