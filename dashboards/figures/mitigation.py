@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.data import metric
-from dashboards.figures.points import SETTINGS, hover, series
+from dashboards.figures.points import hover, series
 from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 
@@ -16,22 +16,6 @@ SERIES = {
     "test/accuracy": ("clean accuracy (right)", Mark("#4477AA", "square", "dash")),
     "spurious/test_accuracy": ("accuracy with the pattern (right)", Mark("#228833", "diamond", "dot")),
 }
-
-
-def comparable(runs: pd.DataFrame, knob: str) -> pd.DataFrame:
-    """The runs in which nothing but one knob differs between the strengths that are compared.
-
-    A setting is everything in ``points.SETTINGS`` but the knob.  Kept are the strengths that belong together (the
-    largest set that any setting was run at; of equal ones that of most runs) and the settings that have all of them.
-    Without this, strength 0, which every other study has runs of, would be the mean over other patterns and counts.
-    """
-    setting = runs.groupby([name for name in SETTINGS if name != knob], dropna=False).ngroup()
-    strengths = runs[knob].groupby(setting).agg(frozenset)
-    if strengths.empty:
-        return runs
-    together = max(strengths, key=lambda found: (len(found), int((setting.map(strengths) == found).sum()), min(found)))
-    whole = setting.map(strengths.map(together.issubset))
-    return runs[whole & runs[knob].isin(together)]
 
 
 def mitigation_points(runs: pd.DataFrame, knob: str) -> pd.DataFrame:

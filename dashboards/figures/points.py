@@ -28,6 +28,28 @@ SETTINGS = {
 COUNTED = ("runs", "seeds", "running", "failed", "copies")
 
 
+def comparable(runs: pd.DataFrame, subject: str) -> pd.DataFrame:
+    """The runs in which nothing but one setting differs between the values that are compared.
+
+    Kept are the values of ``subject`` that belong together (the largest set that any combination of the other
+    ``SETTINGS`` was run at; of equal ones that of most runs) and the combinations that have all of them.  Without this,
+    a value that other studies have runs of as well would be the mean over their patterns and counts.
+    """
+    others = runs.groupby([name for name in SETTINGS if name != subject], dropna=False).ngroup()
+    values = runs[subject].groupby(others).agg(frozenset)
+    if values.empty:
+        return runs
+    together = max(values, key=lambda found: (len(found), int((others.map(values) == found).sum()), min(found)))
+    whole = others.map(values.map(together.issubset))
+    return runs[whole & runs[subject].isin(together)]
+
+
+def left_out(runs: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """How many runs :func:`comparable` left out, in words; empty if none."""
+    left = len(runs) - len(shown)
+    return f". Left out: {counted(left, 'run')} of settings that lack one of the values compared" if left else ""
+
+
 def points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, confidence: float = 0.95) -> pd.DataFrame:
     """Mean of a metric for each group, averaged first within and then over seeds.
 

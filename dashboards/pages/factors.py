@@ -4,7 +4,7 @@ import pandas as pd
 
 from dashboards.figures.dots import dots
 from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
-from dashboards.figures.points import points, summary
+from dashboards.figures.points import comparable, left_out, points, summary
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import MADE_BY
 from dashboards.panels import Option, Page, Panel, Plot, View
@@ -25,7 +25,9 @@ def poisoned(view: View) -> pd.DataFrame:
 
 
 def _compare(view: View, runs: pd.DataFrame, column: str, title: str, about: str, label: str) -> Panel:
-    table = points(runs, [column, "paper"], "spurious/score")
+    patterns = [comparable(rows, column) for _, rows in runs.groupby("paper")]
+    shown = pd.concat(patterns) if patterns else runs
+    table = points(shown, [column, "paper"], "spurious/score")
     order = runs.groupby(column)["n_parameters"].median() if column == "architecture" else None
     values = sorted(table[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
     drawn = dots(
@@ -47,7 +49,7 @@ def _compare(view: View, runs: pd.DataFrame, column: str, title: str, about: str
         about,
         (Plot(drawn),),
         table,
-        summary(table, runs),
+        summary(table, shown) + left_out(runs, shown),
         view.nothing(runs, ["spurious/score"], MADE_BY),
     )
 

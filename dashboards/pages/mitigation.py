@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards.figures.mitigation import comparable, mitigation_points, theory_curves, two_axes
-from dashboards.figures.points import counted, summary
+from dashboards.figures.mitigation import mitigation_points, theory_curves, two_axes
+from dashboards.figures.points import comparable, left_out, summary
 from dashboards.figures.style import in_order
 from dashboards.pages.factors import COUNT, poisoned
 from dashboards.panels import Option, Page, Panel, Plot, View
@@ -40,9 +40,7 @@ def _panel(view: View, knob: str, title: str, about: str) -> Panel:
     message = view.nothing(runs, ["spurious/score"], MADE_BY)
     if not message and shown[knob].nunique() < 2:
         message = f"No setting was run at two strengths of {KNOBS[knob]}. Vary it with {MADE_BY}"
-    note = summary(table, shown if not each else None)
-    if left := len(runs) - len(shown):
-        note += f". Left out: {counted(left, 'run')} of settings that lack one of these strengths"
+    note = summary(table, shown if not each else None) + left_out(runs, shown)
     return Panel(knob, title, about, tuple(plots), table, note, message)
 
 

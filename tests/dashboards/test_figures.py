@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from dashboards.figures import compare, factors, mitigation, overview, privacy, unlearning
-from dashboards.figures.points import behind, points, summary
+from dashboards.figures.points import behind, comparable, points, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
 from dashboards.pages import PAGES
@@ -153,16 +153,16 @@ def test_strengths_are_compared_in_settings_that_have_all_of_them() -> None:
         ("v3", "0"),
     ]
     rows = [run(i, p_pattern=p, p_input_noise=s, m={"spurious/score": i / 10}) for i, (p, s) in enumerate(ran)]
-    kept = mitigation.comparable(frame(*rows), "input_noise")
+    kept = comparable(frame(*rows), "input_noise")
     assert kept["pattern"].tolist() == ["v20"] * 3
     assert mitigation.mitigation_points(kept, "input_noise").query("measure == 'spurious/score'")["mean"].tolist() == [
         0.0,
         0.1,
         0.2,
     ]
-    two = mitigation.comparable(frame(*rows[3:]), "input_noise")  # without v20, v8 is the only one to compare
+    two = comparable(frame(*rows[3:]), "input_noise")  # without v20, v8 is the only one to compare
     assert two["pattern"].tolist() == ["v8"] * 2
-    assert mitigation.comparable(frame(*rows)[:0], "input_noise").empty
+    assert comparable(frame(*rows)[:0], "input_noise").empty
 
 
 def test_sweeps_count_jobs_once_a_fingerprint() -> None:
