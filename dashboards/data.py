@@ -41,7 +41,10 @@ TAGS = {
     "fingerprint": schema.FINGERPRINT,
     "sweep": schema.SWEEP,
     "error": schema.ERROR,
+    "source_run": schema.SOURCE_RUN_ID,
 }
+TWO_CLASSES = "two classes"
+"""The ``form`` of a data set whose pattern sits on examples of two classes."""
 PLAIN = ("run_id", "experiment_id", "run_name", "status")
 """Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
 UNFINISHED = ("FAILED", "KILLED")
@@ -64,9 +67,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     for name, tag in TAGS.items():
         columns[name] = _text(frame, f"tags.{tag}")
     data = columns["dataset"].str
-    form = np.where(
-        data.startswith("twoclass"), "two classes", np.where(data.startswith("mem"), "quarters", "one class")
-    )
+    form = np.where(data.startswith("twoclass"), TWO_CLASSES, np.where(data.startswith("mem"), "quarters", "one class"))
     columns["form"] = pd.Series(form, index=frame.index, dtype="str")
     columns["paper"] = columns["pattern"].map(PATTERNS).fillna("clean")
     seeds = columns["random_seed"].fillna(0).astype(int), columns["dataset_seed"].fillna(0).astype(int)

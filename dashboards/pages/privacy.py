@@ -17,11 +17,17 @@ SHADOW_MODELS = "shadow_models"
 LOW = (("tpr_at_fpr_0.01", "at 1 % false positives"), ("tpr_at_fpr_0.001", "at 0.1 % false positives"))
 LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")
 
+TARGETS = (("trained", "as they were trained"), ("unlearned", "after unlearning"))
+TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
+"""Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still seen."""
+
 
 def _attacks(view: View) -> pd.DataFrame:
-    """Runs that attacked; those that only trained the shadow models for them say nothing about an attack."""
+    """Runs that attacked the kind of model that is asked for; runs that only trained shadow models are none."""
     runs = view.kind("attack")
-    return runs[runs["method"] != SHADOW_MODELS]
+    runs = runs[runs["method"] != SHADOW_MODELS]
+    unlearned = runs["source_run"].isin(view.every.loc[view.every["kind"] == "unlearn", "run_id"])
+    return runs[unlearned if view.option(TARGET) == "unlearned" else ~unlearned]
 
 
 def _runs(view: View) -> pd.DataFrame:
@@ -153,5 +159,5 @@ PAGE = Page(
     "Privacy",
     "Do spurious examples betray that they were in the training set?",
     (auc, low_rate, corrected, control, roc),
-    (LOW_RATE, COUNT),
+    (TARGET, LOW_RATE, COUNT),
 )

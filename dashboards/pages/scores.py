@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from dashboards.figures.points import summary
+from dashboards.data import TWO_CLASSES
+from dashboards.figures.points import counted, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.names import CLASSES
@@ -25,6 +26,33 @@ FACETS = (
 )
 FACET = Option("facet", "Split", FACETS, "family")
 MADE_BY = "mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0, or a whole grid with mlflow run . -e sweep"
+
+STUDIES = (("usual", "one class, the usual recipe"), ("all", "all training runs"))
+STUDY = Option("runs", "Runs", STUDIES, "usual")
+RECIPE = ["weight_decay", "input_noise", "grad_clip"]
+
+
+def usual(runs: pd.DataFrame) -> pd.DataFrame:
+    """Without two-class data sets, and of each family only the most common weight decay, noise and clipping.
+
+    Runs of mitigation studies would pull down the mean at the counts that they happen to have, and nowhere else.
+    Where a family has two-class data sets alone, they stay.
+    """
+    single = runs["form"] != TWO_CLASSES
+    runs = runs[single | ~single.groupby(runs["family"]).transform("any")]
+    recipe = runs[RECIPE].fillna(0).groupby(RECIPE).ngroup()
+    common = {family: int(found.mode().iloc[0]) for family, found in recipe.groupby(runs["family"])}
+    return runs[recipe == runs["family"].map(common)]
+
+
+def _trained(view: View) -> tuple[pd.DataFrame, str]:
+    """The training runs that are asked for, and what was left out, in words."""
+    every = view.kind("train", "")
+    if view.option(STUDY) == "all":
+        return every, ""
+    runs = usual(every)
+    left = int((every["pattern"] != "none").sum() - (runs["pattern"] != "none").sum())
+    return runs, f". Left out: {counted(left, 'run')} of two classes or with mitigation" if left else ""
 
 
 def facets(table: pd.DataFrame, column: str | None) -> list[tuple[str, pd.DataFrame]]:
@@ -49,7 +77,7 @@ def curves(view: View) -> Panel:
     """The paper's main figure."""
     measure = view.option(MEASURE)
     facet = view.option(FACET)
-    runs = view.kind("train", "")
+    runs, left = _trained(view)
     table = score_points(runs, measure, None if facet == "none" else facet)
     y = dict(MEASURES)[measure]
     cut = facets(table, None if facet == "none" else facet)
@@ -61,14 +89,14 @@ def curves(view: View) -> Panel:
         "all points).",
         plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
         table=table,
-        note=summary(table[~table["baseline"]], _measured(runs[runs["pattern"] != "none"], measure)),
+        note=summary(table[~table["baseline"]], _measured(runs[runs["pattern"] != "none"], measure)) + left,
         message=view.nothing(runs, [measure], MADE_BY),
     )
 
 
 def classes(view: View) -> Panel:
     """Per-class scores."""
-    runs = view.kind("train", "")
+    runs, left = _trained(view)
     runs = runs[runs["pattern"] != "none"]
     most = max((CLASSES.get(family, 10) for family in runs["family"].unique()), default=10)
     target = class_points(runs, "target", most)
@@ -86,7 +114,7 @@ def classes(view: View) -> Panel:
         "stands out once you filter by target. By true class: the score over the test examples of that class.",
         plots=tuple(plots),
         table=table,
-        note=summary(table, runs),
+        note=summary(table, runs) + left,
         message=view.nothing(runs, ["spurious/score_target_0", "spurious/score_class_0"], MADE_BY),
     )
 
@@ -96,5 +124,5 @@ PAGE = Page(
     "Scores",
     "How many spurious examples it takes until a network has learnt the pattern.",
     (curves, classes),
-    (MEASURE, FACET),
+    (MEASURE, FACET, STUDY),
 )

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -13,6 +14,7 @@ from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
 from dashboards.pages import privacy as privacy_page
+from dashboards.pages.scores import usual
 from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.statistics import holm
 from tests.dashboards.frames import close, frame, made_up, run, view
@@ -138,6 +140,30 @@ def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
     table = mitigation.mitigation_points(runs, "weight_decay")
     drawn = mitigation.two_axes(table, "weight_decay", LIGHT, "weight decay")
     assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y2", [0.6, 0.6])]
+
+
+def test_scores_show_the_usual_recipe_unless_all_runs_are_asked_for() -> None:
+    """Of MNIST three runs without mitigation, one with noise, one of two classes; of Fashion two with weight decay."""
+    rows = [run(i, p_dataset="mnistv8-3-0-0", p_dataset_family="mnist", p_pattern="v8") for i in range(3)]
+    rows += [run(3, p_dataset="mnistv8-3-0-0", p_dataset_family="mnist", p_pattern="v8", p_input_noise="0.5")]
+    rows += [run(4, p_dataset="twoclassmnistv8-3-0-1-0", p_dataset_family="mnist", p_pattern="v8")]
+    fashion = {"p_dataset": "fashionv8-3-0-0", "p_dataset_family": "fashion", "p_pattern": "v8"}
+    rows += [run(i, p_weight_decay="1e-4", **fashion) for i in (5, 6)]
+    runs = frame(*rows)
+    assert sorted(usual(runs)["fingerprint"]) == ["f0", "f1", "f2", "f5", "f6"]
+    assert usual(runs[runs["fingerprint"] == "f4"])["fingerprint"].tolist() == ["f4"]  # there is nothing else to show
+    assert usual(runs[:0]).empty
+
+
+def test_attacks_on_unlearned_models_are_kept_apart() -> None:
+    scored = {"p_pattern": "v8", "m": {"attack/lira/auc": 0.6}}
+    source = {"tags.rsc.source_run_id": f"{1:032x}"}
+    raw = pd.DataFrame.from_records(
+        [run(1, kind="unlearn"), run(2, kind="attack", **scored), run(3, kind="attack", **scored) | source]
+    )
+    for search, expected in (("", 2), ("?target_model=unlearned", 3)):
+        table = privacy_page.auc(view(raw, search)).table
+        assert table["links"].tolist() == [f"1:{expected:032x}"]
 
 
 def test_strengths_are_compared_in_settings_that_have_all_of_them() -> None:

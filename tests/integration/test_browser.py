@@ -123,7 +123,7 @@ def test_a_phone_sees_no_sideways_scrolling(at: Callable[[str], webdriver.Chrome
 def test_a_figures_data_are_those_of_the_query_api(
     at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
 ) -> None:
-    browser = at("scores?facet=none&family=mnist&optimizer=sgd")
+    browser = at("scores?facet=none&family=mnist&optimizer=sgd&runs=all")
     trace = next(trace for trace in _traces(browser, "curves") if trace["name"] == "R3")
     client = MlflowClient(dashboards_server.uri)
     wanted = "tags.rsc.kind = 'train' and params.pattern = 'v20' and params.n_spurious = '10'"
