@@ -21,6 +21,7 @@ from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import scratch
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import is_passing, patience, reason
 
@@ -66,7 +67,13 @@ class Outbox:
         self._add(list(points))
 
     def add_file(self, path: Path, folder: str | None) -> None:
-        """Queue a copy of a file for the artifact folder ``folder``."""
+        """Queue a copy of a file for the artifact folder ``folder``.
+
+        Raises:
+            InputError: the folder would be outside the run's own; MLflow would say so too, but only when it is sent.
+        """
+        if folder is not None and (folder.startswith("/") or ".." in folder.split("/")):
+            raise InputError(f"invalid artifact folder {folder!r}; accepted: one below the run's own, without '..'")
         if self._spool is None:
             self._spool = scratch.lasting()
         copy = Path(tempfile.mkdtemp(dir=self._spool)) / path.name
