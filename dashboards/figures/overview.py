@@ -1,9 +1,10 @@
 """Overview: how many runs of each kind, in which state, over time."""
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.data import UNENDED
+from dashboards.data import UNENDED, metric
 from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure
 
@@ -37,7 +38,8 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a sweep: jobs planned (nan if not logged), finished, failed, running and the sweep's run.
 
-    Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.
+    Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.  Runs that
+    another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")]
@@ -47,11 +49,12 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         parents = own[own["sweep"] == sweep]
         newest = parents.iloc[0] if len(parents) else None
         total = parents["jobs"].max() if len(parents) else float("nan")
+        counted = metric(parents, "sweep/finished").max()
         rows.append(
             {
                 "sweep": sweep if newest is None else newest["run_name"] or sweep,
                 "jobs": total,
-                "finished": int((mine["status"] == "FINISHED").sum()),
+                "finished": int(np.nanmax([(mine["status"] == "FINISHED").sum(), counted])),
                 "failed": int(mine["lost"].sum()),
                 "running": int(mine["status"].isin(UNENDED).sum()),
                 "links": "" if newest is None else f"{newest['experiment_id']}:{newest['run_id']}",

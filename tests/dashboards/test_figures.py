@@ -203,6 +203,8 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     ]
     row = overview.sweep_table(frame(*rows)).iloc[0]
     assert row[["jobs", "finished", "failed", "running"]].tolist() == [4, 2, 1, 1]
+    rows[0]["metrics.sweep/finished"] = 3.0  # one was there before the sweep, and carries no tag of it
+    assert overview.sweep_table(frame(*rows)).iloc[0]["finished"] == 3
 
 
 def test_compare_shows_only_what_differs() -> None:
