@@ -121,7 +121,7 @@ def test_a_count_larger_than_the_class_in_a_shadow_quarter_is_refused() -> None:
     assert data.shadow is not None
     count = 1 + min(int((part.labels == 3).sum()) for part in data.shadow)
     with pytest.raises(InputError, match=f"{count} spurious examples of class 3"):
-        make_population(replace(data, name=data.name.with_count(count)), ShadowConfig())
+        make_population(replace(data, name=replace(data.name, count=count)), ShadowConfig())
 
 
 def random_labels(name: str) -> Dataset:

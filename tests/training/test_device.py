@@ -43,14 +43,14 @@ def test_logits_in_batches_are_those_of_all_at_once(count: int) -> None:
 
 
 def test_peak_memory_is_this_programs_own() -> None:
-    """The child of a process of more than 1 GB starts small again, and its peak grows by the 384 MB that it takes."""
+    """The child of a process of more than 2 GB starts small again, and its peak grows by the 384 MB that it takes."""
     program = (
         "import torch; from rsc_mlflow.training import peak_memory_mb as peak; before = peak(torch.device('cpu')); "
     )
     program += "torch.ones(96 * 2**20); print(before, peak(torch.device('cpu')))"
-    ballast = bytearray(b"x") * 2**30
+    ballast = bytearray(b"x") * 2**31
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     del ballast
     before, after = map(float, done.stdout.split())
-    assert before < 800
+    assert before < 1500
     assert 350 < after - before < 450
