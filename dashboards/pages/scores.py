@@ -32,13 +32,13 @@ STUDY = Option("runs", "Runs", STUDIES, "usual")
 RECIPE = ["weight_decay", "input_noise", "grad_clip"]
 
 
-def usual(runs: pd.DataFrame) -> pd.DataFrame:
+def usual(runs: pd.DataFrame, *, two_classes: bool = False) -> pd.DataFrame:
     """Without two-class data sets, and of each family only the most common weight decay, noise and clipping.
 
     Runs of mitigation studies would pull down the mean at the counts that they happen to have, and nowhere else.
-    Where a family has two-class data sets alone, they stay.
+    Where a family has two-class data sets alone, they stay; ``two_classes`` keeps them, for figures of their own.
     """
-    single = runs["form"] != TWO_CLASSES
+    single = (runs["form"] != TWO_CLASSES) | two_classes
     runs = runs[single | ~single.groupby(runs["family"]).transform("any")]
     recipe = runs[RECIPE].fillna(0).groupby(RECIPE).ngroup()
     common = {family: int(found.mode().iloc[0]) for family, found in recipe.groupby(runs["family"])}
@@ -50,7 +50,7 @@ def _trained(view: View) -> tuple[pd.DataFrame, str]:
     every = view.kind("train", "")
     if view.option(STUDY) == "all":
         return every, ""
-    runs = usual(every)
+    runs = usual(every, two_classes=view.option(FACET) == "form")
     left = int((every["pattern"] != "none").sum() - (runs["pattern"] != "none").sum())
     return runs, f". Left out: {counted(left, 'run')} of two classes or with mitigation" if left else ""
 

@@ -151,6 +151,7 @@ def test_scores_show_the_usual_recipe_unless_all_runs_are_asked_for() -> None:
     rows += [run(i, p_weight_decay="1e-4", **fashion) for i in (5, 6)]
     runs = frame(*rows)
     assert sorted(usual(runs)["fingerprint"]) == ["f0", "f1", "f2", "f5", "f6"]
+    assert sorted(usual(runs, two_classes=True)["fingerprint"]) == ["f0", "f1", "f2", "f4", "f5", "f6"]
     assert usual(runs[runs["fingerprint"] == "f4"])["fingerprint"].tolist() == ["f4"]  # there is nothing else to show
     assert usual(runs[:0]).empty
 
