@@ -129,9 +129,8 @@ def restart(finished: int) -> None:
         ("no summary yet: every finished run is asked for", *without, str(first.fetched)),
         ("an earlier sweep left a summary", *with_summary, str(second.fetched)),
     ]
-    print_table(
-        f"{matched} jobs, all finished: seconds until a sweep knows it", ("store", "seconds", "runs read"), rows
-    )
+    print(f"\n{matched:,} jobs, all finished: until a sweep knows it")
+    print_table(("store", "seconds", "(cpu)", "runs read"), rows)
 
 
 def _pretend(database: Path, grid: Grid, finished: int) -> int:

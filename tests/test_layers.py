@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "rng", "names", "statistics", "scratch"),
+    ("errors", "rng", "names", "statistics", "scratch", "startup"),
     ("data",),
     ("models",),
     ("training",),

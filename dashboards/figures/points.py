@@ -1,5 +1,6 @@
 """From runs to the points of a figure: averages over seeds with their intervals and everything behind them."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -35,11 +36,16 @@ def comparable(runs: pd.DataFrame, subject: str) -> pd.DataFrame:
     ``SETTINGS`` was run at; of equal ones that of most runs) and the combinations that have all of them.  Without this,
     a value that other studies have runs of as well would be the mean over their patterns and counts.
     """
-    others = runs.groupby([name for name in SETTINGS if name != subject], dropna=False).ngroup()
-    values = runs[subject].groupby(others).agg(frozenset)
+    names = [name for name in SETTINGS if name != subject]
+    others = runs[names].groupby(names, dropna=False, sort=False).ngroup().rename("others")
+    pairs = pd.concat([others, runs[subject]], axis=1).drop_duplicates()
+    values = pairs[subject].groupby(pairs["others"]).agg(frozenset)
     if values.empty:
         return runs
-    together = max(values, key=lambda found: (len(found), int((others.map(values) == found).sum()), min(found)))
+    runs_with: Counter[frozenset[Any]] = Counter()
+    for combination, number in others.value_counts().items():
+        runs_with[values[combination]] += number
+    together = max(runs_with, key=lambda found: (len(found), runs_with[found], min(found)))
     whole = others.map(values.map(together.issubset))
     return runs[whole & runs[subject].isin(together)]
 

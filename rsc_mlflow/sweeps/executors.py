@@ -58,16 +58,6 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def warm_up() -> None:
-    """Begin to import what workers need, in the process from which they are forked, while the sweep is planned."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rsc_mlflow.sweeps.worker", "rsc_mlflow.experiments.membership"])
-    from multiprocessing import forkserver
-
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the import itself; each worker sets its own number
-    forkserver.ensure_running()
-
-
 @dataclass
 class _Worker:
     process: BaseProcess

@@ -19,7 +19,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
-from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, RayExecutor, cores, warm_up
+from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, RayExecutor, cores
 from rsc_mlflow.sweeps.grid import Grid, load_grid
 from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.ledger import Ledger
@@ -68,8 +68,6 @@ def run_sweep(options: SweepOptions) -> int:
         InputError: a bad grid, too many combinations, or no tracking store.
     """
     grid = read_grid(options)
-    if options.executor == "local" and not (options.dry_run or options.status):
-        warm_up()
     sweep = plan_sweep(grid, recheck=options.recheck)
     if options.status:
         print_status(sweep.identity, sweep.plan, job_states(sweep.client, sweep.plan, sweep.ledger.finished))

@@ -20,7 +20,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from rsc_mlflow.tracking.store import uncollected
+from rsc_mlflow.startup import uncollected
 
 PAGE = 1000
 SLACK_MS = 60_000

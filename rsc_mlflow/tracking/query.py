@@ -7,9 +7,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.startup import uncollected
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import flatten
-from rsc_mlflow.tracking.store import connect, uncollected
+from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.tracking.values import same_value
 
 _PAGE = 1000

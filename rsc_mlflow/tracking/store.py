@@ -1,13 +1,11 @@
 """Reaching the tracking store: fail at once at the start, be patient later, keep MLflow's chatter down."""
 
-import gc
 import logging
 import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
@@ -166,22 +164,6 @@ def patiently(call: Callable[[], Result], what: str, seconds: float | None = Non
                 _logger.warning("%s: the tracking store is away, trying again (%s)", what, reason(error))
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """No garbage collection during the block.
-
-    A store makes some 80 objects a run, none of them garbage yet, and with each few hundred Python's collector goes
-    through all it has: two thirds of the time that a large search took.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _probe(uri: str) -> None:

@@ -1,4 +1,3 @@
-import gc
 import http.server
 import socketserver
 import threading
@@ -11,7 +10,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking.store import connect, is_passing, patiently, reason, shown, uncollected
+from rsc_mlflow.tracking.store import connect, is_passing, patiently, reason, shown
 from tests.mlflow_server import free_port
 
 
@@ -132,15 +131,3 @@ def test_reasons_are_one_line() -> None:
     assert reason(InputError("bad")) == "bad"
     assert reason(ValueError()) == "ValueError: no message"
     assert len(reason(ValueError("x" * 2000))) == 500
-
-
-def test_the_garbage_collector_is_left_as_it_was() -> None:
-    with uncollected():
-        assert not gc.isenabled()
-        with uncollected():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    with pytest.raises(ValueError, match="refused"), uncollected():
-        raise ValueError("refused")
-    assert gc.isenabled()

@@ -1,0 +1,15 @@
+"""Imports all that a worker needs, some of which PyTorch and MLflow themselves put off until it is used."""
+
+from importlib import import_module
+
+from rsc_mlflow.startup import importing
+
+with importing():
+    for module in (
+        "mlflow.pytorch",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "torch._dynamo",
+        "rsc_mlflow.experiments.membership",
+        "rsc_mlflow.sweeps.worker",
+    ):
+        import_module(module)
