@@ -43,8 +43,8 @@ def comparable(runs: pd.DataFrame, subject: str) -> pd.DataFrame:
     if values.empty:
         return runs
     runs_with: Counter[frozenset[Any]] = Counter()
-    for combination, number in others.value_counts().items():
-        runs_with[values[combination]] += number
+    for combination, number in zip(*np.unique(others, return_counts=True), strict=True):
+        runs_with[values.loc[combination]] += number
     together = max(runs_with, key=lambda found: (len(found), runs_with[found], min(found)))
     whole = others.map(values.map(together.issubset))
     return runs[whole & runs[subject].isin(together)]

@@ -19,6 +19,9 @@ from rsc_mlflow.sweeps.worker import Unit, run_unit
 
 GRACE_SECONDS = 30.0
 """How long a worker may take to close its runs after it was asked to stop."""
+JOBS_A_WORKER = 200
+"""A worker is replaced after about so many jobs: libraries keep something of each for as long as a process lives
+(PyTorch's exporter some 55 kB, ``python -m benchmarks long_runs --epochs 0``)."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +66,22 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     unit: Unit | None = None
+    jobs: int = 0
 
 
 class LocalExecutor:
-    """Processes of this machine, kept from unit to unit; they end when the sweep's process does, however it ends.
+    """Processes of this machine, kept for many units; they end when the sweep's process does, however it ends.
 
     Args:
         workers: number of processes.
         log_folder: where each writes what it prints.
+        gpus: GPUs of the machine, given to the workers in turn.
+        jobs_a_worker: how many jobs a process runs before another takes its place.
     """
 
-    def __init__(self, workers: int, log_folder: Path, gpus: int = 0) -> None:
+    def __init__(self, workers: int, log_folder: Path, gpus: int = 0, *, jobs_a_worker: int = JOBS_A_WORKER) -> None:
         self.workers = workers
+        self._jobs_a_worker = jobs_a_worker
         self.threads = max(1, cores() // workers)
         self.gpus = gpus
         self._log_folder = log_folder
@@ -111,10 +118,7 @@ class LocalExecutor:
                 worker.process.terminate()
         deadline = time.monotonic() + GRACE_SECONDS
         for worker in self._pool.values():
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            _end(worker, deadline)
         self._pool.clear()
 
     def _start(self, slot: int) -> _Worker:
@@ -138,7 +142,19 @@ class LocalExecutor:
             del self._pool[slot]
             return Result(unit, None, _ending(worker.process.exitcode))
         worker.unit = None
+        worker.jobs += len(unit.jobs)
+        if worker.jobs >= self._jobs_a_worker:
+            _end(self._pool.pop(slot), time.monotonic() + GRACE_SECONDS)
         return Result(unit, outcomes)
+
+
+def _end(worker: _Worker, deadline: float) -> None:
+    """See it end, its pipe closed, by the deadline at the latest."""
+    worker.pipe.close()
+    worker.process.join(max(0.0, deadline - time.monotonic()))
+    if worker.process.is_alive():
+        worker.process.kill()
+        worker.process.join()
 
 
 def _ending(code: int | None) -> str:
@@ -192,13 +208,14 @@ class RayExecutor:
             ) from None
         self._ray: Any = ray
         self._connect(workers, address)
-        resources = ray.cluster_resources()
-        total = max(1, int(resources.get("CPU", 1)))
-        self.gpus = int(resources.get("GPU", 0))
+        there = ray.cluster_resources()
+        total = max(1, int(there.get("CPU", 1)))
+        self.gpus = int(there.get("GPU", 0))
         self.workers = workers or self.gpus or total
         self.threads = max(1, total // self.workers)
         share = min(1.0, self.gpus / self.workers) if self.gpus else 0
-        self._task = ray.remote(num_cpus=self.threads, num_gpus=share, max_retries=3)(run_unit)
+        resources = {"num_cpus": self.threads, "num_gpus": share}
+        self._task = ray.remote(**resources, max_retries=3, max_calls=JOBS_A_WORKER)(run_unit)
         self._units: dict[Any, Unit] = {}
 
     def _connect(self, workers: int | None, address: str) -> None:
