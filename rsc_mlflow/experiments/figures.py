@@ -13,7 +13,6 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 from torch import Tensor
-from torchvision.transforms.functional import to_pil_image
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -71,6 +70,8 @@ def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int])
 
     Pasted pixel by pixel: a figure with an axis for each image would cost a small run more time than its training.
     """
+    from torchvision.transforms.functional import to_pil_image  # the import takes a second and a half
+
     rows = [("clean", clean)] + ([("pattern", patterned)] if patterned is not None else [])
     size = _ENLARGED * clean.shape[-1]
     step = size + _GAP

@@ -7,7 +7,6 @@ takes as many channels as the images have (3 in torchvision).
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 
 from rsc_mlflow.errors import InputError
@@ -23,6 +22,8 @@ def construct_torchvision(architecture: str, image_shape: tuple[int, int, int], 
     Raises:
         InputError: ``Vgg16`` with images below 32×32, which its five poolings would reduce to nothing.
     """
+    from torchvision import models  # takes a second and a half, which nothing else needs
+
     channels, height, width = image_shape
     if architecture == "Vgg16":
         if min(height, width) < VGG_SMALLEST:
@@ -30,13 +31,13 @@ def construct_torchvision(architecture: str, image_shape: tuple[int, int, int], 
                 f"Vgg16 takes images of at least {VGG_SMALLEST}×{VGG_SMALLEST} pixels, got {height}×{width}; "
                 "use it with cifar10 or cifar100, or choose an MLP or CNN002 for 28×28 images"
             )
-        vgg: Any = torchvision.models.vgg16(weights=None, num_classes=classes, init_weights=False)
+        vgg: Any = models.vgg16(weights=None, num_classes=classes, init_weights=False)
         if channels != 3:
             vgg.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
         replace_dropouts(vgg)
         model: nn.Module = vgg
         return model
-    resnet = {"ResNet18": torchvision.models.resnet18, "ResNet50": torchvision.models.resnet50}[architecture]
+    resnet = {"ResNet18": models.resnet18, "ResNet50": models.resnet50}[architecture]
     model = resnet(weights=None, num_classes=classes)
     if channels != 3:
         model.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)

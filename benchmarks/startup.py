@@ -1,0 +1,65 @@
+"""How long until a command does something: ``python -m benchmarks startup [ROUNDS]``.
+
+Each program is started as a person starts it, in a process of its own, in turns; medians over ROUNDS (3).  The first
+two rows are what no program can go below that trains and tracks: importing PyTorch, and MLflow as well.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+from mlflow.tracking import MlflowClient
+
+from benchmarks.measuring import Cost, machine, middle, print_table, timed
+from rsc_mlflow.tracking.store import configure
+
+ROOT = Path(__file__).parents[1]
+GRID = """
+about: One short training.
+entry_point: train_classifier
+options: {model: ce-tor-MLP, epochs: 1}
+axes: {dataset: [digits]}
+"""
+DIGITS = ("--dataset", "digits", "--model", "ce-tor-MLP")
+PROGRAMS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "import torch": (0, ("-c", "import torch")),
+    "import torch, mlflow": (0, ("-c", "import torch, mlflow")),
+    "train_classifier --help": (0, ("-m", "entry_points.train_classifier", "--help")),
+    "mem_inference --help": (0, ("-m", "entry_points.mem_inference", "--help")),
+    "train_classifier, one option wrong": (2, ("-m", "entry_points.train_classifier", *DIGITS, "--epochs", "none")),
+    "sweep of one job, dry run": (0, ("-m", "entry_points.sweep", "--grid", "grid.yaml", "--dry_run", "true")),
+    "train_classifier, one epoch of digits": (0, ("-m", "entry_points.train_classifier", *DIGITS, "--epochs", "1")),
+}
+"""What is typed → its exit status, and the words after ``python``."""
+
+
+@click.command()
+@click.argument("rounds", default=3)
+def main(rounds: int) -> None:
+    """Seconds on the wall and of processor time until each command has ended."""
+    configure()
+    print(machine())
+    costs: dict[str, list[Cost]] = {name: [] for name in PROGRAMS}
+    with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
+        uri = f"sqlite:///{folder}/mlflow.db"
+        MlflowClient(uri).search_experiments()  # makes the tables
+        (Path(folder) / "grid.yaml").write_text(GRID)
+        environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT)}
+        for _ in range(rounds):
+            for name in PROGRAMS:
+                costs[name].append(timed(lambda: _run(name, folder, environment)))  # noqa: B023
+    print_table(["seconds until it has ended", "", "(cpu)"], [[name, *middle(found)] for name, found in costs.items()])
+
+
+def _run(name: str, folder: str, environment: dict[str, str]) -> None:
+    status, words = PROGRAMS[name]
+    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, check=False)
+    if done.returncode != status:
+        raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
+
+
+if __name__ == "__main__":
+    main()
