@@ -46,9 +46,11 @@ test: .venv/.installed ## Run all tests
 test-fast: .venv/.installed ## Run the tests that start no servers, browsers or long processes
 	$(BIN)/python -m pytest -m 'not integration and not real'
 
-coverage: .venv/.installed ## Run the fast tests and list the lines and branches that they do not reach
-	$(BIN)/python -m pytest -m 'not integration' --cov=rsc_mlflow --cov=entry_points --cov-branch \
-	  --cov-report=term-missing:skip-covered
+coverage: .venv/.installed ## Run all tests, then list what no test reaches, child processes included
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 lint: .venv/.installed ## Check style and types
 	$(BIN)/ruff check .
