@@ -1,13 +1,14 @@
 """Checkpoints: what an exact continuation of one model's training needs, in one file.
 
-A file is written whole or not at all (temporary file in the same folder, fsync, rename) and read with
-``weights_only=True``, so that opening one never runs code.
+A file is written whole or not at all (temporary file in the same folder, fsync, rename), its records are checked
+against their checksums, and it is read with ``weights_only=True``, so that opening one never runs code.
 """
 
 import os
 import secrets
+import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +19,12 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.training.config import TrainingConfig
 
 FORMAT = "rsc-checkpoint-1"
-_PARTS = {"epoch": int, "config": dict, "config_digest": str, "device": str, "model": dict} | {
+_PARTS = {
+    "epoch": int,
+    "config": dict,
+    "config_digest": str,
+    "device": str,
+    "model": dict,
     "optimizer": dict,
     "generators": dict,
     "schedule": dict,
@@ -36,6 +42,7 @@ class Checkpoint:
         optimizer: state-dict key of a parameter → the optimiser's tensors for it; empty: start it afresh.
         generators: purpose → state of its generator; empty: seed them afresh from ``config.random_seed``.
         device: kind of device (``cpu``, ``cuda``) the generators belong to.
+        learning_rate: of the last epoch done (of the first, before it); None where only weights were kept.
     """
 
     epoch: int
@@ -85,9 +92,10 @@ class Checkpoint:
         if not path.is_file():
             raise InputError(f"there is no checkpoint {path}")
         try:
+            _check_records(path)  # torch.load does not
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            # torch.load raises RuntimeError, EOFError, UnpicklingError … depending on where the file is cut.
+            # zipfile and torch.load raise many kinds, depending on where the file is cut.
             raise InputError(
                 f"{path} cannot be read as a checkpoint: it is cut short, damaged or of another kind "
                 f"({type(error).__name__}); use an earlier checkpoint or start anew"
@@ -119,10 +127,6 @@ class Checkpoint:
         """A start from weights alone (a model pulled from a registry): optimiser and generators begin afresh."""
         return cls(epoch, config, {key: value.detach().cpu().clone() for key, value in state.items()})
 
-    def weights_only(self) -> Self:
-        """The same weights and epoch, with a fresh optimiser and fresh generators."""
-        return replace(self, optimizer={}, generators={})
-
     def require(self, config: TrainingConfig, path: str | Path = "the checkpoint") -> None:
         """Refuse any other options than ``config``: what resuming an interrupted run asks for.
 
@@ -151,6 +155,13 @@ class Checkpoint:
                 f"the checkpoint holds the state of {self.config.optimizer}, but {config.optimizer} was asked for; "
                 f"use {self.config.optimizer}, or start from its weights only"
             )
+
+
+def _check_records(path: Path) -> None:
+    """Compare every record of the file (a zip archive) with the CRC-32 that was written with it."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -57,10 +57,17 @@ def test_a_file_cut_short_is_refused(checkpoint: Checkpoint, tmp_path: Path, sha
         Checkpoint.load(path)
 
 
-def test_a_damaged_file_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["no table of contents", "a block of zeros", "one bit"])
+def test_a_damaged_file_is_refused(checkpoint: Checkpoint, tmp_path: Path, damage: str) -> None:
     path = checkpoint.save(tmp_path / "c.pt")
     content = bytearray(path.read_bytes())
-    content[-40:] = bytes(40)
+    middle = len(content) // 2  # among the weights, which torch.load takes as they come
+    if damage == "no table of contents":
+        content[-40:] = bytes(40)
+    elif damage == "one bit":
+        content[middle] ^= 1
+    else:
+        content[middle : middle + 4096] = bytes(4096)  # a page that a power cut kept from the disk
     path.write_bytes(content)
     with pytest.raises(InputError, match="cut short, damaged"):
         Checkpoint.load(path)
