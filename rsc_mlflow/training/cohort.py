@@ -60,7 +60,7 @@ class Cohort:
             check_aug01(self._image_shape)
         self._classes, self._device = classes, device
         if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # the same seed gives the same weights
+            torch.backends.cudnn.deterministic = True  # pragma: no cover - needs a GPU; one seed gives one result
         # Members with equal hyper-parameters become neighbours; _slot[k] is where member k went.
         keys = [block_key(m.config, m.start.optimizer if m.start else None) for m in members]
         order = sorted(range(len(members)), key=lambda k: (keys[k], k))
@@ -80,6 +80,9 @@ class Cohort:
         """Train up to epoch ``config.epochs`` counted from the start of training, yielding after each.
 
         Between two epochs the caller may score, log and take checkpoints, or stop.
+
+        Raises:
+            InputError: a member diverged: after an epoch its weights are no finite numbers any more.
         """
         while self.epoch < self._config.epochs:
             yield self._train_epoch()
@@ -162,12 +165,25 @@ class Cohort:
             loss_sums += losses * labels.shape[1]
             hits += (logits.argmax(2) == labels).sum(1)
         self.epoch = epoch
+        self._refuse_diverged()
         count = self._feed.examples
         results = [
             EpochResult(loss / count, hit / count, rate)
             for loss, hit, rate in zip(loss_sums.tolist(), hits.tolist(), rates, strict=True)
         ]
         return EpochReport(epoch, tuple(results[slot] for slot in self._slot), time.perf_counter() - began)
+
+    def _refuse_diverged(self) -> None:
+        """Such a model predicts one class for everything, which would pass for a spurious score of 0."""
+        whole = torch.ones(len(self), dtype=torch.bool, device=self._device)
+        for values in self._stack.parameters.values():
+            whole &= torch.isfinite(values).flatten(1).all(1)
+        if (diverged := (~whole).nonzero()).numel():
+            config = self._members[int(diverged[0])].config
+            raise InputError(
+                f"training diverged: after epoch {self.epoch} with learning_rate {config.learning_rate:g} and "
+                f"random_seed {config.random_seed} not all weights are finite; accepted: a smaller learning_rate"
+            )
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update from images [K, B, …] and labels [K, B]; returns losses [K] and logits [K, B, classes]."""

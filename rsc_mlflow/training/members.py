@@ -110,7 +110,8 @@ def check_members(members: Sequence[Member]) -> None:
     architecture = first.config.model.architecture
     if len(members) > 1 and not stackable(architecture):
         raise InputError(f"{architecture} trains one model at a time; got a cohort of {len(members)}; train them apart")
-    if architecture.startswith("ResNet") and len(first.data) % first.config.batch_size == 1:
+    last_batch = len(first.data) % first.config.batch_size or first.config.batch_size
+    if architecture.startswith("ResNet") and last_batch == 1:
         raise InputError(
             f"of {len(first.data)} examples in batches of {first.config.batch_size} the last batch holds one example, "
             f"on which {architecture} cannot take batch statistics; choose another batch_size"

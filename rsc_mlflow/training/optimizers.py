@@ -48,9 +48,11 @@ def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
 
 def block_key(config: TrainingConfig, start: State | None) -> tuple[Any, ...]:
     """Members with equal keys may share a block (all that the update depends on but the gradient)."""
-    steps = {float(tensors["step"]) for tensors in (start or {}).values() if "step" in tensors}
+    states = list((start or {}).values())
+    kept = tuple(sorted({name for tensors in states for name in tensors}))
+    steps = tuple(sorted({float(tensors["step"]) for tensors in states if "step" in tensors}))
     update = (config.learning_rate, config.momentum, config.weight_decay, config.grad_clip, config.schedule)
-    return (*update, bool(start), *sorted(steps))
+    return (*update, kept, steps)
 
 
 class CohortOptimizer:
@@ -110,6 +112,8 @@ class CohortOptimizer:
                     own[name] = value.clone().to(parameter.device if self._fused else "cpu")
                 else:
                     own[name] = torch.stack([state[key][name] for state in states]).to(parameter.device)
+            if block.config.optimizer == "rms" and block.config.momentum > 0:
+                own.setdefault("momentum_buffer", torch.zeros_like(parameter))  # which RMSprop makes in its first step
 
 
 def _blocks(

@@ -222,12 +222,22 @@ def member(changes: dict[str, object] | None = None, model: str = "ce-tor-MLP", 
         ([Member(made_up(8, (3, 32, 32)), config("ce-tor-altResNet20"))] * 2, "one model at a time"),
         ([member(model="aug01-ce-tor-MLP")], "32×32"),
         ([Member(made_up(9, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=4))], "last batch holds one example"),
+        ([Member(made_up(8, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=1))], "last batch holds one example"),
         ([Member(made_up(8, (3, 32, 32)), config("ce-tor-CNN002"))], "28×28"),
     ],
 )
 def test_members_that_cannot_train_together_are_refused(members: list[Member], message: str) -> None:
     with pytest.raises(InputError, match=message):
         Cohort(members, 10, CPU)
+
+
+@pytest.mark.parametrize("model", ["ce-tor-MLP", "ce-tor-altResNet20"])
+def test_a_training_that_diverges_is_refused(model: str) -> None:
+    wild = member({"learning_rate": 1e30, "random_seed": 3}, model, count=64)
+    others = [member()] if model == "ce-tor-MLP" else []
+    cohort = Cohort([*others, wild], 10, CPU)
+    with pytest.raises(InputError, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 .* smaller"):
+        list(cohort.epochs())
 
 
 def test_momentum_has_no_effect_on_adam_and_adagrad() -> None:

@@ -106,6 +106,23 @@ def test_going_on_with_another_rate_and_without_what_was_forgotten() -> None:
     assert {report.members[0].learning_rate for report in reports} == {0.05}
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "rms"])
+def test_momentum_may_be_switched_on_and_off(optimizer: str) -> None:
+    """A first step from a state without momentum is one without: momentum 0.9 tells from the second step on."""
+    still = config(optimizer=optimizer, momentum=0.0, epochs=2, learning_rate=1e-3, batch_size=96)
+    moving = replace(still, momentum=0.9)
+    data = digits(count=96)  # one step an epoch
+    of_still, of_moving = (trained(Member(data, options), epochs=1).checkpoint(0) for options in (still, moving))
+    alone = weights(trained(Member(data, still, of_still)))
+    assert furthest(weights(trained(Member(data, moving, of_still))), alone) < 1e-6
+    longer = replace(moving, epochs=3)
+    assert furthest(weights(trained(Member(data, longer, of_still))), weights(trained(Member(data, longer)))) > 1e-6
+    trained(Member(data, still, of_moving))
+    pair = trained(Member(data, moving, of_still), Member(data, moving, of_moving))
+    assert furthest(weights(pair, 0), alone) < 1e-6
+    assert furthest(weights(pair, 1), weights(trained(Member(data, moving)))) < 1e-6
+
+
 def test_a_training_that_is_done_has_no_more_epochs() -> None:
     options = config()
     member = Member(digits(count=64), options)
