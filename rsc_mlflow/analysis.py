@@ -38,16 +38,18 @@ SEEDS = ("random_seed", "dataset_seed", "pattern_seed")
 SETTINGS = (
     *("epochs", "batch_size", "learning_rate", "momentum", "schedule", "augmentation", "loss", "score_threshold"),
     *KNOBS,
+    "form",
 )
-"""Training settings that must not be averaged over in silence."""
+"""What else must not be averaged over in silence: training settings, and the form of the data set's name."""
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
     """Finished training runs on poisoned data, the newest of each fingerprint, with plain parameter columns.
 
     Returns a frame with the parameters of :data:`SUBJECTS`, :data:`CELLS`, :data:`SEEDS` and :data:`SETTINGS`
-    under their plain names (numbers where they are numbers), ``seed`` (the three seeds as one text), the
-    :data:`OUTCOMES`, ``norm`` and ``run_id``.
+    under their plain names (numbers where they are numbers), ``form`` (the pattern in one class, in two, or in one of
+    the quarters of membership attacks), ``seed`` (the three seeds as one text), the :data:`OUTCOMES`, ``norm`` and
+    ``run_id``.
     """
     kind, status = _column(runs, f"tags.{schema.KIND}"), _column(runs, "status")
     kept = runs[(kind == "train") & (status == "FINISHED")]
@@ -55,6 +57,7 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
     fingerprint = _column(kept, f"tags.{schema.FINGERPRINT}")
     kept = kept[(fingerprint == "") | ~fingerprint.duplicated()]
     table = {name: _parameter(kept, name) for name in (*SUBJECTS, *CELLS, *SEEDS, *SETTINGS)}
+    table["form"] = _parameter(kept, "dataset").map(_form)
     table["seed"] = (
         _text(table["random_seed"]) + "/" + _text(table["dataset_seed"]) + "/" + _text(table["pattern_seed"])
     )
@@ -257,7 +260,13 @@ def _common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.Da
 
 def _groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
     """(values of ``by``, their rows), sorted."""
-    return [(key if isinstance(key, tuple) else (key,), rows) for key, rows in frame.groupby(list(by), sort=True)]
+    return list(frame.groupby(list(by), sort=True))
+
+
+def _form(dataset: object) -> str:
+    """What the dashboards call it, too."""
+    text = str(dataset)
+    return "two classes" if text.startswith("twoclass") else "quarters" if text.startswith("mem") else "one class"
 
 
 def _column(frame: pd.DataFrame, name: str) -> "pd.Series[str]":

@@ -131,6 +131,22 @@ def test_settings_that_vary_are_told_apart() -> None:
     assert pick(table, epochs=140, weight_decay=0.0, outcome="score")["mean"] == 0
 
 
+def test_two_classes_and_quarters_are_told_from_the_plain_data_set() -> None:
+    """The same family, pattern and count, and of the quarters the same class: unlike data all the same."""
+    others = [
+        row | {"params.dataset": name, "params.target_class": target, "metrics.spurious/score": 0.1}
+        for row in GRID
+        for name, target in (("memmnistv20-3-0-0", "0"), ("twoclassmnistv20-3-0-1-0", "0-1"))
+    ]
+    for number, row in enumerate(others):
+        row["tags.rsc.fingerprint"] = str(number)
+    table = mitigation(pd.DataFrame(GRID + others), "weight_decay")
+    assert pick(table, form="one class", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.72)
+    assert pick(table, form="quarters", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.1)
+    assert pick(table, form="two classes", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.1)
+    assert "form" not in mitigation(pd.DataFrame(GRID), "weight_decay")
+
+
 def test_settings_with_one_strength_say_nothing() -> None:
     assert mitigation(pd.DataFrame(GRID), "grad_clip").empty
     assert mitigation_effect(pd.DataFrame(GRID), "grad_clip").empty
@@ -147,6 +163,12 @@ def test_effect_is_the_paired_t_test_over_seeds() -> None:
     assert found["p_value"] == pytest.approx(expected.pvalue)
     assert found["p_sign_flip"] == 2 / 32
     assert found["pairs"] == 5
+
+
+def test_one_seed_has_no_effect_to_test() -> None:
+    first = [row for row in GRID if row["params.random_seed"] == "0"]
+    assert mitigation_effect(pd.DataFrame(first), "weight_decay").empty
+    assert not mitigation(pd.DataFrame(first), "weight_decay").empty
 
 
 def test_effects_are_corrected_over_the_whole_table() -> None:
@@ -182,6 +204,12 @@ def test_correlation_is_over_patterns_not_over_seeds() -> None:
     assert (found["r"], found["p_value"]) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
     assert (found["patterns"], found["p_holm"]) == (5, found["p_value"])
+
+
+def test_two_patterns_have_no_correlation() -> None:
+    rows = [run(0.1, {"pattern": "v1"}), run(0.9, {"pattern": "v20"}, **{"metrics.spurious/pattern_norm": 13.0})]
+    assert len(norms(pd.DataFrame(rows))) == 2
+    assert norm_correlation(pd.DataFrame(rows)).empty
 
 
 def test_no_runs_give_empty_tables_with_their_columns() -> None:
