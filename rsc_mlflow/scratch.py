@@ -43,11 +43,19 @@ def hold(kind: str) -> Held:
     while True:
         path = Path(tempfile.mkdtemp(prefix=f"rsc-{kind}-"))
         lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with contextlib.suppress(OSError):  # a file system without locks: then nobody else gets one either
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if (path / _LOCK).exists():
+        if _own_it(lock) and (path / _LOCK).exists():
             return Held(path, lock)
         os.close(lock)  # taken for a dead one's in the moment before it was locked
+
+
+def _own_it(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: then nobody else gets one either
+        return True
+    return True
 
 
 @contextmanager

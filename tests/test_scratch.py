@@ -1,7 +1,10 @@
 """Folders of living processes stay, those of killed ones go, and a process leaves nothing behind."""
 
+import errno
+import fcntl
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -84,6 +87,58 @@ def test_a_process_of_multiprocessing_cleans_up_its_own_folder_and_no_other(meth
     assert child.exitcode == 0
     assert list(temporary.iterdir()) == [ours.path]
     ours.remove()
+
+
+@pytest.mark.parametrize("already_removed", [False, True])
+def test_a_folder_taken_for_a_dead_ones_before_it_was_locked_is_given_up(
+    already_removed: bool, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process comes between the making of the folder and its lock, and finds it unlocked."""
+    flock, rivals = fcntl.flock, []
+
+    def after_a_rival(lock: int, how: int) -> None:
+        if not rivals:
+            (folder,) = temporary.iterdir()
+            rivals.append(os.open(folder / "owner.lock", os.O_RDWR))
+            flock(rivals[0], fcntl.LOCK_EX)
+            if already_removed:
+                shutil.rmtree(folder)
+                os.close(rivals[0])
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", after_a_rival)
+    held = scratch.hold("work")
+    monkeypatch.undo()
+    assert rivals
+    assert held.path.is_dir()
+    others = [path for path in temporary.iterdir() if path != held.path]
+    assert len(others) == (0 if already_removed else 1), "the rival removes the one that it has"
+    held.remove()
+    if not already_removed:
+        os.close(rivals[0])
+
+
+def test_where_nothing_can_be_locked_a_folder_is_made_all_the_same(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(lock: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    first, second = scratch.hold("work"), scratch.hold("work")
+    assert first.path.is_dir(), "nobody else can lock it, so nobody takes it for a dead one's"
+    first.remove()
+    second.remove()
+
+
+def test_folders_inside_that_of_the_process(temporary: Path) -> None:
+    with scratch.temporary() as place:
+        own = place.parent
+        assert own.parent == temporary
+        assert scratch.lasting().parent == own
+    assert not place.exists()
+    shutil.rmtree(own)  # by a cleaner of temporary files
+    assert scratch.lasting().is_dir()
 
 
 def test_what_is_not_ours_is_left_alone(temporary: Path) -> None:
