@@ -114,14 +114,14 @@ def _folder(text: str) -> Path | None:
     try:
         root = Path(os.path.expanduser(text)).resolve()
         return root if root.is_dir() else None
-    except (OSError, ValueError):  # too long, or no text a file system takes
+    except (OSError, ValueError, RuntimeError):  # too long, no text a file system takes, a link to itself
         return None
 
 
 def stored_file(folder: Path, name: str) -> Path | None:
     """The file of that name in the folder; idx files also packed, as ``.gz``; None if there is none."""
     names = [name, f"{name}.gz"] if name.endswith(IDX_SUFFIX) else [name]
-    return next((folder / candidate for candidate in names if (folder / candidate).is_file()), None)
+    return next((folder / candidate for candidate in names if os.path.isfile(folder / candidate)), None)
 
 
 def verify(path: Path, expected: str, stored_as: Path | None = None) -> None:

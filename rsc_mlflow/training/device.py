@@ -1,6 +1,8 @@
 """Which device a computation runs on, and how much of its memory it took."""
 
+import re
 import resource
+from pathlib import Path
 
 import torch
 
@@ -33,23 +35,22 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.device("cpu")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if int(index or 0) >= count:
+        accepted = ", ".join(["auto", "cpu", *(f"cuda:{k}" for k in range(count))])
         raise InputError(
-            f"device {name!r} was asked for, but this machine has {count} CUDA devices; accepted: auto, cpu"
+            f"device {name!r} was asked for, but this machine has {count} CUDA devices; accepted: {accepted}"
         )
-    return torch.device("cuda", int(index or 0))
+    return torch.device("cuda", int(index or 0))  # pragma: no cover - needs a GPU
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that this process has had: of a GPU what PyTorch allocated there, else resident memory; in MB.
+    """The most memory that this process has had: of a GPU what PyTorch allocated there, else resident memory; in MiB.
 
     Where the kernel keeps the peak of this program alone (Linux), that: ``ru_maxrss`` of a process that was forked
     and executed starts at its parent's.
     """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-            peaks = [line.split()[1] for line in file if line.startswith("VmHWM:")]
-    except OSError:
-        peaks = []
-    return int(peaks[0] if peaks else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024
+        return torch.cuda.max_memory_allocated(device) / 2**20  # pragma: no cover - needs a GPU
+    status = Path("/proc/self/status")
+    text = status.read_text(errors="replace") if status.exists() else ""
+    found = re.search(r"^VmHWM:\s*(\d+) kB$", text, re.MULTILINE)
+    return int(found[1] if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / 1024

@@ -71,6 +71,34 @@ class TestOrder:
         with pytest.raises(InputError, match=r"RSC_DATA_ROOT .* is not a folder"):
             load_family("mnist")
 
+    @pytest.mark.parametrize("text", ["nul\0", "x" * 5000, "loop"])
+    def test_a_root_that_no_folder_can_have(
+        self, text: str, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        Path("loop").symlink_to("loop")
+        with pytest.raises(InputError, match=r"data_root .* is not a folder"):
+            data_roots(text)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_a_folder_closed_to_us_holds_nothing(tmp_path: Path) -> None:
+    small_sets.write_idx(tmp_path, small_sets.idx_arrays())
+    tmp_path.chmod(0o700)
+    assert sources.stored_file(tmp_path, "train-labels-idx1-ubyte") is not None
+    os.seteuid(65534)
+    try:
+        assert sources.stored_file(tmp_path, "train-labels-idx1-ubyte") is None
+    finally:
+        os.seteuid(0)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot read .*train: No such file or directory; check the file"):
+        sources.verify(tmp_path / "train", "")
+    with pytest.raises(InputError, match=r"cannot read .*: Is a directory"):
+        sources.verify(tmp_path, "")
+
 
 def test_the_checksums_are_those_of_torchvision_where_it_has_them() -> None:
     layout = sources.layout_of("cifar100coarse")

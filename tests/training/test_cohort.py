@@ -236,7 +236,9 @@ def test_a_training_that_diverges_is_refused(model: str) -> None:
     wild = member({"learning_rate": 1e30, "random_seed": 3}, model, count=64)
     others = [member()] if model == "ce-tor-MLP" else []
     cohort = Cohort([*others, wild], 10, CPU)
-    with pytest.raises(InputError, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 .* smaller"):
+    with pytest.raises(
+        InputError, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 .* smaller"
+    ):
         list(cohort.epochs())
 
 

@@ -9,7 +9,7 @@ import torch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build
 from rsc_mlflow.rng import torch_generator
-from rsc_mlflow.training import evaluate_logits, resolve_device
+from rsc_mlflow.training import evaluate_logits, peak_memory_mb, resolve_device
 from tests.training.small import CPU
 
 
@@ -52,5 +52,6 @@ def test_peak_memory_is_this_programs_own() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     del ballast
     before, after = map(float, done.stdout.split())
+    assert peak_memory_mb(CPU) > 2000
     assert before < 1500
     assert 350 < after - before < 450
