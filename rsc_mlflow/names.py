@@ -53,13 +53,15 @@ ARCHITECTURES = (
     "ResNet50",
     "ResNet50Norm02",
 )
+MAX_SEED = 2**32 - 1
+"""Largest seed that ``numpy.random.RandomState`` takes; counts go as far."""
+
 LOSSES = ("ce",)
 AUGMENTATIONS = ("aug01",)
 
 _FAMILY = "|".join(sorted(CLASSES, key=len, reverse=True))
 _PATTERN = "|".join(sorted(PATTERNS, key=len, reverse=True))
-_NUMBER = r"(?:0|[1-9][0-9]{0,9})"
-_MAX_NUMBER = 2**32 - 1  # the largest seed of numpy's RandomState, and at most as many digits as _NUMBER
+_NUMBER = r"(?:0|[1-9][0-9]{0,9})"  # as many digits as MAX_SEED has
 _CLEAN = re.compile(rf"(?P<mem>mem)?(?P<family>{_FAMILY})")
 _ONE_CLASS = re.compile(
     rf"(?P<mem>mem)?(?P<family>{_FAMILY})(?P<pattern>{_PATTERN})"
@@ -112,8 +114,8 @@ class DatasetName:
         if len(self.targets) not in (1, 2) or (self.quarters and len(self.targets) != 1):
             raise InputError(f"a pattern needs one target class (two for twoclass…); got {self.targets}")
         for what, number in (("count", self.count), ("seed", self.seed)):
-            if not 0 <= number <= _MAX_NUMBER:
-                raise InputError(f"{what} {number} is out of range; accepted: 0 to {_MAX_NUMBER}")
+            if not 0 <= number <= MAX_SEED:
+                raise InputError(f"{what} {number} is out of range; accepted: 0 to {MAX_SEED}")
         if len(set(self.targets)) != len(self.targets):
             raise InputError(f"the two target classes must differ; got {self.targets[0]} twice")
         classes = CLASSES[self.family]

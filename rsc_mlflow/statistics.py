@@ -1,8 +1,7 @@
 """Intervals, tests and corrections for every claim this project makes: one place, numpy and scipy only.
 
-Seeds are the unit of replication: an interval over seeds says how far a *retraining* moves the number,
-one over test examples (:func:`wilson`) says how far another test set of the same size would.  Functions
-take plain arrays and return plain numbers; nothing here knows what a model or a run is.
+Seeds are the unit of replication: an interval over seeds says how far a *retraining* moves the number.
+Functions take plain arrays and return plain numbers; nothing here knows what a model or a run is.
 
 Every p-value is exact where the sample is finite and small (:func:`mcnemar`, :func:`sign_flip`).
 ``scipy.special`` alone is imported: it loads several times faster than ``scipy.stats``, against which
@@ -114,24 +113,6 @@ def bootstrap_interval(
     rows = sample[np.random.default_rng(seed).integers(n, size=(resamples, n))]
     low, high = np.quantile(statistic(rows), [(1 - level) / 2, (1 + level) / 2])
     return Interval(estimate, float(low), float(high), n, level)
-
-
-def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval (1927) for a share such as an accuracy or a spurious score over n test examples.
-
-    Stays inside [0, 1] and has a length above zero at 0 and n successes, where Wald's interval has none.
-
-    Raises:
-        InputError: n below 1, successes outside 0 to n, or a level outside (0, 1).
-    """
-    _check_level(level)
-    if n < 1 or not 0 <= successes <= n:
-        raise InputError(f"{successes} successes of {n}; accepted: n of at least 1 and 0 to n successes")
-    share, z = successes / n, float(special.ndtri((1 + level) / 2))
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # Rounding must not exclude the estimate itself at the two ends.
-    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), n, level)
 
 
 def mcnemar(poisoned_hits: npt.NDArray[Any], clean_hits: npt.NDArray[Any]) -> float:
@@ -266,21 +247,6 @@ def holm(p_values: Values) -> npt.NDArray[np.float64]:
     order, m = np.argsort(p, kind="stable"), len(p)
     adjusted = np.empty(m)
     adjusted[order] = np.minimum(1, np.maximum.accumulate((m - np.arange(m)) * p[order]))
-    return adjusted
-
-
-def benjamini_hochberg(p_values: Values) -> npt.NDArray[np.float64]:
-    """Benjamini and Hochberg's adjusted p-values (1995), in the order given: false discovery rate.
-
-    Valid for independent or positively dependent tests.
-
-    Raises:
-        InputError: a p-value outside [0, 1].
-    """
-    p = _p_values(p_values)
-    order, m = np.argsort(p, kind="stable")[::-1], len(p)
-    adjusted = np.empty(m)
-    adjusted[order] = np.minimum(1, np.minimum.accumulate(m / np.arange(m, 0, -1) * p[order]))
     return adjusted
 
 

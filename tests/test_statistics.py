@@ -11,7 +11,6 @@ from scipy import stats
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.statistics import (
-    benjamini_hochberg,
     bootstrap_interval,
     fisher,
     holm,
@@ -21,7 +20,6 @@ from rsc_mlflow.statistics import (
     sign_flip,
     t_half_width,
     t_interval,
-    wilson,
 )
 
 SEEDS = [0.61, 0.58, 0.73, 0.55, 0.69]
@@ -87,14 +85,6 @@ def test_bootstrap_of_another_statistic() -> None:
     found = bootstrap_interval([1, 1, 1, 9], statistic=lambda rows: np.median(rows, axis=1))
     assert found.estimate == 1
     assert (found.low, found.high) == (1, 9)  # P(median of a resample is 9) = P(Bin(4, 1/4) >= 3) = 5.1%
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (10, 10), (3, 10), (970, 1000)])
-def test_wilson_is_scipys(successes: int, n: int) -> None:
-    theirs = stats.binomtest(successes, n).proportion_ci(method="wilson")
-    found = wilson(successes, n)
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-    assert found.low <= found.estimate <= found.high
 
 
 def test_mcnemar_by_hand() -> None:
@@ -172,23 +162,23 @@ def test_pearson_at_the_edges() -> None:
     assert line.p_value == pytest.approx(0, abs=1e-12)
     assert math.isnan(pearson([1, 1, 1], [1, 2, 3]).r.estimate)
     assert math.isnan(pearson([1, 2, 3], [1, 2, 4]).r.low)
+    pair = pearson([1, 2], [5, 3])
+    assert pair.r.estimate == pytest.approx(-1)
+    assert math.isnan(pair.p_value)
 
 
-def test_corrections_by_hand() -> None:
+def test_correction_by_hand() -> None:
     p = [0.01, 0.04, 0.03, 0.005]
     assert holm(p).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert benjamini_hochberg(p).tolist() == pytest.approx([0.02, 0.04, 0.04, 0.02])
-    assert holm([]).tolist() == benjamini_hochberg([]).tolist() == []
+    assert holm([]).tolist() == []
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_corrections_in_general(p: list[float]) -> None:
-    assert benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
-    bonferroni = np.minimum(1, np.array(p) * len(p))
-    assert (np.array(p) <= benjamini_hochberg(p) + 1e-15).all()
-    assert (benjamini_hochberg(p) <= holm(p) + 1e-12).all()
-    assert (holm(p) <= bonferroni + 1e-12).all()
+def test_correction_in_general(p: list[float]) -> None:
+    """Between Benjamini and Hochberg's values, which promise less, and Bonferroni's, which are never smaller."""
+    assert (stats.false_discovery_control(p) <= holm(p) + 1e-12).all()
+    assert (holm(p) <= np.minimum(1, np.array(p) * len(p)) + 1e-12).all()
 
 
 @pytest.mark.parametrize(
@@ -198,15 +188,14 @@ def test_corrections_in_general(p: list[float]) -> None:
         lambda: t_interval([1, math.nan]),
         lambda: t_interval([1, 2], 1),
         lambda: bootstrap_interval([1, 2], resamples=0),
-        lambda: wilson(3, 2),
-        lambda: wilson(0, 0),
         lambda: mcnemar(np.array([1, 0]), np.array([True, False])),
         lambda: mcnemar(np.array([True]), np.array([True, False])),
         lambda: paired_comparison([1, 2], [1]),
+        lambda: paired_comparison([1, 2, 3], [1, 2]),
         lambda: paired_comparison([1], [1]),
         lambda: pearson([1, 2], [1, math.inf]),
         lambda: holm([0.1, 1.2]),
-        lambda: benjamini_hochberg([math.nan]),
+        lambda: holm([math.nan]),
         lambda: sign_flip([[1.0], [2.0]]),
     ],
 )

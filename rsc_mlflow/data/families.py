@@ -169,12 +169,9 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module_name}.{global_name} is not admitted in a data file")
 
 
-def _read_plain_pickle(path: Path) -> dict[str, Any]:
+def _read_plain_pickle(path: Path) -> Any:
     with path.open("rb") as file:
-        content = _PlainUnpickler(file, encoding="latin1").load()
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no table of arrays; restore it")
-    return content
+        return _PlainUnpickler(file, encoding="latin1").load()
 
 
 def _image_set(pixels: Bytes, labels: npt.NDArray[Any]) -> ImageSet:

@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.names import PATTERNS
-
-MAX_SEED = 2**32 - 1
-"""Largest seed that ``numpy.random.RandomState`` takes."""
+from rsc_mlflow.names import MAX_SEED, PATTERNS
 
 _BLOCK = 2048  # images patterned at once: bounds the float64 temporaries
 

@@ -7,27 +7,19 @@ shadow model come from one distribution and are disjoint.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rsc_mlflow.data.families import ImageSet
 
-Indices = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class Quarters:
-    """Four disjoint sets of equal size.
-
-    Attributes:
-        indices: of the four quarters, in the order of the fields, into the joined set (training examples first).
-    """
+    """Four disjoint sets of equal size."""
 
     target_train: ImageSet
     target_test: ImageSet
     shadow_train: ImageSet
     shadow_test: ImageSet
-    indices: tuple[Indices, Indices, Indices, Indices]
 
 
 def cut_quarters(train: ImageSet, test: ImageSet) -> Quarters:
@@ -41,9 +33,7 @@ def cut_quarters(train: ImageSet, test: ImageSet) -> Quarters:
     joined = _join_in_order(train, test, torch.from_numpy(order))
     size = total // 4
     parts = [slice(k * size, (k + 1) * size) for k in range(4)]
-    sets = [ImageSet(joined.images[part], joined.labels[part]) for part in parts]
-    first, second, third, fourth = (order[part] for part in parts)
-    return Quarters(sets[0], sets[1], sets[2], sets[3], (first, second, third, fourth))
+    return Quarters(*(ImageSet(joined.images[part], joined.labels[part]) for part in parts))
 
 
 def _join_in_order(train: ImageSet, test: ImageSet, order: torch.Tensor) -> ImageSet:

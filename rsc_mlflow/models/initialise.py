@@ -26,9 +26,8 @@ def default_linear_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) ->
     """PyTorch's default: weight and bias uniform in ±1/√fan_in."""
     fan_in = layer.weight[0].numel()
     bound = 1 / math.sqrt(fan_in)
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    if layer.bias is not None:
-        nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    for values in layer.parameters():  # weight, then bias
+        nn.init.uniform_(values, -bound, bound, generator=generator)
 
 
 def reset_norm_(layer: nn.BatchNorm2d) -> None:

@@ -35,15 +35,12 @@ class Stack(Protocol):
     def member_state(self, k: int) -> dict[str, Tensor]:
         """A copy of member k's state dict, on the device of the stack."""
 
-    def load_member_state(self, k: int, state: Mapping[str, Tensor]) -> None:
-        """Overwrite member k's parameters and buffers."""
-
 
 class StackedModel:
     """K models of one stackable architecture.
 
-    A stackable model is an ``nn.Sequential`` of Flatten, Linear, ReLU, Dropout, Conv2d and MaxPool2d.
-    Memory and work grow with K; the number of kernel launches does not.  One exception: networks with
+    A stackable model is an ``nn.Sequential`` of Flatten, Linear, ReLU, Dropout, Conv2d (stride 1, no padding) and
+    MaxPool2d.  Memory and work grow with K; the number of kernel launches does not.  One exception: networks with
     convolutions run one member after the other on the CPU, which keeps a member's maps in the cache.
     """
 
@@ -106,11 +103,6 @@ class StackedModel:
         """See :class:`Stack`."""
         return {key: values[k].clone() for key, values in self.parameters.items()}
 
-    def load_member_state(self, k: int, state: Mapping[str, Tensor]) -> None:
-        """See :class:`Stack`."""
-        for key, values in self.parameters.items():
-            values[k].copy_(state[key])
-
 
 class SingleModel:
     """One model of any architecture as a stack of one, run as the plain module it is."""
@@ -127,7 +119,8 @@ class SingleModel:
         self._model.train(dropout is not None)
         set_dropout_generator(self._model, dropout[0] if dropout else None)
         x = x.squeeze(0)
-        if x.device.type == "cpu":  # convolutions and batch norm on the CPU are a third faster in this layout
+        # Convolutions and batch norm on the CPU are a third faster in this layout.
+        if x.device.type == "cpu":  # pragma: no branch - false on a GPU only
             x = x.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self._model(x)
         return logits.unsqueeze(0)
@@ -140,10 +133,6 @@ class SingleModel:
     def member_state(self, k: int) -> dict[str, Tensor]:
         """See :class:`Stack`; batch-norm buffers included."""
         return {key: value.detach().clone() for key, value in self._model.state_dict().items()}
-
-    def load_member_state(self, k: int, state: Mapping[str, Tensor]) -> None:
-        """See :class:`Stack`."""
-        self._model.load_state_dict(state)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

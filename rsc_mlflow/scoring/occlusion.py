@@ -7,7 +7,7 @@ the model loses sight and not because another draw was luckier.  A pixel counts 
 the code draws per channel and removes a coloured pixel if any of three draws says so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -111,8 +111,3 @@ def _ranks(images: Tensor, seed: int) -> Tensor:
     count = seen.sum(dim=1, keepdim=True)
     rank = torch.where(seen, position / count.clamp(min=1), 1.0)
     return rank.reshape(n, height, width)
-
-
-def curves(occluder: Occluder, models: Sequence[tuple[str, Logits]], steps: int = STEPS) -> dict[str, OcclusionCurve]:
-    """One curve per labelled model, all on the same images and the same removed pixels."""
-    return {label: occluder.curve(logits, steps) for label, logits in models}

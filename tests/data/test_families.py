@@ -134,6 +134,10 @@ class TestIdx:
             torch.save(stale, empty_machine / "MNIST" / "processed" / name)
         assert len(load_family("mnist")[0]) == 50
 
+    def test_a_file_that_goes_while_it_is_loaded_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"train-images-idx3-ubyte is gone; restore it"):
+            families._load("mnist", tmp_path)
+
 
 class TestCifar:
     @pytest.mark.parametrize(

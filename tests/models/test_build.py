@@ -192,6 +192,19 @@ def test_grey_images_are_accepted_where_the_network_allows_it(architecture: str)
         assert new(architecture, shape=GREY)(torch.rand(2, *GREY)).shape == (2, 10)
 
 
+@pytest.mark.parametrize(("architecture", "weights"), [("Vgg16", 64 * 9), ("ResNet18", 64 * 49), ("ResNet50", 64 * 49)])
+def test_torchvision_models_of_grey_images_lack_two_channels_of_the_first_convolution(
+    architecture: str, weights: int
+) -> None:
+    grey, coloured = (n_parameters(build_empty(architecture, (channels, 32, 32), 10)) for channels in (1, 3))
+    assert coloured - grey == 2 * weights
+
+
+def test_a_model_without_classes_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one class; got 0"):
+        build_empty("MLP", GREY, 0)
+
+
 @pytest.mark.parametrize(
     ("architecture", "shape", "message"),
     [

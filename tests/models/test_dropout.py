@@ -43,6 +43,7 @@ def test_does_nothing_in_evaluation_mode_or_with_p_zero() -> None:
     x = torch.rand(5, 5)
     assert Dropout(0.5).eval()(x) is x
     assert Dropout(0.0).train()(x) is x
+    assert repr(Dropout(0.3)) == "Dropout(p=0.3)"
 
 
 def test_training_without_a_generator_is_refused() -> None:
