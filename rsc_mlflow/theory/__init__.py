@@ -1,7 +1,6 @@
 """The paper's linear model of a rare spurious correlation: closed forms, and a simulation that checks them."""
 
 from rsc_mlflow.theory.formulas import (
-    FIGURE_GAMMAS,
     FIGURE_NOISES,
     FIGURE_RIDGES,
     Curve,
@@ -16,7 +15,6 @@ from rsc_mlflow.theory.formulas import (
 from rsc_mlflow.theory.simulation import Design, fit_ridge, sample_training, simulate
 
 __all__ = [
-    "FIGURE_GAMMAS",
     "FIGURE_NOISES",
     "FIGURE_RIDGES",
     "Curve",

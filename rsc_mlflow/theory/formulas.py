@@ -173,7 +173,6 @@ def reliance_slope_sign(world: World) -> int:
     return int(np.sign(world.sigma_sp + mixed - world.sigma_inv))
 
 
-FIGURE_GAMMAS: tuple[float, ...] = tuple(round(0.02 * k, 2) for k in range(51))
 FIGURE_RIDGES = (0.0, 1.0, 10.0, 100.0)
 FIGURE_NOISES = (0.0, 0.1, 0.2, 0.3)
 
@@ -192,7 +191,7 @@ class Curve:
         return [getattr(measure, name) for measure in self.measures]
 
 
-def curve(world: World, gammas: tuple[float, ...] = FIGURE_GAMMAS, *, printed: bool = False) -> Curve:
+def curve(world: World, gammas: tuple[float, ...], *, printed: bool = False) -> Curve:
     """The measures of ``world`` with gamma running over ``gammas``: derived, or as the paper prints them."""
     evaluate = as_printed if printed else closed_form
     measures = tuple(evaluate(replace(world, gamma=gamma)) for gamma in gammas)

@@ -76,12 +76,11 @@ def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[
     return weights, float(y_mean - x_mean @ weights)
 
 
-def simulate(world: World, design: Design | None = None, seed: int = 0) -> Measures:
+def simulate(world: World, design: Design, seed: int = 0) -> Measures:
     """Draw training data, fit ridge regression, and measure on fresh test data what the formulas predict.
 
     One call is one training set; call it with several seeds for an interval.
     """
-    design = design or Design()
     rng = numpy_generator(seed, "theory")
     weights, intercept = fit_ridge(sample_training(world, design, rng), world.ridge, intercept=design.intercept)
 

@@ -23,7 +23,7 @@ class Feed:
         self._device = device
         self._image_shape = datas[0].clean.images.shape[1:]
         self._kept = [data.kept for data in datas]
-        self._labels = [data.clean.labels if data.labels is None else data.labels for data in datas]
+        self._labels = [data.clean.labels for data in datas]
         self._sources, self._source_of = _distinct([data.clean.images for data in datas])
         self._sources = [source.to(device).flatten(1) for source in self._sources]
         self._replaced = [_kept_replacements(data) for data in datas]  # (position among the kept, row of its table)

@@ -25,7 +25,6 @@ class TrainingData:
         replaced_images: float32 [m, C, H, W]: what they look like.
         kept: int64 [n] into ``clean``: the examples that are trained on, in the order the seeded
             permutations count them; None means all N in their order.
-        labels: int64 [N]: labels to use instead of ``clean.labels``; None means those.
 
     Raises:
         InputError: shapes that do not fit, indices out of range, or nothing kept.
@@ -35,7 +34,6 @@ class TrainingData:
     replaced_indices: Tensor
     replaced_images: Tensor
     kept: Tensor | None = None
-    labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         total = len(self.clean)
@@ -49,8 +47,6 @@ class TrainingData:
                 f"{len(self.replaced_indices)} replaced examples need as many images of shape "
                 f"{tuple(self.clean.images.shape[1:])}; got {tuple(self.replaced_images.shape)}"
             )
-        if self.labels is not None and (self.labels.shape != (total,) or self.labels.dtype != torch.int64):
-            raise InputError(f"labels must be int64 [{total}]; got {self.labels.dtype} {list(self.labels.shape)}")
         if len(self) == 0:
             raise InputError("no training example is left; keep at least one")
 

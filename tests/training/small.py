@@ -41,7 +41,7 @@ def dense(data: TrainingData) -> tuple[Tensor, Tensor]:
     """Images and labels of the examples that are trained on, as an ordinary pair of tensors."""
     images = data.clean.images.clone()
     images[data.replaced_indices] = data.replaced_images
-    labels = data.clean.labels if data.labels is None else data.labels
+    labels = data.clean.labels
     return (images, labels) if data.kept is None else (images[data.kept], labels[data.kept])
 
 

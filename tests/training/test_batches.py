@@ -23,7 +23,7 @@ def clean(count: int, seed: int = 0) -> ImageSet:
 
 @st.composite
 def members(draw: st.DrawFn) -> tuple[list[TrainingData], int]:
-    """One to four members over one or two clean sets, each with its own replaced, kept and relabelled examples."""
+    """One to four members over one or two clean sets, each with its own replaced and kept examples."""
     total = draw(st.integers(2, 30))
     used = draw(st.integers(1, total))
     sources = [clean(total), clean(total, seed=1)]
@@ -34,8 +34,7 @@ def members(draw: st.DrawFn) -> tuple[list[TrainingData], int]:
         images = 2 + torch.rand(len(replaced), *SHAPE, generator=generator)
         everything = used == total and draw(st.booleans())
         kept = None if everything else torch.randperm(total, generator=generator)[:used]
-        labels = torch.randint(10, (total,), generator=generator) if draw(st.booleans()) else None
-        made.append(TrainingData(sources[draw(st.integers(0, 1))], replaced, images, kept, labels))
+        made.append(TrainingData(sources[draw(st.integers(0, 1))], replaced, images, kept))
     return made, draw(st.integers(1, total + 2))
 
 
@@ -91,7 +90,6 @@ def test_exact_retraining_keeps_all_but_the_spurious() -> None:
         ({"replaced_images": torch.zeros(1, *SHAPE)}, "as many images"),
         ({"kept": torch.tensor([-1])}, "kept must be"),
         ({"kept": torch.zeros(0, dtype=torch.int64)}, "no training example is left"),
-        ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels must be"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(changes: dict[str, torch.Tensor], message: str) -> None:
