@@ -199,7 +199,8 @@ def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
     r = float(np.clip((a / np.linalg.norm(a)) @ (b / np.linalg.norm(b)), -1, 1))
     low = high = p = nan
     if n > 3:
-        z, half = np.arctanh(r) if abs(r) < 1 else r * math.inf, special.ndtri((1 + level) / 2) / math.sqrt(n - 3)
+        z = np.arctanh(r) if abs(r) < 1 else r * math.inf
+        half = special.ndtri((1 + level) / 2) / math.sqrt(n - 3)
         low, high = float(np.tanh(z - half)), float(np.tanh(z + half))
     if n > 2:
         t = abs(r) * math.sqrt((n - 2) / (1 - r * r)) if abs(r) < 1 else math.inf

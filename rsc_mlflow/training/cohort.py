@@ -182,7 +182,8 @@ class Cohort:
             config = self._members[int(diverged[0])].config
             raise InputError(
                 f"training diverged: after epoch {self.epoch} with learning_rate {config.learning_rate:g} and "
-                f"random_seed {config.random_seed} not all weights are finite; accepted: a smaller learning_rate"
+                f"random_seed {config.random_seed} not all weights are finite; accepted: a smaller learning_rate "
+                "(or weight_decay, or input_noise)"
             )
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

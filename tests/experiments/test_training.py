@@ -157,6 +157,16 @@ def test_members_of_a_cohort_have_a_run_each() -> None:
         assert result.metrics["test/loss"] == pytest.approx(alone.metrics["test/loss"], rel=1e-4)
 
 
+def test_a_training_that_diverges_is_a_failed_run_with_the_reason() -> None:
+    with pytest.raises(InputError, match="training diverged: after epoch 1"):
+        train(POISONED, learning_rate=1e30)
+    client = MlflowClient()
+    (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert run.info.status == "FAILED"
+    assert run.data.tags["rsc.error"].startswith("training diverged")
+    assert "spurious/score" not in run.data.metrics
+
+
 def test_unregistered_on_request() -> None:
     result = train("digits", epochs=1, register=False)
     assert MlflowClient().search_model_versions(f"run_id = '{result.run_id}'") == []

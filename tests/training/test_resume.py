@@ -104,6 +104,17 @@ def test_going_on_with_another_rate_and_without_what_was_forgotten() -> None:
     assert {report.members[0].learning_rate for report in reports} == {0.05}
 
 
+def test_another_kind_of_device_keeps_the_order_of_batches_and_draws_the_rest_anew() -> None:
+    """A generator of a GPU means nothing to a processor; the batches' one is always on the processor."""
+    data = digits(count=96)
+    for noise in (0.0, 0.1):
+        options = config(epochs=2, input_noise=noise)
+        start = replace(trained(Member(data, options), epochs=1).checkpoint(0), device="cuda")
+        resumed, again = (weights(trained(Member(data, options, start))) for _ in range(2))
+        assert same(resumed, again)
+        assert same(resumed, weights(trained(Member(data, options)))) == (noise == 0)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "rms"])
 def test_momentum_may_be_switched_on_and_off(optimizer: str) -> None:
     """A first step from a state without momentum is one without: momentum 0.9 tells from the second step on."""
