@@ -1,15 +1,18 @@
-"""Every recipe of the cookbook, executed in order in one namespace, as a reader of the page would."""
+"""Python in the docs, executed as written: every recipe of the cookbook in order, and the pages' examples."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
+from rsc_mlflow.training import Checkpoint
 
-COOKBOOK = Path(__file__).parents[1] / "docs" / "cookbook.md"
-RECIPES = re.findall(r"^## (\d+)\. [^\n]+\n+```python\n(.*?)^```", COOKBOOK.read_text(), re.MULTILINE | re.DOTALL)
+DOCS = Path(__file__).parents[1] / "docs"
+BLOCKS = re.MULTILINE | re.DOTALL
+RECIPES = re.findall(r"^## (\d+)\. [^\n]+\n+```python\n(.*?)^```", (DOCS / "cookbook.md").read_text(), BLOCKS)
 EXPECTED = {
     1: "digitsv20-20-0-0",
     2: "0.",
@@ -44,3 +47,24 @@ def test_ten_recipes_run_as_written(capsys: pytest.CaptureFixture[str]) -> None:
         printed = capsys.readouterr().out
         assert EXPECTED[int(number)] in printed, f"recipe {number} printed {printed!r}"
         assert "Empty DataFrame" not in printed, f"recipe {number} printed {printed!r}"
+
+
+def executed(page: str) -> dict[str, Any]:
+    """The names that the page's one block of Python leaves behind."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (DOCS / page).read_text(), BLOCKS)
+    namespace: dict[str, Any] = {}
+    exec(compile(code, page, "exec"), namespace)
+    return namespace
+
+
+def test_the_page_on_data_sets_runs_as_written() -> None:
+    data = executed("datasets.md")["data"]
+    assert data.train.images.shape == (1437, 1, 28, 28)
+    assert (data.spurious_indices.shape, data.spurious_images.shape) == ((3,), (3, 1, 28, 28))
+
+
+def test_the_page_on_training_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = executed("training.md")
+    assert names["logits"].shape == (1, 360, 10)
+    assert Checkpoint.load("checkpoints/epoch_0012.pt").epoch == names["report"].epoch == 12
