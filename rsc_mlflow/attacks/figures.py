@@ -4,6 +4,7 @@ Pure: outcomes in, plotly figures out.  Curves are thinned and histograms counte
 points however many queries there were.
 """
 
+import html
 from collections.abc import Sequence
 
 import numpy as np
@@ -84,7 +85,7 @@ def page(figures: Sequence[go.Figure], title: str) -> str:
     """One HTML page that needs no network: the plotting script is in it once (4.8 MB), however many figures."""
     parts = [figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>\n'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title></head>\n'
         f'<body style="font-family:system-ui,sans-serif">{"".join(parts)}</body></html>\n'
     )
 

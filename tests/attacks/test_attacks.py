@@ -162,6 +162,22 @@ def test_lira_needs_two_models_that_have_not_seen_the_query() -> None:
         lira.attack(replace(world.queries, shadow_members=seen), world.population)
 
 
+def test_rmia_needs_a_model_that_has_not_seen_the_query() -> None:
+    world = gaussian_world(gap=1, n=40, n_shadow=4)
+    seen = world.queries.shadow_members.copy()
+    seen[:, 0] = True
+    with pytest.raises(InputError, match="some example has none"):
+        rmia.attack(replace(world.queries, shadow_members=seen), world.population)
+
+
+def test_the_papers_attack_needs_both_kinds_in_every_fold() -> None:
+    world = gaussian_world(gap=1, n=40)
+    members = world.population.shadow_members.copy()
+    members[0] = np.arange(40) < 2
+    with pytest.raises(InputError, match="at least 3 members and 3 non-members of the shadow model; got 2 and 38"):
+        shadow.attack(world.queries, replace(world.population, shadow_members=members))
+
+
 def test_rmia_by_the_double_loop_of_its_definition() -> None:
     world = gaussian_world(gap=1, n=30)
     queries, population = world.queries, world.population
@@ -191,6 +207,13 @@ def test_a_rehearsal_leaves_out_the_player_and_its_complement() -> None:
     for k, r in enumerate(rounds):
         assert (r.out.sum(axis=0) == 1).all()
         assert (r.members == members[k]).all()
+
+
+def test_a_round_in_which_nothing_can_be_learned_is_left_out() -> None:
+    half = np.array([True, True, False, False])
+    members = np.stack([half, ~half, ~half])  # nobody is left for the first player but its complement
+    signal = np.arange(3.0)[:, None] * np.ones(4)
+    assert [r.target[0] for r in rehearsals(signal, members)] == []
 
 
 def test_mean_out_counts_only_models_that_have_not_seen_it() -> None:

@@ -54,3 +54,15 @@ def test_a_page_needs_no_network() -> None:
     assert "<script src" not in text
     assert text.count("Plotly.newPlot(") == 2
     assert len(text) < 7e6
+
+
+def test_the_name_of_a_run_is_text_on_the_page() -> None:
+    evil = "</title><script>alert(1)</script>"
+    text = page([roc_figure(outcomes(False), evil)], evil)
+    assert "<title>&lt;/title&gt;&lt;script&gt;alert(1)" in text
+    assert "<script>alert" not in text
+
+
+def test_a_clean_target_has_two_histograms_an_attack() -> None:
+    names = [trace.name for trace in score_figure(outcomes(spurious=False), "title").data]
+    assert names == 2 * ["members (200)", "non-members (200)"]
