@@ -1,6 +1,8 @@
 """The dashboards as one file: ``mlflow run . -e report``, or ``python -m entry_points.report --output report.html``."""
 
+import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +32,7 @@ class ReportOptions(Options):
 
 def report(options: ReportOptions) -> None:
     """Write the dashboards as one self-contained HTML file and log it as an artifact of a report run."""
+    output = None if options.output == "none" else _writable(Path(options.output))
     configure()
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)
@@ -37,15 +40,32 @@ def report(options: ReportOptions) -> None:
         raise InputError(f"the tracking store {tracking_uri} does not answer ({error}); check MLFLOW_TRACKING_URI")
     ui = tracking_uri if options.ui_url == "auto" and tracking_uri.startswith("http") else options.ui_url
     hub = Hub(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
-    names = () if options.experiments == "all" else tuple(name.strip() for name in options.experiments.split(","))
+    names = _experiments(options.experiments, store.snapshot().experiments.values())
     filters = Filters(experiment=names, filter="" if options.filter == "none" else options.filter)
     about = f"{len(store.snapshot().frame):,} runs of {hub.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
     page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about)
     with open_run(kind="report", name="report", params=options.as_params()) as run:
         run.log_text(page, "report.html")
-    if options.output != "none":
-        Path(options.output).write_text(page, encoding="utf-8")
+        if output is not None:
+            output.write_text(page, encoding="utf-8")
     print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
+
+
+def _writable(path: Path) -> Path:
+    """The path, if a file can be written there: found out before everything is drawn."""
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(
+            f"output is {str(path)!r}; accepted: a file in a folder that exists and can be written, or none"
+        )
+    return path
+
+
+def _experiments(text: str, known: Collection[str]) -> tuple[str, ...]:
+    """The names of the comma list; none of them means every experiment."""
+    names = () if text == "all" else tuple(name.strip() for name in text.split(","))
+    if unknown := set(names) - set(known):
+        raise InputError(f"experiments names {sorted(unknown)[0]!r}; accepted: all, {', '.join(sorted(known))}")
+    return names
 
 
 cli = command("report", ReportOptions, report)

@@ -48,6 +48,9 @@ MEANINGLESS = {
     "grid": ("nothing.yaml", "/", "../grids"),
     "data_root": ("/nonexistent/folder", LONG, "/dev/null"),
     "ray_address": (LONG,),
+    "output": ("/nonexistent/report.html", ".", LONG),
+    "experiments": ("nonsense", "Default,"),
+    "filter": ("nonsense", "params.x ="),
 }
 """Free text that means nothing: refused when it is looked at, still before anything is written."""
 
