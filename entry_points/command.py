@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import click
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, as_text
+from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.tracking.values import param_text
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 _LONGEST_LINE = 1000  # characters; every message of ours is shorter, apart from what was given
@@ -47,7 +48,7 @@ def _parameters(options_class: type[Options]) -> list[click.Parameter]:
     parameters: list[click.Parameter] = []
     for field in dataclasses.fields(options_class):
         required = field.default is dataclasses.MISSING
-        default = "required" if required else f"default: {as_text(field.default)}"
+        default = "required" if required else f"default: {param_text(field.default)}"
         text = f"{field.metadata['help']}  [{default}]"
         parameters.append(click.Option([f"--{field.name}"], metavar="VALUE", help=text))
     return parameters
@@ -60,16 +61,22 @@ def main(entry: click.Command) -> None:
 
 def status(entry: click.Command, arguments: list[str]) -> int:
     """Run a command and return its exit status, with bad input reported in one line."""
-    try:
-        return int(entry.main(arguments, prog_name=f"python -m entry_points.{entry.name}", standalone_mode=False) or 0)
+    try:  # not click's own main: that reports an EOFError, from a file cut short, as if somebody had pressed Ctrl-D
+        with entry.make_context(f"python -m entry_points.{entry.name}", list(arguments)) as context:
+            return int(entry.invoke(context) or 0)
+    except click.exceptions.Exit as done:  # --help
+        return done.exit_code
     except (InputError, click.ClickException) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        line = _one_line(message)
+        line = _one_line(error.format_message() if isinstance(error, click.ClickException) else str(error))
         print(f"error: {line}", file=sys.stderr)
         _close_adopted_run(line)
         return 2
-    except click.Abort:
+    except KeyboardInterrupt:
+        _close_adopted_run("interrupted")
         return 1
+    except Exception as error:
+        _close_adopted_run(_one_line(f"{type(error).__name__}: {error}"))
+        raise
 
 
 def _one_line(message: str) -> str:
@@ -79,7 +86,7 @@ def _one_line(message: str) -> str:
 
 
 def _close_adopted_run(reason: str) -> None:
-    """A run that ``mlflow run`` opened for us says why nothing came of it."""
+    """A run that ``mlflow run`` opened for us, and that we never began, says why nothing came of it."""
     if run_id := os.environ.get("MLFLOW_RUN_ID"):
         from rsc_mlflow.tracking.run import mark_failed
 

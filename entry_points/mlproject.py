@@ -11,8 +11,8 @@ import json
 import yaml
 
 from entry_points.command import OptionsCommand
-from rsc_mlflow.experiments.fields import as_text
 from rsc_mlflow.experiments.unlearning_options import INHERITED
+from rsc_mlflow.tracking.values import param_text
 
 ENTRY_POINTS = (
     "main",
@@ -75,7 +75,7 @@ def _key(name: str) -> str:
 
 
 def _quoted(field: "dataclasses.Field[object]") -> str:
-    return json.dumps(as_text(field.default))
+    return json.dumps(param_text(field.default))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking.values import param_text
 
 Parser = Callable[[str], Any]
 LONGEST_TEXT = 6000
@@ -29,7 +30,7 @@ class Parse:
         Raises:
             InputError: the text is not accepted.
         """
-        text = as_text(value)
+        text = param_text(value)
         try:
             return self.convert(text)
         except InputError as error:
@@ -38,21 +39,12 @@ class Parse:
             raise InputError(f"{name} is {text!r}; accepted: {self.accepted}") from None
 
 
-def as_text(value: object) -> str:
-    """An option's value as one types it: ``true`` for True, the shortest exact text for a float."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
-
-
 def integer(minimum: int, maximum: int = 2**63 - 1) -> Parse:
     """A whole number within bounds."""
 
     def convert(text: str) -> int:
-        value = int(text)
-        if not minimum <= value <= maximum or not text.isascii() or "_" in text:
+        value = int(_plain(text))
+        if not minimum <= value <= maximum:
             raise ValueError
         return value
 
@@ -64,13 +56,20 @@ def number(minimum: float, *, above: bool = False, below: float = math.inf) -> P
     """A finite number of at least ``minimum`` (or above it) and below ``below``."""
 
     def convert(text: str) -> float:
-        value = float(text)
+        value = float(_plain(text))
         if not math.isfinite(value) or value < minimum or (above and value == minimum) or value >= below:
             raise ValueError
         return value
 
     upper = "" if below == math.inf else f" and below {below:g}"
     return Parse(convert, f"a finite number {'above' if above else 'of at least'} {minimum:g}{upper}")
+
+
+def _plain(text: str) -> str:
+    """The text of a number, without what Python reads besides: other scripts' digits, and underscores."""
+    if not text.isascii() or "_" in text:
+        raise ValueError
+    return text
 
 
 def boolean() -> Parse:
@@ -105,14 +104,14 @@ def word_or(words: tuple[str, ...], other: Parse) -> Parse:
 
 
 def text() -> Parse:
-    """Any text of at least one character, and no longer than MLflow stores a parameter."""
+    """Any text of at least one character, no longer than MLflow stores a parameter, that a file can be named."""
 
     def convert(value: str) -> str:
-        if not value.strip() or len(value) > LONGEST_TEXT:
+        if not value.strip() or len(value) > LONGEST_TEXT or "\0" in value:
             raise ValueError
         return value
 
-    return Parse(convert, f"a text that is not empty, of at most {LONGEST_TEXT} characters")
+    return Parse(convert, f"a text that is not empty, of at most {LONGEST_TEXT} characters, none of them NUL")
 
 
 def parsed(convert: Parser, accepted: str) -> Parse:
@@ -167,7 +166,7 @@ class Options:
 
     def as_params(self) -> dict[str, str]:
         """Every option as the text that, typed again, gives the same object."""
-        return {field.name: as_text(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: param_text(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
 def _suggestion(name: str, names: set[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, Parse, as_text, integer, number, option
+from rsc_mlflow.experiments.fields import Options, Parse, integer, number, option
 from rsc_mlflow.experiments.inspection_figures import theory_png
 from rsc_mlflow.experiments.options import SEED
 from rsc_mlflow.theory import FIGURE_NOISES, FIGURE_RIDGES, Curve, Design, World, curve
@@ -24,6 +24,7 @@ from rsc_mlflow.theory.agreement import (
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.values import param_text
 
 THEORY = "theory.json"
 TABLES = "theory.md"
@@ -37,7 +38,7 @@ def numbers(maximum: float = float("inf")) -> Parse:
         values = [float(part) for part in text.split(",")]
         if not all(0 <= value < float("inf") and value <= maximum for value in values):
             raise ValueError
-        return ",".join(as_text(value) for value in sorted(set(values)))
+        return ",".join(param_text(value) for value in sorted(set(values)))
 
     upper = "" if maximum == float("inf") else f" and at most {maximum:g}"
     return Parse(convert, f"finite numbers of at least 0{upper}, separated by commas")
@@ -47,8 +48,8 @@ def numbers(maximum: float = float("inf")) -> Parse:
 class TheoryOptions(Options):
     """Options of ``theory``; the defaults are the paper's figure."""
 
-    ridges: str = option("Comma list of ridge penalties (lambda).", numbers(), ",".join(map(as_text, FIGURE_RIDGES)))
-    noises: str = option("Comma list of input-noise variances.", numbers(), ",".join(map(as_text, FIGURE_NOISES)))
+    ridges: str = option("Comma list of ridge penalties (lambda).", numbers(), ",".join(map(param_text, FIGURE_RIDGES)))
+    noises: str = option("Comma list of input-noise variances.", numbers(), ",".join(map(param_text, FIGURE_NOISES)))
     gammas: str = option("Comma list of gammas that are simulated as well.", numbers(1), "0.02,0.2,0.5,0.9")
     gamma_steps: int = option("Points of each curve, gamma from 0 to 1.", integer(2, 10_001), 51)
     sigma_inv: float = option("Variance of the invariant feature.", number(0), 0.5)

@@ -27,9 +27,10 @@ from pathlib import Path
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, as_text
+from rsc_mlflow.experiments.fields import Options
 from rsc_mlflow.names import CLASSES, PATTERNS, DatasetName
 from rsc_mlflow.sweeps.nodes import Source, unknown
+from rsc_mlflow.tracking.values import param_text
 
 Combination = dict[str, str]
 """Option name → value as typed (canonical spelling)."""
@@ -354,7 +355,7 @@ class _Reader:
         if name not in self._parsers:
             return text
         try:
-            return as_text(self._parsers[name](name, text))
+            return param_text(self._parsers[name](name, text))
         except InputError as error:
             raise self._where.error(node, str(error)) from None
 

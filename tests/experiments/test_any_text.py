@@ -12,19 +12,20 @@ from hypothesis import strategies as st
 
 from entry_points.mlproject import ENTRY_POINTS, entry_point
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, as_text
+from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.tracking.values import param_text
 
 CLASSES: list[type[Options]] = list(dict.fromkeys(entry_point(name).options_class for name in ENTRY_POINTS))
 OPTIONS = [field for options in CLASSES for field in dataclasses.fields(options)]
 """Every option of every entry point."""
 
-DEFAULTS = sorted({as_text(field.default) for field in OPTIONS if field.default is not dataclasses.MISSING})
+DEFAULTS = sorted({param_text(field.default) for field in OPTIONS if field.default is not dataclasses.MISSING})
 WORDS = ("mnistv20-3-0-0", "memdigits", "ce-tor-MLP", "models:/a@b", "runs:/0/model", "true", "auto,cpu", *DEFAULTS)
 
 numbers = (
     st.integers().map(str)
     | st.floats().map(repr)
-    | st.floats(allow_nan=False).map(as_text)
+    | st.floats(allow_nan=False).map(param_text)
     | st.from_regex(r"\A[-+]?[0-9_]{1,6}(\.[0-9]{0,4})?([eE][-+]?[0-9]{1,3})?\Z")
 )
 any_text = st.text() | numbers | st.sampled_from(WORDS) | st.text(st.characters(max_codepoint=127), max_size=12)
@@ -48,7 +49,7 @@ def test_any_text_is_read_back_from_its_own_print_or_refused(field: "dataclasses
         assert refusal.startswith(field.name)
         assert any(words in refusal for words in ("accepted", "out of range", "must differ")), refusal
     else:
-        assert parse(field.name, as_text(value)) == value
+        assert parse(field.name, param_text(value)) == value
         assert not isinstance(value, float) or math.isfinite(value)
 
 
@@ -63,4 +64,4 @@ def test_any_mapping_is_options_or_refused(values: dict[str, str]) -> None:
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_is_printed_exactly(value: float) -> None:
-    assert float(as_text(value)) == value
+    assert float(param_text(value)) == value

@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.theory import TheoryOptions, run_theory
+from rsc_mlflow.experiments.theory import TheoryOptions, calculate, run_theory
 from rsc_mlflow.theory import World, as_printed, closed_form
 
 SMALL = {"n_train": "400", "n_test": "200", "seeds": "2", "ridges": "1,0", "noises": "0.3", "gammas": "0.5"}
@@ -32,6 +32,14 @@ def test_curves_metrics_table_and_picture_are_logged(tmp_path: Path, capsys: pyt
     assert 0 <= run.data.metrics["theory/printed_inside"] <= run.data.metrics["theory/derived_inside"] <= 1
     assert (folder / "figures/theory.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "theory.md").read_text() == capsys.readouterr().out.rstrip("\n")
+
+
+def test_a_long_simulation_says_ten_times_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    gammas = ",".join(str(k / 25) for k in range(23))
+    few = {"n_train": "20", "n_test": "20", "ridges": "1", "gammas": gammas, "gamma_steps": "2"}
+    calculate(TheoryOptions.from_mapping(SMALL | few))
+    said = [f"theory: {count}/23 points simulated" for count in (*range(2, 23, 2), 23)]
+    assert capsys.readouterr().err.splitlines() == said
 
 
 @pytest.mark.parametrize(

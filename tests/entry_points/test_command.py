@@ -1,0 +1,68 @@
+"""Exit status and last words of a program, and of the run that was opened for it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from mlflow import MlflowClient
+
+from entry_points.command import command, status
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, integer, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Options):
+    """One option."""
+
+    number: int = option("A number, whatever it is.", integer(0), 7)
+
+
+def raising(error: BaseException) -> Callable[[Number], None]:
+    def run(_: Number) -> None:
+        raise error
+
+    return run
+
+
+@pytest.fixture
+def adopted(sqlite_store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Id of a run that was opened for this process, as by ``mlflow run``."""
+    run_id = str(MlflowClient(sqlite_store).create_run("0").info.run_id)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    return run_id
+
+
+def ending(run_id: str) -> tuple[str, str]:
+    run = MlflowClient().get_run(run_id)
+    return run.info.status, run.data.tags["rsc.error"]
+
+
+def test_the_status_is_what_the_function_returns_and_help_is_none_of_its_business(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    entry = command("entry", Number, lambda options: options.number)
+    assert status(entry, []) == 7
+    assert status(entry, ["--number", "0"]) == 0
+    assert status(entry, ["--help"]) == 0
+    assert "A number, whatever it is." in capsys.readouterr().out
+
+
+def test_bad_input_is_status_2_and_the_reason_of_the_adopted_run(
+    adopted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(command("entry", Number, raising(InputError("no\nsuch thing"))), []) == 2
+    assert capsys.readouterr().err == "error: no such thing\n"
+    assert ending(adopted) == ("FAILED", "no such thing")
+
+
+@pytest.mark.parametrize("error", [EOFError("file ended early"), RuntimeError("no luck")])
+def test_a_failure_keeps_its_traceback_and_is_the_reason_of_the_adopted_run(adopted: str, error: Exception) -> None:
+    with pytest.raises(type(error), match=str(error)):
+        status(command("entry", Number, raising(error)), [])
+    assert ending(adopted) == ("FAILED", f"{type(error).__name__}: {error}")
+
+
+def test_an_interrupt_is_status_1(adopted: str) -> None:
+    assert status(command("entry", Number, raising(KeyboardInterrupt())), []) == 1
+    assert ending(adopted) == ("FAILED", "interrupted")
