@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rsc_mlflow.data import Dataset
-from rsc_mlflow.experiments.unlearning_source import Source, on_device
+from rsc_mlflow.experiments.unlearning_source import Source
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.unlearning.base import Examples
@@ -67,8 +67,8 @@ def _rank(source: Source, index: int, config: GroupInfluenceConfig) -> Ranked:
     target = dataset.name.target
     assert target is not None
     shown = dataset.patterned(dataset.test.images[index : index + 1])
-    train = on_device(Examples.of(dataset.training_images(), dataset.train.labels), device)
-    test = on_device(Examples.of(shown, torch.tensor([target])), device)
+    train = Examples.of(dataset.training_images(), dataset.train.labels).to(device)
+    test = Examples.of(shown, torch.tensor([target])).to(device)
     found = influences(source.module, train, test, config)
     values = found.values.cpu()
     true_class = int(dataset.test.labels[index])

@@ -60,7 +60,7 @@ class Examples:
         return Examples(self.images, self.labels, self.indices[chosen])
 
     def to(self, device: torch.device) -> "Examples":
-        """The same examples on a device."""
+        """The same examples on a device; where they are there already, the shared tensors themselves."""
         return Examples(self.images.to(device), self.labels.to(device), self.indices.to(device))
 
 

@@ -45,8 +45,7 @@ class Curvature:
         if kind not in KINDS:
             raise InputError(f"unknown curvature {kind!r}; accepted: {', '.join(KINDS)}")
         self.model, self.examples, self.kind = model, examples, kind
-        self.damping, self.batch_size = damping, batch_size
-        self.shift = damping + weight_decay
+        self.batch_size, self.shift = batch_size, damping + weight_decay
         self._summed: Product = _gauss_newton(model) if kind == "ggn" else _hessian(model)
 
     def product(self, vector: Tensor) -> Tensor:

@@ -46,7 +46,8 @@ class EigenKroneckerFactors:
         """Two passes over the examples: the factors, then the eigenvalues in their basis.
 
         Linear and (ungrouped) convolution layers get Kronecker blocks, the scale and shift of batch
-        normalisation a diagonal.  Memory: the factors, the eigenvalues and the activations of one batch.
+        normalisation a diagonal.  Memory: the factors, the eigenvalues, and for one batch the
+        inputs of every layer and the gradients at its output for every class.
 
         Raises:
             InputError: the model has parameters in another kind of layer.

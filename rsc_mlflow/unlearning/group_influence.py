@@ -20,7 +20,7 @@ quadratic model holds.  The record and the notes say so.
 
 from dataclasses import dataclass, field
 
-from torch import nn
+from torch import Tensor, nn
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
@@ -28,7 +28,7 @@ from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned, check_range
 from rsc_mlflow.unlearning.curvature import KINDS, Curvature, Kind
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy, summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import SolverConfig, relative_residual, solve
+from rsc_mlflow.unlearning.solvers import Solution, SolverConfig, relative_residual, solve
 
 NO_EFFECT = 0.01
 """Predicted mean rise of the forget loss (nats) below which an update is called without effect."""
@@ -72,13 +72,12 @@ def group_influence(
     Cost: a backward pass over the forget set, the solve, and one product for the residual.
 
     Raises:
-        InputError: an empty set, or a solver that cannot solve this system; see ``solve``.
+        InputError: an empty set, a model that diverged, or a solver that cannot solve this system; see ``solve``.
     """
     check_sets(forget, retain)
     flat = FlatModel(model)
-    curvature = _curvature(flat, retain, config)
     gradient = summed_gradient(flat, forget, config.weight_decay, config.batch_size)
-    solution = solve(curvature, gradient, config.solver)
+    curvature, solution = solve_damped(flat, retain, gradient, config)
     step = solution.x / len(retain)
     record = {
         "gradient_norm": float(gradient.norm()),
@@ -94,9 +93,19 @@ def group_influence(
     return Unlearned(moved, record, solution.notes + _notes(model, forget, record))
 
 
-def _curvature(flat: FlatModel, retain: Examples, config: GroupInfluenceConfig) -> Curvature:
-    sample = retain.subset(config.curvature_examples, torch_generator(config.solver.random_seed, "curvature"))
-    return Curvature(flat, sample, config.curvature, config.damping, config.weight_decay, config.batch_size)
+def solve_damped(
+    flat: FlatModel, examples: Examples, gradient: Tensor, config: GroupInfluenceConfig
+) -> tuple[Curvature, Solution]:
+    """``(H + λI)⁻¹ gradient`` with the curvature over ``config.curvature_examples`` of the examples; ``[P]`` both.
+
+    Raises:
+        InputError: the gradient is not finite, or the solver cannot solve this system; see ``solve``.
+    """
+    if not gradient.isfinite().all():
+        raise InputError("the loss has no finite gradient: the model diverged; train it with a lower learning rate")
+    sample = examples.subset(config.curvature_examples, torch_generator(config.solver.random_seed, "curvature"))
+    curvature = Curvature(flat, sample, config.curvature, config.damping, config.weight_decay, config.batch_size)
+    return curvature, solve(curvature, gradient, config.solver)
 
 
 def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tuple[str, ...]:

@@ -15,13 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.unlearning.base import Examples
-from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import directional_derivatives, summed_gradient
-from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
+from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig, solve_damped
 from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import relative_residual, solve
+from rsc_mlflow.unlearning.solvers import relative_residual
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,15 +36,13 @@ def influences(model: nn.Module, train: Examples, test: Examples, config: GroupI
     Cost: one solve, and two forward passes over the training set.
 
     Raises:
-        InputError: an empty set, or a solver that cannot solve this system.
+        InputError: an empty set, a model that diverged, or a solver that cannot solve this system.
     """
     if not len(train) or not len(test):
         raise InputError("influences need training and test examples; accepted: sets of at least one")
     flat = FlatModel(model)
-    sample = train.subset(config.curvature_examples, torch_generator(config.solver.random_seed, "curvature"))
-    curvature = Curvature(flat, sample, config.curvature, config.damping, config.weight_decay, config.batch_size)
     gradient = summed_gradient(flat, test, 0.0, config.batch_size)
-    solution = solve(curvature, gradient, config.solver)
+    curvature, solution = solve_damped(flat, train, gradient, config)
     values = directional_derivatives(flat, train, solution.x, config.weight_decay, config.batch_size) / len(train)
     return Influences(values, relative_residual(curvature, solution.x, gradient))
 

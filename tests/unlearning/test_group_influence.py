@@ -55,6 +55,9 @@ def test_the_record_says_what_was_done():
     assert done.record["step_norm"] == pytest.approx(float(step.norm()))
     assert done.record["predicted_rise"] == pytest.approx(float(gradient @ step) / 4)
     assert done.record["residual"] < 1e-9
+    seen: list[object] = []
+    again = group_influence(model, forget, retain, EXACT, lambda *observed: seen.extend(observed))
+    assert seen == [1, again.model, done.record]
     rise = loss_and_accuracy(done.model, forget)[0] - loss_and_accuracy(model, forget)[0]
     assert rise > 0
 
@@ -127,6 +130,15 @@ def test_works_for_convolutions_and_residual_networks(architecture, shape):
     assert after > before
     for name, buffer in model.named_buffers():  # batch-norm statistics stay
         assert torch.equal(buffer, done.model.get_buffer(name))
+
+
+@pytest.mark.parametrize("solver", ["cg", "lissa", "ekfac"])
+def test_a_model_that_diverged_is_refused(solver):
+    examples, model = blobs(12), tiny_mlp()
+    with torch.no_grad():
+        next(model.parameters())[0, 0] = float("nan")
+    with pytest.raises(InputError, match="the model diverged"):
+        group_influence(model, part(examples, 0, 2), part(examples, 2, 12), GroupInfluenceConfig(SolverConfig(solver)))
 
 
 def test_empty_sets_and_impossible_options_are_refused():
