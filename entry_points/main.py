@@ -7,7 +7,7 @@ from rich.table import Table
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.fields import Options, integer, option
-from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.options import SEED, TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_members
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
@@ -20,7 +20,7 @@ class TourOptions(Options):
     """Options of the tour."""
 
     epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
-    random_seed: int = option("Seed of weights and batches.", integer(0, 2**32 - 1), 0)
+    random_seed: int = option("Seed of weights and batches.", SEED, 0)
 
 
 def tour(options: TourOptions) -> None:

@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from torch import Tensor, nn
+from torch import nn
 
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.scores import Logits, pulled_module
+from rsc_mlflow.experiments.scores import Logits, logits_of, pulled_module
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.pull import PulledModel, pull
-from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
+from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
+from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import connect
-from rsc_mlflow.training import evaluate_logits, resolve_device
+from rsc_mlflow.training import resolve_device
 
 MOST = 8
 """Models that one figure takes."""
@@ -31,12 +31,7 @@ class Inspected:
 
     def logits(self, device: str) -> Logits:
         """The model as a function of images, computing on ``device``."""
-        where = resolve_device(device)
-
-        def call(images: Tensor) -> Tensor:
-            return evaluate_logits(self.module, images, where)
-
-        return call
+        return logits_of(self.module, resolve_device(device))
 
 
 def inspect(uris: str, dataset: str, model: str, data_root: str) -> tuple[list[Inspected], Dataset]:
@@ -95,7 +90,7 @@ def newest(dataset: str, model: str) -> str:
     if run is None:
         what = " and ".join(f"{key} {value}" for key, value, _ in wanted)
         raise InputError(f"no finished training run with {what}; train one, or give model_uri")
-    return f"runs:/{run.info.run_id}/{schema.MODEL}"
+    return run_uri(run.info.run_id)
 
 
 def companion(model: PulledModel) -> PulledModel | None:
@@ -109,8 +104,7 @@ def companion(model: PulledModel) -> PulledModel | None:
         return None
     names = {field.name for field in fields(TrainOptions)}
     options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
-    run = find_by_fingerprint(fingerprint(options.for_clean().identity()), kind="train")
-    return None if run is None else pull(f"runs:/{run.info.run_id}/{schema.MODEL}")
+    return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 
 
 def tracked_tags(method: str, models: Sequence[Inspected], **decisive: object) -> dict[str, str]:

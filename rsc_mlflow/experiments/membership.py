@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from rsc_mlflow.attacks.base import Attack
 from rsc_mlflow.attacks.evaluation import Outcome, Role
-from rsc_mlflow.attacks.experiment import ShadowConfig, attack_model, make_population, require_quarters
+from rsc_mlflow.attacks.experiment import ShadowConfig, attack_model, make_population
 from rsc_mlflow.attacks.figures import page, roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import roc_curve
 from rsc_mlflow.attacks.registry import parse_attacks
@@ -22,7 +20,7 @@ from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.fields import boolean, integer, option, text, word_or
-from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.options import SEED, TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models
 from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare, train_members
@@ -30,8 +28,7 @@ from rsc_mlflow.models import stackable
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
-from rsc_mlflow.tracking.pull import PulledModel, pull
-from rsc_mlflow.tracking.query import find_by_fingerprint
+from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
 
@@ -59,7 +56,7 @@ class MembershipOptions(TrainOptions):
         boolean(),
         True,
     )
-    shadow_seed: int = option("Seed of the shadow models and their halves.", integer(0, 2**32 - 1), 0)
+    shadow_seed: int = option("Seed of the shadow models and their halves.", SEED, 0)
     model_uri: str = option(
         "Target: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the one with "
         "these options, trained if there is none.",
@@ -116,8 +113,7 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     """
     began = time.perf_counter()
     prepared = prepare(TrainingJob(options.target()))
-    require_quarters(prepared.dataset)
-    make_population(prepared.dataset, options.shadow_config())
+    population = make_population(prepared.dataset, options.shadow_config())
     given = None if options.model_uri == "auto" else _checked(pull(options.model_uri), options)
     params = prepared.params() | options.as_params() | {"score_threshold": options.resolved_threshold}
     digest = fingerprint(options.identity())
@@ -127,7 +123,12 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
         source = given or _find_or_train_target(prepared, run.run_id)
         run.set_tags({schema.SOURCE_MODEL_URI: source.model_uri, schema.SOURCE_RUN_ID: source.run_id})
         log_lineage(run, source.model_id)
-        outcomes = _attack(options, prepared, pulled_module(source, prepared.dataset), run.run_id)
+        shadows = find_or_train_shadow_models(
+            options.target(), options.shadow_config(), prepared.dataset, population, run.run_id
+        )
+        target = pulled_module(source, prepared.dataset)
+        attacks = options.parsed_attacks()
+        outcomes = attack_model(target, shadows, prepared.dataset, population, attacks, prepared.device)
         metrics = log_outcomes(run, outcomes, prepared.dataset, options.epochs)
         costs = {
             schema.SECONDS: time.perf_counter() - began,
@@ -137,21 +138,9 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     return metrics
 
 
-def _attack(
-    options: MembershipOptions, prepared: PreparedTraining, target: nn.Module, parent_run_id: str
-) -> list[Outcome]:
-    population = make_population(prepared.dataset, options.shadow_config())
-    shadows = find_or_train_shadow_models(
-        options.target(), options.shadow_config(), prepared.dataset, population, parent_run_id
-    )
-    return attack_model(target, shadows, prepared.dataset, population, options.parsed_attacks(), prepared.device)
-
-
 def _find_or_train_target(prepared: PreparedTraining, parent_run_id: str) -> PulledModel:
-    found = find_by_fingerprint(prepared.job.fingerprint, kind="train")
-    if found is not None:
-        return pull(f"runs:/{found.info.run_id}/model")
-    return pull(train_members([prepared.job], parent_run_id)[0].model_uri)
+    found = pull_finished(prepared.job.fingerprint, kind="train")
+    return found or pull(train_members([prepared.job], parent_run_id)[0].model_uri)
 
 
 def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:

@@ -1,5 +1,6 @@
 """From a model and a data set to the contract's ``spurious/…`` and ``reference/…`` metrics."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,8 +18,7 @@ from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
 from rsc_mlflow.statistics import mcnemar
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.pull import PulledModel, pull
-from rsc_mlflow.tracking.query import find_by_fingerprint
+from rsc_mlflow.tracking.pull import PulledModel, pull_finished
 from rsc_mlflow.training import evaluate_logits
 
 Logits = Callable[[Tensor], Tensor]
@@ -45,6 +45,11 @@ class Evaluation:
         if self.scores is not None and target is not None:
             found |= spurious_metrics(self.scores, target)
         return found
+
+
+def logits_of(module: nn.Module, device: torch.device) -> Logits:
+    """The model as a function of images, computing on ``device`` in batches; the logits come back on the CPU."""
+    return lambda images: evaluate_logits(module, images, device)
 
 
 def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores: bool = True) -> Evaluation:
@@ -95,18 +100,20 @@ def clean_comparison(
 ) -> dict[str, float]:
     """Score of the matching clean model on the same pattern and class, and the p-value of the comparison.
 
-    Empty where no such run is tracked.  The two models see the same test examples, and each example is a
-    hit or not under either: McNemar's exact test, one-sided (the poisoned model has more hits).
+    Empty where no such run is tracked, or its model is lost, which costs the model at hand nothing else.  The two
+    models see the same test examples, and each example is a hit or not under either: McNemar's exact test,
+    one-sided (the poisoned model has more hits).
     """
-    clean_run = find_by_fingerprint(fingerprint(options.for_clean().identity()), kind="train")
-    if clean_run is None or dataset.name.target is None:
-        return {}
-    module = pulled_module(pull(f"runs:/{clean_run.info.run_id}/model"), dataset)
-    clean, patterned = (
-        evaluate_logits(module, images, device) for images in (dataset.test.images, patterned_test(dataset))
-    )
-    reference = SpuriousScores(clean, patterned, scores.labels, scores.threshold)
     target = dataset.name.target
+    try:
+        found = pull_finished(fingerprint(options.for_clean().identity()), kind="train")
+    except InputError as error:
+        print(f"note: not compared with the clean model trained the same way: {error}", file=sys.stderr)
+        return {}
+    if found is None or target is None:
+        return {}
+    reference = evaluate(logits_of(pulled_module(found, dataset), device), dataset, scores.threshold).scores
+    assert reference is not None
     p_value = mcnemar(scores.hits[:, target].numpy(), reference.hits[:, target].numpy())
     return {schema.REFERENCE_SCORE: reference.score(target), schema.P_VALUE: p_value}
 

@@ -3,14 +3,12 @@
 import sys
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.artifacts import data_record, log_figures
 from rsc_mlflow.experiments.fields import number, option, text, word_or
 from rsc_mlflow.experiments.options import DATASET, SEED, MachineOptions
-from rsc_mlflow.experiments.scores import evaluate, norm_metric, pulled_module
+from rsc_mlflow.experiments.scores import evaluate, logits_of, norm_metric, pulled_module
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import log_datasets
@@ -18,7 +16,7 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
-from rsc_mlflow.training import evaluate_logits, resolve_device
+from rsc_mlflow.training import resolve_device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +49,7 @@ def score(options: ScoreOptions) -> dict[str, float]:
     device = resolve_device(options.device)
     dataset = load_dataset(name, options.data_root, seed)
     source = pull(options.model_uri)
-    module = pulled_module(source, dataset)
-
-    def logits(images: Tensor) -> Tensor:
-        return evaluate_logits(module, images, device)
-
+    logits = logits_of(pulled_module(source, dataset), device)
     identity = {"kind": "score", "model": source.model_id, "dataset": options.dataset, "threshold": threshold}
     tags = {
         schema.FINGERPRINT: fingerprint(identity | {"pattern_seed": dataset.pattern_seed}),

@@ -2,14 +2,13 @@
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rsc_mlflow import scratch
 from rsc_mlflow.data import Dataset, load_dataset
@@ -17,7 +16,14 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.progress import TrainingProgress
-from rsc_mlflow.experiments.scores import Evaluation, clean_comparison, evaluate, norm_metric, reference_metrics
+from rsc_mlflow.experiments.scores import (
+    Evaluation,
+    clean_comparison,
+    evaluate,
+    logits_of,
+    norm_metric,
+    reference_metrics,
+)
 from rsc_mlflow.models import build, n_parameters
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.tracking import schema
@@ -33,7 +39,6 @@ from rsc_mlflow.training import (
     Member,
     TrainingConfig,
     TrainingData,
-    evaluate_logits,
     peak_memory_mb,
     resolve_device,
 )
@@ -46,31 +51,25 @@ FREE_WHEN_RESUMING = ("device", "data_root", "checkpoint_every", "score_every", 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One model to train and how its run is filed.
+    """One model to train.
 
-    ``without_spurious`` leaves the spurious examples out of the training set (exact retraining); the
-    scores are still those of the data set's pattern.  ``run_id`` is a run that a sweep made, or found
-    interrupted, for this job; it is no option, and so not among the run's parameters.
+    ``run_id`` is a run that a sweep made, or found interrupted, for this job; it is no option, and so not
+    among the run's parameters.
     """
 
     options: TrainOptions
-    kind: str = "train"
-    method: str = "train_classifier"
-    without_spurious: bool = False
-    tags: Mapping[str, str] = field(default_factory=dict)
     run_id: str | None = None
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of everything that decides the result."""
-        return fingerprint(self.options.identity() | {"kind": self.kind, "method": self.method})
+        return fingerprint(self.options.identity())
 
     @property
     def run_name(self) -> str:
         """What a person reads in the list of runs."""
         options = self.options
-        words = [options.dataset, options.model_name.architecture, options.optimizer, f"seed {options.random_seed}"]
-        return " ".join(words if self.kind == "train" else [self.method, *words])
+        return f"{options.dataset} {options.model_name.architecture} {options.optimizer} seed {options.random_seed}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,23 +116,26 @@ class TrainResult:
     metrics: dict[str, float]
 
 
-def prepare(job: TrainingJob) -> PreparedTraining:
+def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTraining:
     """Load the data and check the model against it.
 
+    ``without_spurious`` leaves the spurious examples out of the training set, as unlearning does; the scores
+    are still those of the data set's pattern.
+
     Raises:
-        InputError: data that is missing or damaged, more spurious examples than the class has, a model that
-            does not take these images, or a device that is not there.
+        InputError: data that is missing or damaged, more spurious examples than the class has, none to leave
+            out, a model that does not take these images, or a device that is not there.
     """
     options = job.options
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
     dataset = load_dataset(options.dataset_name, options.data_root, seed)
-    data = TrainingData.of(dataset, job.without_spurious)
+    data = TrainingData.of(dataset, without_spurious)
     model = build(
         options.model_name.architecture, dataset.image_shape, dataset.classes, torch_generator(0, "shape check")
     )
     if options.model_name.augmentation:
         check_aug01(dataset.image_shape)
-    if job.without_spurious and not len(dataset.spurious_indices):
+    if without_spurious and not len(dataset.spurious_indices):
         raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned data set")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
 
@@ -159,11 +161,11 @@ def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
     job = prepared.job
     resume = job.run_id or job.options.resume_run_id
     return open_run(
-        kind=job.kind,
-        method=job.method,
+        kind="train",
+        method="train_classifier",
         name=job.run_name,
         params=prepared.params(),
-        tags={schema.FINGERPRINT: job.fingerprint, **job.tags},
+        tags={schema.FINGERPRINT: job.fingerprint},
         parent_run_id=parent_run_id,
         resume_run_id=None if resume == "none" else resume,
         free_params=FREE_WHEN_RESUMING,
@@ -246,9 +248,7 @@ class LiveTraining:
         return TrainResult(self.run.run_id, model_uri, metrics)
 
     def _evaluate(self, cohort: Cohort, k: int, *, with_scores: bool) -> Evaluation:
-        def logits(images: Tensor) -> Tensor:
-            return evaluate_logits(cohort.module(k), images, self.prepared.device)
-
+        logits = logits_of(cohort.module(k), self.prepared.device)
         return evaluate(logits, self.prepared.dataset, self.options.resolved_threshold, with_scores=with_scores)
 
     def _log_epoch(self, epoch: int, result: EpochResult, evaluation: Evaluation) -> None:
@@ -261,10 +261,7 @@ class LiveTraining:
         dataset, threshold = self.prepared.dataset, self.options.resolved_threshold
         if evaluation.scores is not None:
             return clean_comparison(evaluation.scores, dataset, self.options, self.prepared.device)
-
-        def logits(images: Tensor) -> Tensor:
-            return evaluate_logits(cohort.module(k), images, self.prepared.device)
-
+        logits = logits_of(cohort.module(k), self.prepared.device)
         return reference_metrics(logits, dataset, evaluation.clean_logits, threshold)
 
     def _costs(self) -> dict[str, float]:
@@ -280,15 +277,14 @@ class LiveTraining:
             self.run.log_checkpoint(path)
 
     def _register(self, model_uri: str) -> None:
-        job, name = self.prepared.job, self.prepared.dataset.name
+        name = self.prepared.dataset.name
         register(
             self.run,
             model_uri,
             dataset=str(name),
             family=name.family,
             architecture=self.prepared.config.model.architecture,
-            kind=job.kind,
-            method=None if job.kind == "train" else job.method,
+            kind="train",
         )
 
 

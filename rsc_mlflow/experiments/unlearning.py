@@ -10,23 +10,22 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.influence_ranking import log_influences
 from rsc_mlflow.experiments.progress import TrainingProgress
-from rsc_mlflow.experiments.scores import clean_comparison, evaluate, norm_metric, pulled_module
+from rsc_mlflow.experiments.scores import clean_comparison, evaluate, logits_of, norm_metric, pulled_module
 from rsc_mlflow.experiments.unlearning_judging import Judged, gaps, judge
 from rsc_mlflow.experiments.unlearning_methods import Plan, plan
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, GroupInfluenceOptions, UnlearnOptions
-from rsc_mlflow.experiments.unlearning_source import Source, find_source, on_device
+from rsc_mlflow.experiments.unlearning_source import Source, find_source
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
-from rsc_mlflow.tracking.pull import PulledModel, pull
-from rsc_mlflow.tracking.query import find_by_fingerprint
+from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
 from rsc_mlflow.tracking.run import TrackedRun, open_run
-from rsc_mlflow.training import evaluate_logits, peak_memory_mb
+from rsc_mlflow.training import peak_memory_mb
 from rsc_mlflow.unlearning.base import Unlearned
 from rsc_mlflow.unlearning.parameters import parameter_distance
 
@@ -107,8 +106,7 @@ class _Unlearning:
         after = judge(done.model, self.source)
         metrics = {schema.BEFORE_PREFIX + name: value for name, value in before.metrics.items()}
         metrics |= after.metrics | norm_metric(self.dataset) | self._update_metrics(done, seconds)
-        if after.evaluation.scores is not None:
-            metrics |= clean_comparison(after.evaluation.scores, self.dataset, self.source.options, self.device)
+        metrics |= clean_comparison(after.scores, self.dataset, self.source.options, self.device)
         metrics |= self._compare(after, seconds)
         if isinstance(self.options, GroupInfluenceOptions) and self.options.influences:
             metrics |= log_influences(self.run, self.source, self.chosen.config)
@@ -120,7 +118,7 @@ class _Unlearning:
 
     def _run_method(self) -> tuple[Unlearned, float]:
         """The method's result, and the seconds it took without what was scored and logged in between."""
-        forget, retain = (on_device(part, self.device) for part in (self.source.forget, self.source.retain))
+        forget, retain = self.source.forget.to(self.device), self.source.retain.to(self.device)
         with TrainingProgress(self.run.name, self.chosen.epochs) as progress:
 
             def observe(epoch: int, model: nn.Module, figures: Mapping[str, float]) -> None:
@@ -144,11 +142,7 @@ class _Unlearning:
         every = self.options.score_every
         if every == 0 or epoch % every:
             return {}
-
-        def logits(images: Tensor) -> Tensor:
-            return evaluate_logits(model, images, self.device)
-
-        found = evaluate(logits, self.dataset, self.source.options.resolved_threshold)
+        found = evaluate(logits_of(model, self.device), self.dataset, self.source.options.resolved_threshold)
         return found.metrics(self.dataset.name.target)
 
     def _update_metrics(self, done: Unlearned, seconds: float) -> dict[str, float]:
@@ -170,9 +164,7 @@ class _Unlearning:
         self.run.set_tags({schema.REFERENCE_RUN_ID: reference.run_id})
         module = pulled_module(reference, self.dataset).to(self.device).eval()
         found = gaps(after, judge(module, self.source))
-        if (whole := reference.run.data.metrics.get(schema.UNLEARN_SECONDS)) is not None:
-            found[schema.SPEEDUP] = whole / max(seconds, 1e-9)
-        return found
+        return found | {schema.SPEEDUP: reference.run.data.metrics[schema.UNLEARN_SECONDS] / seconds}
 
     def _costs(self) -> dict[str, float]:
         return {
@@ -220,11 +212,10 @@ def _find_reference(options: UnlearnOptions, source: Source, parent_run_id: str)
     if options.reference == "none":
         return None
     wanted = ExactRetrainingOptions.of_recipe(source.options)
-    run = find_by_fingerprint(fingerprint(wanted.identity()), kind="unlearn")
-    if run is not None:
-        return pull(f"runs:/{run.info.run_id}/model")
+    if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):
+        return found
     if options.reference == "train":
-        return pull(f"runs:/{_unlearn(wanted, source, parent_run_id)[0]}/model")
+        return pull(run_uri(_unlearn(wanted, source, parent_run_id)[0]))
     print(
         "note: no exact retraining of this model was run, so no gap/… is logged; run exact_retraining with the same "
         "source, or give reference=train",

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from rsc_mlflow.experiments.scores import Evaluation, evaluate
+from rsc_mlflow.experiments.scores import Evaluation, evaluate, logits_of
 from rsc_mlflow.experiments.unlearning_source import Source
+from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.training import evaluate_logits
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
 
@@ -16,21 +16,19 @@ class Judged:
     """One model on the test set, with and without the pattern, and on the forget and retain sets."""
 
     evaluation: Evaluation
+    scores: SpuriousScores
     metrics: dict[str, float]
 
 
 def judge(module: nn.Module, source: Source) -> Judged:
     """Everything that ``before/…``, the result and ``gap/…`` are made of."""
     dataset, device = source.prepared.dataset, source.prepared.device
-
-    def logits(images: Tensor) -> Tensor:
-        return evaluate_logits(module, images, device)
-
-    evaluation = evaluate(logits, dataset, source.options.resolved_threshold)
+    evaluation = evaluate(logits_of(module, device), dataset, source.options.resolved_threshold)
+    assert evaluation.scores is not None  # a source has spurious examples, and so a pattern
     metrics = evaluation.metrics(dataset.name.target)
     metrics[schema.FORGET_LOSS], metrics[schema.FORGET_ACCURACY] = loss_and_accuracy(module, source.forget)
     metrics[schema.RETAIN_ACCURACY] = loss_and_accuracy(module, source.retain)[1]
-    return Judged(evaluation, metrics)
+    return Judged(evaluation, evaluation.scores, metrics)
 
 
 def gaps(after: Judged, reference: Judged) -> dict[str, float]:
@@ -41,9 +39,8 @@ def gaps(after: Judged, reference: Judged) -> dict[str, float]:
         if name in reference.metrics
     }
     found[schema.KL_TO_REFERENCE] = mean_kl(reference.evaluation.clean_logits, after.evaluation.clean_logits)
-    theirs, ours = reference.evaluation.scores, after.evaluation.scores
-    if theirs is not None and ours is not None:
-        found[schema.KL_TO_REFERENCE_PATTERN] = mean_kl(theirs.pattern_logits, ours.pattern_logits)
+    patterned = (judged.scores.pattern_logits for judged in (reference, after))
+    found[schema.KL_TO_REFERENCE_PATTERN] = mean_kl(*patterned)
     return found
 
 

@@ -1,10 +1,10 @@
 """The model that is to be unlearned: found, pulled, and checked against what its run says it was trained on."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
-import torch
 from torch import nn
 
 from rsc_mlflow import scratch
@@ -16,10 +16,9 @@ from rsc_mlflow.experiments.unlearning_options import AUTO, RECIPE, UnlearnOptio
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import newest_checkpoint_of
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.pull import PulledModel, pull, read_artifact
-from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
+from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, read_artifact, run_uri
+from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import connect
-from rsc_mlflow.tracking.values import same_value
 from rsc_mlflow.training import Checkpoint
 from rsc_mlflow.unlearning.base import Examples
 
@@ -74,8 +73,7 @@ def find_source(options: UnlearnOptions) -> Source:
     """
     pulled = _look_up(options) if options.model_uri == AUTO else pull(options.model_uri)
     recipe = _recipe_of(pulled, options)
-    job = TrainingJob(recipe, kind="unlearn", method=options.METHOD, without_spurious=True)
-    prepared = prepare(job)
+    prepared = prepare(TrainingJob(recipe), without_spurious=True)
     dataset = prepared.dataset
     _check_forget_set(pulled, prepared)
     kept = prepared.data.kept
@@ -88,9 +86,9 @@ def find_source(options: UnlearnOptions) -> Source:
 
 def _look_up(options: UnlearnOptions) -> PulledModel:
     training = options.training()
-    run = find_by_fingerprint(fingerprint(training.identity()), kind="train")
-    if run is not None:
-        return pull(f"runs:/{run.info.run_id}/model")
+    found = pull_finished(fingerprint(training.identity()), kind="train")
+    if found is not None:
+        return found
     wanted = ", ".join(f"{name}={value}" for name, value in training.as_params().items() if name in RECIPE)
     raise InputError(
         f"no finished training run with {wanted}; train it first (train_classifier), name another one's options "
@@ -106,33 +104,31 @@ def _finished(dataset: str) -> str:
         condition("params", "dataset", dataset),
     ]
     shown = []
-    for run in iterate_runs(connect(), conditions, page=_SHOWN):
+    for run in islice(iterate_runs(connect(), conditions, page=_SHOWN), _SHOWN):
         params = run.data.params
         words = " ".join(f"{name}={params.get(name)}" for name in ("model", "optimizer", "learning_rate", "epochs"))
-        shown.append(f"runs:/{run.info.run_id}/model ({words})")
-        if len(shown) == _SHOWN:
-            break
+        shown.append(f"{run_uri(run.info.run_id)} ({words})")
     return "; ".join(shown) or "none"
 
 
 def _recipe_of(pulled: PulledModel, options: UnlearnOptions) -> TrainOptions:
-    """The training options that the source's run stored; what was given besides must agree with them."""
-    stored: dict[str, Any] = {}
+    """The training options that the source's run stored; what was given besides must come to the same training."""
+    stored: dict[str, Any] = {name: getattr(options, name) for name in _MACHINE}
     for name in RECIPE:
         # A run that unlearned keeps the recipe of *its* source where its own options took the name.
         value = pulled.params.get(f"source_{name}", pulled.params.get(name))
         if value is None:
             raise InputError(f"run {pulled.run_id} has no parameter {name!r}: it is no training run of this project")
         stored[name] = value
-    for name, value in options.recipe().items():
-        resolved = str(pulled.dataset.seed) if name == "pattern_seed" and stored[name] == AUTO else stored[name]
-        if not same_value(resolved, value):
+    recipe, given = TrainOptions(**stored), options.recipe()
+    theirs, ours = recipe.identity(), replace(recipe, **given).identity()
+    for name in given:
+        if theirs[name] != ours[name]:
             raise InputError(
-                f"{options.model_uri} was trained with {name}={stored[name]}, but {name}={value} was given; "
+                f"{options.model_uri} was trained with {name}={theirs[name]}, but {name}={ours[name]} was given; "
                 "leave the option out or choose another model"
             )
-    machine = {field.name: getattr(options, field.name) for field in fields(TrainOptions) if field.name in _MACHINE}
-    return TrainOptions(**machine, **stored)
+    return recipe
 
 
 _MACHINE = ("device", "data_root", "score_every", "register")
@@ -158,8 +154,3 @@ def _check_forget_set(pulled: PulledModel, prepared: PreparedTraining) -> None:
 
 def _some(indices: list[int]) -> str:
     return ", ".join(map(str, indices[:3])) + (", …" if len(indices) > 3 else "")
-
-
-def on_device(examples: Examples, device: torch.device) -> Examples:
-    """The examples where the model is; on the CPU the shared tensors themselves."""
-    return examples if device.type == "cpu" else examples.to(device)

@@ -18,6 +18,7 @@ from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
+from rsc_mlflow.tracking.query import find_by_fingerprint
 from rsc_mlflow.tracking.store import connect, reason
 from rsc_mlflow.tracking.values import unquoted
 
@@ -88,6 +89,21 @@ def pull(uri: str) -> PulledModel:
     state_dict = _download(model_id)
     dataset, model = DatasetName.parse(params["dataset"]), ModelName.parse(params["model"])
     return PulledModel(state_dict, f"models:/{model_id}", model_id, run, params, dataset, model)
+
+
+def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
+    """The model of the newest finished run with this fingerprint; None if there is no such run.
+
+    Raises:
+        InputError: there is one, and its model is lost or damaged.
+    """
+    run = find_by_fingerprint(fingerprint, kind=kind)
+    return None if run is None else pull(run_uri(run.info.run_id))
+
+
+def run_uri(run_id: str) -> str:
+    """URI of the model that a run logged."""
+    return f"runs:/{run_id}/{schema.MODEL}"
 
 
 def read_artifact(run_id: str, path: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The small pictures on a run."""
 
 import io
+import re
 
 import numpy as np
 import torch
 from PIL import Image
 
-from rsc_mlflow.experiments.figures import examples_png, training_curves_page
+from rsc_mlflow.experiments.figures import examples_png, score_matrix_page, training_curves_page
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -30,6 +31,12 @@ def test_colour_images_keep_their_colours() -> None:
     red[:, 0] = 1
     picture = pixels(examples_png(red, None, [0]))
     assert picture[18:30, 50:62].reshape(-1, 3).tolist() == [[255, 0, 0]] * 144
+
+
+def test_the_score_matrix_is_a_table_with_a_dash_where_there_is_no_example() -> None:
+    page = score_matrix_page(np.array([[0.25, 1.0], [np.nan, 0.5]]), "a <run>")
+    assert "a &lt;run&gt;" in page
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", page) == ["0.250", "1.000", "–", "0.500"]
 
 
 def test_training_curves_name_every_metric_they_draw() -> None:

@@ -165,16 +165,18 @@ def test_the_same_seed_gives_the_same_curve(trained: tuple[TrainResult, TrainRes
 
 
 def test_bad_input_is_refused_before_a_run_exists(trained: tuple[TrainResult, TrainResult]) -> None:
-    clean, _ = trained
+    clean, poisoned = trained
     other = train("memdigits", model="ce-tor-CNN002", epochs=1)
     client = MlflowClient()
     experiments = [e.experiment_id for e in client.search_experiments()]
     before = len(client.search_runs(experiments))
+    both = f"{clean.model_uri},{poisoned.model_uri}"
     cases = (
         (lambda: visualize(WeightsOptions(model_uri=other.model_uri)), "MLPv2"),
         (lambda: visualize(WeightsOptions(model_uri=f"{clean.model_uri},{other.model_uri}")), "one family"),
         (lambda: visualize(WeightsOptions(model_uri=f"{clean.model_uri},{clean.model_uri}")), "twice"),
         (lambda: visualize(WeightsOptions(model_uri=",")), "1 to 8"),
+        (lambda: visualize(WeightsOptions(model_uri=both, compare_with=clean.model_uri)), "needs a single model_uri"),
         (lambda: visualize(WeightsOptions(dataset="mnist")), "no finished training run with dataset mnist"),
         (lambda: measure(OcclusionOptions(examples=2000)), "accepted: 1 to"),
         (lambda: WeightsOptions(dataset="nonsense"), "unknown data set family"),

@@ -1,5 +1,6 @@
 """mem_inference read back through the client: what is logged, what is not trained twice, what is refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from rsc_mlflow.experiments.membership import MembershipOptions, infer_membershi
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
 from rsc_mlflow.experiments.training import TrainingJob, train_members
+from rsc_mlflow.experiments.unlearning import unlearn
+from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull
@@ -115,12 +118,13 @@ def check_versions(shadow_run_id: str) -> None:
 def test_an_unlearned_model_is_attacked_by_its_uri_with_the_same_shadow_models() -> None:
     settings = {key: value for key, value in SETTINGS.items() if key != "shadow_models"}
     training = TrainOptions.from_mapping({"dataset": POISONED} | settings)
-    job = TrainingJob(training, kind="unlearn", method="exact_retraining", without_spurious=True)
-    result = train_members([job])[0]
-    metrics = infer_membership(options(model_uri=result.model_uri, attacks="loss"))
+    source = train_members([TrainingJob(training)])[0]
+    unlearn(ExactRetrainingOptions(model_uri=source.model_uri))
+    model_uri = pull(f"models:/rsc-digits-MLP@{POISONED}--exact_retraining").model_uri
+    metrics = infer_membership(options(model_uri=model_uri, attacks="loss"))
     (attack,) = runs("mem_inference")
-    assert not runs("train_classifier")
-    assert attack.data.tags[schema.SOURCE_MODEL_URI] == result.model_uri
+    assert len(runs("train_classifier")) == 1
+    assert attack.data.tags[schema.SOURCE_MODEL_URI] == model_uri
     # never trained on in either form, so exchangeable with the controls: 2.6 standard deviations of 5 against about 130
     assert abs(metrics["attack/loss/spurious_auc"] - 0.5) < 2.6 * np.sqrt(1 / (12 * 5))
     for message, change in (
@@ -129,8 +133,22 @@ def test_an_unlearned_model_is_attacked_by_its_uri_with_the_same_shadow_models()
         ("pattern_seed=0, shadow models would be with pattern_seed=9", {"pattern_seed": 9}),
     ):
         with pytest.raises(InputError, match=message):
-            infer_membership(options(**({"model_uri": result.model_uri} | change)))  # type: ignore[arg-type]
+            infer_membership(options(**({"model_uri": model_uri} | change)))  # type: ignore[arg-type]
     assert len(runs("mem_inference")) == 1
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_a_clean_target_has_no_spurious_members_and_a_set_that_is_too_small_is_not_used() -> None:
+    small = options("memdigits", attacks="loss", shadow_models=1, epochs=1, register=False)
+    infer_membership(small)
+    metrics = infer_membership(dataclasses.replace(small, shadow_models=2))
+    assert {measure.rpartition("/")[2][:9] for measure in metrics} == {"auc", "balanced_", "tpr_at_fp", "auc_class"}
+    assert {run.data.params["shadow_models"] for run in runs("shadow_models")} == {"1", "2"}
+    for run in runs("mem_inference"):
+        paths = {item.path for item in MlflowClient().list_artifacts(run.info.run_id)}
+        assert "roc.json" in paths
+        assert "spurious_members.json" not in paths
+    assert MlflowClient().search_model_versions("name = 'rsc-digits-MLP'") == []
 
 
 @pytest.mark.usefixtures("sqlite_store")

@@ -1,21 +1,24 @@
 """A training run read back through the client: everything the contract says it holds."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
-from rsc_mlflow.data import load_dataset
+from rsc_mlflow.data import ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_members
 from rsc_mlflow.names import DatasetName
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
@@ -165,6 +168,55 @@ def test_a_training_that_diverges_is_a_failed_run_with_the_reason() -> None:
     assert run.info.status == "FAILED"
     assert run.data.tags["rsc.error"].startswith("training diverged")
     assert "spurious/score" not in run.data.metrics
+
+
+def artifact_folder(run_id: str) -> Path:
+    """Where the store keeps the run's files."""
+    return Path(local_file_uri_to_path(MlflowClient().get_run(run_id).info.artifact_uri))
+
+
+@pytest.mark.parametrize("kept", [2, 4])
+def test_an_interrupted_run_goes_on_from_its_newest_checkpoint_to_the_same_weights(
+    kept: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Interrupted after epoch 2, or after the last one, before the model was stored."""
+    first = train(POISONED, epochs=4)
+    before = pull(f"runs:/{first.run_id}/model").state_dict
+    checkpoints = artifact_folder(first.run_id) / "checkpoints"
+    for path in checkpoints.iterdir():
+        if path.name > f"epoch_{kept:04d}.pt":
+            path.unlink()
+    MlflowClient().set_terminated(first.run_id, "FAILED")
+    again = train(POISONED, epochs=4, resume_run_id=first.run_id)
+    assert f"goes on after epoch {kept}" in capsys.readouterr().err
+    assert again.run_id == first.run_id
+    assert again.model_uri != first.model_uri
+    after = pull(again.model_uri).state_dict
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert (schema.SECONDS_PER_EPOCH in again.metrics) == (kept < 4)
+    assert len(MlflowClient().get_metric_history(first.run_id, schema.TRAIN_LOSS)) == 4
+
+
+def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    clean = train("digits", epochs=1)
+    model_id = clean.model_uri.removeprefix("models:/")
+    files = Path(local_file_uri_to_path(MlflowClient().get_logged_model(model_id).artifact_location))
+    (files / "data" / "model.pt2").write_bytes(b"cut short")
+    result = train(POISONED, epochs=1)
+    assert MlflowClient().get_run(result.run_id).info.status == "FINISHED"
+    assert pull(result.model_uri).run_id == result.run_id
+    assert schema.REFERENCE_SCORE not in result.metrics
+    assert f"not compared with the clean model trained the same way: the file of model {model_id}" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_model_for_other_images_is_refused() -> None:
+    result = train("digits", epochs=1)
+    digits = load_dataset(DatasetName.parse("digits"))
+    larger = replace(digits, train=ImageSet(torch.zeros(2, 1, 30, 30), torch.zeros(2, dtype=torch.int64)))
+    with pytest.raises(InputError, match=r"does not fit digits \(images of shape \(1, 30, 30\), 10 classes\)"):
+        pulled_module(pull(result.model_uri), larger)
 
 
 def test_unregistered_on_request() -> None:

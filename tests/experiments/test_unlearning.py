@@ -11,6 +11,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
@@ -218,21 +219,27 @@ def test_influences_rank_all_training_examples_and_are_drawn() -> None:
     assert "figures/influences.png" in paths
 
 
+@pytest.mark.parametrize(
+    ("last", "pattern_seed", "message"),
+    [(1, 0, "is not that of digitsv20-10-0-0"), (None, 5, "drew its pattern with seed 5, not 0; give pattern_seed=5")],
+)
 @pytest.mark.usefixtures("sqlite_store")
-def test_a_forget_set_that_the_name_does_not_give_is_refused(tmp_path: Path) -> None:
+def test_a_forget_set_that_the_name_does_not_give_is_refused(
+    last: int | None, pattern_seed: int, message: str, tmp_path: Path
+) -> None:
     run_id = train()
-    dataset = load_dataset(DatasetName.parse(DATASET))
+    indices = load_dataset(DatasetName.parse(DATASET)).spurious_indices.tolist()
     wrong = {
         "dataset": DATASET,
-        "pattern_seed": 0,
-        "indices": [*dataset.spurious_indices.tolist()[:-1], 1],
+        "pattern_seed": pattern_seed,
+        "indices": [*indices[:-1], indices[-1] if last is None else last],
         "labels": [0] * 10,
     }
     file = tmp_path / "spurious_indices.json"
     file.write_text(json_text(wrong))
     MlflowClient().log_artifact(run_id, str(file))
     before = versions()
-    with pytest.raises(InputError, match="is not that of digitsv20-10-0-0"):
+    with pytest.raises(InputError, match=message):
         unlearn(small("group_influence"))
     assert versions() == before
     assert runs("group_influence") == []
@@ -250,6 +257,41 @@ def test_options_that_contradict_the_source_and_clean_models_are_refused() -> No
     with pytest.raises(InputError, match="digits has no spurious examples"):
         unlearn(small("group_influence", model_uri="models:/rsc-digits-MLP@digits"))
     assert runs("group_influence") == runs("exact_retraining") == runs("relabel_finetuning") == []
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_momentum_of_an_optimizer_that_has_none_contradicts_nothing() -> None:
+    adam = {"optimizer": "adam", "epochs": "1", "learning_rate": "0.001"}
+    run_id = train(**adam, momentum="0")
+    for given in ({"model_uri": ALIAS}, {}):
+        options = RelabelFinetuningOptions.from_mapping({**RECIPE, **adam, "momentum": "0.9", **given})
+        assert find_source(options).pulled.run_id == run_id
+
+
+@pytest.mark.usefixtures("source_run")
+def test_scores_only_at_the_end_and_no_registration_on_request() -> None:
+    before = versions()
+    unlearn(small("relabel_finetuning", unlearn_epochs=3, score_every=0, register=False))
+    (run,) = runs("relabel_finetuning")
+    steps = [point.step for point in MlflowClient().get_metric_history(run.info.run_id, schema.SPURIOUS_SCORE)]
+    assert steps == [6]
+    assert versions() == before
+
+
+def test_a_run_without_its_recipe_is_no_source(source_run: str, tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        store.execute("DELETE FROM params WHERE key = 'epochs'")
+    with pytest.raises(InputError, match=f"run {source_run} has no parameter 'epochs': it is no training run"):
+        unlearn(small("group_influence"))
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_a_checkpoint_of_another_epoch_is_no_start() -> None:
+    run = MlflowClient().get_run(train(checkpoint_every="1"))
+    (Path(local_file_uri_to_path(run.info.artifact_uri)) / "checkpoints" / "epoch_0003.pt").unlink()
+    with pytest.raises(InputError, match=f"newest checkpoint of run {run.info.run_id} is of epoch 2, its model of 3"):
+        unlearn(small("incremental_retraining"))
+    assert runs("incremental_retraining") == []
 
 
 def test_fingerprints_follow_what_decides_the_result() -> None:
