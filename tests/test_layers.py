@@ -1,6 +1,7 @@
 """The house: data flows one way, and MLflow is known only where results are written down and found."""
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,42 @@ def test_nothing_imports_to_its_right() -> None:
             if own != "__init__" and (other := layer(dotted)):
                 assert LEVEL[other] <= LEVEL[own], f"{path} imports {dotted}"
             assert not dotted.startswith("entry_points"), f"{path} imports {dotted}"
+
+
+def test_the_service_stands_on_the_package_and_the_package_on_nothing_of_it() -> None:
+    """The server alone knows the dashboards, entry points know both, and nothing of these knows tests or benchmarks."""
+    known = {"rsc_mlflow": {"rsc_mlflow"}, "dashboards": {"rsc_mlflow", "dashboards"}}
+    known["entry_points"] = known["dashboards"] | {"entry_points"}
+    ours = known["entry_points"] | {"benchmarks", "tests"}
+    for folder, allowed in known.items():
+        for path in modules(folder):
+            found = {dotted.split(".")[0] for dotted in imports(path)} & ours
+            more = {"dashboards"} if path == ROOT / "rsc_mlflow" / "server.py" else set()
+            assert found <= allowed | more, f"{path} imports {sorted(found - allowed)}"
+
+
+def test_there_is_no_circle_among_modules() -> None:
+    """Imports inside functions count: they are how a circle is hidden."""
+    paths = {}
+    for path in modules("rsc_mlflow", "dashboards", "entry_points", "benchmarks", "tests"):
+        dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        paths[dotted.removesuffix(".__init__")] = path
+    graph = {name: {dotted for dotted in imports(path) if dotted in paths} - {name} for name, path in paths.items()}
+    assert len(graph) > 200
+    assert sum(map(len, graph.values())) > len(graph)
+    list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    folders = ("rsc_mlflow", "dashboards", "entry_points", "benchmarks", "tests", "grids")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.*")]
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines())
+        for path in found
+        if path.suffix in (".py", ".js", ".css", ".yaml")
+    }
+    assert len(lengths) > 200
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
 def test_siblings_on_one_level_do_not_know_each_other() -> None:
