@@ -1,12 +1,15 @@
 """Unlearn a registered model: ``mlflow run . -e exact_retraining -P model_uri=models:/NAME@ALIAS``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
+from rsc_mlflow.startup import importing
 
 
 def exact_retraining(options: ExactRetrainingOptions) -> None:
     """Train anew without the spurious examples, from the same seeds"""
+    with importing():
+        from rsc_mlflow.experiments.unlearning import unlearn
+
     unlearn(options)
 
 

@@ -1,12 +1,15 @@
 """Unlearn a registered model: ``mlflow run . -e gradient_difference -P model_uri=models:/NAME@ALIAS``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import GradientDifferenceOptions
+from rsc_mlflow.startup import importing
 
 
 def gradient_difference(options: GradientDifferenceOptions) -> None:
     """Go on training"""
+    with importing():
+        from rsc_mlflow.experiments.unlearning import unlearn
+
     unlearn(options)
 
 

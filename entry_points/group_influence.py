@@ -1,12 +1,15 @@
 """Unlearn a registered model: ``mlflow run . -e group_influence -P model_uri=models:/NAME@ALIAS``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import GroupInfluenceOptions
+from rsc_mlflow.startup import importing
 
 
 def group_influence(options: GroupInfluenceOptions) -> None:
     """Remove the spurious examples' influence by one first-order step: (1/(n-m)) (H + damping I)^-1 gradient."""
+    with importing():
+        from rsc_mlflow.experiments.unlearning import unlearn
+
     unlearn(options)
 
 

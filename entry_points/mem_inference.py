@@ -4,7 +4,8 @@ from rich.console import Console
 from rich.table import Table
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.membership import MembershipOptions, infer_membership
+from rsc_mlflow.experiments.membership_options import MembershipOptions
+from rsc_mlflow.startup import importing
 from rsc_mlflow.tracking import schema
 
 COLUMNS = {
@@ -23,6 +24,9 @@ def mem_inference(options: MembershipOptions) -> None:
     Judge the spurious examples by spurious AUC, not by their TPR: the control FPR says how many images that carry the
     pattern and trained nothing are called members as well.
     """
+    with importing():
+        from rsc_mlflow.experiments.membership import infer_membership
+
     metrics = infer_membership(options)
     table = Table(title=f"Membership attacks on {options.dataset}")
     for heading in ("attack", *COLUMNS.values()):

@@ -1,11 +1,15 @@
 """Sensitivity to missing pixels: ``mlflow run . -e occlusion -P model_uri=models:/m-1,models:/m-2``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.occlusion import OcclusionOptions, measure
+from rsc_mlflow.experiments.scoring_options import OcclusionOptions
+from rsc_mlflow.startup import importing
 
 
 def occlusion(options: OcclusionOptions) -> None:
     """Mean probability of the true class while more and more non-zero pixels are removed, for one or more models."""
+    with importing():
+        from rsc_mlflow.experiments.occlusion import measure
+
     measure(options)
 
 

@@ -6,18 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
-
-from dashboards.data import Filters
-from dashboards.hub import Hub
-from dashboards.report import report_html
 from entry_points.command import command, main
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options, option, text
-from rsc_mlflow.tracking.details import Details
-from rsc_mlflow.tracking.frame import RunStore
-from rsc_mlflow.tracking.run import open_run
-from rsc_mlflow.tracking.store import configure
+from rsc_mlflow.startup import importing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +25,17 @@ class ReportOptions(Options):
 def report(options: ReportOptions) -> None:
     """Write the dashboards as one self-contained HTML file and log it as an artifact of a report run."""
     output = None if options.output == "none" else _writable(Path(options.output))
+    with importing():
+        import mlflow
+
+        from dashboards.data import Filters
+        from dashboards.hub import Hub
+        from dashboards.report import report_html
+        from rsc_mlflow.tracking.details import Details
+        from rsc_mlflow.tracking.frame import RunStore
+        from rsc_mlflow.tracking.run import open_run
+        from rsc_mlflow.tracking.store import configure
+
     configure()
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)

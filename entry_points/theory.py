@@ -1,11 +1,15 @@
 """The paper's linear model, in closed form and by simulation: ``mlflow run . -e theory``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.theory import TheoryOptions, run_theory
+from rsc_mlflow.experiments.theory_options import TheoryOptions
+from rsc_mlflow.startup import importing
 
 
 def theory(options: TheoryOptions) -> None:
     """Curves of the paper's linear model over the share of spurious examples, checked by simulation."""
+    with importing():
+        from rsc_mlflow.experiments.theory import run_theory
+
     run_theory(options)
 
 

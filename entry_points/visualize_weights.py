@@ -1,11 +1,15 @@
 """What the first layer of an MLP looks at: ``mlflow run . -e visualize_weights -P dataset=mnistv20-20-0-0``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.experiments.weights import WeightsOptions, visualize
+from rsc_mlflow.experiments.scoring_options import WeightsOptions
+from rsc_mlflow.startup import importing
 
 
 def visualize_weights(options: WeightsOptions) -> None:
     """First-layer weight maps of one or more MLPs, on one colour range, and the difference of the first two."""
+    with importing():
+        from rsc_mlflow.experiments.weights import visualize
+
     visualize(options)
 
 

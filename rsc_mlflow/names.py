@@ -217,3 +217,16 @@ class ModelName:
     def __str__(self) -> str:
         prefix = f"{self.augmentation}-" if self.augmentation else ""
         return f"{prefix}{self.loss}-tor-{self.architecture}"
+
+
+def device_name(name: str) -> str:
+    """``name``, if it is one that some machine could have.
+
+    Raises:
+        InputError: it is not.
+    """
+    kind, _, index = name.partition(":")
+    known = name in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isascii() and index.isdecimal())
+    if not known or len(index) > 4:
+        raise InputError(f"unknown device {name!r}; accepted: auto, cpu, cuda, cuda:INDEX")
+    return name

@@ -7,9 +7,12 @@ of spurious examples and their noise are the exception: the contract fixes them 
 """
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -18,8 +21,10 @@ def derive_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def torch_generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+def torch_generator(seed: int, purpose: str, device: "torch.device | str" = "cpu") -> "torch.Generator":
     """A torch generator on ``device`` for this seed and purpose."""
+    import torch  # seconds, which what needs numpy alone is spared
+
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose))
 
 

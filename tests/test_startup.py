@@ -1,6 +1,8 @@
-"""Garbage collection while many objects are made: off, and then as it was."""
+"""Starting quickly: what is not imported, and what the garbage collector is spared."""
 
 import gc
+import subprocess
+import sys
 
 import pytest
 
@@ -29,3 +31,18 @@ def test_what_was_imported_is_never_looked_at_again() -> None:
         assert gc.get_freeze_count() >= before + len(kept)
     finally:
         gc.unfreeze()
+
+
+def test_help_and_a_wrong_option_import_neither_pytorch_nor_mlflow() -> None:
+    program = """
+import importlib, sys
+from entry_points.command import status
+from entry_points.mlproject import ENTRY_POINTS
+for name in ENTRY_POINTS:
+    cli = importlib.import_module(f"entry_points.{name}").cli
+    assert status(cli, ["--help"]) == 0, name
+    assert status(cli, [f"--{cli.params[-1].name}", "\\0"]) == 2, name
+print("imported:", *({"torch", "mlflow", "torchvision", "sklearn", "plotly"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "imported:", done.stdout

@@ -24,6 +24,19 @@ Ints = NDArray[np.integer]
 Doubles = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class ShadowConfig:
+    """How many shadow models, whether they carry the pattern as the target does, and their own seed.
+
+    The seed decides the halves, the spurious examples and the models' training seeds; it is not the target's, so
+    that targets of several seeds can share shadow models.
+    """
+
+    n_models: int = 16
+    spurious: bool = True
+    seed: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class Observations:
     """What the models say about N examples of C classes.

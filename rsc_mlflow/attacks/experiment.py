@@ -21,30 +21,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rsc_mlflow.attacks.base import Attack, Bools, Observations
+from rsc_mlflow.attacks.base import Attack, Bools, Observations, ShadowConfig
 from rsc_mlflow.attacks.evaluation import Outcome, Role, evaluate
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
+from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, choose_spurious
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import stackable
 from rsc_mlflow.rng import derive_seed
 from rsc_mlflow.training.cohort import Cohort, EpochReport
-from rsc_mlflow.training.config import TrainingConfig
 from rsc_mlflow.training.evaluate import evaluate_logits
 from rsc_mlflow.training.members import Member, TrainingData
-
-
-@dataclass(frozen=True)
-class ShadowConfig:
-    """How many shadow models, whether they carry the pattern as the target does, and their own seed.
-
-    The seed decides the halves, the spurious examples and the models' training seeds; it is not the target's, so
-    that targets of several seeds can share shadow models.
-    """
-
-    n_models: int = 16
-    spurious: bool = True
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)

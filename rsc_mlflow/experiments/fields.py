@@ -100,7 +100,8 @@ def word_or(words: tuple[str, ...], other: Parse) -> Parse:
     def convert(text: str) -> Any:
         return text if text in words else other.convert(text)
 
-    return Parse(convert, f"{' or '.join(words)}, or {other.accepted}")
+    first = f"{' or '.join(words)}, or "
+    return Parse(convert, first + other.accepted.removeprefix(first))  # ``other`` may take the same words
 
 
 def text() -> Parse:

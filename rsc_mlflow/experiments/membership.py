@@ -7,24 +7,20 @@ second attack on the same target retrains nothing, and targets that differ in th
 import dataclasses
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from rsc_mlflow.attacks.base import Attack
 from rsc_mlflow.attacks.evaluation import Outcome, Role
-from rsc_mlflow.attacks.experiment import ShadowConfig, attack_model, make_population
+from rsc_mlflow.attacks.experiment import attack_model, make_population
 from rsc_mlflow.attacks.figures import page, roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import roc_curve
-from rsc_mlflow.attacks.registry import parse_attacks
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
-from rsc_mlflow.experiments.fields import boolean, integer, option, text, word_or
-from rsc_mlflow.experiments.options import SEED, TrainOptions
+from rsc_mlflow.experiments.membership_options import METHOD, MembershipOptions
+from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models
 from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare, train_members
-from rsc_mlflow.models import stackable
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
@@ -32,77 +28,10 @@ from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
 
-METHOD = "mem_inference"
 _MAY_DIFFER = ("random_seed", "score_threshold")
 """Parts of a target's identity that its shadow models need not share."""
 ROC = "roc.json"
 SPURIOUS_MEMBERS = "spurious_members.json"
-SHADOW_MODELS_TOGETHER, SHADOW_MODELS_APART = 16, 4
-"""Default number of shadow models where they train as one cohort, and where they train one by one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MembershipOptions(TrainOptions):
-    """Options of ``mem_inference``: those of training, for target and shadow models, and the attacks' own."""
-
-    attacks: str = option("Comma list of shadow (the paper's), loss, lira, rmia.", text(), "shadow,loss,lira,rmia")
-    shadow_models: int | str = option(
-        "Number of shadow models; auto: 16 for models that train as one cohort, else 4.",
-        word_or(("auto",), integer(1, 1024)),
-        "auto",
-    )
-    shadow_spurious: bool = option(
-        "Shadow models hold as many examples with the pattern as the target; false: clean, as in the paper's code.",
-        boolean(),
-        True,
-    )
-    shadow_seed: int = option("Seed of the shadow models and their halves.", SEED, 0)
-    model_uri: str = option(
-        "Target: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the one with "
-        "these options, trained if there is none.",
-        text(),
-        "auto",
-    )
-
-    def check(self) -> None:
-        """Check what involves several options."""
-        super().check()
-        if not self.dataset_name.quarters:
-            raise InputError(
-                f"dataset is {self.dataset!r}; mem_inference takes memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
-                f"which has target and shadow quarters: for example mem{self.dataset_name.family}"
-            )
-        if self.resume_run_id != "none":
-            raise InputError(
-                "mem_inference takes no resume_run_id: start it again, and it finds the models that were finished"
-            )
-        self.parsed_attacks()
-
-    @property
-    def n_shadow_models(self) -> int:
-        """The number of shadow models, ``auto`` resolved."""
-        if isinstance(self.shadow_models, int):
-            return self.shadow_models
-        return SHADOW_MODELS_TOGETHER if stackable(self.model_name.architecture) else SHADOW_MODELS_APART
-
-    def parsed_attacks(self) -> tuple[Attack, ...]:
-        """The attacks that ``attacks`` names."""
-        return parse_attacks(self.attacks, self.n_shadow_models)
-
-    def target(self) -> TrainOptions:
-        """The options of the target's own training."""
-        return TrainOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainOptions)})
-
-    def shadow_config(self) -> ShadowConfig:
-        """What decides the shadow models, apart from how each is trained."""
-        return ShadowConfig(self.n_shadow_models, self.shadow_spurious, self.shadow_seed)
-
-    def identity(self) -> dict[str, Any]:
-        """Everything that decides the result; see :meth:`TrainOptions.identity`."""
-        identity = super().identity() | {"kind": "attack", "method": METHOD, "model_uri": self.model_uri}
-        identity["attacks"] = [attack.name for attack in self.parsed_attacks()]
-        shadow = {"shadow_models": self.n_shadow_models, "shadow_spurious": self.shadow_spurious}
-        return identity | shadow | {"shadow_seed": self.shadow_seed}
 
 
 def infer_membership(options: MembershipOptions) -> dict[str, float]:

@@ -1,16 +1,13 @@
 """Sensitivity of one or more models to missing pixels, as a tracked run."""
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from rsc_mlflow.experiments.artifacts import data_record
-from rsc_mlflow.experiments.fields import integer, option
 from rsc_mlflow.experiments.inspection import inspect, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import occlusion_png
-from rsc_mlflow.experiments.options import SEED, MachineOptions
-from rsc_mlflow.experiments.weights import InspectOptions
-from rsc_mlflow.scoring.occlusion import EXAMPLES, STEPS, OcclusionCurve, occluder
+from rsc_mlflow.experiments.scoring_options import OcclusionOptions
+from rsc_mlflow.scoring.occlusion import OcclusionCurve, occluder
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import log_datasets
 from rsc_mlflow.tracking.models import log_lineage
@@ -20,15 +17,6 @@ from rsc_mlflow.training import resolve_device
 OCCLUSION = "occlusion.json"
 PROBABILITY = "occlusion/probability"
 AUC = "occlusion/auc"
-
-
-@dataclass(frozen=True, kw_only=True)
-class OcclusionOptions(InspectOptions, MachineOptions):
-    """Options of ``occlusion``."""
-
-    examples: int = option("Training examples to remove pixels from.", integer(1), EXAMPLES)
-    steps: int = option("Shares of pixels removed, evenly spaced from none to all.", integer(2, 101), STEPS)
-    random_seed: int = option("Seed of the choice of examples and of the order of removal.", SEED, 0)
 
 
 def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:

@@ -4,10 +4,9 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
-from rsc_mlflow.names import DatasetName, ModelName
-from rsc_mlflow.training.config import TrainingConfig
-from rsc_mlflow.training.device import device_name
+from rsc_mlflow.names import DatasetName, ModelName, device_name
 
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""

@@ -1,14 +1,12 @@
 """Scoring a registered model on any pattern and class, as a tracked run."""
 
 import sys
-from dataclasses import dataclass
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.artifacts import data_record, log_figures
-from rsc_mlflow.experiments.fields import number, option, text, word_or
-from rsc_mlflow.experiments.options import DATASET, SEED, MachineOptions
 from rsc_mlflow.experiments.scores import evaluate, logits_of, norm_metric, pulled_module
+from rsc_mlflow.experiments.scoring_options import ScoreOptions
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import log_datasets
@@ -17,22 +15,6 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.training import resolve_device
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions(MachineOptions):
-    """Options of ``score_model``."""
-
-    model_uri: str = option(
-        "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.", text()
-    )
-    dataset: str = option("Data set whose pattern and class to score, e.g. mnistv20-0-0-0.", DATASET)
-    pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the data set's seed.", word_or(("auto",), SEED), "auto"
-    )
-    score_threshold: float | str = option(
-        "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
-    )
 
 
 def score(options: ScoreOptions) -> dict[str, float]:

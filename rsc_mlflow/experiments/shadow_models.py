@@ -9,7 +9,8 @@ from typing import Any
 
 from torch import nn
 
-from rsc_mlflow.attacks.experiment import Population, ShadowConfig, shadow_members, train_models
+from rsc_mlflow.attacks.base import ShadowConfig
+from rsc_mlflow.attacks.experiment import Population, shadow_members, train_models
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.progress import TrainingProgress

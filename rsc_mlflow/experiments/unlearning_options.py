@@ -13,9 +13,7 @@ from typing import Any, ClassVar, Self
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Parse, boolean, choice, integer, number, option, text, word_or
 from rsc_mlflow.experiments.options import MachineOptions, TrainOptions
-from rsc_mlflow.unlearning.curvature import KINDS
-from rsc_mlflow.unlearning.finetuning import OPTIMIZERS
-from rsc_mlflow.unlearning.solvers import SOLVERS
+from rsc_mlflow.unlearning.choices import KINDS, OPTIMIZERS, SOLVERS
 
 AUTO = "auto"
 INHERITED = "inherited"

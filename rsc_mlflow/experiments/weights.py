@@ -1,15 +1,13 @@
 """First-layer weight maps of one or more models, as a tracked run."""
 
 import sys
-from dataclasses import dataclass
 from typing import Any
 
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import option, text, word_or
 from rsc_mlflow.experiments.inspection import Inspected, companion, inspect, load, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import weights_png
-from rsc_mlflow.experiments.options import DATASET, MODEL, DataOptions
+from rsc_mlflow.experiments.scoring_options import WeightsOptions
 from rsc_mlflow.scoring.weights import WeightMaps, as_picture, pattern_correlation, weight_map
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import log_lineage
@@ -20,40 +18,6 @@ WEIGHT_MAP = "weight_map.json"
 CORRELATION = "weights/pattern_correlation"
 CORRELATION_COMPARED = "weights/pattern_correlation_compared"
 DIFFERENCE = "weights/mean_absolute_difference"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectOptions(DataOptions):
-    """What all commands that look at trained models take."""
-
-    model_uri: str = option(
-        "Comma list of models: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; "
-        "auto: the newest finished training run that fits dataset and model.",
-        text(),
-        "auto",
-    )
-    dataset: str = option(
-        "Data set name that auto is restricted to, or any.",
-        word_or(("any",), DATASET),
-        "any",
-    )
-    model: str = option(
-        "Model name that auto is restricted to, or any.",
-        word_or(("any",), MODEL),
-        "any",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class WeightsOptions(InspectOptions):
-    """Options of ``visualize_weights``."""
-
-    compare_with: str = option(
-        "Second model where model_uri names one: a model URI; none; or auto: the model it was unlearned from, "
-        "or the clean model trained the same way, where there is one.",
-        text(),
-        "auto",
-    )
 
 
 def visualize(options: WeightsOptions) -> dict[str, float]:

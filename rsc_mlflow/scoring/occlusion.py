@@ -17,9 +17,6 @@ from torch import Tensor
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
 
-STEPS = 51
-EXAMPLES = 500
-
 Logits = Callable[[Tensor], Tensor]
 """Images float32[N, C, H, W] → logits float[N, classes] of a model in evaluation mode."""
 
@@ -67,7 +64,7 @@ class Occluder:
         removed = torch.floor(share * count + 0.5)
         return self.images * (self.rank * count >= removed - 0.25).unsqueeze(1)
 
-    def curve(self, logits: Logits, steps: int = STEPS) -> OcclusionCurve:
+    def curve(self, logits: Logits, steps: int) -> OcclusionCurve:
         """The curve of one model over ``steps`` evenly spaced shares from 0 to 1.
 
         Raises:
@@ -83,7 +80,7 @@ class Occluder:
         return own.mean().item()
 
 
-def occluder(images: Tensor, labels: Tensor, examples: int = EXAMPLES, seed: int = 0) -> Occluder:
+def occluder(images: Tensor, labels: Tensor, examples: int, seed: int = 0) -> Occluder:
     """Choose examples without replacement and an order of removal for each.
 
     Args:

@@ -68,7 +68,8 @@ def unlearning() -> list[Experiment]:
 
 def membership() -> Experiment:
     """``mem_inference``: the target is a training job of its own; the first job makes the shadow models of all."""
-    from rsc_mlflow.experiments.membership import MembershipOptions, infer_membership
+    from rsc_mlflow.experiments.membership import infer_membership
+    from rsc_mlflow.experiments.membership_options import MembershipOptions
     from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
 
     def needs(options: MembershipOptions) -> list[tuple[str, Any]]:

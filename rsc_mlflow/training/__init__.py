@@ -1,8 +1,8 @@
 """Training of one model or many at once: tensors in memory, batches by index, on CPU and CUDA."""
 
+from rsc_mlflow.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from rsc_mlflow.training.checkpoint import Checkpoint
 from rsc_mlflow.training.cohort import Cohort, EpochReport, EpochResult
-from rsc_mlflow.training.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from rsc_mlflow.training.device import peak_memory_mb, resolve_device
 from rsc_mlflow.training.evaluate import evaluate_logits
 from rsc_mlflow.training.members import Member, TrainingData

@@ -15,8 +15,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.training.config import TrainingConfig
 
 FORMAT = "rsc-checkpoint-1"
 _PARTS = {

@@ -7,19 +7,7 @@ from pathlib import Path
 import torch
 
 from rsc_mlflow.errors import InputError
-
-
-def device_name(name: str) -> str:
-    """``name``, if it is one that some machine could have.
-
-    Raises:
-        InputError: it is not.
-    """
-    kind, _, index = name.partition(":")
-    known = name in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isascii() and index.isdecimal())
-    if not known or len(index) > 4:
-        raise InputError(f"unknown device {name!r}; accepted: auto, cpu, cuda, cuda:INDEX")
-    return name
+from rsc_mlflow.names import device_name
 
 
 def resolve_device(name: str = "auto") -> torch.device:

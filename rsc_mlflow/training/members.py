@@ -7,12 +7,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data.families import ImageSet
 from rsc_mlflow.data.spurious import Dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import stackable
 from rsc_mlflow.training.checkpoint import Checkpoint
-from rsc_mlflow.training.config import TrainingConfig
 
 
 @dataclass(frozen=True, eq=False)

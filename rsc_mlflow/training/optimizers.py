@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rsc_mlflow.training.config import TrainingConfig
+from rsc_mlflow.config import TrainingConfig
 
 State = Mapping[str, Mapping[str, Tensor]]
 

@@ -1,6 +1,6 @@
 """The learning-rate schedule of the paper's code: ×0.1 at milestones that depend on the number of epochs."""
 
-from rsc_mlflow.training.config import TrainingConfig
+from rsc_mlflow.config import TrainingConfig
 
 FACTOR = 0.1
 MILESTONES: tuple[tuple[int, tuple[int, ...]], ...] = (

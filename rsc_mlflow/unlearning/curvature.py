@@ -11,7 +11,7 @@ Weight decay adds to both its multiple of the identity.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,10 +20,9 @@ from torch.nn.functional import cross_entropy
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.unlearning.base import Examples
+from rsc_mlflow.unlearning.choices import KINDS, Kind
 from rsc_mlflow.unlearning.parameters import FlatModel
 
-Kind = Literal["ggn", "hessian"]
-KINDS: tuple[Kind, ...] = ("ggn", "hessian")
 Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 
 

@@ -6,7 +6,6 @@ that a handful of forget examples cannot move statistics that all examples share
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +14,9 @@ from torch.nn.functional import cross_entropy
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.unlearning.base import Examples, Observe, check_range, check_sets, device_of, frozen_copy
+from rsc_mlflow.unlearning.choices import OPTIMIZERS, Optimizer
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
-Optimizer = Literal["sgd", "adam"]
-OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
 ForgetLoss = Callable[[Tensor, Tensor], Tensor]
 """From logits ``[b, classes]`` and true labels ``[b]`` of forget examples to the term that a step minimises."""
 

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned, check_range, check_sets
-from rsc_mlflow.unlearning.curvature import KINDS, Curvature, Kind
+from rsc_mlflow.unlearning.choices import KINDS, Kind
+from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy, summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
 from rsc_mlflow.unlearning.solvers import Solution, SolverConfig, relative_residual, solve

@@ -7,7 +7,6 @@ linear in ``u``, so one solve serves a whole group of examples: sum their gradie
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,11 +14,9 @@ from torch import Tensor
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.unlearning.base import check_range
+from rsc_mlflow.unlearning.choices import SOLVERS, SolverName
 from rsc_mlflow.unlearning.curvature import Curvature, largest_sampled_curvature
 from rsc_mlflow.unlearning.ekfac import EigenKroneckerFactors
-
-SolverName = Literal["cg", "lissa", "ekfac"]
-SOLVERS: tuple[SolverName, ...] = ("cg", "lissa", "ekfac")
 
 
 @dataclass(frozen=True)

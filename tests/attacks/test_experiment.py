@@ -17,10 +17,10 @@ from rsc_mlflow.attacks.experiment import (
     train_models,
 )
 from rsc_mlflow.attacks.registry import parse_attacks
+from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import DatasetName, ModelName
-from rsc_mlflow.training.config import TrainingConfig
 from rsc_mlflow.training.members import Member, TrainingData
 
 CPU = torch.device("cpu")

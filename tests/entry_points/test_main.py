@@ -4,7 +4,8 @@ import pytest
 from mlflow import MlflowClient
 
 from entry_points.command import status
-from entry_points.main import DATASETS, cli
+from entry_points.main import cli
+from rsc_mlflow.experiments.tour import DATASETS
 
 
 @pytest.mark.usefixtures("sqlite_store")

@@ -14,10 +14,11 @@ from rsc_mlflow.data import apply_pattern, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.inspection import companion, inspect
 from rsc_mlflow.experiments.inspection_figures import occlusion_png, weights_png
-from rsc_mlflow.experiments.occlusion import OcclusionOptions, measure
+from rsc_mlflow.experiments.occlusion import measure
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.scoring_options import OcclusionOptions, WeightsOptions
 from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_members
-from rsc_mlflow.experiments.weights import WeightsOptions, visualize
+from rsc_mlflow.experiments.weights import visualize
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.scoring.occlusion import OcclusionCurve
 from rsc_mlflow.scoring.weights import WeightMaps

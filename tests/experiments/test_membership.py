@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 from rsc_mlflow.attacks.metrics import auc
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.membership import MembershipOptions, infer_membership
+from rsc_mlflow.experiments.membership import infer_membership
+from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
 from rsc_mlflow.experiments.training import TrainingJob, train_members

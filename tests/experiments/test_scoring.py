@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from rsc_mlflow.data import apply_pattern, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.scoring import ScoreOptions, score
+from rsc_mlflow.experiments.scoring import score
+from rsc_mlflow.experiments.scoring_options import ScoreOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema

@@ -7,7 +7,8 @@ import pytest
 from mlflow import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.theory import TheoryOptions, calculate, run_theory
+from rsc_mlflow.experiments.theory import calculate, run_theory
+from rsc_mlflow.experiments.theory_options import TheoryOptions
 from rsc_mlflow.theory import World, as_printed, closed_form
 
 SMALL = {"n_train": "400", "n_test": "200", "seeds": "2", "ridges": "1,0", "noises": "0.3", "gammas": "0.5"}

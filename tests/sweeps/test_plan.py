@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rsc_mlflow.experiments.membership import MembershipOptions
+from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, IncrementalRetrainingOptions

@@ -9,7 +9,8 @@ from torch import nn
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build
 from rsc_mlflow.unlearning.base import Examples
-from rsc_mlflow.unlearning.curvature import Curvature, Kind, largest_sampled_curvature
+from rsc_mlflow.unlearning.choices import Kind
+from rsc_mlflow.unlearning.curvature import Curvature, largest_sampled_curvature
 from rsc_mlflow.unlearning.ekfac import EigenKroneckerFactors
 from rsc_mlflow.unlearning.gradients import directional_derivatives, loss_and_accuracy, summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel, parameter_distance

@@ -9,7 +9,8 @@ from torch import nn
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.unlearning.base import Examples
-from rsc_mlflow.unlearning.curvature import Curvature, Kind
+from rsc_mlflow.unlearning.choices import Kind
+from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
 from rsc_mlflow.unlearning.solvers import SolverConfig, relative_residual, solve

@@ -1,0 +1,70 @@
+"""The options of ``theory``."""
+
+from dataclasses import dataclass
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.fields import Options, Parse, integer, number, option
+from rsc_mlflow.experiments.options import SEED
+from rsc_mlflow.theory import FIGURE_NOISES, FIGURE_RIDGES, World
+from rsc_mlflow.tracking.values import param_text
+
+
+def numbers(maximum: float = float("inf")) -> Parse:
+    """A comma list of distinct numbers from 0 to ``maximum``; kept as its canonical text."""
+
+    def convert(text: str) -> str:
+        values = [float(part) for part in text.split(",")]
+        if not all(0 <= value < float("inf") and value <= maximum for value in values):
+            raise ValueError
+        return ",".join(param_text(value) for value in sorted(set(values)))
+
+    upper = "" if maximum == float("inf") else f" and at most {maximum:g}"
+    return Parse(convert, f"finite numbers of at least 0{upper}, separated by commas")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TheoryOptions(Options):
+    """Options of ``theory``; the defaults are the paper's figure."""
+
+    ridges: str = option("Comma list of ridge penalties (lambda).", numbers(), ",".join(map(param_text, FIGURE_RIDGES)))
+    noises: str = option("Comma list of input-noise variances.", numbers(), ",".join(map(param_text, FIGURE_NOISES)))
+    gammas: str = option("Comma list of gammas that are simulated as well.", numbers(1), "0.02,0.2,0.5,0.9")
+    gamma_steps: int = option("Points of each curve, gamma from 0 to 1.", integer(2, 10_001), 51)
+    sigma_inv: float = option("Variance of the invariant feature.", number(0), 0.5)
+    sigma_sp: float = option("Variance of the spurious feature.", number(0), 0.1)
+    x_sp_squared: float = option(
+        "Squared size of the spurious feature (the invariant one's is 1).", number(0, above=True), 5.0
+    )
+    seeds: int = option("Training sets drawn for each simulated point.", integer(2, 10_000), 10)
+    n_train: int = option("Training examples drawn each time.", integer(3, 100_000_000), 50_000)
+    n_test: int = option("Test examples drawn each time.", integer(1, 100_000_000), 50_000)
+    random_seed: int = option("Seed of the first training set; the others follow.", SEED, 0)
+
+    def check(self) -> None:
+        """A feature needs a variance, a penalty or noise."""
+        for ridge in _floats(self.ridges):
+            for noise in self.noise_levels():
+                try:
+                    self.world(0, ridge, noise)
+                except InputError as error:
+                    raise InputError(f"at ridge {ridge:g} and noise {noise:g}: {error}") from None
+
+    def world(self, gamma: float, ridge: float = 0.0, noise: float = 0.0) -> World:
+        """The generative model at one point."""
+        return World(gamma, ridge, noise, self.sigma_inv, self.sigma_sp, x_sp_squared=self.x_sp_squared)
+
+    def settings(self) -> list[World]:
+        """One world for each noise and ridge, gamma 0."""
+        return [self.world(0, ridge, noise) for noise in self.noise_levels() for ridge in _floats(self.ridges)]
+
+    def simulated_gammas(self) -> list[float]:
+        """``gammas`` as numbers."""
+        return _floats(self.gammas)
+
+    def noise_levels(self) -> list[float]:
+        """``noises`` as numbers."""
+        return _floats(self.noises)
+
+
+def _floats(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]

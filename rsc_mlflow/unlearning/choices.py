@@ -1,0 +1,10 @@
+"""What the options of the methods may be called; without PyTorch, which takes seconds to import."""
+
+from typing import Literal
+
+SolverName = Literal["cg", "lissa", "ekfac"]
+SOLVERS: tuple[SolverName, ...] = ("cg", "lissa", "ekfac")
+Kind = Literal["ggn", "hessian"]
+KINDS: tuple[Kind, ...] = ("ggn", "hessian")
+Optimizer = Literal["sgd", "adam"]
+OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
