@@ -74,15 +74,16 @@ def over_seeds(
 
     Args:
         runs: as :func:`trained` returns them.
-        by: columns that make a group; of :data:`CELLS` those that are not among them are averaged over.
+        by: columns that make a group; those of :data:`SETTINGS` that vary between the runs are added.  Of
+            :data:`CELLS` those that are not among them are averaged over.
         outcomes: columns to average.
         of: the runs that ``runs`` was cut down from, for ``runs_left_out``.
 
     Returns:
-        One row a group and outcome: ``by``, ``outcome``, ``mean``, ``low``, ``high`` (95 % Student; NaN with one
-        seed), ``boot_low``, ``boot_high`` (95 % bootstrap), ``seeds``, ``runs``, ``runs_left_out``, ``cells``.
+        One row a group and outcome: the group's columns, ``outcome``, ``mean``, ``low``, ``high`` (95 % Student; NaN
+        with one seed), ``boot_low``, ``boot_high`` (95 % bootstrap), ``seeds``, ``runs``, ``runs_left_out``, ``cells``.
     """
-    by = list(by)
+    by = [*by, *_varying(runs, *by)]
     total = (runs if of is None else of).groupby(by).size().reset_index(name="total")
     cells = _cells(runs, by)
     parts: list[pd.DataFrame] = []

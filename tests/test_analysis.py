@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, trained
+from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, over_seeds, trained
 from rsc_mlflow.errors import InputError
 
 DEFAULTS = {
@@ -145,6 +145,14 @@ def test_two_classes_and_quarters_are_told_from_the_plain_data_set() -> None:
     assert pick(table, form="quarters", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.1)
     assert pick(table, form="two classes", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.1)
     assert "form" not in mitigation(pd.DataFrame(GRID), "weight_decay")
+
+
+def test_means_over_seeds_tell_settings_apart_that_were_not_asked_for() -> None:
+    table = over_seeds(trained(pd.DataFrame(GRID)), ["pattern", "n_spurious"], ["score"])
+    means = {(row["n_spurious"], row["weight_decay"]): row["mean"] for _, row in table.iterrows()}
+    assert means == pytest.approx({(3, 0): 0.52, (3, 0.1): 0.32, (20, 0): 0.92, (20, 0.1): 0.92})
+    alike = trained(pd.DataFrame(GRID)).query("weight_decay == 0")
+    assert list(over_seeds(alike, ["pattern"], ["score"]).columns[:3]) == ["pattern", "outcome", "mean"]
 
 
 def test_settings_with_one_strength_say_nothing() -> None:
