@@ -22,7 +22,8 @@ def construct_torchvision(architecture: str, image_shape: tuple[int, int, int], 
     Raises:
         InputError: ``Vgg16`` with images below 32×32, which its five poolings would reduce to nothing.
     """
-    from torchvision import models  # takes a second and a half, which nothing else needs
+    with torch.device("cpu"):  # what is made in importing it has storage, whatever device the caller constructs on
+        from torchvision import models  # takes a second and a half, which nothing else needs
 
     channels, height, width = image_shape
     if architecture == "Vgg16":
