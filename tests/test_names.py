@@ -69,6 +69,13 @@ def test_any_text_is_a_name_that_prints_as_itself_or_an_input_error(text: str) -
         assert str(DatasetName.parse(text)) == text
 
 
+@settings(deadline=None)
+@given(st.text(max_size=30) | st.from_regex(r"(aug0[12]-)?(ce|mse)?-tor-(MLP|LargeMLPv2|altResNet20Norm02|GPT)?-?"))
+def test_any_text_is_a_model_that_prints_as_itself_or_an_input_error(text: str) -> None:
+    with suppress(InputError):
+        assert str(ModelName.parse(text)) == text
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -6,12 +6,12 @@ from typing import Any
 
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
-from rsc_mlflow.names import DatasetName, ModelName, device_name
+from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
 
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
 
-SEED = integer(0, 2**32 - 1)
+SEED = integer(0, MAX_SEED)
 DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
