@@ -153,7 +153,9 @@ def test_pearson_at_the_edges() -> None:
     assert line.r.estimate == pytest.approx(1)
     assert line.r.high == pytest.approx(1)
     assert line.p_value == pytest.approx(0, abs=1e-12)
-    assert math.isnan(pearson([1, 1, 1], [1, 2, 3]).r.estimate)
+    for constant in (pearson([1, 1, 1], [1, 2, 3]), pearson([1, 2, 3], [1, 1, 1])):
+        assert math.isnan(constant.r.estimate)
+        assert math.isnan(constant.p_value)
     assert math.isnan(pearson([1, 2, 3], [1, 2, 4]).r.low)
     pair = pearson([1, 2], [5, 3])
     assert pair.r.estimate == pytest.approx(-1)
@@ -180,6 +182,7 @@ def test_correction_in_general(p: list[float]) -> None:
         lambda: t_interval([]),
         lambda: t_interval([1, math.nan]),
         lambda: t_interval([1, 2], 1),
+        lambda: t_interval([1, 2], 0),
         lambda: bootstrap_interval([1, 2], resamples=0),
         lambda: mcnemar(np.array([1, 0]), np.array([True, False])),
         lambda: mcnemar(np.array([True]), np.array([True, False])),

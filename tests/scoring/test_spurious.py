@@ -53,6 +53,12 @@ def test_an_example_already_predicted_as_the_target_is_no_flip() -> None:
     assert scores.flip_rate(0) == 0
 
 
+def test_without_examples_of_other_classes_nothing_is_pulled() -> None:
+    scores = SpuriousScores(CLEAN, PATTERN, torch.zeros(4, dtype=torch.int64), threshold=0.0)
+    assert (scores.score_nontarget(0), scores.flip_rate(0), scores.patterned_accuracy(0)) == (0, 0, 0)
+    assert scores.score(0) == 1  # every probability of class 0 rises by something
+
+
 def test_the_matrix_splits_the_score_by_true_class(scores: SpuriousScores) -> None:
     assert scores.matrix[:, 0].tolist() == [0, 1 / 2, 1]
     assert scores.by_true_class(0) == [0, 1 / 2, 1]
