@@ -6,23 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.metrics import roc_auc_score
 
+from rsc_mlflow.attacks.experiment import Population, ShadowConfig, shadow_members
 from rsc_mlflow.attacks.metrics import auc
-from rsc_mlflow.data import load_dataset
+from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
+from rsc_mlflow.data import ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.membership import infer_membership
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
+from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models, shadow_fingerprint
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.training import Cohort
 
 POISONED = "memdigitsv20-5-1-0"
 SETTINGS = {"model": "ce-tor-MLP", "optimizer": "adam", "epochs": 4, "shadow_models": 4, "score_every": 0}
@@ -35,7 +39,7 @@ def options(dataset: str = POISONED, **changes: object) -> MembershipOptions:
 def runs(method: str | None = None) -> list[Run]:
     client = MlflowClient()
     found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    return [run for run in found if method in (None, run.data.tags[schema.METHOD])]
+    return [run for run in found if method in (None, run.data.tags.get(schema.METHOD))]
 
 
 @pytest.mark.usefixtures("sqlite_store")
@@ -198,3 +202,26 @@ def test_shadow_models_are_shared_by_targets_that_differ_in_seeds_alone() -> Non
     assert len({shared, *others}) == 7
     clean = digest("memdigits")
     assert digest("memdigitsv20-5-1-3", spurious=False) == clean == digest("memdigitsv18-50-2-3", spurious=False)
+
+
+def test_models_that_cannot_be_stacked_train_one_after_the_other(
+    sqlite_store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two networks on eight images each; their progress counts the epochs of both."""
+    training = options("memdigits", model="ce-tor-altResNet20", epochs=2, register=False).target()
+    config = ShadowConfig(n_models=2)
+    dataset = load_dataset(DatasetName.parse("memdigits"))
+    clean = ImageSet(dataset.test.images[:16], dataset.test.labels[:16])
+    nothing = torch.empty(0, dtype=torch.int64)
+    members = draw_shadow_members(np.zeros(16, dtype=bool), 2, 0)
+    population = Population(clean, nothing, clean.images[nothing], members)
+    parent = MlflowClient(sqlite_store).create_run("0").info.run_id
+    first, _ = find_or_train_shadow_models(training, config, dataset, population, parent)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
+    assert [line.partition("epoch ")[2].split()[0] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
+    (run,) = runs("shadow_models")
+    assert schema.TRAIN_LOSS not in run.data.metrics
+    alone = Cohort([shadow_members(population, training.config(), config)[0]], 10, torch.device("cpu"))
+    list(alone.epochs())
+    expected = alone.module(0).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in first.state_dict().items())
