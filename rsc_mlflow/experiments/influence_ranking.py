@@ -57,15 +57,14 @@ def log_influences(run: TrackedRun, source: Source, config: GroupInfluenceConfig
 
 def _test_examples(dataset: Dataset) -> dict[str, int]:
     """The first test example of the target class, and the first of any other."""
-    is_target = torch.eq(dataset.test.labels, dataset.name.target or 0)
+    is_target = torch.eq(dataset.test.labels, dataset.name.targets[0])
     return {"target": int(is_target.nonzero()[0]), "other": int((~is_target).nonzero()[0])}
 
 
 def _rank(source: Source, index: int, config: GroupInfluenceConfig) -> Ranked:
     """The loss is taken at the target class for both, so that what teaches the pattern is positive in both."""
     dataset, device = source.prepared.dataset, source.prepared.device
-    target = dataset.name.target
-    assert target is not None
+    target = dataset.name.targets[0]
     shown = dataset.patterned(dataset.test.images[index : index + 1])
     train = Examples.of(dataset.training_images(), dataset.train.labels).to(device)
     test = Examples.of(shown, torch.tensor([target])).to(device)

@@ -76,15 +76,22 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     """A target given by URI, if these options describe what it was trained on and how.
 
     Raises:
-        InputError: another data set, pattern seed or architecture; a trained model with other training options.
+        InputError: a shadow model; another data set, pattern seed or architecture; a trained model with other
+            training options.
     """
+    kind = source.run.data.tags.get(schema.KIND)
+    if kind not in ("train", "unlearn"):
+        raise InputError(
+            f"{options.model_uri} is a model of kind {kind}, which was not trained on target-train; "
+            "accepted: a trained or an unlearned model"
+        )
     if source.dataset != options.dataset_name:
         raise InputError(
             f"{options.model_uri} was trained on {source.dataset}, whose members are not those of {options.dataset}; "
             f"use dataset={source.dataset} or another model"
         )
     names = [field.name for field in dataclasses.fields(TrainOptions)]
-    if source.run.data.tags.get(schema.KIND) != "train":
+    if kind == "unlearn":
         names = ["dataset", "model", "pattern_seed"]  # the others are those of the unlearning
     stored = TrainOptions.from_mapping({name: source.params[name] for name in names if name in source.params})
     theirs, ours = stored.identity(), options.target().identity()

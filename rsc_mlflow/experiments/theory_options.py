@@ -11,12 +11,13 @@ from rsc_mlflow.tracking.values import param_text
 
 def numbers(maximum: float = float("inf")) -> Parse:
     """A comma list of distinct numbers from 0 to ``maximum``; kept as its canonical text."""
+    one = number(0)
 
     def convert(text: str) -> str:
-        values = [float(part) for part in text.split(",")]
-        if not all(0 <= value < float("inf") and value <= maximum for value in values):
+        values = {one.convert(part) for part in text.split(",")}
+        if max(values) > maximum:
             raise ValueError
-        return ",".join(param_text(value) for value in sorted(set(values)))
+        return ",".join(map(param_text, sorted(values)))
 
     upper = "" if maximum == float("inf") else f" and at most {maximum:g}"
     return Parse(convert, f"finite numbers of at least 0{upper}, separated by commas")

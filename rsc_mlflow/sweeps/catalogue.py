@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.models import stackable
@@ -57,6 +58,11 @@ def unlearning() -> list[Experiment]:
         return [("exact_retraining", methods.ExactRetrainingOptions.of_recipe(options.training()))]
 
     def needs(options: methods.UnlearnOptions) -> list[tuple[str, Any]]:
+        if options.model_uri != methods.AUTO and isinstance(options, methods.ExactRetrainingOptions):
+            raise InputError(  # its run is filed under its source's recipe, which a plan does not know
+                f"a grid of exact_retraining takes no model_uri, got {options.model_uri}; "
+                "give the data set and training options of the source instead"
+            )
         source = [("train_classifier", options.training())] if options.model_uri == methods.AUTO else []
         return source + (reference(options) if options.reference == "train" else [])
 

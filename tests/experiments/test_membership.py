@@ -73,6 +73,9 @@ def test_everything_is_logged_and_nothing_is_trained_twice(tmp_path: Path) -> No
 
     infer_membership(options(attacks="shadow,loss", shadow_models=2))
     assert (len(runs("train_classifier")), len(runs("shadow_models"))) == (1, 1)
+    shadow_uri = MlflowClient().search_model_versions(f"run_id = '{shadow.info.run_id}'")[0].source
+    with pytest.raises(InputError, match="a model of kind attack, which was not trained on target-train; accepted"):
+        infer_membership(options(model_uri=shadow_uri))
     with pytest.raises(InputError, match="trained with epochs=4, shadow models would be with epochs=5; use epochs=4"):
         infer_membership(options(epochs=5, model_uri=f"runs:/{target.info.run_id}/model"))
     again = next(run for run in runs("mem_inference") if run.info.run_id != attack.info.run_id)

@@ -48,6 +48,7 @@ def test_a_long_simulation_says_ten_times_how_far_it_is(capsys: pytest.CaptureFi
     [
         ("ridges", "1,-1", "accepted: finite numbers of at least 0"),
         ("ridges", "1,,2", "ridges"),
+        ("ridges", "1_0", "ridges"),
         ("gammas", "0.5,1.5", "at most 1"),
         ("noises", "nan", "noises"),
         ("sigma_inv", "0", "at ridge 0 and noise 0"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob
@@ -52,6 +53,17 @@ def test_the_clean_model_comes_before_those_that_are_compared_with_it() -> None:
 
 def incremental(dataset: str, **options: Any) -> IncrementalRetrainingOptions:
     return IncrementalRetrainingOptions.from_mapping({"dataset": dataset, "epochs": 20, "source_epochs": 10, **options})
+
+
+def test_exact_retraining_is_planned_by_the_recipe_of_its_source_alone() -> None:
+    by_uri = ExactRetrainingOptions(model_uri="models:/rsc-digits-MLP@digitsv20-3-0-0")
+    with pytest.raises(InputError, match="a grid of exact_retraining takes no model_uri, got models:/rsc-digits-MLP@"):
+        make_plan([by_uri], "exact_retraining", experiments())
+    by_recipe = ExactRetrainingOptions(dataset="digitsv20-3-0-0")
+    assert entry_points(make_plan([by_recipe], "exact_retraining", experiments())) == [
+        "train_classifier",
+        "exact_retraining",
+    ]
 
 
 def test_unlearning_trains_what_is_missing_first_and_once() -> None:
