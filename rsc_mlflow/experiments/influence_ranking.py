@@ -1,7 +1,8 @@
 """Which training examples make the model follow the pattern: influences as an artifact with a figure.
 
 For two test examples with the pattern added, one of the target class and one of another, the influence of
-every training example on the loss at the target class: do the spurious examples stand at the top?
+every training example on the loss at the target class: do the spurious examples of that class stand at the top?
+(Of two target classes it is the first; the second's examples teach the model another class.)
 """
 
 import io
@@ -70,8 +71,8 @@ def _rank(source: Source, index: int, config: GroupInfluenceConfig) -> Ranked:
     test = Examples.of(shown, torch.tensor([target])).to(device)
     found = influences(source.module, train, test, config)
     values = found.values.cpu()
-    true_class = int(dataset.test.labels[index])
-    return Ranked(index, true_class, values, found.residual, ranking(values, dataset.spurious_indices))
+    spurious = dataset.spurious_indices[dataset.train.labels[dataset.spurious_indices] == target]
+    return Ranked(index, int(dataset.test.labels[index]), values, found.residual, ranking(values, spurious))
 
 
 def _record(one: Ranked, dataset: Dataset) -> Mapping[str, object]:

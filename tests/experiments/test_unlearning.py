@@ -219,6 +219,22 @@ def test_influences_rank_all_training_examples_and_are_drawn() -> None:
     assert "figures/influences.png" in paths
 
 
+@pytest.mark.usefixtures("sqlite_store")
+def test_with_two_target_classes_the_examples_of_the_first_are_ranked() -> None:
+    run_id = train(dataset="twoclassdigitsv20-5-1-0-0")
+    done = unlearn(small("group_influence", model_uri=f"runs:/{run_id}/model", influences="true", max_iterations=5))
+    (run,) = runs("group_influence")
+    record = json.loads(Path(MlflowClient().download_artifacts(run.info.run_id, "influences.json")).read_text())
+    labels = load_dataset(DatasetName.parse("digits")).train.labels
+    for name in ("target", "other"):
+        assert record[name]["loss_at_class"] == 1
+        places = [item["place"] for item in record[name]["spurious"] if labels[item["index"]] == 1]
+        assert len(places) == 5
+        above = sum(place - 1 - k for k, place in enumerate(sorted(places)))
+        assert done[f"unlearn/influence_{name}_auc"] == pytest.approx(1 - above / (5 * (len(labels) - 5)), abs=1e-3)
+        assert done[f"unlearn/influence_{name}_top_share"] == sum(place <= 5 for place in places) / 5
+
+
 @pytest.mark.parametrize(
     ("last", "pattern_seed", "message"),
     [(1, 0, "is not that of digitsv20-10-0-0"), (None, 5, "drew its pattern with seed 5, not 0; give pattern_seed=5")],
