@@ -1,14 +1,20 @@
 """Filters applied to a frame let exactly those runs through that MLflow's own search does."""
 
+import contextlib
+import re
+import sqlite3
+import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking.filters import matching
+from rsc_mlflow.tracking.filters import _like, matching
 from rsc_mlflow.tracking.frame import RunStore, flatten
 
 FILTERS = (
@@ -54,6 +60,26 @@ def test_same_runs_as_search_runs(filled: tuple[MlflowClient, pd.DataFrame], fil
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     expected = {run.info.run_id for run in client.search_runs(ids, filter_string, max_results=1000)}
     assert set(frame[matching(frame, filter_string)]["run_id"]) == expected
+
+
+LETTERS = st.text(alphabet="aAbB%_.\n", max_size=8)
+
+
+@given(LETTERS, LETTERS)
+def test_like_is_that_of_sql(text: str, pattern: str) -> None:
+    """SQLite's own LIKE, which does not tell capitals apart, is the judge."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        ((expected,),) = database.execute("SELECT ? LIKE ?", (text, pattern))
+    assert (_like(pattern, re.IGNORECASE).fullmatch(text) is not None) is bool(expected)
+
+
+def test_no_pattern_keeps_a_server_busy() -> None:
+    frame = pd.DataFrame({"run_id": ["a"], "tags.note": ["a" * 5000]})
+    pattern = "%a" * 30
+    began = time.monotonic()
+    assert not matching(frame, f"tags.note LIKE '{pattern}%b'").any()
+    assert matching(frame, f"tags.note LIKE '{pattern}%'").all()
+    assert time.monotonic() - began < 5
 
 
 def test_in_lists_of_ids(filled: tuple[MlflowClient, pd.DataFrame]) -> None:
