@@ -1,6 +1,6 @@
 """What the dashboards ask about single runs: a metric's history, a JSON artifact, registered versions.
 
-Answers about runs that have ended are kept, because they no longer change.
+Answers are kept for a minute: a page asks for the same ones each time it is drawn.
 """
 
 import json
@@ -27,7 +27,7 @@ class Details:
     Args:
         client: makes MLflow's client (called when something is asked for).
         read: (run id, path) → bytes of an artifact, None if there is none; default: through the client.
-        keep_seconds: how long an answer is kept.
+        keep_seconds: how long an answer is kept; 0: not at all.
     """
 
     def __init__(
@@ -59,6 +59,8 @@ class Details:
         return versions
 
     def _keep(self, key: Hashable, ask: Callable[[], Any]) -> Any:
+        if not self._keep_seconds:
+            return ask()
         now = time.monotonic()
         with self._lock:
             found = self._kept.get(key)

@@ -104,7 +104,7 @@ class RunStore:
         self._digests: dict[str, int] = {}
         self._before = np.inf  # the rotating window ends here
         self._fetching = threading.Lock()
-        self._started = 0.0  # of the newest background refresh
+        self._started = -np.inf  # the newest background refresh, on a clock that is never set back
 
     @property
     def client(self) -> MlflowClient:
@@ -135,7 +135,7 @@ class RunStore:
 
         Waits at most ``patience`` seconds for it and returns the snapshot as it is then.
         """
-        now = self._clock()
+        now = time.monotonic()
         if not self._fetching.locked() and now - self._started >= min_age:
             self._started = now
             thread = threading.Thread(target=self.refresh, name="rsc-runs", daemon=True)
