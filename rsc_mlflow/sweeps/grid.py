@@ -20,6 +20,7 @@ its own; the grid is their union.  Count 0 is the clean set, once.
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -43,6 +44,7 @@ _FILE_KEYS = ("about", "axes", "blocks", "entry_point", "exclude", "options")
 _BLOCK_KEYS = ("axes", "exclude", "options")
 _FORMS = ("plain", "mem", "twoclass")
 _DATASET_PARTS = ("family", "pattern", "count", "target", "seed")
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True)
@@ -298,14 +300,10 @@ class _Reader:
         return found
 
     def _check_number(self, part: str, node: Node, text: str, form: str) -> None:
-        pieces = text.split("-") if part == "target" and form == "twoclass" else [text]
-        wanted = (
-            "two classes such as 0-1"
-            if len(pieces) > 1 or (part == "target" and form == "twoclass")
-            else ("whole numbers of at least 0, without leading zeros")
-        )
-        right = len(pieces) == (2 if part == "target" and form == "twoclass" else 1)
-        if not right or any(not p.isascii() or not p.isdigit() or str(int(p)) != p or len(p) > 9 for p in pieces):
+        two = part == "target" and form == "twoclass"
+        wanted = "two classes such as 0-1" if two else "whole numbers of at least 0, without leading zeros"
+        pieces = text.split("-") if two else [text]
+        if len(pieces) != 1 + two or not all(_WHOLE.fullmatch(piece) for piece in pieces):
             raise self._where.error(node, f"{part} is {text!r}; accepted: {wanted}")
 
     def _dataset(self, node: Node, name: str) -> str:

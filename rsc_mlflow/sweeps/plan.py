@@ -38,7 +38,7 @@ class Plan:
             key = stack.pop()
             if key not in keep:
                 keep.add(key)
-                stack.extend(self.before[key])
+                stack.extend(() if key in finished else self.before[key])
         keep |= set(self.requested)
         jobs = {key: job for key, job in self.jobs.items() if key in keep}
         after = {key: self.after[key] & keep for key in keep}

@@ -1,5 +1,6 @@
 """What a grid needs, in which order, and what trains together."""
 
+import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -81,6 +82,17 @@ def test_unlearning_trains_what_is_missing_first_and_once() -> None:
     order += [position(plan, one, "incremental_retraining") for one in options]
     assert order == sorted(order)
     assert len(plan.requested) == 2
+
+
+def test_what_a_finished_job_needed_is_not_wanted() -> None:
+    """a ← b ← c: with b finished, c needs nothing that is missing, whether or not a's run was deleted."""
+    plan = schedule({"a": "", "b": "a", "c": "b"}).plan
+    assert list(plan.wanted({"b"}).jobs) == ["a", "b", "c"]  # the grid's own jobs stay
+    served = {key: dataclasses.replace(job, requested=key == "c") for key, job in plan.jobs.items()}
+    plan = dataclasses.replace(plan, jobs=served)
+    assert list(plan.wanted(set()).jobs) == ["a", "b", "c"]
+    assert list(plan.wanted({"b"}).jobs) == ["b", "c"]
+    assert list(plan.wanted({"b", "c"}).jobs) == ["c"]
 
 
 def test_what_only_served_finished_jobs_is_not_wanted() -> None:
