@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from zlib import crc32
 
 import flask
@@ -191,7 +191,7 @@ def _one_at_a_time(name: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _end_server(reason: str) -> None:
+def _end_server(reason: str) -> NoReturn:
     """One message, and the supervisor that would start this worker again is told to stop."""
     print(f"error: {reason}", file=sys.stderr, flush=True)
     if multiprocessing.parent_process() is not None:
