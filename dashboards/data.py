@@ -34,6 +34,7 @@ WORDS = {
     "pattern": "pattern",
     "architecture": "architecture",
     "optimizer": "optimizer",
+    "model_uri": "model_uri",
 }
 TAGS = {
     "kind": schema.KIND,
@@ -43,6 +44,8 @@ TAGS = {
     "error": schema.ERROR,
     "source_run": schema.SOURCE_RUN_ID,
 }
+GONE = "gone"
+"""The ``source_kind`` of a run whose source is no longer in the store."""
 TWO_CLASSES = "two classes"
 """The ``form`` of a data set whose pattern sits on examples of two classes."""
 PLAIN = ("run_id", "experiment_id", "run_name", "status")
@@ -56,8 +59,11 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
 
     Added: those of ``NUMBERS`` (float, nan where absent), ``WORDS`` and ``TAGS`` (str, empty where absent),
     ``paper`` (S1 … Co, ``clean`` without a pattern), ``form`` (of the data set's name: the pattern in one class or in
-    two, or the quarters of membership attacks), ``seed`` (what a seed-level average goes over) and
+    two, or the quarters of membership attacks), ``seed`` (what a seed-level average goes over), ``source_kind`` (kind
+    of the run named by ``source_run``, empty where none is named, ``GONE`` where it is not in the frame) and
     ``started`` (UTC time).  Quoted values, as ``mlflow run`` may store them, are unquoted.
+
+    The frame is that of the whole store: what a run was made from is looked up before any filter hides it.
     """
     columns: dict[str, pd.Series] = {}
     for name, param in NUMBERS.items():
@@ -72,6 +78,8 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
     columns["paper"] = columns["pattern"].map(PATTERNS).fillna("clean")
     seeds = columns["random_seed"].fillna(0).astype(int), columns["dataset_seed"].fillna(0).astype(int)
     columns["seed"] = seeds[0].astype(str) + "/" + seeds[1].astype(str)
+    kinds = dict(zip(frame["run_id"], columns["kind"], strict=True))
+    columns["source_kind"] = columns["source_run"].map({"": ""} | kinds).fillna(GONE)
     columns["started"] = pd.to_datetime(frame["start_time"], unit="ms", utc=True)
     made = pd.DataFrame(columns, index=frame.index)
     texts = {name: object for name in [*made.columns[made.dtypes == "str"], *PLAIN] if name in made or name in frame}

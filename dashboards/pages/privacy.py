@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from dashboards.data import GONE
 from dashboards.figures.dots import dots
-from dashboards.figures.points import summary
+from dashboards.figures.points import counted, summary
 from dashboards.figures.privacy import SIDES, attack_mark, attack_points, roc_curves, side_points, sides
 from dashboards.figures.style import in_order
 from dashboards.pages.factors import COUNT
@@ -22,12 +23,26 @@ TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
 """Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still seen."""
 
 
-def _attacks(view: View) -> pd.DataFrame:
-    """Runs that attacked the kind of model that is asked for; runs that only trained shadow models are none."""
+def _every_attack(view: View) -> tuple[pd.DataFrame, pd.Series]:
+    """Attack runs, and whether each one's target is of unknown making: given by its URI, and its run deleted since.
+
+    Runs that only trained shadow models are no attacks.
+    """
     runs = view.kind("attack")
     runs = runs[runs["method"] != SHADOW_MODELS]
-    unlearned = runs["source_run"].isin(view.every.loc[view.every["kind"] == "unlearn", "run_id"])
-    return runs[unlearned if view.option(TARGET) == "unlearned" else ~unlearned]
+    return runs, (runs["source_kind"] == GONE) & (runs["model_uri"] != "auto")
+
+
+def _attacks(view: View) -> pd.DataFrame:
+    """Runs that attacked the kind of model that is asked for."""
+    runs, unknown = _every_attack(view)
+    unlearned = runs["source_kind"] == "unlearn"
+    return runs[unlearned if view.option(TARGET) == "unlearned" else ~(unlearned | unknown)]
+
+
+def _left_out(view: View) -> str:
+    left = int(_every_attack(view)[1].sum())
+    return f". Left out: {counted(left, 'attack')} on models whose own runs were deleted" if left else ""
 
 
 def _runs(view: View) -> pd.DataFrame:
@@ -56,7 +71,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
     drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
     needed = [schema.attack(name, measure) for name in schema.ATTACKS]
     message = view.nothing(runs, needed, MADE_BY)
-    return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs), message)
+    return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs) + _left_out(view), message)
 
 
 def auc(view: View) -> Panel:
@@ -100,7 +115,7 @@ def corrected(view: View) -> Panel:
         "alone gains nothing; dotted: chance. With one member it is the share of controls that score lower.",
         (Plot(drawn),),
         table,
-        summary(table, runs),
+        summary(table, runs) + _left_out(view),
         view.nothing(runs, [schema.attack(name, "spurious_auc") for name in schema.ATTACKS], MADE_BY),
     )
 
@@ -117,7 +132,7 @@ def control(view: View) -> Panel:
         "about membership is the distance between the two lines, not the height of the first.",
         tuple(Plot(sides(table[table["attack"] == name], view.theme), name) for name in names),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
-        summary(table, runs),
+        summary(table, runs) + _left_out(view),
         view.nothing(runs, [schema.attack(name, "spurious_tpr") for name in schema.ATTACKS], MADE_BY),
     )
 

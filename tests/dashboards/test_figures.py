@@ -157,14 +157,21 @@ def test_scores_show_the_usual_recipe_unless_all_runs_are_asked_for() -> None:
 
 
 def test_attacks_on_unlearned_models_are_kept_apart() -> None:
+    """Whatever the filter hides: of the runs that made the targets it lets none through here."""
     scored = {"p_pattern": "v8", "m": {"attack/lira/auc": 0.6}}
-    source = {"tags.rsc.source_run_id": f"{1:032x}"}
-    raw = pd.DataFrame.from_records(
-        [run(1, kind="unlearn"), run(2, kind="attack", **scored), run(3, kind="attack", **scored) | source]
-    )
-    for search, expected in (("", 2), ("?target_model=unlearned", 3)):
-        table = privacy_page.auc(view(raw, search)).table
-        assert table["links"].tolist() == [f"1:{expected:032x}"]
+    sources = {3: 1, 4: 2, 5: 99, 6: 99}  # attack → unlearning run, training run, and runs that are gone
+    rows = [run(1, kind="unlearn"), run(2, kind="train"), run(7, kind="attack", **scored)]
+    for attack, source in sources.items():
+        uri = "auto" if attack == 5 else "models:/m-1"
+        row = run(attack, kind="attack", p_model_uri=uri, **scored)
+        rows.append(row | {"tags.rsc.source_run_id": f"{source:032x}"})
+    raw = pd.DataFrame.from_records(rows)
+    for search, expected in (("", {4, 5, 7}), ("target_model=unlearned", {3})):
+        for hides in ("", "filter=tags.rsc.kind%20=%20'attack'&"):
+            panel = privacy_page.auc(view(raw, f"?{hides}{search}"))
+            links = ",".join(panel.table["links"])
+            assert set(links.split(",")) == {f"1:{number:032x}" for number in expected}
+            assert panel.note.endswith("Left out: 1 attack on models whose own runs were deleted")
 
 
 def test_strengths_are_compared_in_settings_that_have_all_of_them() -> None:
