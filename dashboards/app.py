@@ -5,9 +5,8 @@ seconds whether runs changed and then replaces figures and tables in place.  Con
 """
 
 import html as escaping
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,9 @@ from dashboards.data import CHOICES, Filters, choices
 from dashboards.figures.style import THEMES, Theme
 from dashboards.hub import Hub, Seen
 from dashboards.pages import BY_PATH, PAGES
-from dashboards.panels import Page, Panel, View
+from dashboards.panels import Page, Panel, panels
 from rsc_mlflow.errors import InputError
 
-LOG = logging.getLogger(__name__)
 ASSETS = Path(__file__).parent / "assets"
 PATIENCE = 0.8
 """Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
@@ -209,26 +207,6 @@ def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix:
     drawn = panels(page, view)
     cards = [components.panel_card(p, hub, f"{data}/{p.key}.csv{search}") for p in drawn]
     return [*parts, html.Div(cards, className=components.panels_class(drawn))]
-
-
-def panels(page: Page, view: View) -> list[Panel]:
-    """The page's panels; one that cannot be made says so instead of taking the page down.
-
-    Of several panels that have nothing to show for the same reason only the first is kept.
-    """
-    kept: dict[str, Panel] = {}
-    for panel in (_safely(build, view) for build in page.panels):
-        kept.setdefault(panel.message or panel.key, panel)
-    return list(kept.values())
-
-
-def _safely(build: Callable[[View], Panel], view: View) -> Panel:
-    try:
-        return build(view)
-    except Exception as error:  # shown in the panel's place; the log has the trace
-        LOG.exception("panel %s", build.__name__)
-        message = f"This panel could not be drawn ({type(error).__name__}). The server's log says more."
-        return Panel(build.__name__, build.__name__.replace("_", " ").capitalize(), message=message)
 
 
 def _refresh(app: Dash, hub: Hub, prefix: str) -> None:

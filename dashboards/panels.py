@@ -1,5 +1,6 @@
 """What a page is made of, free of Dash and of HTML: the live pages and the report file render the same panels."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,6 +10,8 @@ import plotly.graph_objects as go
 
 from dashboards.data import Filters, has_metric
 from dashboards.figures.style import Theme
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Panel:
         note: what stands behind all points.
         message: instead of figures: what is missing and what to do.
         show_table: the table is the panel, not its footnote.
+        optional: a page does without the panel where it has but a message.
     """
 
     key: str
@@ -42,6 +46,7 @@ class Panel:
     note: str = ""
     message: str = ""
     show_table: bool = False
+    optional: bool = False
 
 
 class Source(Protocol):
@@ -130,3 +135,24 @@ class Page:
     about: str
     panels: tuple[Callable[[View], Panel], ...]
     options: tuple[Option, ...] = ()
+
+
+def panels(page: Page, view: View) -> list[Panel]:
+    """The page's panels; one that cannot be made says so instead of taking the page down.
+
+    Of several panels that have nothing to show for the same reason only the first is kept.
+    """
+    kept: dict[str, Panel] = {}
+    for panel in (_safely(build, view) for build in page.panels):
+        if not (panel.optional and panel.message):
+            kept.setdefault(panel.message or panel.key, panel)
+    return list(kept.values())
+
+
+def _safely(build: Callable[[View], Panel], view: View) -> Panel:
+    try:
+        return build(view)
+    except Exception as error:  # shown in the panel's place; the log has the trace
+        LOG.exception("panel %s", build.__name__)
+        message = f"This panel could not be drawn ({type(error).__name__}). The log says more."
+        return Panel(build.__name__, build.__name__.replace("_", " ").capitalize(), message=message)

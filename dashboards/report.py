@@ -2,7 +2,6 @@
 
 import html
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import plotly.io
@@ -13,7 +12,7 @@ from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.hub import Hub, Seen
 from dashboards.pages import PAGES
-from dashboards.panels import Page, Panel, View
+from dashboards.panels import Page, Panel, View, panels
 
 ASSETS = Path(__file__).parent / "assets"
 SKIPPED = ("compare",)  # it shows runs that a reader chooses
@@ -75,20 +74,11 @@ def _neutral(theme: Theme) -> dict[str, str]:
 
 
 def _page(page: Page, view: View, hub: Hub, figures: list[str]) -> str:
-    drawn = _panels(page.panels, view)
-    panels = "".join(_panel(panel, hub, figures) for panel in drawn)
+    drawn = panels(page, view)
+    cards = "".join(_panel(panel, hub, figures) for panel in drawn)
     name = page.path or "overview"
     head = f"<h1>{html.escape(page.title)}</h1><p class='about'>{html.escape(page.about)}</p>"
-    return f'<section class="page" id="{name}">{head}<div class="{panels_class(drawn)}">{panels}</div></section>'
-
-
-def _panels(builders: Sequence[Callable[[View], Panel]], view: View) -> list[Panel]:
-    """All of them; of several with the same message the first."""
-    kept: dict[str, Panel] = {}
-    for build in builders:
-        panel = build(view)
-        kept.setdefault(panel.message or panel.key, panel)
-    return list(kept.values())
+    return f'<section class="page" id="{name}">{head}<div class="{panels_class(drawn)}">{cards}</div></section>'
 
 
 def _panel(panel: Panel, hub: Hub, figures: list[str]) -> str:

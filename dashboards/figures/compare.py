@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import escape
+from dashboards.figures.points import escape, lines
 from dashboards.figures.style import Theme, figure, mark
 
 
@@ -47,7 +47,7 @@ def curves(
             go.Scatter(
                 x=[step for step, _ in ordered],
                 y=[value for _, value in ordered],
-                name=escape(label),
+                name=lines(label),
                 mode="lines+markers",
                 line={"color": look.colour, "width": 2, "dash": look.dash},
                 marker={"color": look.colour, "symbol": look.symbol, "size": 6},

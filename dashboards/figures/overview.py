@@ -9,6 +9,8 @@ from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure
 
 STATES = {"FINISHED": "#228833", "RUNNING": "#4477AA", "SCHEDULED": "#66CCEE", "FAILED": "#EE6677", "KILLED": "#CCBB44"}
+SHOWN = 12
+"""Sweeps that have a bar."""
 PATTERNS = {"FINISHED": "", "RUNNING": ".", "SCHEDULED": "", "FAILED": "x", "KILLED": "/"}
 
 
@@ -36,13 +38,13 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a sweep: jobs planned (nan if not logged), finished, failed, running and the sweep's run.
+    """One row a sweep, newest first: jobs planned (nan if not logged), finished, failed, running, the sweep's run.
 
     Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.  Runs that
     another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
-    own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")]
+    own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")].sort_values("start_time", ascending=False)
     rows = []
     for sweep in dict.fromkeys([*own["sweep"], *jobs["sweep"]]):
         mine = jobs[jobs["sweep"] == sweep]
@@ -65,8 +67,9 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """A bar a sweep: finished, running, failed and still to do, as shares of its jobs."""
-    rows = table.head(12).iloc[::-1]
+    """A bar for each of the newest sweeps: finished, running, failed and still to do, as shares of its jobs."""
+    rows = table.head(SHOWN)
+    places = list(range(len(rows)))  # not names: two sweeps of one grid have the same
     done = rows["finished"] + rows["failed"] + rows["running"]
     total = rows["jobs"].where(rows["jobs"] >= done, done).replace(0, 1)
     drawn = figure(theme, x="share of jobs (%)", y="", height=110 + 30 * len(rows))
@@ -75,7 +78,7 @@ def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
         drawn.add_trace(
             go.Bar(
                 x=100 * rows[name] / total,
-                y=[escape(_short(s)) for s in rows["sweep"]],
+                y=places,
                 orientation="h",
                 name=name,
                 marker={"color": STATES[state], "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
@@ -86,6 +89,8 @@ def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
         )
     drawn.update_layout(barmode="stack", bargap=0.35, legend_traceorder="normal")
     drawn.update_xaxes(range=[0, 100])
+    names = [escape(_short(sweep)) for sweep in rows["sweep"]]
+    drawn.update_yaxes(tickvals=places, ticktext=names, range=[len(rows) - 0.5, -0.5])
     return drawn
 
 

@@ -1,5 +1,6 @@
 """From runs to the points of a figure: averages over seeds with their intervals and everything behind them."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from rsc_mlflow.statistics import t_half_width
 
 LISTED = 25
 """Run ids that a point carries for its links; the rest is counted."""
+LINE = 36
+"""Letters that a legend has room for on a screen of 390 pixels."""
 SETTINGS = {
     "family": "families",
     "form": "kinds of data set (one class, two classes, quarters)",
@@ -203,3 +206,8 @@ def symlog(values: pd.Series | Sequence[float]) -> np.ndarray:
 def escape(text: object) -> str:
     """Text for a plotly label, which would read some HTML."""
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def lines(text: object) -> str:
+    """Text for a legend, which plotly does not wrap: as many lines as it takes on a phone."""
+    return "<br>".join(escape(line) for line in textwrap.wrap(str(text), LINE, break_on_hyphens=False))

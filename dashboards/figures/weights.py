@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboards.figures.points import escape
+from dashboards.figures.points import escape, lines
 from dashboards.figures.style import Theme, figure, mark
 
 
@@ -39,16 +39,16 @@ def occlusion_curves(curves: Sequence[Mapping[str, object]], theme: Theme) -> go
     drawn = figure(theme, x="non-zero pixels removed (%)", y="mean probability of the true class")
     for index, curve in enumerate(curves):
         look = mark(index)
-        label = escape(curve["label"])
+        name = f"<b>{escape(curve['label'])}</b>"
         drawn.add_trace(
             go.Scatter(
                 x=curve["share"],
                 y=curve["probability"],
-                name=label,
+                name=lines(curve["label"]),
                 mode="lines",
                 line={"color": look.colour, "width": 2, "dash": look.dash},
                 customdata=[curve["links"]] * len(list(curve["share"])),  # type: ignore[call-overload]
-                hovertemplate=f"<b>{label}</b><br>%{{x:.0f}} % removed<br>probability %{{y:.3f}}<extra></extra>",
+                hovertemplate=f"{name}<br>%{{x:.0f}} % removed<br>probability %{{y:.3f}}<extra></extra>",
             )
         )
     drawn.update_yaxes(rangemode="tozero")

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from dashboards.data import UNFINISHED, metric
-from dashboards.figures.overview import states, sweep_bars, sweep_table
+from dashboards.figures.overview import SHOWN, states, sweep_bars, sweep_table
 from dashboards.figures.points import counted
 from dashboards.panels import Page, Panel, Plot, View
 
@@ -31,7 +31,8 @@ def sweeps(view: View) -> Panel:
     about = "Jobs of each sweep, once a fingerprint; what is empty is still to do."
     message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
-    return Panel("sweeps", "Sweeps", about, plots, table, counted(len(table), "sweep"), message)
+    note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
+    return Panel("sweeps", "Sweeps", about, plots, table, note, message)
 
 
 def newest(view: View) -> Panel:
@@ -42,14 +43,14 @@ def newest(view: View) -> Panel:
 
 
 def failures(view: View) -> Panel:
-    """The newest failures and why."""
+    """The newest failures and why; where there are none, the panel Runs says so."""
     failed = view.every[view.every["status"].isin(UNFINISHED)].sort_values("start_time", ascending=False)
     table = _listing(failed.head(NEWEST))
     if len(table):
         table.insert(len(table.columns) - 1, "error", failed.head(NEWEST)["error"].str.slice(0, 300).to_numpy())
     message = "" if len(table) else "None of the runs shown here has failed."
-    note = f"{len(failed):,} failed or killed, the newest {len(table)} listed" if len(table) else ""
-    return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True)
+    note = f"{len(failed):,} failed or killed, the newest {len(table)} listed"
+    return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True, optional=True)
 
 
 def models(view: View) -> Panel:

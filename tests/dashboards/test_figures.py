@@ -13,6 +13,7 @@ from dashboards.figures.scores import class_map, class_points, score_curves, sco
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
+from dashboards.pages import overview as overview_page
 from dashboards.pages import privacy as privacy_page
 from dashboards.pages.scores import usual
 from rsc_mlflow.names import PATTERNS
@@ -295,3 +296,31 @@ def test_two_classes_and_quarters_are_told_from_the_plain_form() -> None:
         "two classes": pytest.approx(0.2),
         "quarters": pytest.approx(0.3),
     }
+
+
+def test_sweeps_of_one_grid_have_a_bar_each_and_a_running_one_comes_first() -> None:
+    def sweep(number: int, name: str, status: str = "FINISHED") -> list[dict]:
+        tags = {"tags.rsc.sweep": f"s{number}", "run_name": name}
+        jobs = [run(100 * number + job) | {"tags.rsc.sweep": f"s{number}"} for job in range(number)]
+        return [run(number, kind="sweep", status=status, p_n_jobs=4) | tags, *jobs]
+
+    runs = frame(*sweep(1, "sweep scores"), *sweep(2, "sweep scores"), *sweep(3, "sweep mnist", "RUNNING"))
+    table = overview.sweep_table(runs)
+    assert table["finished"].tolist() == [3, 2, 1]
+    drawn = overview.sweep_bars(table, LIGHT)
+    finished = drawn.data[0]
+    assert (list(finished.y), list(finished.x)) == ([0, 1, 2], [75, 50, 25])
+    assert list(drawn.layout.yaxis.ticktext) == ["sweep mnist", "sweep scores", "sweep scores"]
+
+
+def test_more_sweeps_than_bars_are_told() -> None:
+    rows = [run(i, kind="sweep") | {"tags.rsc.sweep": f"s{i}"} for i in range(14)]
+    panel = overview_page.sweeps(view(pd.DataFrame.from_records(rows)))
+    assert panel.note == "14 sweeps, the newest 12 drawn"
+    assert len(panel.plots[0].figure.data[0].y) == 12
+
+
+def test_a_long_name_takes_several_lines_of_a_legend() -> None:
+    label = "incremental_retraining mnistv20-100-0-2 LargeMLP <adam> seed 0"
+    drawn = compare.curves({label: [(1, 0.5)]}, ["1:a"], LIGHT, "y")
+    assert drawn.data[0].name == ("incremental_retraining<br>mnistv20-100-0-2 LargeMLP &lt;adam&gt;<br>seed 0")

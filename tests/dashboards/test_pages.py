@@ -3,9 +3,8 @@
 import pandas as pd
 import pytest
 
-from dashboards.app import panels
 from dashboards.pages import PAGES
-from dashboards.panels import Page
+from dashboards.panels import Page, Panel, View, panels
 from rsc_mlflow.names import PATTERNS
 from tests.dashboards.frames import empty, made_up, run, view
 
@@ -86,3 +85,22 @@ def test_curves_agree_with_a_plain_group_by() -> None:
         row = panel.table[(panel.table["paper"] == paper) & (panel.table["n"] == 10)]
         if len(rows):
             assert row["mean"].iloc[0] == pytest.approx(by_hand)
+
+
+def test_failures_have_a_panel_only_where_there_are_some() -> None:
+    overview = next(page for page in PAGES if page.path == "")
+    keys = [panel.key for panel in panels(overview, view(FILLED))]
+    assert keys == ["runs", "sweeps", "newest", "failures", "models"]
+    good = FILLED[~FILLED["status"].isin(["FAILED", "KILLED"])]
+    assert [panel.key for panel in panels(overview, view(good))] == ["runs", "sweeps", "newest", "models"]
+
+
+def test_a_panel_that_cannot_be_made_leaves_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(_view: View) -> Panel:
+        raise ZeroDivisionError
+
+    page = Page("odd", "Odd", "", (broken, *PAGES[0].panels[:1]))
+    first, second = panels(page, view(FILLED))
+    assert first.message == "This panel could not be drawn (ZeroDivisionError). The log says more."
+    assert (second.key, second.message) == ("runs", "")
+    assert "panel broken" in caplog.text

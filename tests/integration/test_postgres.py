@@ -12,11 +12,11 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from dashboards.app import panels
 from dashboards.data import Filters
 from dashboards.figures.style import LIGHT
 from dashboards.hub import Hub
 from dashboards.pages import PAGES
+from dashboards.panels import panels
 from entry_points.command import status
 from entry_points.mlproject import entry_point
 from rsc_mlflow.tracking.details import Details
