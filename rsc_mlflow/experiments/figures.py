@@ -1,4 +1,4 @@
-"""Small pictures for the artifacts of a training run: no script, no network, a few kilobytes each.
+"""Small pictures for the artifacts of runs: no script, no network, a few kilobytes each.
 
 An interactive plotly page carries 4.8 MB of JavaScript (or stays blank offline), too much for each of ten
 thousand runs; the dashboards draw the interactive versions from the same metrics.
@@ -59,10 +59,19 @@ def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], tit
         axis.set(xlabel="epoch", ylabel=f"{word} ({unit})")
         if axis.lines:
             axis.legend(frameon=False)
+    return svg_page([figure], title)
+
+
+def svg_page(figures: Sequence[Figure], title: str) -> str:
+    """An HTML page with figures as inline SVG, one below the other."""
+    return _PAGE.format(title=html.escape(title), body="".join(map(_svg, figures)))
+
+
+def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     FigureCanvasSVG(figure).print_svg(buffer)
-    svg = buffer.getvalue()
-    return _PAGE.format(title=html.escape(title), body=svg[svg.index("<svg") :])
+    drawn = buffer.getvalue()
+    return drawn[drawn.index("<svg") :]
 
 
 def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int]) -> bytes:

@@ -11,11 +11,12 @@ from typing import Any
 
 from rsc_mlflow.attacks.evaluation import Outcome, Role
 from rsc_mlflow.attacks.experiment import attack_model, make_population
-from rsc_mlflow.attacks.figures import page, roc_figure, score_figure, thinned
+from rsc_mlflow.attacks.figures import roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import roc_curve
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
+from rsc_mlflow.experiments.figures import svg_page
 from rsc_mlflow.experiments.membership_options import METHOD, MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
@@ -112,9 +113,8 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset,
         for measure, value in outcome.measures().items()
     }
     run.metrics(metrics, step)
-    title = f"{run.name}: membership attacks"
-    figures = [roc_figure(outcomes, title), score_figure(outcomes, f"{run.name}: scores")]
-    run.log_text(page(figures, title), f"{schema.FIGURES}/roc.html")
+    page = svg_page([roc_figure(outcomes), score_figure(outcomes)], f"{run.name}: membership attacks")
+    run.log_text(page, f"{schema.FIGURES}/roc.html")
     run.log_json(_curves(outcomes), ROC)
     if len(dataset.spurious_indices):
         run.log_json(_spurious_record(outcomes, dataset), SPURIOUS_MEMBERS)
