@@ -2,6 +2,8 @@
 
 import html
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.io
@@ -12,10 +14,11 @@ from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.hub import Hub, Seen
 from dashboards.pages import PAGES
+from dashboards.pages.compare import MOST
 from dashboards.panels import Page, Panel, View, panels
+from rsc_mlflow.errors import InputError
 
 ASSETS = Path(__file__).parent / "assets"
-SKIPPED = ("compare",)  # it shows runs that a reader chooses
 
 SHELL = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -32,8 +35,8 @@ SHELL = """<!DOCTYPE html>
 """
 
 
-def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str) -> str:
-    """Every page but Compare, figures drawn when they are scrolled to, links to runs where a UI is known.
+def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str, compare: Sequence[str] = ()) -> str:
+    """Every page, figures drawn when they are scrolled to, links to runs where a UI is known.
 
     Args:
         hub: for the links and for artifacts.
@@ -41,13 +44,18 @@ def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str) 
         filters: which of them.
         title: heading.
         about: where the runs come from and when.
+        compare: ids of the runs on the page Compare, which is left out without any.
 
     Raises:
-        InputError: the free filter is no MLflow filter.
+        InputError: the free filter is no MLflow filter; ``compare`` names more than eight runs or unknown ones.
     """
-    view = hub.view(seen, filters, LIGHT)
+    view = hub.view(seen, replace(filters, options={"run": tuple(compare)}), LIGHT)
+    if unknown := [run_id for run_id in compare if run_id not in set(view.every["run_id"])]:
+        raise InputError(f"compare names {unknown[0]!r}; accepted: ids of runs that the filters let through")
+    if len(set(compare)) > MOST:
+        raise InputError(f"compare names {len(set(compare))} runs; accepted: at most {MOST}")
     figures: list[str] = []
-    pages = [page for page in PAGES if page.path not in SKIPPED]
+    pages = [page for page in PAGES if page.path != "compare" or compare]
     body = "".join(_page(page, view, hub, figures) for page in pages)
     menu = "".join(f'<a href="#{page.path or "overview"}">{html.escape(page.title)}</a>' for page in pages)
     return SHELL.format(

@@ -20,6 +20,12 @@ class ReportOptions(Options):
     filter: str = option("MLflow filter string; none: every run.", text(), "none")
     ui_url: str = option("MLflow's UI for links to runs; auto: the tracking URI, if it is http.", text(), "auto")
     output: str = option("File to write as well; none: only the artifact report.html.", text(), "none")
+    compare: str = option("Comma list of ids of up to 8 runs for the page Compare; none: no such page.", text(), "none")
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The runs that ``compare`` names."""
+        return () if self.compare == "none" else tuple(name.strip() for name in self.compare.split(","))
 
 
 def report(options: ReportOptions) -> None:
@@ -46,7 +52,7 @@ def report(options: ReportOptions) -> None:
     names = _experiments(options.experiments, store.snapshot().experiments.values())
     filters = Filters(experiment=names, filter="" if options.filter == "none" else options.filter)
     about = f"{len(store.snapshot().frame):,} runs of {hub.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
-    page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about)
+    page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about, options.compared)
     with open_run(kind="report", name="report", params=options.as_params()) as run:
         run.log_text(page, "report.html")
         if output is not None:

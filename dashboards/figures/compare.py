@@ -39,7 +39,9 @@ def curves(
         theme: light or dark.
         y: axis title.
     """
-    drawn = figure(theme, x="epoch", y=y, height=340)
+    legend = [lines(label) for label in histories]
+    height = 280 + 18 * sum(name.count("<br>") + 1 for name in legend)  # so that many names leave room for the lines
+    drawn = figure(theme, x="epoch", y=y, height=height)
     for index, ((label, points), link) in enumerate(zip(histories.items(), links, strict=True)):
         look = mark(index)
         ordered = sorted(points)
@@ -47,7 +49,7 @@ def curves(
             go.Scatter(
                 x=[step for step, _ in ordered],
                 y=[value for _, value in ordered],
-                name=lines(label),
+                name=legend[index],
                 mode="lines+markers",
                 line={"color": look.colour, "width": 2, "dash": look.dash},
                 marker={"color": look.colour, "symbol": look.symbol, "size": 6},

@@ -81,6 +81,8 @@ def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], th
                 x=np.maximum(np.asarray(fpr, float), 1e-4),
                 y=np.maximum(np.asarray(tpr, float), 1e-4),
                 name=name,
+                legendgroup=attack,
+                showlegend=label == attack or attack not in curves,
                 mode="lines",
                 line={"color": look.colour, "width": 2, "dash": "solid" if label == attack else "dash"},
                 customdata=[links] * len(fpr),

@@ -274,6 +274,7 @@ def test_roc_curves_of_one_attack_share_a_colour_and_the_controlled_one_is_dashe
     assert [name for name, _, _ in looks] == ["shadow", "lira", "lira, with pattern"]
     assert looks[1][1] == looks[2][1] != looks[0][1]
     assert [dash for _, _, dash in looks] == ["solid", "solid", "dash"]
+    assert [t.showlegend for t in drawn.data[1:]] == [True, True, False]  # one entry an attack leaves room on a phone
 
 
 def test_runs_that_train_shadow_models_are_no_attacks() -> None:

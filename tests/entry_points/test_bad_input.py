@@ -45,6 +45,7 @@ MEANINGLESS = {
     "compare_with": ("nonsense", "models:/nobody/1", "runs:/0/model"),
     "resume_run_id": ("nonsense", "../../etc", "0" * 32, "x' OR 'a'='a"),
     "attacks": ("nonsense", "loss,", "loss,loss", ",", LONG),
+    "compare": ("nonsense", ",", "0" * 32),
     "grid": ("nothing.yaml", "/", "../grids"),
     "data_root": ("/nonexistent/folder", LONG, "/dev/null"),
     "ray_address": (LONG,),

@@ -64,3 +64,20 @@ def test_a_bad_filter_ends_with_one_line(sqlite_store: str, capsys: pytest.Captu
 
 def test_made_up_runs_are_always_the_same() -> None:
     assert made_up(50).equals(made_up(50))
+
+
+def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = fill_store(sqlite_store, 20)
+    chosen = MlflowClient(sqlite_store).get_run(runs[3]).info.run_name
+    assert status(cli, ["--output", "out.html"]) == 0
+    assert 'id="compare"' not in Path("out.html").read_text()
+    assert status(cli, ["--output", "out.html", "--compare", f"{runs[3]}, {runs[4]}"]) == 0
+    page = Path("out.html").read_text()
+    section = page[page.index('id="compare"') :]
+    assert f"{chosen} ({runs[3][-6:]})" in section
+    assert "Parameters that differ" in section
+    capsys.readouterr()
+    assert status(cli, ["--compare", ",".join(runs[:9])]) == 2
+    assert "compare names 9 runs; accepted: at most 8" in capsys.readouterr().err
+    assert status(cli, ["--compare", runs[3], "--filter", "attributes.run_id = 'another'"]) == 2
+    assert f"compare names '{runs[3]}'; accepted: ids of runs that the filters let" in capsys.readouterr().err
