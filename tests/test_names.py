@@ -15,6 +15,7 @@ from rsc_mlflow.names import (
     PATTERNS,
     DatasetName,
     ModelName,
+    device_name,
 )
 
 PATTERNED = sorted(set(CLASSES) - set(CLEAN_ONLY_FAMILIES))
@@ -157,3 +158,14 @@ def test_what_follows_from_a_name() -> None:
 def test_values_that_no_name_could_have(fields: dict[str, object], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         DatasetName(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "cuda", "cuda:0", "cuda:15"])
+def test_devices_that_some_machine_has(name: str) -> None:
+    assert device_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["", "gpu", "CPU", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:٣", "cuda:12345"])
+def test_what_is_no_device(name: str) -> None:
+    with pytest.raises(InputError, match="unknown device .*; accepted: auto, cpu, cuda, cuda:INDEX"):
+        device_name(name)

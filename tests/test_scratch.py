@@ -131,7 +131,8 @@ def test_where_nothing_can_be_locked_a_folder_is_made_all_the_same(
     second.remove()
 
 
-def test_folders_inside_that_of_the_process(temporary: Path) -> None:
+def test_folders_inside_that_of_the_process(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scratch, "_own", scratch._Own())  # another test of this process may have made its folder
     with scratch.temporary() as place:
         own = place.parent
         assert own.parent == temporary
