@@ -53,9 +53,12 @@ def best_threshold(scores: Doubles, members: Bools) -> float:
 
 
 def rehearsed_threshold(signal: Doubles, members: Bools, score: Callable[[Rehearsal], Doubles]) -> float:
-    """The threshold of highest balanced accuracy over all rounds together, each scored by ``score``."""
-    rounds = list(rehearsals(signal, members))
-    return best_threshold(np.concatenate([score(r) for r in rounds]), np.concatenate([r.members for r in rounds]))
+    """The threshold of highest balanced accuracy over all rounds together, each scored by ``score``.
+
+    One round is in memory at a time, O(K·M); of the others only scores and truth.
+    """
+    scored = [(score(r), r.members) for r in rehearsals(signal, members)]
+    return best_threshold(*map(np.concatenate, zip(*scored, strict=True)))
 
 
 def mean_out(signal: Doubles, out: Bools) -> Doubles:

@@ -41,6 +41,9 @@ def test_a_thousand_runs_make_one_small_file_that_is_an_artifact(
 
 
 def test_an_empty_store_makes_a_report_that_says_so(sqlite_store: str, tmp_path: Path) -> None:
+    assert status(cli, []) == 0
+    assert not list(tmp_path.glob("*.html"))
+    MlflowClient(sqlite_store).delete_run(_run(MlflowClient(sqlite_store)))
     assert status(cli, ["--output", "out.html"]) == 0
     assert "No runs yet. Make some:" in (tmp_path / "out.html").read_text()
 
@@ -60,6 +63,15 @@ def test_names_cannot_bring_html_into_the_report(sqlite_store: str, tmp_path: Pa
 def test_a_bad_filter_ends_with_one_line(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(cli, ["--filter", "params.x ="]) == 2
     assert capsys.readouterr().err.startswith("error: the filter 'params.x =' is no MLflow filter")
+
+
+def test_a_store_that_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert status(cli, []) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: the tracking store http://127.0.0.1:9 does not answer (")
 
 
 def test_made_up_runs_are_always_the_same() -> None:
