@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import requests
 
 START_SECONDS = 240.0
@@ -28,6 +29,7 @@ class MlflowServer:
         backend: backend store URI.
         arguments: further flags of ``mlflow server``, e.g. ``["--app-name", "rsc"]``.
         environment: further environment variables.
+        host: address to listen on; None leaves it to the server.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class MlflowServer:
         backend: str | None = None,
         arguments: list[str] | None = None,
         environment: dict[str, str] | None = None,
+        host: str | None = "127.0.0.1",
     ) -> None:
         self.folder = folder
+        self.host = host
         self.backend = backend or f"sqlite:///{folder / 'mlflow.db'}"
         self.arguments = arguments or []
         self.environment = environment or {}
@@ -52,8 +56,9 @@ class MlflowServer:
 
     def start(self) -> "MlflowServer":
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--workers", "1", "--backend-store-uri", self.backend]
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
+        command += ["--host", self.host] if self.host else []
+        command += ["--backend-store-uri", self.backend]
         command += ["--artifacts-destination", str(self.folder / "artifacts"), *self.arguments]
         clean = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -68,6 +73,13 @@ class MlflowServer:
             )
         self._wait()
         return self
+
+    def listens_on(self) -> set[tuple[str, int]]:
+        """Every (address, port) that one of its processes listens on."""
+        assert self._process is not None
+        parent = psutil.Process(self._process.pid)
+        sockets = [one for process in (parent, *parent.children(recursive=True)) for one in process.net_connections()]
+        return {(one.laddr.ip, one.laddr.port) for one in sockets if one.status == psutil.CONN_LISTEN}
 
     def kill(self) -> None:
         """``kill -9`` the whole server at once, as a power cut would."""

@@ -21,7 +21,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.filters import matching
 from rsc_mlflow.tracking.run import open_run
-from tests.integration.processes import ROOT, newest_run
+from tests.integration.processes import ROOT, finish, newest_run, start
 
 pytestmark = pytest.mark.integration
 HOSTILE = (
@@ -102,6 +102,16 @@ def test_mlflow_run_with_hostile_values_fails_and_says_why(
     assert message in run.data.tags[schema.ERROR]
     assert not list(tmp_path.rglob("owned"))
     assert not list(ROOT.glob("owned"))
+
+
+def test_bad_input_ends_the_process_itself_with_status_2_and_one_line(sqlite_store: str, tmp_path: Path) -> None:
+    exit_status, errors = finish(start("train_classifier", sqlite_store, dataset="$(touch owned)\nü"))
+    (line,) = errors.splitlines()
+    assert exit_status == 2
+    assert line.startswith("error: ")
+    assert "$(touch owned)" in line
+    assert newest_run(MlflowClient(sqlite_store)) is None
+    assert not list(tmp_path.rglob("owned"))
 
 
 class _Payload:
