@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import cycle, islice, product
+from itertools import cycle, product
 
 import numpy as np
 
@@ -286,8 +286,3 @@ def _theory(ridge: float, noise: float) -> dict[str, object]:
 def _sweep(sweep: str) -> Draft:
     tags = {"rsc.kind": "sweep", "rsc.method": "sweep", "rsc.sweep": sweep, "rsc.fingerprint": sweep}
     return Draft(f"{sweep} grids/paper/scores.yaml", {"n_jobs": "399", "executor": "local"}, {}, tags)
-
-
-def some(count: int, seed: int = 0) -> list[Draft]:
-    """The first ``count`` drafts as a list."""
-    return list(islice(drafts(count, seed), count))

@@ -5,9 +5,10 @@ For people whose MLflow server is somebody else's.  They query it with this mach
 127.0.0.1 unless told otherwise.
 """
 
+import contextlib
+import io
 import logging
 import os
-import socket
 import sys
 
 import click
@@ -50,12 +51,14 @@ def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: st
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     hosts = tuple(part.strip() for part in allowed_hosts.split(",") if part.strip())
+    app = build_server(tracking_uri, ui_url, hosts)
     try:
-        server = make_server(host, port, build_server(tracking_uri, ui_url, hosts), threaded=True)
-    except (OSError, SystemExit, socket.gaierror):
+        with contextlib.redirect_stderr(io.StringIO()):  # werkzeug's own words about a port that is taken
+            server = make_server(host, port, app, threaded=True)
+    except (OSError, SystemExit):
         click.echo(f"error: cannot listen on {host}:{port}; choose another --port (0: any free one)", err=True)
         sys.exit(2)
-    click.echo(f"Dashboards: http://{host}:{server.server_port}{PREFIX}", err=False)
+    click.echo(f"Dashboards: http://{host}:{server.server_port}{PREFIX}")
     sys.stdout.flush()
     try:
         server.serve_forever()

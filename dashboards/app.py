@@ -5,6 +5,7 @@ seconds whether runs changed and then replaces figures and tables in place.  Con
 """
 
 import html as escaping
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import flask
+import pandas as pd
 from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
@@ -27,6 +29,7 @@ ASSETS = Path(__file__).parent / "assets"
 PATIENCE = 0.8
 """Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
 SLOW_MS, FAST_MS = 5000, 1000
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 # Dash by itself asks for plotly.js with the first figure and gives up after 30 seconds, too early for a slow line.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -337,13 +340,13 @@ def _downloads(server: flask.Flask, hub: Hub, prefix: str) -> None:
         return flask.Response(csv_text(table), 200, disposition, mimetype="text/csv")
 
 
-def csv_text(table: Any) -> str:
+def csv_text(table: pd.DataFrame) -> str:
     """A table as CSV; texts that a spreadsheet would run as a formula are quoted with an apostrophe."""
-    safe = table.copy()
-    for column in safe.columns:
-        if not (hasattr(safe[column], "str") and safe[column].dtype.kind not in "fiub"):
-            continue
-        texts = safe[column].astype(str)
-        risky = texts.str.match(r"[=+\-@\t\r]")
-        safe[column] = texts.where(~risky, "'" + texts)
-    return str(safe.to_csv(index=False))
+    return str(table.map(_harmless).rename(columns=_harmless).to_csv(index=False))
+
+
+def _harmless(value: Any) -> Any:
+    risky = (
+        isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(value)
+    )
+    return f"'{value}" if risky else value

@@ -214,7 +214,8 @@ def picked_runs(links: str, seen: Seen, hub: Hub, compare: str) -> list[Any]:
         address = hub.run_address(row.experiment_id, row.run_id)
         name = f"{row.run_name or row.run_id}"
         label = run_link(name, address) if address else html.Span([name, " ", html.Code(row.run_id)])
-        items.append(html.Li([label, f" · seed {row.random_seed:g} · {row.status.lower()}"]))
+        seed = "" if np.isnan(row.random_seed) else f" · seed {row.random_seed:g}"
+        items.append(html.Li([label, f"{seed} · {row.status.lower()}"]))
     query = "&".join(f"run={run_id}" for run_id in rows["run_id"].head(8))
     more = [dcc.Link("Compare these runs", href=f"{compare}?{query}")] if query else []
     return [html.P([f"{counted(len(rows), 'run')} behind this point. ", *more]), html.Ul(items)]

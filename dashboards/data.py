@@ -130,12 +130,11 @@ class Filters:
         text = given.pop("filter", ("",))[0].strip()
         return cls(**lists, filter=text, options=given)
 
-    def search(self, *, with_options: bool = True) -> str:
+    def search(self) -> str:
         """The part of an address after the path, empty or beginning with a question mark."""
         pairs = [(name, value) for name in CHOICES for value in getattr(self, name)]
         pairs += [("filter", self.filter)] if self.filter else []
-        if with_options:
-            pairs += [(name, value) for name, values in sorted(self.options.items()) for value in values]
+        pairs += [(name, value) for name, values in sorted(self.options.items()) for value in values]
         return "?" + urlencode(pairs) if pairs else ""
 
     def apply(self, runs: pd.DataFrame, experiments: Mapping[str, str]) -> pd.DataFrame:
@@ -152,7 +151,7 @@ class Filters:
         if self.optimizer:
             keep &= runs["optimizer"].isin(self.optimizer)
         if self.target:
-            keep &= runs["target"].isin([float(t) for t in self.target if t.isdigit()]) | (runs["pattern"] == "none")
+            keep &= runs["target"].isin([float(t) for t in self.target if t.isdecimal()]) | (runs["pattern"] == "none")
         return runs if keep.all() else runs[keep]
 
 

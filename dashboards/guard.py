@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]", "localhost:*", "127.0.0.1:*", "[[]::1]:*")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[[]::1]", "localhost:*", "127.0.0.1:*", "[[]::1]:*")
 
 
 def is_foreign(origin: str | None, host: str, allowed: Sequence[str] = ()) -> bool:

@@ -3,7 +3,8 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 import pandas as pd
 
@@ -11,6 +12,7 @@ from dashboards.data import Filters, lean, once, prepare
 from dashboards.figures.style import Theme
 from dashboards.panels import Source, View
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
+from rsc_mlflow.tracking.store import shown
 
 Readable = Callable[[Collection[str]], Collection[str]]
 """Experiment ids → those that the caller of the request being served may read."""
@@ -56,8 +58,8 @@ class Hub:
         store: the runs.
         source: histories, artifacts, models.
         readable: which experiments the caller may read; default: all.
-        ui: address under which MLflow's UI answers, ending in a slash; empty: there is none to link to.
-        where: the store in words, for error messages.
+        ui: address of MLflow's UI, ending in a slash, whose links leave out a log-in in it; empty: there is none.
+        where: the store in words, for error messages; default: its address without a password.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class Hub:
     ) -> None:
         self.store = store
         self.source = source
-        self.ui = ui
-        self.where = where or store.tracking_uri
+        address = urlsplit(ui)
+        self.ui = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
+        self.where = where or shown(store.tracking_uri)
         self._readable = readable
         self._lock = threading.Lock()
         self._prepared: tuple[int, pd.DataFrame] | None = None
@@ -74,6 +77,9 @@ class Hub:
     def look(self, patience: float = 0.0) -> Seen:
         """The runs now, after waiting at most ``patience`` seconds for what changed."""
         snapshot = self.store.refresh_soon(patience=patience)
+        if snapshot.error:
+            uri = self.store.tracking_uri
+            snapshot = replace(snapshot, error=snapshot.error.replace(uri, shown(uri)))
         runs = self._prepare(snapshot)
         experiments: Mapping[str, str] = snapshot.experiments
         if self._readable is not None:

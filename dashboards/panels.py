@@ -104,16 +104,17 @@ class View:
             metrics: of which it needs one.
             made_by: the command that makes such runs.
         """
-        if has_metric(runs, metrics):
-            return ""
-        names = " or ".join(metrics[:2])
+        return "" if has_metric(runs, metrics) else self.lacking(runs, " or ".join(metrics[:2]), made_by)
+
+    def lacking(self, runs: pd.DataFrame, what: str, made_by: str) -> str:
+        """Why there are no runs, or what those that there are lack; and what to do."""
         if self.total == 0:
             return f"No runs yet. Make some: {made_by}"
         if not len(self.every):
             return f"The filters let none of {self.total:,} runs through. Remove one of them, or press Reset."
         if not len(runs):
             return f"None of the {len(self.every):,} runs shown here is of this kind. Make some: {made_by}"
-        return f"None of these {len(runs):,} runs has {names}. It is logged by: {made_by}"
+        return f"None of these {len(runs):,} runs has {what}. It is logged by: {made_by}"
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,10 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error
-from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, mark, share_range
+from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, share_range
 
 WIDTH = 0.7
 """Share of a category's room that its points take."""
-
-
-def look_of(group: str, groups: Sequence[str]) -> Mark:
-    """A pattern's own mark, or the next mark for any other group."""
-    return PATTERN_MARKS.get(group) or mark(list(groups).index(group))
 
 
 def dots(
@@ -30,7 +25,7 @@ def dots(
     categories: Sequence[object],
     groups: Sequence[str],
     label: Callable[[object], str] = str,
-    look: Callable[[str], Mark] | None = None,
+    look: Callable[[str], Mark] = PATTERN_MARKS.__getitem__,
     least: float = -np.inf,
     most: float = np.inf,
     also: Sequence[float] = (),
@@ -45,9 +40,9 @@ def dots(
         x: axis title.
         y: axis title.
         categories: the categories in order.
-        groups: the groups in order.
+        groups: the groups that the table has, in order.
         label: a category in words.
-        look: a group's mark; default: the pattern's, or one by position.
+        look: a group's mark; default: the pattern's.
         least: the smallest value that there can be, at which bars are cut.
         most: the largest.
         also: further values that must be seen.
@@ -56,10 +51,8 @@ def dots(
     place = {value: index for index, value in enumerate(categories)}
     for index, name in enumerate(groups):
         rows = table[table[group] == name]
-        if rows.empty:
-            continue
-        shift = (index - (len(groups) - 1) / 2) * WIDTH / max(len(groups), 1)
-        own = look(name) if look else look_of(name, groups)
+        shift = (index - (len(groups) - 1) / 2) * WIDTH / len(groups)
+        own = look(name)
         titles = [f"{escape(name)}, {escape(label(value))}" for value in rows[category]]
         drawn.add_trace(
             go.Scatter(

@@ -46,8 +46,9 @@ def comparable(runs: pd.DataFrame, subject: str) -> pd.DataFrame:
     if values.empty:
         return runs
     runs_with: Counter[frozenset[Any]] = Counter()
-    for combination, number in zip(*np.unique(others, return_counts=True), strict=True):
-        runs_with[values.loc[combination]] += number
+    counts = others.value_counts()
+    for found, number in zip(values[counts.index], counts, strict=True):
+        runs_with[found] += int(number)
     together = max(runs_with, key=lambda found: (len(found), runs_with[found], min(found)))
     whole = others.map(values.map(together.issubset))
     return runs[whole & runs[subject].isin(together)]

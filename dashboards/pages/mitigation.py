@@ -72,7 +72,7 @@ def theory(view: View) -> Panel:
             levels = sorted({float(curve["noise"]) for curve in curves})
             plots = [Plot(theory_curves(_at(curves, noise), view.theme, link), f"noise {noise:g}") for noise in levels]
             return Panel("theory", THEORY, THEORY_ABOUT, tuple(plots), _long(curves, link), f"{len(curves)} curves")
-    message = view.nothing(runs, [], "mlflow run . -e theory") or "Make such a run: mlflow run . -e theory"
+    message = view.lacking(runs.head(3), "theory.json", "mlflow run . -e theory")
     return Panel("theory", THEORY, THEORY_ABOUT, message=message)
 
 

@@ -22,7 +22,7 @@ def runs(view: View) -> Panel:
     )
     table = every.groupby(["kind", "status"]).size().rename("runs").reset_index()
     plots = (Plot(states(every, view.theme)),) if len(every) else ()
-    return Panel("runs", "Runs", "", plots, table, note, view.nothing(every, [], START) if not len(every) else "")
+    return Panel("runs", "Runs", "", plots, table, note, "" if len(every) else view.lacking(every, "", START))
 
 
 def sweeps(view: View) -> Panel:

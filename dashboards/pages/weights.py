@@ -111,7 +111,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
 def _missing(view: View, runs: pd.DataFrame, what: str, made_by: str) -> str:
     if len(runs):
         return f"The newest {len(runs.head(6))} of these runs have no {what}. It is logged by: {made_by}"
-    return view.nothing(runs, [], made_by) or f"No such runs yet. Make some: {made_by}"
+    return view.lacking(runs, what, made_by)
 
 
 PAGE = Page(

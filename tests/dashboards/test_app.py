@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from benchmarks.filling import fill_store
 from dashboards.__main__ import build_server
 from dashboards.app import csv_text, links_of, notices
-from dashboards.components import picked_runs
+from dashboards.components import control_id, picked_runs
 from dashboards.guard import is_foreign
 from dashboards.hub import Hub, Seen
 from dashboards.pages import PAGES
@@ -44,10 +44,8 @@ def _wait(server: flask.Flask) -> None:
     raise AssertionError("the store was not read")
 
 
-def draw(client: FlaskClient, path: str = "/", search: str = "") -> dict[str, Any]:
-    """What the browser asks for to show a page; id → the answer's properties."""
-    rules = client.get("/_dash-dependencies").get_json()
-    output = next(rule["output"] for rule in rules if rule["output"].startswith("..page.children...filters"))
+def draw(client: FlaskClient, path: str = "/", search: str = "", shown: list[dict] | None = None) -> dict[str, Any]:
+    """What the browser asks for to show a page, with the controls that it shows; id → the answer's properties."""
     outputs = [{"id": name, "property": "children"} for name in DRAWN[:4]]
     outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
     inputs = [
@@ -55,10 +53,44 @@ def draw(client: FlaskClient, path: str = "/", search: str = "") -> dict[str, An
         {"id": "address", "property": "search", "value": search},
         {"id": "theme", "property": "data", "value": None},
     ]
-    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
+    return ask(client, "..page.children...filters", outputs, inputs, [shown or []])
+
+
+def ask(client: FlaskClient, begins: str, outputs: Any, inputs: list[dict], state: Any = ()) -> dict[str, Any]:
+    """Calls the callback whose output begins so; empty if nothing changes."""
+    rules = client.get("/_dash-dependencies").get_json()
+    output = next(rule["output"] for rule in rules if rule["output"].startswith(begins))
+    changed = [f"{json.dumps(i['id']) if isinstance(i['id'], dict) else i['id']}.{i['property']}" for i in inputs]
+    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": changed[:1], "state": list(state)}
     answer = client.post("/_dash-update-component", json=body)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.get_json()["response"])
+    assert answer.status_code in (200, 204), answer.text
+    return dict(answer.get_json()["response"]) if answer.status_code == 200 else {}
+
+
+def ids_in(component: Any, kind: str) -> list[dict[str, Any]]:
+    """The ids of one type among the parts of a drawn page."""
+    if isinstance(component, list):
+        return [found for part in component for found in ids_in(part, kind)]
+    if not isinstance(component, dict):
+        return []
+    own = component.get("id")
+    mine = [own] if isinstance(own, dict) and own.get("type") == kind else []
+    return mine + [found for part in component.values() for found in ids_in(part, kind)]
+
+
+def tick(client: FlaskClient, path: str, stamp: str, page: dict[str, Any], search: str = "") -> dict[str, Any]:
+    """What the browser asks for every few seconds, with the figures, notes and tables that it shows."""
+    graphs, notes, tables = (ids_in(page, kind) for kind in ("graph", "note", "table"))
+    outputs: list[Any] = [{"id": "page", "property": "children"}, {"id": "banner", "property": "children"}]
+    outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
+    outputs += [[{"id": one, "property": name} for one in graphs] for name in ("figure", "style")]
+    outputs += [[{"id": one, "property": "children"} for one in group] for group in (notes, tables)]
+    state = [
+        {"id": "address", "property": "pathname", "value": path},
+        {"id": "address", "property": "search", "value": search},
+        {"id": "stamp", "property": "data", "value": stamp},
+    ]
+    return ask(client, "..page.children@", outputs, [{"id": "tick", "property": "n_intervals", "value": 1}], state)
 
 
 def rows(client: FlaskClient, address: str) -> list[dict[str, str]]:
@@ -118,7 +150,9 @@ def test_requests_from_other_origins_are_refused(server: flask.Flask, origin: st
 
 def test_a_foreign_host_is_refused(server: flask.Flask) -> None:
     assert server.test_client().get("/", headers={"Host": "evil.example"}).status_code == 403
-    assert server.test_client().get("/", headers={"Host": "127.0.0.1:8050"}).status_code == 200
+    for host in ("127.0.0.1:8050", "[::1]", "[::1]:8050", "localhost"):
+        assert server.test_client().get("/", headers={"Host": host}).status_code == 200
+    assert server.test_client().get("/", headers={"Host": "1"}).status_code == 403
 
 
 def test_what_an_origin_is_compared_with() -> None:
@@ -174,11 +208,6 @@ def test_the_point_that_was_clicked_names_its_runs() -> None:
     assert links_of({"points": [{"x": 1}]}) == links_of(None) == ""
 
 
-def test_a_download_cannot_carry_a_formula() -> None:
-    text = csv_text(pd.DataFrame({"name": ["=HYPERLINK(1)", "fine"], "value": [-1.5, 2.0]}))
-    assert text == "name,value\n'=HYPERLINK(1),-1.5\nfine,2.0\n"
-
-
 def test_only_runs_that_the_reader_may_see_are_listed_behind_a_point() -> None:
     raw = made_up(20)
     hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20), ui="/")
@@ -198,3 +227,115 @@ def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
     assert Seen(runs, {}, fresh).stamp != Seen(runs, {}, idle).stamp
     gone = Snapshot(complete=True, fetched_at=0, error="connection refused")
     assert "does not answer" in str(notices(Seen(runs, {}, gone), hub))
+
+
+def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: flask.Flask) -> None:
+    client = server.test_client()
+    page = draw(client, "/scores")
+    stamp = page["stamp"]["data"]
+    assert tick(client, "/scores", stamp, page) == {}
+    assert tick(client, "/nobody", "another", page) == {}
+    changed = tick(client, "/scores", "another", page)
+    assert changed["stamp"]["data"] == stamp
+    assert "page" not in changed
+    figures = {key for key in changed if '"type":"graph"' in key}
+    assert len(figures) == len(ids_in(page, "graph")) > 1
+    assert all(changed[key]["figure"]["data"] for key in figures)
+    assert all("points" in changed[key]["children"] for key in changed if '"type":"note"' in key)
+
+
+def test_a_tick_draws_the_page_anew_where_its_panels_are_others(server: flask.Flask) -> None:
+    client = server.test_client()
+    changed = tick(client, "/scores", "another", draw(client, "/factors"))
+    assert set(changed) == {"page", "banner", "stamp", "tick"}
+    assert ids_in(changed["page"], "graph") == ids_in(draw(client, "/scores")["page"], "graph")
+
+
+def test_a_tick_leaves_the_word_on_a_bad_filter(server: flask.Flask) -> None:
+    client = server.test_client()
+    page = draw(client, "/scores", "?filter=params.x%20=")
+    changed = tick(client, "/scores", "another", page, "?filter=params.x%20=")
+    assert set(changed) == {"banner", "stamp", "tick"}
+
+
+def test_the_filter_bar_is_left_alone_where_it_shows_the_filters(server: flask.Flask) -> None:
+    client = server.test_client()
+    shown = [{"id": i, "property": "value", "value": None} for i in ids_in(draw(client), "control")]
+    assert "filters" not in draw(client, shown=shown)
+    assert "filters" in draw(client, "/", "?family=mnist", shown)
+    for state in shown:
+        state["value"] = ["mnist"] if state["id"]["name"] == "family" else None
+    assert "filters" not in draw(client, "/", "?family=mnist", shown)
+
+
+def test_a_clicked_point_lists_its_runs(server: flask.Flask) -> None:
+    client = server.test_client()
+    link = rows(client, "/data/overview/newest.csv")[0]["links"]
+    place = {"panel": "curves", "index": 0}
+
+    def click(data: object) -> dict[str, Any]:
+        inputs = [{"id": {"type": "graph", **place}, "property": "clickData", "value": data}]
+        output = {"id": {"type": "picked", **place}, "property": "children"}
+        return ask(client, '{"index":["MATCH"],"panel":["MATCH"],"type":"picked"}', output, inputs)
+
+    (found,) = click({"points": [{"customdata": link}]}).values()
+    text = json.dumps(found)
+    assert "1 run behind this point" in text
+    assert f"/compare?run={link.split(':')[1]}" in text
+    assert click({"points": [{"customdata": ""}]}) == {}
+
+
+def test_runs_are_suggested_by_a_part_of_their_name(server: flask.Flask) -> None:
+    client = server.test_client()
+    chosen = rows(client, "/data/overview/newest.csv")[0]["links"].split(":")[1]
+
+    def typed(text: str, search: str = "") -> list[dict[str, str]]:
+        control = control_id("run", kind="many")
+        inputs = [{"id": control, "property": "search_value", "value": text}]
+        state = [{"id": control, "property": "value", "value": [chosen]}]
+        state += [{"id": "address", "property": "search", "value": search}]
+        answer = ask(
+            client,
+            json.dumps(control, sort_keys=True, separators=(",", ":")),
+            {"id": control, "property": "options"},
+            inputs,
+            state,
+        )
+        return next(iter(answer.values()))["options"] if answer else []
+
+    assert typed("") == []
+    found = typed("SWEEP-0")
+    assert found[0]["value"] == chosen
+    assert [option["label"].split(" · ")[0] for option in found[1:]] == ["sweep-0 grids/paper/scores.yaml"]
+    assert [option["value"] for option in typed(found[1]["value"])][1:] == [found[1]["value"]]
+    assert len(typed("mnist")) == 51
+    assert len(typed("mnist", "?filter=params.x%20=")) == 51  # a bad filter hides no run
+    assert all("fashion" in option["label"] for option in typed("LargeMLP", "?family=fashion")[1:])
+
+
+def test_a_target_that_is_no_number_lets_nothing_through(server: flask.Flask) -> None:
+    """Superscript two is a digit for Python's isdigit, and none for float."""
+    assert "/scores?target=%C2%B2" in json.dumps(draw(server.test_client(), "/scores", "?target=%C2%B2"))
+
+
+def test_a_download_cannot_carry_a_formula() -> None:
+    table = pd.DataFrame({"=a run's name": ["=HYPERLINK(1)", "fine", "-0.5", "-1+2"], "value": [-1.5, 2.0, None, 0.0]})
+    assert csv_text(table) == "'=a run's name,value\n'=HYPERLINK(1),-1.5\nfine,2.0\n-0.5,\n'-1+2,0.0\n"
+
+
+def test_passwords_in_addresses_stay_here() -> None:
+    store = RunStore("http://someone:secret@127.0.0.1:9/base")
+    hub = Hub(store, MadeUpSource(3), ui="http://someone:secret@127.0.0.1:9/base/")
+    store.refresh()
+    seen = hub.look()
+    assert "secret" not in str(notices(seen, hub)) + hub.where + hub.run_address("1", "a")
+    assert "someone:***@127.0.0.1:9/base does not answer" in str(notices(seen, hub))
+    assert hub.run_address("1", "a") == "http://127.0.0.1:9/base/#/experiments/1/runs/a"
+
+
+def test_runs_without_a_seed_are_listed_without_one() -> None:
+    raw = made_up(20)
+    seen = Seen(view(raw).every.assign(random_seed=float("nan")), {"1": "made-up"}, Snapshot())
+    hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
+    parts = picked_runs(f"1:{raw['run_id'][3]}", seen, hub, "/compare")
+    assert parts[1].children[0].children[1] == " · finished"

@@ -325,3 +325,28 @@ def test_a_long_name_takes_several_lines_of_a_legend() -> None:
     label = "incremental_retraining mnistv20-100-0-2 LargeMLP <adam> seed 0"
     drawn = compare.curves({label: [(1, 0.5)]}, ["1:a"], LIGHT, "y")
     assert drawn.data[0].name == ("incremental_retraining<br>mnistv20-100-0-2 LargeMLP &lt;adam&gt;<br>seed 0")
+
+
+def test_a_class_that_one_pattern_lacks_is_an_empty_cell() -> None:
+    rows = [run(0, p_pattern="v1", m={"spurious/score_target_0": 0.2, "spurious/score_target_1": 0.4})]
+    rows.append(run(1, p_pattern="v8", m={"spurious/score_target_0": 0.6}))
+    heat = class_map(class_points(frame(*rows), "target", 2), LIGHT, "x").data[0]
+    assert (list(heat.y), list(heat.x)) == (["S1", "S3"], ["0", "1"])
+    assert close(heat.z, [[0.2, 0.4], [0.6, np.nan]])
+    assert heat.text is None
+    assert heat.hovertext[1][1] == "S3, class 1: no run"
+    assert heat.customdata[1][1] == ""
+
+
+def test_numbers_too_close_for_their_ticks_share_one() -> None:
+    table = score_points(frame(*(_run(i, n, 0, 0.1) for i, n in enumerate((1, 10, 11, 100)))), "spurious/score", None)
+    assert list(score_curves(table, LIGHT, "y").layout.xaxis.ticktext) == ["0", "1", "10", "100"]
+
+
+def test_a_correlation_that_is_not_defined_says_so() -> None:
+    rows = [
+        run(i, p_pattern=name, m={"spurious/pattern_norm": 2.0, "spurious/score": i / 10})
+        for i, name in enumerate(("v1", "v3", "v8"))
+    ]
+    words = factors.correlation_words(factors.norm_points(frame(*rows)))
+    assert words == "Pearson's r is not defined: all points have the same norm or the same score"

@@ -6,7 +6,7 @@ import pytest
 from dashboards.pages import PAGES
 from dashboards.panels import Page, Panel, View, panels
 from rsc_mlflow.names import PATTERNS
-from tests.dashboards.frames import empty, made_up, run, view
+from tests.dashboards.frames import MadeUpSource, empty, made_up, run, view
 
 FILLED = made_up(700)
 IDS = [page.path or "overview" for page in PAGES]
@@ -67,6 +67,81 @@ def test_other_options_draw(page: Page) -> None:
         search = "?" + "&".join(f"{option.name}={option.choices[place][0]}" for option in page.options)
         for panel in panels(page, view(FILLED, search)):
             assert "could not be drawn" not in panel.message, (search, panel.key)
+
+
+def _panel(path: str, place: int, raw: pd.DataFrame, search: str = "", source: object | None = None) -> Panel:
+    page = next(page for page in PAGES if page.path == path)
+    return page.panels[place](view(raw, search, source))
+
+
+def test_compare_says_why_it_shows_nothing() -> None:
+    one, two = run(0, p_epochs=1), run(1, p_epochs=1)
+    raw = pd.DataFrame.from_records([one, two])
+    both = f"?run={one['run_id']}&run={two['run_id']}"
+    hidden = f"{both}&filter=params.epochs%20=%20'2'"
+    assert _panel("compare", 0, raw).message.startswith("Choose up to 8 runs above")
+    assert _panel("compare", 0, raw, hidden).message.startswith("The filters let none of the runs in the address")
+    assert _panel("compare", 0, raw, both).message == "These runs have the same parameters."
+    assert _panel("compare", 1, raw, both, Artifacts({}, {})).message == "These runs have no values over epochs."
+
+
+def test_one_strength_is_no_comparison() -> None:
+    raw = pd.DataFrame.from_records([run(0, p_pattern="v8", p_input_noise="0", m={"spurious/score": 0.5})])
+    message = _panel("mitigation", 1, raw).message
+    assert message.startswith("No setting was run at two strengths of input noise. Vary it with a mitigation grid")
+
+
+class Artifacts(MadeUpSource):
+    """Artifacts (run number, path) → content, and histories run number → points."""
+
+    def __init__(self, artifacts: dict[tuple[int, str], object], histories: dict[int, list[tuple[int, float]]]) -> None:
+        super().__init__(0)
+        self._artifacts, self._histories = artifacts, histories
+
+    def artifact(self, run_id: str, path: str) -> object | None:
+        return self._artifacts.get((int(run_id, 16), path))
+
+    def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
+        return self._histories.get(int(run_id, 16), [])
+
+
+def _of(method: str, *numbers: int, kind: str = "score", **more: object) -> pd.DataFrame:
+    rows = [run(i, kind=kind, p_dataset="digits", **more) | {"tags.rsc.method": method} for i in numbers]
+    return pd.DataFrame.from_records(rows)
+
+
+def test_artifacts_of_other_shapes_are_passed_over() -> None:
+    theory = Artifacts({(2, "theory.json"): [1], (1, "theory.json"): {"curves": []}}, {})
+    assert _panel("mitigation", 3, _of("theory", 1, 2), "", theory).message == (
+        "None of these 2 runs has theory.json. It is logged by: mlflow run . -e theory"
+    )
+    maps = Artifacts({(2, "weight_map.json"): [1], (1, "weight_map.json"): {"maps": {"poisoned": [[0.0, 2.0]]}}}, {})
+    panel = _panel("weights", 0, _of("visualize_weights", 1, 2), "", maps)
+    assert [plot.title for plot in panel.plots] == ["digits: poisoned"]
+    assert panel.table[["smallest", "largest"]].to_numpy().tolist() == [[0.0, 2.0]]
+    nothing = _panel("weights", 0, _of("visualize_weights", 1, 2), "", Artifacts({}, {}))
+    assert nothing.message.startswith("The newest 2 of these runs have no weight_map.json. It is logged by: mlflow run")
+
+
+def test_occlusion_curves_come_from_the_artifact_or_the_metric() -> None:
+    curve = {"share": [0, 0.5, 1], "poisoned": [0.9, 0.5, 0.1], "cut short": [0.9], "note": "text"}
+    source = Artifacts({(3, "occlusion.json"): curve}, {2: [(0, 0.8), (100, 0.2)]})
+    raw = _of("occlusion", 1, 2, 3, p_architecture="MLP", p_random_seed=7)
+    panel = _panel("weights", 1, raw, "", source)
+    assert [t.name for t in panel.plots[0].figure.data] == ["digits: poisoned", "digits MLP, seed 7"]
+    assert panel.table["share"].tolist() == [0, 50, 100, 0, 100]
+    assert panel.table["probability"].tolist() == [0.9, 0.5, 0.1, 0.8, 0.2]
+
+
+def test_roc_curves_are_those_of_the_newest_two_attacks_that_have_any() -> None:
+    curve = {"lira": {"fpr": [0, 1], "tpr": [0, 1]}, "odd": {"fpr": [0]}, "note": "text"}
+    raw = _of("mem_inference", 1, 2, 3, 4, kind="attack", p_random_seed=0, m={"attack/lira/auc": 0.5})
+    panel = _panel("privacy", 4, raw, "", Artifacts({(i, "roc.json"): curve for i in (1, 2, 4)}, {}))
+    links = [plot.figure.data[1].customdata[0] for plot in panel.plots]
+    assert links == [f"1:{4:032x}", f"1:{2:032x}"]
+    assert [t.name for t in panel.plots[0].figure.data] == ["chance", "lira"]
+    none = _panel("privacy", 4, raw, "", Artifacts({(4, "roc.json"): [1]}, {}))
+    assert none.message.startswith("The newest attack runs have no roc.json. It is logged by: mlflow run")
 
 
 def test_an_unknown_option_value_is_the_default() -> None:
