@@ -106,7 +106,7 @@ def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
 @click.command()
 @click.option("--runs", default=10_000, show_default=True, help="Made-up runs in the store.")
 @click.option("--measure", "uri", default="", hidden=True, help="Measure this filled store and print JSON.")
-def command(runs: int, uri: str) -> None:
+def main(runs: int, uri: str) -> None:
     """Fills a store and measures the dashboards on it."""
     if uri:
         with flask.Flask("benchmark").test_request_context():  # pages read the theme from the request
@@ -136,11 +136,6 @@ def _print(found: dict[str, Any], limit: tuple[float, float]) -> None:
         print(f"{title:52}{wall:9.2f}{cpu:9.2f}{'' if goal is None else f'{goal:9.1f}'}")
     print(f"first load: {found['first load'][0] / limit[0]:.2f} times MLflow's own reading")
     print(f"memory at its largest: {found['memory']:.0f} MB (goal: {MEMORY_GOAL_MB})")
-
-
-def main() -> None:
-    """For ``python -m benchmarks dashboards``."""
-    command()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what mends it.
 
 Trains with fused Adam, once for each cure and each in a process of its own, and prints per epoch how long the
-optimiser's steps took, how many entries of its first moment are denormal at the end, and how many of a
-thousand denormal numbers the process's threads still compute with (0: all threads flush them to zero).
+optimiser's steps took, how many entries of its first moment are denormal at the end, and which share of a
+million denormal numbers the process's threads still compute with (0: all threads flush them to zero).
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.screenshots``: pictures of the dashboards' pages, of a given store or of made-up runs."""
+"""``python -m benchmarks screenshots``: pictures of the dashboards' pages, of a given store or of made-up runs."""
 
 import logging
 import sys

@@ -60,10 +60,7 @@ def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: st
         sys.exit(2)
     click.echo(f"Dashboards: http://{host}:{server.server_port}{PREFIX}")
     sys.stdout.flush()
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        click.echo("stopped")
+    server.serve_forever()  # until it is interrupted
 
 
 if __name__ == "__main__":

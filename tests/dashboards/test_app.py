@@ -224,6 +224,8 @@ def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
     fresh, idle = (Snapshot(complete=True, fetched_at=time.time() - age) for age in (1, 3600))
     assert notices(Seen(runs, {}, fresh), hub) == []
     assert "Shown are the runs as of" in str(notices(Seen(runs, {}, idle), hub))
+    first = Snapshot(fetched_at=time.time())
+    assert "Reading the store for the first time: 20 runs so far" in str(notices(Seen(runs, {}, first), hub))
     assert Seen(runs, {}, fresh).stamp != Seen(runs, {}, idle).stamp
     gone = Snapshot(complete=True, fetched_at=0, error="connection refused")
     assert "does not answer" in str(notices(Seen(runs, {}, gone), hub))
