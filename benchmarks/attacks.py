@@ -6,17 +6,13 @@ that this machine reaches on large square ones.  CPU seconds (over all threads) 
 programs share the machine; the ratios are of CPU seconds on a CPU and of wall time on a GPU.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
-
 import click
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from benchmarks.measuring import Cost, measured, timed
 from rsc_mlflow.attacks.evaluation import evaluate
 from rsc_mlflow.attacks.experiment import (
     Population,
@@ -33,27 +29,6 @@ from rsc_mlflow.data import load_dataset
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.training import Member, TrainingConfig, TrainingData, resolve_device
 
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Seconds of wall time, and CPU seconds over all threads."""
-
-    wall: float
-    cpu: float
-
-    def on(self, device: torch.device) -> float:
-        """What ratios are made of."""
-        return self.cpu if device.type == "cpu" else self.wall
-
-
-def timed(work: Callable[[], Result]) -> tuple[Cost, Result]:
-    """The cost of ``work``, and what it returns."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    result = work()
-    return Cost(time.perf_counter() - wall, time.process_time() - cpu), result
-
 
 def matrix_product_speed(device: torch.device, size: int = 1024, repeats: int = 20) -> float:
     """Floating-point operations per (CPU) second on large square float32 products."""
@@ -65,7 +40,7 @@ def matrix_product_speed(device: torch.device, size: int = 1024, repeats: int = 
             b = a @ a
         b.sum().item()
 
-    return 2 * size**3 * repeats / timed(work)[0].on(device)
+    return 2 * size**3 * repeats / timed(work).on(device)
 
 
 @click.command()
@@ -81,8 +56,10 @@ def main(family: str, count: int, shadow_models: int, epochs: int, device_name: 
     config, shadow = TrainingConfig(ModelName("LargeMLP"), epochs=epochs), ShadowConfig(shadow_models)
     population = make_population(dataset, shadow)
     members = shadow_members(population, config, shadow)
-    alone, (target,) = timed(lambda: train_models([Member(TrainingData.of(dataset), config)], dataset.classes, device))
-    cohort, shadows = timed(lambda: train_models(members, dataset.classes, device))
+    alone, (target,) = measured(
+        lambda: train_models([Member(TrainingData.of(dataset), config)], dataset.classes, device)
+    )
+    cohort, shadows = measured(lambda: train_models(members, dataset.classes, device))
     weights = sum(p.numel() for p in target.parameters() if p.ndim == 2)
     limit = 6 * weights * len(dataset.train) * epochs / matrix_product_speed(device)
     title = f"{shadow_models} LargeMLPs on a quarter of {family} ({len(dataset.train):,}), {epochs} epochs"
@@ -98,10 +75,16 @@ def _training_table(
     table = Table(title=title)
     for heading in ("", "wall s", "CPU s", "per model, s", "per model and epoch, s", "against the limit"):
         table.add_column(heading, justify="right" if heading else "left")
-    naive = Cost(alone.wall * models, alone.cpu * models)
+    naive = Cost(alone.wall * models, alone.processor * models)
     for name, cost in (("one cohort", cohort), ("one after the other (naive)", naive)):
         each = cost.on(device) / models
-        row = (f"{cost.wall:.1f}", f"{cost.cpu:.1f}", f"{each:.2f}", f"{each / epochs:.3f}", f"{each / limit:.2f}")
+        row = (
+            f"{cost.wall:.1f}",
+            f"{cost.processor:.1f}",
+            f"{each:.2f}",
+            f"{each / epochs:.3f}",
+            f"{each / limit:.2f}",
+        )
         table.add_row(name, *row)
     table.add_row("limit: the products alone", "", "", f"{limit:.2f}", f"{limit / epochs:.3f}", "1.00")
     return table
@@ -111,22 +94,22 @@ def _attack_table(
     target: nn.Module, shadows: list[nn.Module], queries: Queries, population: Population, device: torch.device
 ) -> Table:
     seen, known_images = queries.shadow_members, population.images()
-    asking, asked = timed(lambda: observe(target, shadows, queries.images, queries.labels, seen, device))
-    knowing, known = timed(
+    asking, asked = measured(lambda: observe(target, shadows, queries.images, queries.labels, seen, device))
+    knowing, known = measured(
         lambda: observe(target, shadows, known_images, population.clean.labels, population.members, device)
     )
     table = Table(title=f"Attacks on {len(asked):,} queries with {len(shadows)} shadow models")
     for heading in ("", "wall s", "CPU s"):
         table.add_column(heading, justify="right" if heading else "left")
     name = f"logits of {len(asked) + len(known):,} examples from {len(shadows) + 1} models"
-    rows = [(name, Cost(asking.wall + knowing.wall, asking.cpu + knowing.cpu))]
+    rows = [(name, Cost(asking.wall + knowing.wall, asking.processor + knowing.processor))]
     for attack in attacks().values():
-        cost, _ = timed(lambda attack=attack: evaluate(attack, asked, known, queries.roles).measures())  # type: ignore[misc]
+        cost = timed(lambda attack=attack: evaluate(attack, asked, known, queries.roles).measures())  # type: ignore[misc]
         rows.append((f"{attack.name} with metrics and interval", cost))
     costs = [cost for _, cost in rows[1:]]
-    rows.append(("all attacks", Cost(sum(c.wall for c in costs), sum(c.cpu for c in costs))))
+    rows.append(("all attacks", Cost(sum(c.wall for c in costs), sum(c.processor for c in costs))))
     for name, cost in rows:
-        table.add_row(name, f"{cost.wall:.2f}", f"{cost.cpu:.2f}")
+        table.add_row(name, f"{cost.wall:.2f}", f"{cost.processor:.2f}")
     return table
 
 

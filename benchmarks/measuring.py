@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeVar
 
 import torch
 from torch.nn import functional as F
@@ -27,6 +28,8 @@ from rsc_mlflow.training import TrainingData
 ARCHITECTURE, SHAPE, CLASSES, EXAMPLES, BATCH = "LargeMLP", (1, 28, 28), 10, 60_000, 128
 PARAMETERS = n_parameters(build_empty(ARCHITECTURE, SHAPE, CLASSES))
 SIDE = 2048
+
+Result = TypeVar("Result")
 
 
 def training_data() -> tuple[TrainingData, str]:
@@ -49,6 +52,10 @@ class Cost:
     wall: float
     processor: float
 
+    def on(self, device: torch.device) -> float:
+        """The one that says what work on a device costs: processor seconds on a CPU, on a GPU those on the wall."""
+        return self.processor if device.type == "cpu" else self.wall
+
     def __truediv__(self, number: float) -> "Cost":
         return Cost(self.wall / number, self.processor / number)
 
@@ -58,11 +65,16 @@ def _processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
+def measured(work: Callable[[], Result]) -> tuple[Cost, Result]:
+    """The cost of one call, and what it returns."""
+    wall, processor = time.perf_counter(), _processor_seconds()
+    result = work()
+    return Cost(time.perf_counter() - wall, _processor_seconds() - processor), result
+
+
 def timed(work: Callable[[], object]) -> Cost:
     """The cost of one call."""
-    wall, processor = time.perf_counter(), _processor_seconds()
-    work()
-    return Cost(time.perf_counter() - wall, _processor_seconds() - processor)
+    return measured(work)[0]
 
 
 def limit() -> Cost:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.measuring import Cost, machine, print_table, timed
+from benchmarks.measuring import Cost, machine, measured, print_table, timed
 from rsc_mlflow.data import ImageSet, apply_pattern, load_family
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import ModelName
@@ -23,7 +23,7 @@ from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import Solution, SolverConfig, relative_residual, solve
+from rsc_mlflow.unlearning.solvers import SolverConfig, relative_residual, solve
 
 FORGOTTEN = 20
 NAIVE_STEPS = 50
@@ -73,10 +73,9 @@ def solver_rows(flat: FlatModel, curvature: Curvature, g: Tensor, depth: int) ->
         "lissa, the same, 4 repeats": SolverConfig("lissa", recursion_depth=depth, repeats=4),
         "ekfac": SolverConfig("ekfac"),
     }.items():
-        found: list[Solution] = []
-        cost = timed(lambda config=config, found=found: found.append(solve(curvature, g, config)))  # type: ignore[misc]
-        residual = relative_residual(curvature, found[0].x, g)
-        rows.append([name, *_seconds(cost), str(found[0].iterations), f"{residual:.1e}"])
+        cost, found = measured(lambda config=config: solve(curvature, g, config))  # type: ignore[misc]
+        residual = relative_residual(curvature, found.x, g)
+        rows.append([name, *_seconds(cost), str(found.iterations), f"{residual:.1e}"])
     return rows
 
 
