@@ -110,12 +110,20 @@ def test_the_report_file_draws_offline_and_asks_for_nothing(
     assert asked(browser) == [file.as_uri()]
 
 
-def test_a_phone_sees_no_sideways_scrolling(at: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome) -> None:
+def test_a_phone_sees_whole_names_and_no_sideways_scrolling(
+    at: Callable[[str], webdriver.Chrome], browser: webdriver.Chrome, dashboards_server: MlflowServer
+) -> None:
     resize(browser, 390, 844)
     try:
         at("unlearning")
         wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
         assert wide <= 0
+        client = MlflowClient(dashboards_server.uri)
+        named = client.search_runs(["1"], "attributes.run_name LIKE 'incremental_retraining %'", max_results=2)
+        assert min(len(run.info.run_name) for run in named) > 36
+        at(f"compare?{'&'.join(f'run={run.info.run_id}' for run in named)}")
+        ends = "return [...document.querySelectorAll('.legendtext')].map(text => text.getBoundingClientRect().right)"
+        assert 0 < max(browser.execute_script(ends)) <= 390
     finally:
         resize(browser, 1440, 900)
 
