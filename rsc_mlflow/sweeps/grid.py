@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.nodes import MappingNode, Node, SequenceNode
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options
@@ -207,7 +207,7 @@ class _Reader:
     def options(self, node: Node) -> Combination:
         """A mapping of options to values."""
         found = self._where.mapping(node, "options")
-        return {self._option_name(node, key, value): self._value(key, value) for key, value in found.items()}
+        return {self._option_name(node, key): self._value(key, value) for key, value in found.items()}
 
     def block(self, body: Mapping[str, Node], common: Combination) -> Block:
         """A block, with the grid's common options below its own."""
@@ -258,7 +258,7 @@ class _Reader:
             values = tuple(self.options(item) for item in items)
             self._check_same_keys(name, node, values)
         else:
-            self._option_name(parent, name, node)
+            self._option_name(parent, name)
             values = tuple({name: self._value(name, item)} for item in items)
         self._check_distinct(name, node, values)
         return Axis(name, values, tuple(self._labels(value) for value in values))
@@ -287,7 +287,7 @@ class _Reader:
 
     def _parts(self, part: str, node: Node, form: str) -> list[str]:
         accepted = {"family": tuple(CLASSES), "pattern": tuple(PATTERNS)}.get(part)
-        found: list[str] = []
+        found: dict[str, None] = {}
         for item in self._where.items_or_one(node, part):
             text = self._where.scalar(item, part)
             if accepted is not None and text not in accepted:
@@ -296,8 +296,8 @@ class _Reader:
                 self._check_number(part, item, text, form)
             if text in found:
                 raise self._where.error(item, f"{part} has {text} twice; write it once")
-            found.append(text)
-        return found
+            found[text] = None
+        return list(found)
 
     def _check_number(self, part: str, node: Node, text: str, form: str) -> None:
         two = part == "target" and form == "twoclass"
@@ -338,8 +338,8 @@ class _Reader:
     def _rule_value(self, key: str, node: Node) -> str:
         return self._value(key, node) if key in self._parsers else self._where.scalar(node, key)
 
-    def _option_name(self, parent: Node, name: str, node: Node) -> str:
-        place = _key_node(parent, name) or node
+    def _option_name(self, parent: Node, name: str) -> str:
+        place = next(key for key, _ in parent.value if key.value == name)
         if name in MANAGED:
             raise self._where.error(place, f"{name} cannot be set in a grid: {MANAGED[name]}")
         if name not in self._parsers:
@@ -347,11 +347,9 @@ class _Reader:
         return name
 
     def _value(self, name: str, node: Node) -> str:
-        if isinstance(node, SequenceNode) and name in self._parsers:
+        if isinstance(node, SequenceNode):
             raise self._where.error(node, f"{name} must be a single value; a list of values is an axis")
         text = self._where.scalar(node, name)
-        if name not in self._parsers:
-            return text
         try:
             return param_text(self._parsers[name](name, text))
         except InputError as error:
@@ -369,14 +367,9 @@ class _Reader:
             raise self._where.error(node, f"axis {name} sets no option")
 
     def _check_distinct(self, name: str, node: Node, values: tuple[Combination, ...]) -> None:
+        seen: set[tuple[tuple[str, str], ...]] = set()
         for i, value in enumerate(values):
-            if value in values[:i]:
+            items = tuple(sorted(value.items()))
+            if items in seen:
                 raise self._where.error(node.value[i], f"axis {name} has the same value twice; write it once")
-
-
-def _key_node(parent: Node, name: str) -> Node | None:
-    if isinstance(parent, MappingNode):
-        for key, _ in parent.value:
-            if isinstance(key, ScalarNode) and key.value == name:
-                return key
-    return None
+            seen.add(items)

@@ -38,35 +38,36 @@ class Source:
         if len(text) > MAX_CHARACTERS:
             raise self.error(None, f"the file has {len(text)} characters; accepted: at most {MAX_CHARACTERS}")
         try:
-            self._refuse_aliases(text)
+            self._check_events(text)
             node = yaml.compose(text, Loader=yaml.BaseLoader)
         except yaml.YAMLError as error:
             raise InputError(f"{self.name}{_place(error)}: not YAML ({_problem(error)})") from None
-        except RecursionError:
-            raise self.error(None, f"nested too deeply; accepted: at most {MAX_DEPTH} levels") from None
         if not isinstance(node, MappingNode):
             raise self.error(node, "the file must be a mapping with the keys entry_point, options, axes …")
-        self._check(node, 0)
+        self._check_tags(node)
         return node
 
-    def _refuse_aliases(self, text: str) -> None:
+    def _check_events(self, text: str) -> None:
+        """What must be refused before nodes are made: YAML takes time and stack without limit for the depth."""
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.BaseLoader):
+            where = f"{self.name}, line {event.start_mark.line + 1 if event.start_mark else 1}"
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-                line = event.start_mark.line + 1 if event.start_mark else 1
-                raise InputError(f"{self.name}, line {line}: anchors and aliases are not accepted; write the value out")
+                raise InputError(f"{where}: anchors and aliases are not accepted; write the value out")
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise InputError(f"{where}: nested too deeply; accepted: at most {MAX_DEPTH} levels")
 
-    def _check(self, node: Node, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise self.error(node, f"nested too deeply; accepted: at most {MAX_DEPTH} levels")
+    def _check_tags(self, node: Node) -> None:
         if node.tag not in _PLAIN_TAGS:
             raise self.error(node, f"the tag {node.tag!r} is not accepted; write a plain value")
         if isinstance(node, SequenceNode):
             for item in node.value:
-                self._check(item, depth + 1)
+                self._check_tags(item)
         elif isinstance(node, MappingNode):
             for key, value in node.value:
-                self._check(key, depth + 1)
-                self._check(value, depth + 1)
+                self._check_tags(key)
+                self._check_tags(value)
 
     def mapping(self, node: Node, where: str, accepted: Collection[str] | None = None) -> dict[str, Node]:
         """A mapping's values by key.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.sweeps import grid as module
 from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.grid import Grid, load_grid, parse_grid
 from rsc_mlflow.sweeps.plan import make_plan
@@ -112,6 +113,8 @@ MISTAKES = {
     BASE + "options: {dataset: digits}\nexclude:\n- {epochs: 1}": "line 4: unknown key of an exclude rule: 'epochs'",
     BASE + "options: {dataset: digits}\nexclude:\n- {dataset: mnist}": "line 4: this exclude rule matches",
     BASE + "options: {dataset: digits}\nexclude:\n- {dataset: digits}": "every combination is excluded",
+    BASE + f"axes:\n  dataset: {DATASET[:-1]}, form: half}}": "line 3: form is 'half'; accepted: plain, mem, twoclass",
+    BASE + "axes:\n  a:\n  - {}": "axis a sets no option",
     BASE + "options: {dataset: digits}\nexclude:\n- {}": "this exclude rule is empty",
     BASE + "blocks: []": "blocks is empty",
     BASE + "blocks: [{}]\naxes: {}": "axes stands beside blocks",
@@ -125,8 +128,12 @@ MISTAKES = {
     BASE + "options: !!python/object/apply:os.system ['true']": "line 2: the tag",
     "a: [": "line 1: not YAML",
     "a: " + "[" * 30 + "]" * 30: "line 1: nested too deeply",
-    "[" * 5000: "line 1",
+    "a: " + "[" * 19 + "]" * 19: "unknown key of the grid: 'a'",
+    "a: " + "[" * 20 + "]" * 20: "line 1: nested too deeply; accepted: at most 20 levels",
+    "[" * 100_000: "line 1: nested too deeply",
+    "{" * 100_000: "line 1: nested too deeply",
     "\x00": "not YAML",
+    "#" * 1_000_001: "the file has 1000001 characters; accepted: at most 1000000",
 }
 
 
@@ -136,6 +143,19 @@ def test_mistakes_are_named(text: str) -> None:
         parse(text)
     assert MISTAKES[text] in str(refusal.value)
     assert str(refusal.value).startswith("a.yaml")
+
+
+def test_a_combination_that_contradicts_itself_is_named() -> None:
+    grid = parse("entry_point: mem_inference\naxes: {dataset: [memdigits, digits]}")
+    with pytest.raises(InputError, match=r"a: the combination dataset=digits is not possible: .*mem"):
+        list(grid.options())
+
+
+def test_data_sets_are_not_made_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ABSOLUTE_LIMIT", 25)
+    with pytest.raises(InputError, match="line 3: more than 25 data sets"):
+        parse(f"{BASE}axes:\n  dataset: {DATASET}".replace("[0, 1, 2]}", "[0, 1, 2, 3]}"))
+    assert len(datasets(parse(f"{BASE}axes:\n  dataset: {DATASET}"))) == 25
 
 
 def test_nothing_in_a_grid_is_run(tmp_path: Path) -> None:
