@@ -1,5 +1,6 @@
 """What all tests share: an MLflow that leaks nothing from one test into the next, real stores and a real server."""
 
+import math
 import os
 import shutil
 import sys
@@ -16,7 +17,10 @@ _MINE = ("MLFLOW_", "RSC_PATIENCE")
 
 @pytest.fixture(autouse=True)
 def mlflow_leaks_nothing() -> Iterator[None]:
-    """Ends runs that a test left open, and puts MLflow's environment variables and store addresses back."""
+    """Ends runs that a test left open, and puts MLflow's environment variables and store addresses back.
+
+    That a store was away in one test says nothing about the next one's.
+    """
     before = {key: value for key, value in os.environ.items() if key.startswith(_MINE)}
     yield
     if "mlflow" in sys.modules:
@@ -27,6 +31,11 @@ def mlflow_leaks_nothing() -> Iterator[None]:
         mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
         mlflow.set_registry_uri(None)  # type: ignore[arg-type]
         mlflow.tracking.fluent._active_experiment_id = None
+    if "rsc_mlflow.tracking.tracked" in sys.modules:
+        from rsc_mlflow.tracking import store, tracked
+
+        store._last_away = -math.inf
+        tracked._last_words = tracked._LastWords()
     for key in [key for key in os.environ if key.startswith(_MINE)]:
         del os.environ[key]
     os.environ.update(before)

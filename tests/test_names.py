@@ -167,5 +167,5 @@ def test_devices_that_some_machine_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "gpu", "CPU", "cpu:0", "cuda:", "cuda:-1", "cuda:x", "cuda:٣", "cuda:12345"])
 def test_what_is_no_device(name: str) -> None:
-    with pytest.raises(InputError, match="unknown device .*; accepted: auto, cpu, cuda, cuda:INDEX"):
+    with pytest.raises(InputError, match=r"unknown device .*; accepted: auto, cpu, cuda, cuda:INDEX"):
         device_name(name)

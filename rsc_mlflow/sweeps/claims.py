@@ -15,15 +15,17 @@ B saw that in step 3 and withdrew.  This needs nothing of the clocks.  Both may 
 tries again later.
 
 What remains: a claimant counts as living while its process is there (same machine) and its run's heartbeat, or its
-claim, is younger than ``ALIVE_SECONDS``.  A process that was suspended for longer and wakes up again works beside
-its successor on *the same run*; both write the same values, and one finished run results.  The store must show a
-write to every later read (SQLite and PostgreSQL do, read replicas do not).
+claim, is younger than ``ALIVE_SECONDS``; who has just found the store away takes the silent for living.  A process
+that was suspended or cut off for longer and comes back works beside its successor on *the same run*; both write the
+same values, some points twice, and one finished run results.  The store must show a write to every later read (SQLite
+and PostgreSQL do, read replicas do not).
 """
 
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -34,7 +36,7 @@ from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, heartbeat_age, is_alive, process_exists
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import patiently, remove_tag, was_away
 
 CLAIM_PREFIX = "rsc.claim."
 ABANDONED = "rsc.abandoned"
@@ -64,6 +66,8 @@ class Claim:
             return False
         if self.host == environment.host() and not process_exists(str(self.pid)):
             return False
+        if was_away(ALIVE_SECONDS):  # nobody could give a sign of life; whoever lives will now
+            return True
         tags = self.run.data.tags
         same = tags.get(schema.HOST) == self.host and tags.get(schema.PID) == str(self.pid)
         return now - self.asked < ALIVE_SECONDS or (same and heartbeat_age(self.run, now) < ALIVE_SECONDS)
@@ -121,29 +125,49 @@ class Claimant:
             tags: of the run, if one is made.
             resumes: whether an interrupted run of the job may go on.
         """
-        self._experiments = patiently(lambda: all_experiments(self.client), "experiments")
+        self._experiments = all_experiments(self.client)
         asked = self.clock()
         runs = self._runs(fingerprint)
         if (taken := self._judge(runs, None)) is not None:
             return taken
         found = _newest_interrupted(runs, asked) if resumes else None
-        run_id = self._ask(found, fingerprint, name, tags, asked)
-        if (taken := self._judge(self._runs(fingerprint), asked, held_wins=True)) is None:
+        run_id, taken = "" if found is None else str(found.info.run_id), None
+        give_up: Callable[[str], None] = partial(self._withdraw, made=found is None)
+        try:
+            run_id = self._ask(found, fingerprint, name, tags, asked)
+            taken, runs = self._contest(run_id, fingerprint, asked)
+            if taken is None:
+                give_up = self.drop
+                self._take_over(run_id, runs)
+                return Claimed(run_id, found is not None and found.info.status != "SCHEDULED")
+        except BaseException:  # a signal, or the store stays away: nobody shall wait for us
+            with suppress(Exception):
+                give_up(run_id)
+            raise
+        give_up(run_id)
+        return taken
+
+    def _contest(self, run_id: str, fingerprint: str, asked: float) -> tuple[Taken | None, list[Run]]:
+        """Steps 3 to 5, after asking on ``run_id``: what speaks against us, if anything, and the runs as last read."""
+        runs = self._runs(fingerprint)
+        self._remove_doubles(run_id, runs)
+        taken = self._judge(runs, asked, held_wins=True)
+        if taken is None:
             self._write(run_id, HOLDING, asked)
             runs = self._runs(fingerprint)
             taken = self._judge(runs, asked, held_wins=False)
-        if taken is not None:
-            self._withdraw(run_id, made=found is None)
-            return taken
-        self._take_over(run_id, runs)
-        return Claimed(run_id, found is not None and found.info.status != "SCHEDULED")
+        return taken, runs
+
+    def _remove_doubles(self, run_id: str, runs: list[Run]) -> None:
+        """Runs that asking made before the one we know of: their making was repeated because an answer was lost."""
+        for run in runs:
+            if run.info.run_id != run_id and {claim.owner for claim in claims_of([run])} == {self.owner}:
+                patiently(partial(self.client.delete_run, run.info.run_id), "claim")
 
     def release(self, run_id: str) -> None:
         """Take the claim off a run that has ended."""
         self._stop_pulse(run_id)
-        key = CLAIM_PREFIX + self.owner
-        if key in patiently(lambda: self.client.get_run(run_id), "claim").data.tags:
-            patiently(lambda: self.client.delete_tag(run_id, key), "claim")
+        remove_tag(self.client, run_id, CLAIM_PREFIX + self.owner)
 
     def drop(self, run_id: str) -> None:
         """Give up a claim whose run was not begun: a run made for it disappears, an interrupted one is KILLED again."""
@@ -182,7 +206,7 @@ class Claimant:
 
     def _runs(self, fingerprint: str) -> list[Run]:
         conditions = [condition("tags", schema.FINGERPRINT, fingerprint)]
-        return patiently(lambda: list(iterate_runs(self.client, conditions, self._experiments)), "claims")
+        return list(iterate_runs(self.client, conditions, self._experiments))
 
     def _ask(self, found: Run | None, fingerprint: str, name: str | None, tags: Mapping[str, str], asked: float) -> str:
         """Write the claim on the interrupted run, or make a run that carries it from its first moment."""
@@ -191,7 +215,7 @@ class Claimant:
             return str(found.info.run_id)
         own = {**environment.source_tags(), **tags, schema.FINGERPRINT: fingerprint}
         own[CLAIM_PREFIX + self.owner] = _text(ASKING, asked)
-        run = self.client.create_run(self.experiment_id, tags=own, run_name=name)
+        run = patiently(lambda: self.client.create_run(self.experiment_id, tags=own, run_name=name), "claim")
         self._set_status(run.info.run_id, RunStatus.SCHEDULED)  # RUNNING when the experiment opens it
         return str(run.info.run_id)
 
@@ -227,8 +251,7 @@ class Claimant:
         run_id: str = run.info.run_id
         for claim in claims_of([run]):
             if claim.owner != self.owner and not claim.is_alive(now):
-                key = CLAIM_PREFIX + claim.owner
-                patiently(partial(self.client.delete_tag, run_id, key), "dead claim")
+                remove_tag(self.client, run_id, CLAIM_PREFIX + claim.owner)
         signs = {schema.HOST: environment.host(), schema.PID: str(os.getpid()), schema.HEARTBEAT: f"{now:.0f}"}
         tags = [RunTag(key, value) for key, value in signs.items()]
         patiently(lambda: self.client.log_batch(run_id, tags=tags), "claim")

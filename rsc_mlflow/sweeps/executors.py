@@ -169,7 +169,7 @@ def _serve(pipe: Connection, log: str, gpu: int | None) -> None:
     for stream in (1, 2):
         os.dup2(descriptor, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep, which asks us to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between units: Ctrl-C reaches the sweep, which asks us to stop
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     threading.Thread(target=_end_with_parent, name="rsc-parent", daemon=True).start()

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import scratch
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
+from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs, pages
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.store import patiently
 
@@ -62,7 +63,7 @@ class Ledger:
     def read(cls, client: MlflowClient, *, recheck: bool = False) -> "Ledger":
         """The ledger as it is now; ``recheck`` asks for every run, whatever summaries say."""
         ledger = cls(client)
-        ledger._experiments = patiently(lambda: all_experiments(client), "ledger")
+        ledger._experiments = all_experiments(client)
         summary = None if recheck else _newest_summary(client, ledger._experiments)
         if summary is None:
             ledger._ask([_FINISHED], ledger._experiments)
@@ -90,22 +91,16 @@ class Ledger:
         run.log_bytes(gzip.compress(json.dumps(content).encode(), mtime=0), SUMMARY)
 
     def _ask(self, conditions: list[str], experiments: list[str]) -> None:
-        def look() -> list[tuple[str | None, Entry]]:  # not the runs: thousands of them cost more to keep than to read
-            found = iterate_runs(self.client, conditions, experiments)
-            return [
-                (run.data.tags.get(schema.FINGERPRINT), Entry(run.info.run_id, run.info.experiment_id)) for run in found
-            ]
-
         now = time.time()
-        for fingerprint, entry in patiently(look, "ledger"):
+        for run in iterate_runs(self.client, conditions, experiments):
             self.fetched += 1
-            if fingerprint:
-                self.finished.setdefault(fingerprint, entry)
+            if fingerprint := run.data.tags.get(schema.FINGERPRINT):
+                self.finished.setdefault(fingerprint, Entry(run.info.run_id, run.info.experiment_id))
         self._until = now
 
     def _apply(self, summary: dict[str, Any]) -> None:
         active = set(self._experiments)
-        deleted = {run.info.run_id for run in self._deleted()}
+        deleted = {run.info.run_id for run in self._deleted()} if active else set()
         for fingerprint, (run_id, experiment_id) in summary["finished"].items():
             if experiment_id in active and run_id not in deleted:
                 self.finished[fingerprint] = Entry(run_id, experiment_id)
@@ -117,15 +112,8 @@ class Ledger:
         self.refresh()
 
     def _deleted(self) -> Iterator[Run]:
-        token: str | None = None
-        while self._experiments:
-            page = self.client.search_runs(
-                self._experiments, _FINISHED, ViewType.DELETED_ONLY, max_results=1000, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        ask = partial(self.client.search_runs, self._experiments, _FINISHED, ViewType.DELETED_ONLY, 1000)
+        return pages(lambda token: ask(page_token=token))
 
 
 def _newest_summary(client: MlflowClient, experiments: list[str]) -> dict[str, Any] | None:
@@ -142,7 +130,7 @@ def _newest_summary(client: MlflowClient, experiments: list[str]) -> dict[str, A
 
 def _summary_of(client: MlflowClient, run_id: str) -> dict[str, Any] | None:
     """A sweep's summary; None where it left none, or it is damaged (then the runs themselves are asked)."""
-    if not any(item.path == SUMMARY for item in client.list_artifacts(run_id)):
+    if not any(item.path == SUMMARY for item in patiently(lambda: client.list_artifacts(run_id), "ledger")):
         return None
     with scratch.temporary() as folder:
         path = patiently(lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger")

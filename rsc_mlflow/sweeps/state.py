@@ -41,8 +41,8 @@ def _state(run: Run, now: float) -> str:
 def close_dead_runs(client: MlflowClient) -> list[str]:
     """Reap runs that a dead process left RUNNING, except those that a living sweep has claimed; returns their ids."""
     closed = []
-    for run in dead_runs(client=client):
-        fresh = client.get_run(run.info.run_id)  # a claim may have come since the search
+    for run in dead_runs(client):
+        fresh = patiently(partial(client.get_run, run.info.run_id), "dead run")  # it may have been claimed since
         if _lives(fresh, time.time()):
             continue
         patiently(partial(close, client, fresh), "dead run")

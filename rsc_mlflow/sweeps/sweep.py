@@ -80,12 +80,14 @@ def run_sweep(options: SweepOptions) -> int:
         return 0
     close_dead_runs(sweep.client)
     try:
-        with _executor(options, len(sweep.left)) as executor:
+        with _executor(options, len(sweep.left)) as (executor, logs):
             failed = _run(sweep, options, executor)
     except BaseException:
         with contextlib.suppress(Exception):  # workers that had no time to close their runs
             close_dead_runs(sweep.client)
         raise
+    if logs is not None and not failed:
+        logs.remove()
     return 1 if failed else 0
 
 
@@ -130,7 +132,8 @@ def default_workers(options: SweepOptions) -> int:
 
 
 @contextmanager
-def _executor(options: SweepOptions, jobs: int) -> Iterator[Executor]:
+def _executor(options: SweepOptions, jobs: int) -> Iterator[tuple[Executor, scratch.Held | None]]:
+    """The executor, closed at the end, and the folder of its workers' logs, which is left to the caller."""
     executor: Executor
     logs: scratch.Held | None = None
     if options.executor == "ray":
@@ -140,11 +143,9 @@ def _executor(options: SweepOptions, jobs: int) -> Iterator[Executor]:
         executor = LocalExecutor(min(jobs, default_workers(options)), logs.path, torch.cuda.device_count())
         print(f"what the workers print goes to {logs.path}/worker-N.log", file=sys.stderr)
     try:
-        yield executor
+        yield executor, logs
     finally:
         executor.close()
-    if logs is not None:
-        logs.remove()
 
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:

@@ -19,7 +19,8 @@ from rsc_mlflow.sweeps.claims import Claimant, Claimed
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.store import connect, patiently, reason
+from rsc_mlflow.tracking.signals import interruptible
+from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
 _logger = logging.getLogger(__name__)
@@ -51,10 +52,11 @@ def run_unit(unit: Unit) -> list[Outcome]:
     KeyboardInterrupt.
     """
     _prepare_process(unit.context)
-    client = connect()
+    client = connect(known=True)  # the sweep has reached it
     experiment = experiments()[unit.jobs[0].entry_point]
     work = _Work(client, unit, experiment, Claimant(client, unit.context.experiment_id))
-    return work.run()
+    with interruptible():  # while jobs are claimed, too
+        return work.run()
 
 
 def _prepare_process(context: Context) -> None:
@@ -145,7 +147,7 @@ class _Work:
 
     def _failed(self, job: Job, start: Start, error: Exception) -> None:
         """A run that cannot be resumed is given up for a new one; any other failure is the job's outcome."""
-        if start.resumes and isinstance(error, InputError):
+        if start.resumes and isinstance(error, InputError) and not isinstance(error, StoreError):
             self._claimant.abandon(start.run_id, f"could not go on: {reason(error)}")
             del self._held[start.run_id]
             if (again := self._claim(job)) is not None:

@@ -4,7 +4,6 @@ Answers are kept for a minute: a page asks for the same ones each time it is dra
 """
 
 import json
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -15,6 +14,8 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+
+from rsc_mlflow import scratch
 
 LARGEST = 5_000_000
 """Bytes of a JSON artifact that is read; larger ones are treated as absent."""
@@ -98,8 +99,8 @@ class Details:
             listed = {info.path: info.file_size or 0 for info in client.list_artifacts(run_id, parent)}
             if path not in listed or listed[path] > LARGEST:
                 return None
-            with tempfile.TemporaryDirectory() as folder:
-                return Path(client.download_artifacts(run_id, path, folder)).read_bytes()
+            with scratch.temporary() as folder:
+                return Path(client.download_artifacts(run_id, path, str(folder))).read_bytes()
         except (MlflowException, OSError):
             return None
 

@@ -15,6 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 from rsc_mlflow.tracking import schema
 
 _SHOWN_PACKAGES = ("rsc-mlflow", "torch", "torchvision", "numpy", "scikit-learn", "mlflow")
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 @functools.cache
@@ -33,8 +34,8 @@ def packages() -> dict[str, str]:
 @functools.cache
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     except OSError:
         names = []
     return f"{os.cpu_count()} × {names[0] if names else platform.processor() or platform.machine()}"

@@ -48,12 +48,19 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
         record = Model(artifact_path=model.artifact_location, run_id=run.run_id, model_id=model.model_id)
         _save(module, images, folder, record)
         output = LoggedModelOutput(model.model_id, step=step)
-        patiently(lambda: run.client.log_outputs(run.run_id, [output]), "model")
+        patiently(lambda: _log_output(run, output), "model")
         patiently(lambda: run.client.log_model_artifacts(model.model_id, str(folder)), "model")
         points = [_for_model(point, model.model_id) for point in run.last_points(step)]
         patiently(lambda: run.client.log_batch(run.run_id, metrics=points), "model metrics")
         patiently(lambda: run.client.finalize_logged_model(model.model_id, "READY"), "model")
         return f"models:/{model.model_id}"
+
+
+def _log_output(run: TrackedRun, output: LoggedModelOutput) -> None:
+    """Link run and model, unless that was done when an answer was lost: a SQL store refuses the second time."""
+    outputs = run.client.get_run(run.run_id).outputs
+    if output.model_id not in {known.model_id for known in (outputs.model_outputs if outputs else ())}:
+        run.client.log_outputs(run.run_id, [output])
 
 
 def _for_model(point: Metric, model_id: str) -> Metric:

@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.store import is_passing, patience, reason
+from rsc_mlflow.tracking.store import is_passing, note_away, patience, reason
 
 SEND_AFTER_SECONDS = 5.0
 SEND_AT_POINTS = 900
@@ -104,17 +104,31 @@ class Outbox:
         """Make everything queued so far due now."""
         self._hurried = True
 
-    def send(self) -> None:
-        """Send everything queued now, in order; what could not be sent stays queued, and the error is raised."""
-        with self._sending:
+    def send(self, wait: float = -1) -> None:
+        """Send everything queued now, in order; what could not be sent stays queued, and the error is raised.
+
+        Args:
+            wait: seconds to wait while another thread sends; -1: as long as it takes.
+
+        Raises:
+            TimeoutError: the other thread has not ended.
+        """
+        if not self._sending.acquire(timeout=wait):
+            raise TimeoutError("what was sent before has not been answered yet")
+        try:
             self._hurried = False
             while batch := self._next_batch():
                 self._send_batch(batch)
                 with self._lock:
-                    for _ in batch:
+                    for _ in range(min(len(batch), len(self._entries))):  # none are left after discard()
                         self._entries.popleft()
                     self._waiting_since = time.monotonic() if self._entries else None
                 self._warned = False
+                for entry in batch:
+                    if isinstance(entry, _Upload):  # only now: a signal may come between any two lines
+                        shutil.rmtree(entry.path.parent, ignore_errors=True)
+        finally:
+            self._sending.release()
 
     def try_to_send(self) -> None:
         """Like :meth:`send`, in the background: a passing failure is reported once and tried again later."""
@@ -123,6 +137,7 @@ class Outbox:
             self.send()
         except Exception as error:
             if is_passing(error):
+                note_away()
                 self._not_before = time.monotonic() + SEND_AFTER_SECONDS
                 if not self._warned:
                     self._warned = True
@@ -140,6 +155,8 @@ class Outbox:
     def flush(self, seconds: float | None = None) -> None:
         """Send everything, trying again for ``seconds`` (default: the store's patience) while the store is away.
 
+        A transfer that another thread has begun is waited for to its end, or for ``seconds`` where they are given.
+
         Raises:
             Exception: what the store said last; nothing that was not sent is forgotten.
         """
@@ -148,11 +165,12 @@ class Outbox:
         deadline = time.monotonic() + (patience() if seconds is None else seconds)
         while True:
             try:
-                self.send()
+                self.send(-1 if seconds is None else max(0.0, deadline - time.monotonic()))
                 return
             except Exception as error:
                 if not is_passing(error) or time.monotonic() + 0.5 > deadline:
                     raise
+                note_away()
                 if not self._warned:
                     self._warned = True
                     _logger.warning("run %s: waiting for the tracking store (%s)", self.run_id, reason(error))
@@ -182,7 +200,6 @@ class Outbox:
         first = batch[0]
         if isinstance(first, _Upload):
             self.client.log_artifact(self.run_id, str(first.path), first.folder)
-            shutil.rmtree(first.path.parent, ignore_errors=True)
         else:
             points = [entry for entry in batch if isinstance(entry, Metric)]
             self.client.log_batch(self.run_id, metrics=points, tags=[_heartbeat()])

@@ -8,7 +8,6 @@ from typing import Any
 import mlflow
 import yaml
 from mlflow.entities import LoggedModel, LoggedModelStatus, Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
 from rsc_mlflow.tracking.query import find_by_fingerprint
-from rsc_mlflow.tracking.store import connect, reason
+from rsc_mlflow.tracking.store import connect, look_up, patiently, reason
 from rsc_mlflow.tracking.values import unquoted
 
 _FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
@@ -75,13 +74,15 @@ def pull(uri: str) -> PulledModel:
     """
     client = connect()
     model_id = _model_id(client, uri)
-    try:
-        logged = client.get_logged_model(model_id)
-    except MlflowException as error:
-        raise InputError(f"no model {model_id} in this store ({reason(error)}); accepted: {_FORMS}") from error
-    if not _ready(logged) or not logged.source_run_id:
+    logged = look_up(
+        lambda: client.get_logged_model(model_id),
+        "model",
+        lambda why: f"no model {model_id} in this store ({why}); accepted: {_FORMS}",
+    )
+    source_run_id = logged.source_run_id
+    if not _ready(logged) or not source_run_id:
         raise InputError(f"model {model_id} is {logged.status}: its run did not finish logging it; choose another")
-    run = client.get_run(logged.source_run_id)
+    run = patiently(lambda: client.get_run(source_run_id), "run of the model")
     params = {key: unquoted(value) for key, value in run.data.params.items()}
     for key in ("dataset", "model"):
         if key not in params:
@@ -123,13 +124,14 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
 
 
 def _model_id(client: MlflowClient, uri: str) -> str:
-    for form in (_LOGGED, _VERSION, _ALIAS, _RUN):
-        if match := form.fullmatch(uri):
-            try:
-                return _resolve(client, match, uri)
-            except MlflowException as error:
-                raise InputError(f"{uri} cannot be found ({reason(error)}); {_existing(client, match)}") from error
-    raise InputError(f"{uri!r} is no model URI; accepted: {_FORMS}, or auto")
+    match = next((found for form in (_LOGGED, _VERSION, _ALIAS, _RUN) if (found := form.fullmatch(uri))), None)
+    if match is None:
+        raise InputError(f"{uri!r} is no model URI; accepted: {_FORMS}, or auto")
+    return look_up(
+        lambda: _resolve(client, match, uri),
+        "model",
+        lambda why: f"{uri} cannot be found ({why}); {_existing(client, match)}",
+    )
 
 
 def _resolve(client: MlflowClient, match: re.Match[str], uri: str) -> str:

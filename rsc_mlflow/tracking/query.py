@@ -1,6 +1,8 @@
 """Finding runs again, through MLflow's query API alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import pandas as pd
 from mlflow.entities import Run
@@ -10,7 +12,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.startup import uncollected
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import flatten
-from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.tracking.store import connect, patiently
 from rsc_mlflow.tracking.values import same_value
 
 _PAGE = 1000
@@ -36,16 +38,22 @@ def condition(column: str, key: str, value: str) -> str:
     return f"{column}.`{key}` = {quoted(value)}" if column != "attributes" else f"attributes.{key} = {quoted(value)}"
 
 
-def all_experiments(client: MlflowClient) -> list[str]:
-    """Ids of all experiments that are not deleted."""
-    ids: list[str] = []
+def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
+    """The items of all pages, the first of which is ``ask(None)``; the store may be away for a while."""
     token: str | None = None
     while True:
-        page = client.search_experiments(max_results=1000, page_token=token)
-        ids += [experiment.experiment_id for experiment in page]
+        with uncollected():
+            page = patiently(partial(ask, token), "search")
+        yield from page
         token = page.token
         if not token:
-            return ids
+            return
+
+
+def all_experiments(client: MlflowClient) -> list[str]:
+    """Ids of all experiments that are not deleted."""
+    found = pages(lambda token: client.search_experiments(max_results=_PAGE, page_token=token))
+    return [experiment.experiment_id for experiment in found]
 
 
 def iterate_runs(
@@ -57,16 +65,9 @@ def iterate_runs(
 ) -> Iterator[Run]:
     """Runs that meet all conditions, page by page (default: newest first, all experiments)."""
     scope = all_experiments(client) if experiment_ids is None else list(experiment_ids)
-    token: str | None = None
-    while scope:
-        with uncollected():
-            found = client.search_runs(
-                scope, " AND ".join(conditions), max_results=page, order_by=list(order_by), page_token=token
-            )
-        yield from found
-        token = found.token
-        if not token:
-            return
+    ask = partial(client.search_runs, scope, " AND ".join(conditions), max_results=page, order_by=list(order_by))
+    if scope:
+        yield from pages(lambda token: ask(page_token=token))
 
 
 def search(

@@ -3,15 +3,15 @@
 import os
 import time
 from collections.abc import Collection, Mapping
+from functools import partial
 
 from mlflow.entities import Metric, Run
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS
-from rsc_mlflow.tracking.store import reason
+from rsc_mlflow.tracking.store import look_up, patiently
 from rsc_mlflow.tracking.values import param_text, same_value, unquoted
 
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
@@ -26,12 +26,11 @@ def check_resumable(
     Raises:
         InputError: it is not; says why.
     """
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        raise InputError(
-            f"resume_run_id is {run_id!r}: {reason(error)}; accepted: the id of an unfinished run"
-        ) from error
+    run = look_up(
+        lambda: client.get_run(run_id),
+        "run",
+        lambda why: f"resume_run_id is {run_id!r}: {why}; accepted: the id of an unfinished run",
+    )
     if run.info.lifecycle_stage != "active":
         raise InputError(f"run {run_id} was deleted; restore it first, or start anew without resume_run_id")
     if run.info.status == "FINISHED":
@@ -61,10 +60,10 @@ def _check_params(run: Run, params: Mapping[str, object], free_params: Collectio
         )
 
 
-def is_alive(run: Run, now: float | None = None, within: float = ALIVE_SECONDS) -> bool:
-    """Whether the process of a RUNNING run shows signs of life: a heartbeat within ``within`` seconds and, if it is
+def is_alive(run: Run, now: float | None = None) -> bool:
+    """Whether the process of a RUNNING run shows signs of life: a heartbeat within ``ALIVE_SECONDS`` and, if it is
     on this machine, its process."""
-    return not is_orphan(run) and heartbeat_age(run, now) < within
+    return not is_orphan(run) and heartbeat_age(run, now) < ALIVE_SECONDS
 
 
 def is_orphan(run: Run) -> bool:
@@ -97,5 +96,6 @@ def process_exists(pid: str) -> bool:
 
 def stored_points(client: MlflowClient, run: Run) -> dict[tuple[str, int], Metric]:
     """(metric, step) → the point that the store has of it."""
-    histories = (client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
+    ask = partial(client.get_metric_history, run.info.run_id)
+    histories = (patiently(partial(ask, key), "metrics") for key in run.data.metrics)
     return {(point.key, point.step): point for history in histories for point in history}

@@ -20,7 +20,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.resuming import check_resumable
 from rsc_mlflow.tracking.signals import Interrupted, interruptible
-from rsc_mlflow.tracking.store import connect, reason
+from rsc_mlflow.tracking.store import connect, is_passing, look_up, patiently, reason, remove_tag
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
 from rsc_mlflow.tracking.values import check_param, check_tag, param_text
 
@@ -67,12 +67,12 @@ def open_run(
             written; the run cannot be resumed.
         Exception: the store stayed away longer than its patience at the end, so that points would be lost.
     """
-    own = {**environment.tags(), **(tags or {}), schema.KIND: kind, **_pulse()}
+    own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
     own |= {schema.METHOD: method} if method else {}
     _check(params or {}, own)
     with interruptible():
         client = connect()
-        run = _enter(client, name, own, parent_run_id, resume_run_id, params or {}, free_params)
+        run = _enter(client, name, own | _pulse(), parent_run_id, resume_run_id, params or {}, free_params)
         try:
             run.log_params(params or {})
             run.begin()
@@ -135,12 +135,11 @@ def _enter(
 
 
 def _adopt(client: MlflowClient, run_id: str, name: str) -> Run:
-    try:
-        run = client.get_run(run_id)
-    except MlflowException as error:
-        raise InputError(
-            f"{_RUN_ID_VARIABLE} is {run_id!r}, which is no run here ({reason(error)}); unset it"
-        ) from error
+    run = look_up(
+        lambda: client.get_run(run_id),
+        "run",
+        lambda why: f"{_RUN_ID_VARIABLE} is {run_id!r}, which is no run here ({why}); unset it",
+    )
     if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
         client.update_run(run_id, name=name)
         run.info._run_name = name
@@ -157,9 +156,9 @@ def _resume(
     run = check_resumable(client, run_id, str(tags[schema.KIND]), params, free_params)
     if shell := os.environ.pop(_RUN_ID_VARIABLE, None):
         client.set_tag(shell, "mlflow.note.content", f"Went on in run {run_id}.")
-    client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING))
+    patiently(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
     if schema.ERROR in run.data.tags:
-        client.delete_tag(run_id, schema.ERROR)
+        remove_tag(client, run_id, schema.ERROR)
     begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: such a run begins only here
     count = {schema.RESUMED: int(run.data.tags.get(schema.RESUMED, "0")) + 1} if begun else {}
     resumed = TrackedRun(client, run, resumed=begun)
@@ -174,18 +173,22 @@ def current_experiment(client: MlflowClient) -> str:
         InputError: ``MLFLOW_EXPERIMENT_ID`` names no experiment, or the experiment was deleted.
     """
     if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        try:
-            return _described(client, client.get_experiment(experiment_id))
-        except MlflowException as error:
-            raise InputError(f"MLFLOW_EXPERIMENT_ID is {experiment_id!r}: {reason(error)}") from error
+        named = look_up(
+            lambda: client.get_experiment(experiment_id),
+            "experiment",
+            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r}: {why}",
+        )
+        return _described(client, named)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or schema.EXPERIMENT
-    found = client.get_experiment_by_name(name)
+    found = patiently(lambda: client.get_experiment_by_name(name), "experiment")
     if found is None:
         try:
             tags = {schema.DESCRIPTION: schema.experiment_description(name)}
-            return str(client.create_experiment(name, tags=tags))
+            return str(patiently(lambda: client.create_experiment(name, tags=tags), "experiment"))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                if is_passing(error):
+                    raise
                 raise InputError(f"experiment {name!r} cannot be made: {reason(error)}") from error
             found = client.get_experiment_by_name(name)  # another process was quicker
     if found is None or found.lifecycle_stage != "active":

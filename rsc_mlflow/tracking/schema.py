@@ -30,22 +30,6 @@ DESCRIPTION = "mlflow.note.content"
 """Of an experiment or a run: Markdown that MLflow's UI shows."""
 ENVIRONMENT_PREFIX = "rsc.env."
 
-# ---- parameters that follow from the options
-DERIVED_PARAMS = (
-    "dataset_family",
-    "pattern",
-    "n_spurious",
-    "target_class",
-    "dataset_seed",
-    "architecture",
-    "loss",
-    "augmentation",
-    "n_parameters",
-    "n_train",
-    "n_test",
-    "score_threshold",
-)
-
 # ---- metrics
 TRAIN_LOSS = "train/loss"
 TRAIN_ACCURACY = "train/accuracy"

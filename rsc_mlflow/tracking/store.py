@@ -3,11 +3,14 @@
 import logging
 import math
 import os
+import re
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import mlflow
@@ -15,6 +18,7 @@ import requests
 import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.credentials import get_default_host_creds
 
 from rsc_mlflow.errors import InputError
 
@@ -40,12 +44,21 @@ _PASSING = (  # what MLflow calls a bad request and is none
     "UNIQUE constraint failed",  # two clients wrote the same new row at once (SQLite); asked again, each sees it
     "duplicate key value",  # the same on PostgreSQL
 )
+_PASSING_STATUS = (408, 425, 429)  # HTTP's "too slow, too early, too often", among the refusals
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
+_host_creds: Callable[[str], Any] = get_default_host_creds  # it carries no types
 _logger = logging.getLogger(__name__)
 
 _have_answered: set[str] = set()  # stores that this process has reached
+_brief = threading.RLock()
+_last_away = -math.inf  # when this process last found a store away (monotonic clock)
 
 Result = TypeVar("Result")
+
+
+class StoreError(InputError):
+    """The tracking store cannot be reached or written: a wrong address, or a store that is away."""
 
 
 def patience() -> float:
@@ -85,27 +98,29 @@ def configure() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def connect() -> MlflowClient:
+def connect(*, known: bool = False) -> MlflowClient:
     """A client of the current tracking store, which has answered just now.
 
     The first time in a process a store that does not answer is a wrong address, and said at once; one that has
-    answered before is waited for, for :func:`patience` seconds: hours of training may hang on the question.
+    answered before, here or (``known``) in the process that sent us, is waited for, for :func:`patience` seconds:
+    hours of training may hang on the question.
 
     Raises:
-        InputError: the store cannot be reached or written; says what was tried and the ways out.
+        StoreError: the store cannot be reached or written; says what was tried and the ways out.
     """
     configure()
     uri = mlflow.get_tracking_uri()
     seconds = patience()  # a bad value is refused now, not when the store first stumbles
-    deadline = time.monotonic() + (seconds if uri in _have_answered else 0.0)
+    deadline = time.monotonic() + (seconds if known or uri in _have_answered else 0.0)
     while True:
         try:
             client = _client(uri)
             _have_answered.add(uri)
             return client
-        except InputError as error:
+        except StoreError as error:
             if time.monotonic() + 1.0 > deadline:
                 raise
+            note_away()
             _logger.warning("waiting for the tracking store (%s)", error)
             time.sleep(1.0)
 
@@ -115,24 +130,21 @@ def _client(uri: str) -> MlflowClient:
         _probe(uri)
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
-    except InputError:
+    except StoreError:
         raise
     except Exception as error:
-        raise InputError(f"the tracking store {shown(uri)} does not answer ({reason(error)}); {_WAYS_OUT}") from error
+        raise StoreError(f"the tracking store {shown(uri)} does not answer ({reason(error)}); {_WAYS_OUT}") from error
     return client
 
 
-def shown(uri: str) -> str:
-    """A store's address without its password."""
-    parts = urlsplit(uri)
-    if parts.password is None:
-        return uri
-    return uri.replace(f":{parts.password}@", ":***@")
+def shown(text: str) -> str:
+    """A text without the passwords of the addresses in it."""
+    return _PASSWORD.sub(r"\1:***@", text)
 
 
 def reason(error: BaseException) -> str:
-    """An error in one line of at most 500 characters."""
-    text = " ".join(str(error).split()) or "no message"
+    """An error in one line of at most 500 characters, without passwords."""
+    text = shown(" ".join(str(error).split())) or "no message"
     name = type(error).__name__
     line = text if isinstance(error, InputError | MlflowException) else f"{name}: {text}"
     return line if len(line) <= 500 else line[:499] + "…"
@@ -141,9 +153,12 @@ def reason(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the server is away or busy, as opposed to having said no."""
     if isinstance(error, MlflowException):
-        text = str(error)
-        passing = isinstance(error.__cause__, sqlalchemy.exc.InterfaceError) or any(word in text for word in _PASSING)
-        return passing or error.error_code not in _PERMANENT
+        if isinstance(error.__cause__, sqlalchemy.exc.InterfaceError) or error.error_code not in _PERMANENT:
+            return True
+        return error.error_code == "BAD_REQUEST" and any(word in str(error) for word in _PASSING)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return not 400 <= status < 500 or status in _PASSING_STATUS
     return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
 
 
@@ -160,10 +175,65 @@ def patiently(call: Callable[[], Result], what: str, seconds: float | None = Non
         except Exception as error:
             if not is_passing(error) or time.monotonic() + pause > deadline:
                 raise
+            note_away()
             if pause == 0.25:
                 _logger.warning("%s: the tracking store is away, trying again (%s)", what, reason(error))
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
+
+
+def note_away() -> None:
+    """Remember that the store was away just now."""
+    global _last_away  # noqa: PLW0603 - an observation of the process
+    _last_away = time.monotonic()
+
+
+def was_away(within: float) -> bool:
+    """Whether this process has found the store away in the last ``within`` seconds: nobody could write then."""
+    return time.monotonic() - _last_away < within
+
+
+def look_up(call: Callable[[], Result], what: str, refusal: Callable[[str], str]) -> Result:
+    """The answer to a question, asked patiently.
+
+    Raises:
+        InputError: the store says no; ``refusal`` makes the message of its reason.
+        Exception: the store stayed away.
+    """
+    try:
+        return patiently(call, what)
+    except MlflowException as error:
+        if is_passing(error):
+            raise
+        raise InputError(refusal(reason(error))) from error
+
+
+def remove_tag(client: MlflowClient, run_id: str, key: str) -> None:
+    """Take a tag off a run; where it is not there, as after a lost answer, all is well."""
+    try:
+        patiently(lambda: client.delete_tag(run_id, key), "tag")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+@contextmanager
+def brief(seconds: float) -> Iterator[None]:
+    """Within the block an HTTP call gives up after ``seconds`` (at least one): a server may hang, not only be away.
+
+    MLflow reads these settings at every call; other threads' calls are as brief meanwhile, and are tried again.
+    """
+    given = {"MLFLOW_HTTP_REQUEST_TIMEOUT": str(max(1, math.ceil(seconds))), "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    with _brief:
+        before = {name: os.environ.get(name) for name in given}
+        os.environ.update(given)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
 
 
 def _probe(uri: str) -> None:
@@ -182,16 +252,19 @@ def _probe(uri: str) -> None:
 
 
 def _probe_server(uri: str) -> None:
+    creds = _host_creds(uri)  # MLflow's settings for a server with a certificate of its own
     for attempt in range(3):
         try:
-            requests.get(uri.rstrip("/") + "/health", timeout=10)
+            requests.get(uri.rstrip("/") + "/health", timeout=10, verify=creds.verify, cert=creds.client_cert_path)
             return
+        except requests.Timeout:
+            raise StoreError(f"the server at {shown(uri)} gave no answer within 10 s; {_WAYS_OUT}") from None
+        except requests.exceptions.SSLError:
+            raise  # it is there; asking again will not help
         except requests.ConnectionError:
             if attempt == 2:
-                raise InputError(f"no server answers at {shown(uri)}; {_WAYS_OUT}") from None
+                raise StoreError(f"no server answers at {shown(uri)}; {_WAYS_OUT}") from None
             time.sleep(0.5)
-        except requests.Timeout:
-            raise InputError(f"the server at {shown(uri)} gave no answer within 10 s; {_WAYS_OUT}") from None
 
 
 def _probe_sqlite(uri: str) -> None:
@@ -207,7 +280,7 @@ def _probe_sqlite(uri: str) -> None:
         finally:
             connection.close()
     except (OSError, sqlite3.Error) as error:
-        raise InputError(
+        raise StoreError(
             f"the tracking store {shown(uri)} cannot be written ({error}); free or repair {path}, or {_WAYS_OUT}"
         ) from error
 

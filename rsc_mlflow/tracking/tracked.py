@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import scratch
-from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.resuming import stored_points
 from rsc_mlflow.tracking.signals import shielded
-from rsc_mlflow.tracking.store import patience, patiently, reason
+from rsc_mlflow.tracking.store import StoreError, brief, is_passing, patience, patiently, reason
 from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text
 
 _LAST_WORDS_SECONDS = 10.0
@@ -154,22 +154,28 @@ class TrackedRun:
         self._outbox.hurry()
         POSTMAN.wake()
 
-    def flush(self, seconds: float | None = None) -> None:
+    def flush(self) -> None:
         """Wait until everything logged so far is stored."""
         with self.timed():
-            self._outbox.flush(seconds)
+            self._outbox.flush()
 
     def begin(self) -> None:
         """Write the environment down, which shows that artifacts can be written, and start sending."""
-        environment_text = json_text(environment.record())
+        text = json_text(environment.record())
+        patiently(partial(self._log_first_text, text, schema.ENVIRONMENT), "environment")
+        POSTMAN.register(self._outbox)
+
+    def _log_first_text(self, text: str, path: str) -> None:
+        """Write an artifact now; a folder that refuses it will refuse it later, too, and is said at once."""
         try:
-            self.client.log_text(self.run_id, environment_text, schema.ENVIRONMENT)
+            self.client.log_text(self.run_id, text, path)
         except Exception as error:
-            raise InputError(
+            if isinstance(error, MlflowException) and is_passing(error):  # the server, before it came to the folder
+                raise
+            raise StoreError(
                 f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
                 "with mlflow server --artifacts-destination, or free some space"
             ) from error
-        POSTMAN.register(self._outbox)
 
     def finish(self) -> None:
         """Send everything, then end the run as FINISHED (unless its owner does)."""
@@ -178,18 +184,18 @@ class TrackedRun:
         self.metrics({schema.LOGGING_SECONDS: self.logging_seconds}, step)
         self._outbox.flush()
         POSTMAN.release(self._outbox)
-        if self._ends:
-            patiently(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
         self._outbox.discard()
+        if self._ends:  # last: a signal in whatever came after it would make a finished run KILLED
+            patiently(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
 
     def break_off(self, status: str, text: str) -> None:
         """Last words, as far as the store will hear them; a run it does not hear of is closed by the reaper."""
         POSTMAN.release(self._outbox)
-        with shielded():
+        with shielded(), brief(_last_words.seconds()):
             try:
                 self._outbox.flush(_last_words.seconds())
             except Exception as error:
-                _last_words.unheard()
+                _last_words.note(error)
                 unsent = len(self._outbox)
                 _logger.error(
                     "run %s: %d points and files could not be stored (%s)", self.run_id, unsent, reason(error)
@@ -197,7 +203,7 @@ class TrackedRun:
             try:
                 end_run(self.client, self.run_id, status, text, ends=self._ends)
             except Exception as error:
-                _last_words.unheard()
+                _last_words.note(error)
                 _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
             self._outbox.discard()
 
@@ -208,8 +214,9 @@ class _LastWords:
     def __init__(self) -> None:
         self._unheard_at = -math.inf
 
-    def unheard(self) -> None:
-        self._unheard_at = time.monotonic()
+    def note(self, error: Exception) -> None:
+        if is_passing(error):
+            self._unheard_at = time.monotonic()
 
     def seconds(self) -> float:
         return 0.0 if time.monotonic() - self._unheard_at < 60 else min(_LAST_WORDS_SECONDS, patience())

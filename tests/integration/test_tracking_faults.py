@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.sweeps.state import close_dead_runs
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.reaper import reap
 from rsc_mlflow.tracking.run import open_run
 from tests.mlflow_server import MlflowServer
 
@@ -74,7 +74,8 @@ def test_a_run_whose_server_stays_away_is_not_finished(
         pass
     own_server.start()
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
-    assert reap(older_than=0.0) == [run_id]
+    MlflowClient().set_tag(run_id, schema.HEARTBEAT, "1")  # as if minutes had passed
+    assert close_dead_runs(MlflowClient()) == [run_id]
     found = MlflowClient().get_run(run_id)
     assert found.info.status == "KILLED"
     assert found.data.tags[schema.ERROR].startswith("no heartbeat since")
@@ -105,7 +106,7 @@ def test_a_stopped_process_says_so_and_keeps_its_checkpoint(child: tuple[subproc
     assert file.path == "checkpoints/epoch_0003.pt"
 
 
-def test_a_killed_process_is_closed_by_the_reaper(child: tuple[subprocess.Popen[str], str]) -> None:
+def test_the_run_of_a_killed_process_is_closed_by_the_next_sweep(child: tuple[subprocess.Popen[str], str]) -> None:
     process, run_id = child
     deadline = time.monotonic() + 30
     while not MlflowClient().list_artifacts(run_id, schema.CHECKPOINTS) and time.monotonic() < deadline:
@@ -114,5 +115,5 @@ def test_a_killed_process_is_closed_by_the_reaper(child: tuple[subprocess.Popen[
     process.wait()
     assert steps(run_id, "train/loss")[:3] == [1, 2, 3]  # before the checkpoint
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
-    assert reap() == [run_id]  # at once: it was on this machine
+    assert close_dead_runs(MlflowClient()) == [run_id]  # at once: it was on this machine
     assert MlflowClient().get_run(run_id).info.status == "KILLED"

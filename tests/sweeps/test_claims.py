@@ -1,6 +1,7 @@
 """One finished run per job, however claimants interleave, whatever their clocks say, and whoever dies."""
 
 import itertools
+import math
 import os
 import random
 import subprocess
@@ -16,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.sweeps import claims
 from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX, Claimant, Claimed, Taken, claims_of
-from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking import environment, schema, store
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS
 
 TAGS = {schema.KIND: "train", schema.METHOD: "train_classifier"}
@@ -198,6 +199,28 @@ def test_a_dead_claimant_stands_in_nobodys_way(client: MlflowClient) -> None:
 def test_a_claim_from_another_machine_counts_while_it_is_young(client: MlflowClient) -> None:
     run_id = interrupted_run(client, **{f"{CLAIM_PREFIX}x": f"holding {time.time()!r} 1 another-machine"})
     assert claim(Claimant(client, "0")) == Taken(False, run_id)
+
+
+def test_after_the_store_was_away_the_silent_are_not_taken_for_dead(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody's heartbeat got through; whose process is known to be gone is dead all the same."""
+    silent = f"holding {time.time() - 2 * ALIVE_SECONDS!r} 1 another-machine"
+    gone = f"holding {time.time() - 2 * ALIVE_SECONDS!r} {dead_process()} {environment.host()}"
+    run_id = interrupted_run(client, "silent", **{f"{CLAIM_PREFIX}x": silent})
+    other = interrupted_run(client, "gone", **{f"{CLAIM_PREFIX}x": gone})
+    monkeypatch.setattr(store, "_last_away", -math.inf)
+    failures = iter([ConnectionResetError()])
+
+    def fails_once() -> None:
+        for failure in failures:
+            raise failure
+
+    store.patiently(fails_once, "a test", 5)
+    assert claim(Claimant(client, "0"), "silent") == Taken(False, run_id)
+    assert claim(Claimant(client, "0"), "gone") == Claimed(other, True)
+    monkeypatch.setattr(store, "_last_away", time.monotonic() - ALIVE_SECONDS)
+    assert claim(Claimant(client, "0"), "silent") == Claimed(run_id, True)
 
 
 def test_what_is_no_claim_is_passed_over(client: MlflowClient) -> None:

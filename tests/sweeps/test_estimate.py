@@ -5,6 +5,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
 from rsc_mlflow.names import CLASSES, DatasetName
 from rsc_mlflow.sweeps import estimate
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator, examples_and_shape, machine_rate, members_that_fit
@@ -43,6 +44,25 @@ def test_finished_runs_tell_better(sqlite_store: str) -> None:
     estimator = Estimator(client)
     assert estimator.seconds([Job("train_classifier", train(epochs=7))]) == pytest.approx(7 * 2.5)
     assert estimator.measured == 1
+
+
+def test_what_cannot_be_measured_is_left_out(sqlite_store: str) -> None:
+    """A finished run without its seconds, and jobs whose work no arithmetic knows."""
+    client = MlflowClient(sqlite_store)
+    run = client.create_run("0", tags={schema.METHOD: "train_classifier"})
+    for key, value in {
+        "model": "ce-tor-MLP",
+        "optimizer": "sgd",
+        "batch_size": 128,
+        "dataset_family": "digits",
+    }.items():
+        client.log_param(run.info.run_id, key, value)
+    client.set_terminated(run.info.run_id, "FINISHED")
+    estimator = Estimator(client)
+    assert estimator.seconds([Job("train_classifier", train(epochs=1))]) > estimate.PER_JOB_SECONDS
+    assert estimator.measured == 0
+    unlearning = ExactRetrainingOptions.from_mapping({"dataset": "digitsv20-3-0-0"})
+    assert estimator.seconds([Job("exact_retraining", unlearning)] * 3) == 3 * estimate.PER_JOB_SECONDS
 
 
 @pytest.mark.parametrize("name", ["digits", "memdigits"])

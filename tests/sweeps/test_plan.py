@@ -14,7 +14,7 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, IncrementalRetrainingOptions
 from rsc_mlflow.sweeps.catalogue import cohort_key, experiments
-from rsc_mlflow.sweeps.jobs import Job, Outcome
+from rsc_mlflow.sweeps.jobs import Experiment, Job, Outcome
 from rsc_mlflow.sweeps.plan import Plan, make_plan, next_unit
 from rsc_mlflow.sweeps.schedule import ATTEMPTS, Schedule
 
@@ -159,6 +159,31 @@ def schedule(before: dict[str, Sequence[str]], after: dict[str, Sequence[str]] |
 
 def outcome(key: str, state: str) -> Outcome:
     return Outcome(key, state, "why")
+
+
+def letters(needs: dict[str, str], follows: dict[str, str] | None = None) -> dict[str, Experiment]:
+    """A catalogue of one experiment: letter → the letters that it needs, or that run before it."""
+
+    def among(waits: dict[str, str]) -> Callable[[Letter], list[tuple[str, Letter]]]:
+        return lambda options: [("letters", Letter(one)) for one in waits.get(options.letter, "")]
+
+    return {
+        "letters": Experiment(
+            "letters", TrainOptions, lambda starts: None, needs=among(needs), follows=among(follows or {})
+        )
+    }
+
+
+def test_a_job_that_the_grid_has_and_another_needs_is_the_grids() -> None:
+    plan = make_plan([Letter("b"), Letter("a")], "letters", letters({"b": "a"}))
+    assert [(job.options.letter, job.requested) for job in plan.jobs.values()] == [("a", True), ("b", True)]
+
+
+def test_a_catalogue_that_waits_for_itself_is_refused() -> None:
+    with pytest.raises(InputError, match="letters a needs itself"):
+        make_plan([Letter("a")], "letters", letters({"a": "b", "b": "a"}))
+    with pytest.raises(InputError, match="wait for each other in a circle"):
+        make_plan([Letter("a"), Letter("b")], "letters", letters({}, {"a": "b", "b": "a"}))
 
 
 def test_a_schedule_waits_for_what_a_job_needs() -> None:

@@ -1,6 +1,8 @@
 """The entry point: exit statuses, the plan and the states in words, failures listed; on a real store."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +14,9 @@ from mlflow.tracking import MlflowClient
 from entry_points.command import status
 from entry_points.sweep import cli
 from rsc_mlflow.sweeps import options as limits
-from rsc_mlflow.sweeps.state import close_dead_runs
+from rsc_mlflow.sweeps import sweep as module
+from rsc_mlflow.sweeps.claims import CLAIM_PREFIX
+from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
 from rsc_mlflow.sweeps.sweep import SweepOptions, plan_sweep, read_grid
 from rsc_mlflow.tracking import environment, schema
 
@@ -77,6 +81,52 @@ def test_status_tells_the_states_apart(grid: Path, sqlite_store: str, capsys: py
     assert run_id in printed
 
 
+def test_states_of_runs_that_have_not_ended(grid: Path) -> None:
+    """A claim from another machine, a living run, one that died, one that failed before it died."""
+    client = MlflowClient()
+    plan = plan_sweep(read_grid(SweepOptions(grid=str(grid)))).plan
+    claimed, living, failed = plan.jobs
+    young = f"holding {time.time()!r} 1 another-machine"
+    ids = [client.create_run("0", tags={schema.FINGERPRINT: claimed, f"{CLAIM_PREFIX}x": young}).info.run_id]
+    client.set_terminated(ids[0], "KILLED")
+    ids.append(
+        client.create_run("0", tags={schema.FINGERPRINT: living, schema.HEARTBEAT: str(time.time())}).info.run_id
+    )
+    for status_of in ("FAILED", "KILLED"):
+        ids.append(client.create_run("0", tags={schema.FINGERPRINT: failed}).info.run_id)
+        client.set_terminated(ids[-1], status_of)
+    client.create_run("0", tags={schema.FINGERPRINT: "of another sweep"})
+    assert job_states(client, plan, ()) == {
+        claimed: ("running", ids[0]),
+        living: ("running", ids[1]),
+        failed: ("interrupted", ids[3]),
+    }
+    client.set_tag(ids[1], schema.HEARTBEAT, "1")
+    assert job_states(client, plan, {failed})[living] == ("interrupted", ids[1])
+
+
+def test_a_dead_run_that_a_living_sweep_has_claimed_is_left_to_it(sqlite_store: str) -> None:
+    client = MlflowClient(sqlite_store)
+    young = f"holding {time.time()!r} 1 another-machine"
+    tags = {schema.KIND: "train", schema.HEARTBEAT: "1", f"{CLAIM_PREFIX}x": young}
+    run_id = client.create_run("0", tags=tags).info.run_id
+    assert close_dead_runs(client) == []
+    client.delete_tag(run_id, f"{CLAIM_PREFIX}x")
+    assert close_dead_runs(client) == [run_id]
+
+
+def test_an_interrupted_sweep_goes_on_in_its_own_run(sqlite_store: str) -> None:
+    client = MlflowClient(sqlite_store)
+    ids = {}
+    for status_of in ("KILLED", "FINISHED", "RUNNING"):
+        tags = {schema.KIND: "sweep", schema.SWEEP: f"of a {status_of} one"}
+        ids[status_of] = client.create_run("0", tags=tags).info.run_id
+        client.set_terminated(ids[status_of], status_of)
+    assert previous_parent(client, "of a KILLED one", "0") == ids["KILLED"]
+    assert previous_parent(client, "of a FINISHED one", "0") is None
+    assert previous_parent(client, "of a RUNNING one", "0") is None
+
+
 def test_a_finished_sweep_starts_nothing(grid: Path, sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
     finish_all(grid)
     before = runs(sqlite_store)
@@ -139,14 +189,18 @@ def test_many_combinations_can_be_looked_at_before_they_are_agreed_to(grid: Path
 
 
 def test_failures_are_listed_and_the_others_finish(
-    grid: Path, sqlite_store: str, capfd: pytest.CaptureFixture[str]
+    grid: Path, sqlite_store: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Digits has about 143 training examples of class 0: 400 are too many."""
+    monkeypatch.setattr(module, "SUMMARY_SECONDS", 0.0)
     grid.write_text(GRID.replace("COUNT", "3, 400"))
-    assert sweep(grid, workers="1") == 1
+    assert sweep(grid, workers="1", cohort_size="2") == 1
     said = capfd.readouterr().err
     assert "2 of 5 jobs failed:" in said
     assert "400" in said
+    (log,) = re.findall(r"what the workers print goes to (.*)/worker-N.log", said)
+    assert "Traceback" in (Path(log) / "worker-0.log").read_text()  # kept: somebody will want to know
+    shutil.rmtree(log)
     client = MlflowClient(sqlite_store)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     found = list(client.search_runs(ids))

@@ -1,6 +1,8 @@
 """A unit of work in this process, against a real store: what finishes, fails, goes on or starts anew."""
 
 import dataclasses
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,17 +10,20 @@ from typing import Any
 import mlflow
 import pytest
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.sweeps import worker
 from rsc_mlflow.sweeps.catalogue import experiments, one_by_one, training
-from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX
+from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX, Claimant
 from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
 from rsc_mlflow.sweeps.worker import Context, Unit, run_unit
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.store import StoreError
 
 SMALL = {"model": "ce-tor-MLP", "epochs": 3, "checkpoint_every": 1, "score_every": 0, "register": False}
 
@@ -121,6 +126,71 @@ def test_a_run_whose_checkpoints_are_damaged_is_given_up_for_a_new_one(client: M
     assert given_up.data.tags[ABANDONED] == "true"
     assert "could not go on" in given_up.data.tags[schema.ERROR]
     assert anew.info.status == "FINISHED"
+
+
+def test_a_store_that_is_away_gives_no_interrupted_run_up(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = train("digitsv20-3-0-0")
+    run_id = interrupt_after(client, options, 1)
+
+    def run(starts: Sequence[Start]) -> None:
+        raise StoreError("no server answers")
+
+    use(monkeypatch, run)
+    (outcome,) = run_unit(unit(options))
+    assert (outcome.state, outcome.reason, outcome.run_id) == ("failed", "no server answers", run_id)
+    assert ABANDONED not in client.get_run(run_id).data.tags
+    assert states_again(client, monkeypatch, unit(options)) == ["finished"]
+    assert [run.info.run_id for run in all_runs(client)] == [run_id]
+
+
+@pytest.mark.parametrize("moment", ["_write", "_take_over"])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_stopped_while_it_claims_a_job(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, moment: str, interrupted: bool
+) -> None:
+    """Before it holds the claim and after: a run that was made for it disappears, an interrupted one stays KILLED."""
+    options = train()
+    if interrupted:
+        interrupt_after(client, options, 1)
+    original = getattr(Claimant, moment)
+
+    def stopped(*arguments: Any) -> None:
+        original(*arguments)
+        monkeypatch.undo()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Claimant, moment, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_unit(unit(options))
+    runs = all_runs(client)
+    assert [run.info.status for run in runs] == ["KILLED"] * interrupted
+    assert not any(key.startswith(CLAIM_PREFIX) for run in runs for key in run.data.tags)
+    assert states(unit(options)) == ["finished"]
+    assert len(all_runs(client)) == 1
+
+
+def test_a_job_that_cannot_be_claimed_fails_and_says_why(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: Any, **_options: Any) -> None:
+        raise MlflowException("no permission", PERMISSION_DENIED)
+
+    monkeypatch.setattr(Claimant, "claim", refuse)
+    assert [(one.state, one.reason) for one in run_unit(unit(train()))] == [
+        ("failed", "could not be claimed: no permission")
+    ]
+
+
+def test_a_claim_that_cannot_be_taken_off_does_not_undo_the_work(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise MlflowException("no permission", PERMISSION_DENIED)
+
+    monkeypatch.setattr(Claimant, "release", refuse)
+    assert states(unit(train())) == ["finished"]
+    assert "its claim stays until it is seen to be dead (no permission)" in caplog.text
+    assert states(unit(train())) == ["finished"]
 
 
 def test_a_job_that_cannot_be_done_fails_and_says_why(client: MlflowClient) -> None:

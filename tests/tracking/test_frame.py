@@ -172,3 +172,31 @@ def test_details_read_histories_artifacts_and_models(uri: str) -> None:
     store.client.set_registered_model_alias("rsc-mnist-MLP", "mnistv8-3-0-0", "1")
     row = details.models().iloc[0].drop("created").tolist()
     assert row == ["rsc-mnist-MLP", "1", "mnistv8-3-0-0", "", "mnistv8-3-0-0", attack]
+
+
+def test_answers_are_kept_for_a_while_or_not_at_all(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def read(run_id: str, path: str) -> bytes:
+        asked.append(path)
+        return b'{"a": 1}'
+
+    client = MlflowClient(uri)
+    kept, unkept = Details(lambda: client, read), Details(lambda: client, read, keep_seconds=0)
+    for details in (kept, unkept):
+        assert [details.artifact("run", "a.json") for _ in range(2)] == [{"a": 1}] * 2
+    assert asked == ["a.json"] * 3
+    for number in range(600):
+        kept.artifact("run", f"{number}.json")
+    assert kept.artifact("run", "599.json") == {"a": 1}
+    assert asked.count("599.json") == 1
+    kept.artifact("run", "a.json")
+    assert asked.count("a.json") == 4  # of the least recent answers the place was needed
+    assert len(kept._kept) == 512
+    assert len(unkept._kept) == 0
+
+
+def test_nothing_is_known_of_a_run_that_is_not_there(uri: str) -> None:
+    details = Details(lambda: MlflowClient(uri))
+    assert details.history("0" * 32, "train/loss") == []
+    assert details.artifact("0" * 32, "roc.json") is None

@@ -8,6 +8,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus
+from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
@@ -88,6 +89,17 @@ def test_registering_again_after_a_lost_answer_makes_no_second_version() -> None
         first = register(run, uri, **names)
         assert register(run, uri, **names) == first
     assert len(MlflowClient().search_model_versions("name = 'rsc-digits-MLP'")) == 1
+
+
+def test_a_run_may_register_two_models_but_none_under_a_name_that_mlflow_refuses() -> None:
+    names = {"dataset": "digits", "architecture": "MLP", "kind": "train"}
+    with open_run(kind="train", name="x", params=PARAMS) as run:
+        uris = [log_model(run, small_model(seed), example(), 2) for seed in (0, 1)]
+        versions = [register(run, uri, family="digits", **names).version for uri in uris]
+        with pytest.raises(MlflowException, match="Registered model name cannot contain"):
+            register(run, uris[0], family="a/b", **names)
+    assert versions == [1, 2]
+    assert int(MlflowClient().get_registered_model("rsc-digits-MLP").aliases["digits"]) == 2
 
 
 def test_runs_that_register_at_once_leave_the_alias_at_the_newest() -> None:

@@ -1,7 +1,9 @@
 import math
+import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from mlflow import MlflowClient
@@ -10,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS, SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
+from tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
 
@@ -56,6 +59,69 @@ def test_a_file_leaves_after_the_points_before_it(tmp_path: Path) -> None:
     assert steps(box, "m1") == [1, 2]
     assert (folder / "checkpoints" / "epoch_0001.pt").read_bytes() == b"x"
     assert len(box) == 0
+
+
+def test_a_signal_after_a_file_has_left_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The copy goes away last: a signal at any moment before leaves it in the queue, to be sent again."""
+    box = outbox()
+    file = tmp_path / "epoch_0001.pt"
+    file.write_bytes(b"x")
+    box.add_file(file, "checkpoints")
+    box.add_points(batch(1))
+    remove = shutil.rmtree
+
+    def removed_then_stopped(*arguments: Any, **options: Any) -> None:
+        monkeypatch.undo()
+        remove(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", removed_then_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        box.flush()
+    box.flush(0.0)
+    assert steps(box, "m1") == [1]
+    assert [item.path for item in box.client.list_artifacts(box.run_id, "checkpoints")] == ["checkpoints/epoch_0001.pt"]
+
+
+def test_what_another_thread_sends_is_waited_for_only_so_long() -> None:
+    box = outbox()
+    box.add_points(batch(1))
+    with box._sending, pytest.raises(TimeoutError):
+        box.flush(0.2)
+    box.flush(0.2)
+    assert steps(box, "m1") == [1]
+
+
+def test_what_is_discarded_while_it_is_sent_does_no_harm() -> None:
+    box = outbox()
+
+    class Slow:
+        """A client in whose answer the run is given up."""
+
+        def log_batch(self, *arguments: Any, **options: Any) -> None:
+            box.discard()
+
+    box.client = cast(MlflowClient, Slow())
+    box.add_points(batch(1))
+    box.send()
+    assert len(box) == 0
+
+
+def test_a_passing_failure_is_told_once_and_tried_again_later(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    box = outbox()
+    real, box.client = box.client, MlflowClient(f"http://127.0.0.1:{free_port()}")
+    box.add_points(batch(1))
+    for _ in range(2):
+        box.try_to_send()
+        assert not box.is_due(time.monotonic() + SEND_AFTER_SECONDS / 2)
+    told = [message for message in caplog.messages if "is away; 3 points and files are kept and sent later" in message]
+    assert len(told) == 1
+    box.client = real
+    box.flush()
+    assert steps(box, "m1") == [1]
 
 
 def test_when_entries_are_due() -> None:

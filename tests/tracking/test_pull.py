@@ -155,6 +155,20 @@ def test_one_flipped_bit_of_a_weight_is_noticed() -> None:
         pull(uri)
 
 
+def test_a_version_that_was_registered_from_elsewhere() -> None:
+    run, _, registered = trained()
+    version = MlflowClient().create_model_version(registered.name, f"runs:/{run.run_id}/model", run.run_id)
+    with pytest.raises(InputError, match=r"was registered from runs:/.*, not from a logged model"):
+        pull(f"models:/{registered.name}/{version.version}")
+
+
+def test_a_model_whose_files_are_gone() -> None:
+    _, uri, _ = trained()
+    shutil.rmtree(model_file(uri.removeprefix("models:/")).parents[1])
+    with pytest.raises(InputError, match=r"the files of model m-\w+ cannot be fetched"):
+        pull(uri)
+
+
 def test_a_missing_model_file_is_refused() -> None:
     _, uri, _ = trained()
     model_file(uri.removeprefix("models:/")).unlink()
@@ -281,6 +295,23 @@ def test_records_that_torch_does_not_write(tmp_path: Path) -> None:
             archive.writestr(name, b"0" * 100_000, compress_type=method)
         with pytest.raises(InputError, match="no plain model"):
             load_state(folder, "m-x")
+
+
+def test_a_file_without_example_input_will_do_and_one_with_two_tables_will_not(tmp_path: Path) -> None:
+    folder = repacked(tmp_path / "model", lambda _, content: content)
+    file = folder / "data" / "model.pt2"
+    with zipfile.ZipFile(file) as archive:
+        records = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in records.items():
+            if not name.endswith("sample_inputs/model.pt"):
+                archive.writestr(name, content)
+    expected = small_model().state_dict()
+    assert all(torch.equal(expected[key], value) for key, value in load_state(folder, "m-x").items())
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("other/data/weights/model_weights_config.json", b"{}")
+    with pytest.raises(InputError, match="two records of one name"):
+        load_state(folder, "m-x")
 
 
 def test_spurious_indices_cut_short_are_refused() -> None:

@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.environment import host
-from rsc_mlflow.tracking.reaper import reap
+from rsc_mlflow.tracking.reaper import close, dead_runs
 from rsc_mlflow.tracking.run import open_run
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
@@ -33,7 +33,10 @@ def test_only_our_silent_runs_are_closed() -> None:
     ended = client.create_run("0", tags=stale).info.run_id
     client.set_terminated(ended, "FAILED")
     with open_run(kind="train", name="alive") as alive:
-        assert sorted(reap(older_than=120)) == sorted([silent, never, orphan])
+        dead = dead_runs(client)
+        assert sorted(run.info.run_id for run in dead) == sorted([silent, never, orphan])
+        for run in dead:
+            close(client, run)
         assert client.get_run(alive.run_id).info.status == "RUNNING"
     for run_id in (silent, never, orphan):
         found = client.get_run(run_id)
@@ -42,4 +45,4 @@ def test_only_our_silent_runs_are_closed() -> None:
     assert client.get_run(foreign).info.status == "RUNNING"
     assert client.get_run(fresh).info.status == "RUNNING"
     assert client.get_run(ended).info.status == "FAILED"
-    assert reap(older_than=120) == []
+    assert dead_runs(client) == []

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.environment import host
-from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, is_alive
+from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, is_alive, process_exists
 from rsc_mlflow.tracking.run import open_run
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
@@ -104,6 +104,11 @@ def test_a_run_that_lives_is_not_resumed() -> None:
 def _running(pid: int, machine: str, age: float) -> str:
     tags = {schema.KIND: "train", schema.PID: pid, schema.HOST: machine, schema.HEARTBEAT: f"{time.time() - age:.0f}"}
     return str(MlflowClient().create_run("0", tags=tags).info.run_id)
+
+
+def test_what_is_a_process() -> None:
+    for pid, exists in [(str(os.getpid()), True), ("1", True), ("", False), ("-1", False), ("9" * 30, True)]:
+        assert process_exists(pid) is exists, pid  # of a number that no process can have nothing is known
 
 
 def test_signs_of_life() -> None:

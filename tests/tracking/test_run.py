@@ -232,6 +232,10 @@ def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="MLFLOW_EXPERIMENT_ID is '12345'"):
         current_experiment(client)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "x" * 501)
+    with pytest.raises(InputError, match=r"experiment 'x+' cannot be made"):
+        current_experiment(client)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "paper")
     client.delete_experiment(by_name)
     with pytest.raises(InputError, match="'paper' was deleted"):
         current_experiment(client)

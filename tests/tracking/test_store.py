@@ -1,16 +1,40 @@
+import datetime
 import http.server
+import os
 import socketserver
+import ssl
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
+import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import BAD_REQUEST, INVALID_PARAMETER_VALUE, TEMPORARILY_UNAVAILABLE
+from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
+    INVALID_PARAMETER_VALUE,
+    RESOURCE_ALREADY_EXISTS,
+    TEMPORARILY_UNAVAILABLE,
+)
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking.store import connect, is_passing, patiently, reason, shown
+from rsc_mlflow.tracking.store import (
+    StoreError,
+    _probe,
+    brief,
+    connect,
+    is_passing,
+    patiently,
+    reason,
+    remove_tag,
+    shown,
+)
 from tests.mlflow_server import free_port
 
 
@@ -66,7 +90,101 @@ def test_an_sqlite_file_that_cannot_be_written(tmp_path: Path, damage: str) -> N
 
 def test_passwords_are_not_shown() -> None:
     assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert shown("sqlite:///a.db") == "sqlite:///a.db"
+    assert shown("at http://me:p@ss:word@host:5000/api and elsewhere") == "at http://me:***@host:5000/api and elsewhere"
+    for address in ("sqlite:///a.db", "http://host:5000/a@b", "http://me@host/", "see 10:30 @ home"):
+        assert shown(address) == address
+
+
+@pytest.mark.parametrize("address", ["postgres://me:secret@host/db", "http://me:secret@127.0.0.1:{port}", "x://[:1"])
+def test_addresses_that_mlflow_does_not_take_keep_their_password(address: str) -> None:
+    """MLflow puts the address as it is into its own messages."""
+    mlflow.set_tracking_uri(address.format(port=free_port()))
+    with pytest.raises(StoreError) as caught:
+        connect()
+    assert "secret" not in str(caught.value)
+    error = MlflowException(f"API request to {address} failed")
+    assert "secret" not in reason(error)
+
+
+@pytest.fixture
+def tls_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of an HTTPS server, which is no MLflow, and the certificate that it has made itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(hours=1))
+    certificate = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(
+        key, hashes.SHA256()
+    )
+    file = tmp_path / "server.pem"
+    encoding = serialization.Encoding.PEM
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    file.write_bytes(key.private_bytes(encoding, *plain) + certificate.public_bytes(encoding))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://localhost:{server.server_address[1]}", file
+        server.shutdown()
+
+
+def test_a_certificate_that_mlflow_was_told_to_trust_is_trusted(
+    tls_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, certificate = tls_server
+    with pytest.raises(requests.exceptions.SSLError, match="self-signed"):
+        _probe(address)
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))
+    _probe(address)
+    monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH")
+    mlflow.set_tracking_uri(address)
+    with pytest.raises(StoreError, match=r"does not answer \(SSLError: .*self-signed"):
+        connect()
+
+
+def test_a_store_that_has_answered_in_another_process_is_waited_for(sqlite_store: str, tmp_path: Path) -> None:
+    away = tmp_path / "away.db"
+    away.mkdir()
+    mlflow.set_tracking_uri(f"sqlite:///{away}")
+    with pytest.raises(StoreError, match="cannot be written"):
+        connect()
+
+    def come_back() -> None:
+        away.rmdir()
+        (tmp_path / "mlflow.db").rename(away)
+
+    threading.Timer(0.5, come_back).start()
+    assert connect(known=True).search_experiments()[0].name == "Default"
+
+
+def test_a_call_is_brief_only_inside_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    monkeypatch.delenv(names[0], raising=False)
+    monkeypatch.setenv(names[1], "2")
+    with brief(0.0):
+        assert [os.environ[name] for name in names] == ["1", "0"]
+        with brief(9.5):
+            assert [os.environ[name] for name in names] == ["10", "0"]
+    assert [os.environ.get(name) for name in names] == [None, "2"]
+
+
+def test_a_tag_that_is_gone_already(sqlite_store: str) -> None:
+    client = connect()
+    run_id = client.create_run("0", tags={"a": "b"}).info.run_id
+    for _ in range(2):
+        remove_tag(client, run_id, "a")
+    assert "a" not in client.get_run(run_id).data.tags
+    client.delete_run(run_id)
+    with pytest.raises(MlflowException, match="must be in the 'active' state"):
+        remove_tag(client, run_id, "a")
+
+
+def _answered(status: int) -> requests.HTTPError:
+    """What an upload raises that was answered so."""
+    answer = requests.Response()
+    answer.status_code = status
+    return requests.HTTPError("x", response=answer)
 
 
 @pytest.mark.parametrize(
@@ -82,8 +200,14 @@ def test_passwords_are_not_shown() -> None:
             True,
         ),
         (MlflowException("(psycopg.errors.UniqueViolation) duplicate key value violates", BAD_REQUEST), True),
+        (MlflowException("a already exists. Error: UNIQUE constraint failed: a.name", RESOURCE_ALREADY_EXISTS), False),
         (ConnectionResetError(), True),
         (ValueError("x"), False),
+        (_answered(403), False),
+        (_answered(413), False),
+        (_answered(429), True),
+        (_answered(500), True),
+        (requests.ConnectionError("x"), True),
     ],
 )
 def test_which_errors_pass(error: Exception, passing: bool) -> None:

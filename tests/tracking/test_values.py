@@ -99,5 +99,7 @@ def test_lengths_are_checked_before_anything_is_sent() -> None:
         check_param("a", "x" * 6001)
     with pytest.raises(InputError, match="at most 8000"):
         check_tag("a", "x" * 8001)
+    with pytest.raises(InputError, match=r"tag a is '\\ud800'; accepted: text that can be written as UTF-8"):
+        check_tag("a", "\ud800")
     with pytest.raises(InputError, match="no parameter name"):
         check_param("a=b", "1")

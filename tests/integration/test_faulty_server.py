@@ -1,0 +1,143 @@
+"""A server that loses answers, refuses or hangs: everything is stored once, and nobody waits for ever."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Claimed, Taken
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
+from rsc_mlflow.tracking.environment import host
+from rsc_mlflow.tracking.models import log_lineage, log_model, register
+from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.tracking.query import find_by_fingerprint
+from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.store import connect
+from tests.integration.faulty_proxy import FaultyProxy, faulty_proxy, once
+from tests.mlflow_server import MlflowServer
+from tests.tracking.stores import PARAMS, example, small_model
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("server_store")]
+
+
+@pytest.fixture
+def proxy(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    """The current tracking store is the shared server behind a proxy without faults; MLflow itself asks once."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "20")
+    with faulty_proxy(mlflow_server.uri) as between:
+        mlflow.set_tracking_uri(between.uri)
+        yield between
+
+
+def is_rest(method: str, path: str) -> bool:
+    return path.startswith("/api/2.0/mlflow/")
+
+
+def is_write(method: str, path: str) -> bool:
+    return is_rest(method, path) and method != "GET" and not path.endswith(("/search", "/runs/create"))
+
+
+def train(name: str) -> str:
+    """A run that is interrupted, goes on and ends with a registered model; returns its id."""
+    params = {**PARAMS, "dataset": name}
+    data = DataRecord(name, "a" * 32, "training", {"n_examples": 3}, (1, 28, 28), "a test")
+    stack = ExitStack()
+    run = stack.enter_context(open_run(kind="train", name=name, params=params))
+    log_datasets(run, [data])
+    run.metrics({"train/loss": 1.0}, 1)
+    run.flush()
+    error = RuntimeError("interrupted")
+    assert not stack.__exit__(RuntimeError, error, None)
+    tags = {schema.FINGERPRINT: f"fingerprint of {name}"}
+    with open_run(kind="train", name=name, params=params, tags=tags, resume_run_id=run.run_id) as again:
+        again.metrics({"train/loss": 0.5, "test/accuracy": 0.9}, 2)
+        uri = log_model(again, small_model(), example(), 2)
+        log_lineage(again, uri.removeprefix("models:/"))
+        register(again, uri, dataset=name, family=name, architecture="MLP", kind="train")
+    return run.run_id
+
+
+def assert_whole(run_id: str, name: str) -> None:
+    client = MlflowClient()
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert schema.ERROR not in run.data.tags
+    assert [point.step for point in client.get_metric_history(run_id, "train/loss")] == [1, 2]
+    assert len(run.inputs.dataset_inputs) == len(run.inputs.model_inputs) == len(run.outputs.model_outputs) == 1
+    (version,) = client.search_model_versions(f"name = 'rsc-{name}-MLP'")
+    assert client.get_registered_model(f"rsc-{name}-MLP").aliases == {name: version.version}
+
+
+def test_answers_that_are_lost(proxy: FaultyProxy) -> None:
+    """Every kind of write is carried out once without an answer, and so asked for again."""
+    proxy.fault = once("lose", is_write)
+    assert_whole(train("digitsv1-3-0-0"), "digitsv1-3-0-0")
+
+
+def test_questions_that_are_refused_at_first(proxy: FaultyProxy) -> None:
+    """A server that is overloaded or starting answers 503: to reading, too, which is no "there is none"."""
+    connect()  # a server that never answered would be taken for a wrong address
+    proxy.fault = once("refuse", lambda method, path: is_rest(method, path) and not path.endswith("/runs/create"))
+    run_id = train("digitsv1-3-0-1")
+    assert_whole(run_id, "digitsv1-3-0-1")
+    proxy.fault = once("refuse", is_rest)
+    assert pull("models:/rsc-digitsv1-3-0-1-MLP@digitsv1-3-0-1").run_id == run_id
+    found = find_by_fingerprint("fingerprint of digitsv1-3-0-1")
+    assert found is not None
+    assert found.info.run_id == run_id
+
+
+@pytest.mark.parametrize("fault", ["lose", "refuse"])
+def test_claims(proxy: FaultyProxy, fault: str) -> None:
+    """Making a run is not repeatable: what a lost answer left is removed again."""
+    client, direct = MlflowClient(), MlflowClient(proxy.backend)
+    experiment = direct.create_experiment(f"claims, answers: {fault}")
+    tags = {schema.KIND: "train"}
+    proxy.fault = once(fault, is_rest)
+    answer = Claimant(client, experiment).claim(f"first {fault}", "a job", tags, resumes=True)
+    assert isinstance(answer, Claimed)
+    assert Claimant(client, experiment).claim(f"first {fault}", "a job", tags, resumes=True) == Taken(
+        False, answer.run_id
+    )
+    assert [run.info.run_id for run in direct.search_runs([experiment])] == [answer.run_id]
+    assert len(direct.search_runs([experiment], run_view_type=ViewType.ALL)) == (2 if fault == "lose" else 1)
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = {schema.FINGERPRINT: f"second {fault}", f"{CLAIM_PREFIX}x": f"holding 1.0 {gone.pid} {host()}"}
+    interrupted = direct.create_run(experiment, tags=dead).info.run_id
+    direct.set_terminated(interrupted, "KILLED")
+    proxy.fault = once(fault, is_rest)
+    claimant = Claimant(client, experiment)
+    assert claimant.claim(f"second {fault}", "a job", tags, resumes=True) == Claimed(interrupted, True)
+    proxy.fault = once(fault, is_rest)
+    claimant.release(interrupted)
+    assert not any(key.startswith(CLAIM_PREFIX) for key in direct.get_run(interrupted).data.tags)
+
+
+def test_a_server_that_hangs_does_not_keep_a_process_from_ending(
+    proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLflow waits two minutes for an answer, for each of three attempts; a run's last words are brief."""
+    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "2")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    checkpoint = tmp_path / schema.checkpoint(1)
+    checkpoint.write_bytes(b"weights")
+    stack = ExitStack()
+    runs = [stack.enter_context(open_run(kind="train", name=f"member {k}")) for k in range(4)]
+    proxy.fault = lambda method, path: "hang"
+    for run in runs:
+        run.log_checkpoint(checkpoint)
+    time.sleep(2)  # the sender is on its way with the first
+    began = time.monotonic()
+    assert not stack.__exit__(RuntimeError, RuntimeError("what went wrong"), None)
+    assert time.monotonic() - began < 25

@@ -1,0 +1,31 @@
+"""What a run ran on is said on machines that lack something, too."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rsc_mlflow.tracking import environment
+
+
+def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert len(environment._git("rev-parse", "HEAD")) == 40
+    assert environment._git("no-such-command") == ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment._git("rev-parse", "HEAD") == ""
+    monkeypatch.setattr(environment.registry, "resolve_tags", lambda: {"mlflow.user": "me"})
+    assert environment.source_tags.__wrapped__() == {"mlflow.user": "me"}
+
+
+def test_a_processor_that_nobody_describes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    described = environment._processor.__wrapped__()
+    assert described.split(" × ")[0].isdigit()
+    monkeypatch.setattr(environment, "_CPUINFO", tmp_path / "absent")
+    assert environment._processor.__wrapped__().split(" × ")[1]
+
+
+def test_graphics_cards_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"card {number}")
+    assert environment._gpu.__wrapped__() == "card 0, card 1"
