@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.influence_ranking import log_influences
 from rsc_mlflow.experiments.progress import TrainingProgress
@@ -212,13 +213,16 @@ def _find_reference(options: UnlearnOptions, source: Source, parent_run_id: str)
     if options.reference == "none":
         return None
     wanted = ExactRetrainingOptions.of_recipe(source.options)
-    if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):
-        return found
+    missing = "no exact retraining of this model was run"
+    try:
+        if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):
+            return found
+    except InputError as error:  # it must not cost the run, whose work is done by now
+        missing = f"the exact retraining of this model is lost ({error})"
     if options.reference == "train":
         return pull(run_uri(_unlearn(wanted, source, parent_run_id)[0]))
     print(
-        "note: no exact retraining of this model was run, so no gap/… is logged; run exact_retraining with the same "
-        "source, or give reference=train",
+        f"note: {missing}, so no gap/… is logged; run exact_retraining with the same source, or give reference=train",
         file=sys.stderr,
     )
     return None

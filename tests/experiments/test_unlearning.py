@@ -153,6 +153,19 @@ def test_exact_retraining_is_found_again_however_its_source_was_named(capsys: py
 
 
 @pytest.mark.usefixtures("source_run")
+def test_a_lost_reference_costs_the_gaps_and_not_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    unlearn(small("exact_retraining"))
+    model = MlflowClient().get_logged_model(pull(f"models:/rsc-digits-MLP@{DATASET}--exact_retraining").model_id)
+    (Path(local_file_uri_to_path(model.artifact_location)) / "data" / "model.pt2").write_bytes(b"cut short")
+    assert not any(name.startswith("gap/") for name in unlearn(small("relabel_finetuning")))
+    (run,) = runs("relabel_finetuning")
+    assert run.info.status == "FINISHED"
+    assert "note: the exact retraining of this model is lost (the file of model" in capsys.readouterr().err
+    assert schema.SPEEDUP in unlearn(small("relabel_finetuning", reference="train"))
+    assert len(runs("exact_retraining")) == 2
+
+
+@pytest.mark.usefixtures("source_run")
 def test_exact_retraining_is_the_training_of_the_same_seeds_without_the_examples() -> None:
     unlearn(small("exact_retraining"))
     options = TrainOptions.from_mapping(RECIPE)
