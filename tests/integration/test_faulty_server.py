@@ -12,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Claimed, Taken
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
@@ -94,6 +95,9 @@ def test_questions_that_are_refused_at_first(proxy: FaultyProxy) -> None:
     found = find_by_fingerprint("fingerprint of digitsv1-3-0-1")
     assert found is not None
     assert found.info.run_id == run_id
+    proxy.fault = lambda method, path: "refuse" if path.startswith("/api/2.0/mlflow-artifacts/") else ""
+    with pytest.raises(InputError, match=r"the files of model m-\w+ cannot be fetched"):
+        pull("models:/rsc-digitsv1-3-0-1-MLP@digitsv1-3-0-1")
 
 
 @pytest.mark.parametrize("fault", ["lose", "refuse"])

@@ -27,6 +27,8 @@ FILTERS = (
     "params.architecture LIKE 'largemlp'",
     "params.jobs IS NULL",
     "params.jobs IS NOT NULL",
+    "params.optimizer IS NULL",
+    "params.optimizer IS NOT NULL",
     "params.nobody_has_this = 'x'",
     "params.nobody_has_this IS NULL",
     'metrics."spurious/score" > 0.05',

@@ -11,6 +11,7 @@ from benchmarks.filling import fill_store
 from rsc_mlflow.tracking import frame as module
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
+from tests.mlflow_server import free_port
 
 
 @pytest.fixture
@@ -196,7 +197,11 @@ def test_answers_are_kept_for_a_while_or_not_at_all(uri: str, monkeypatch: pytes
     assert len(unkept._kept) == 0
 
 
-def test_nothing_is_known_of_a_run_that_is_not_there(uri: str) -> None:
+def test_nothing_is_known_of_a_run_that_is_not_there(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     details = Details(lambda: MlflowClient(uri))
     assert details.history("0" * 32, "train/loss") == []
     assert details.artifact("0" * 32, "roc.json") is None
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    away = Details(lambda: MlflowClient(f"http://127.0.0.1:{free_port()}"))
+    assert away.history("0" * 32, "train/loss") == []
+    assert away.artifact("0" * 32, "roc.json") is None

@@ -1,4 +1,6 @@
+import errno
 import math
+import os
 import shutil
 import threading
 import time
@@ -169,6 +171,19 @@ def test_points_added_while_others_are_sent_are_neither_lost_nor_doubled() -> No
     thread.join()
     box.flush()
     assert steps(box, "m1") == list(range(300))
+
+
+def test_a_file_of_another_disk_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    box = outbox()
+    (tmp_path / "a.txt").write_text("a")
+    box.add_file(tmp_path / "a.txt", None)
+    (tmp_path / "a.txt").unlink()
+    box.flush()
+    assert Path(box.client.download_artifacts(box.run_id, "a.txt")).read_text() == "a"
 
 
 def test_discarding_removes_the_copies(tmp_path: Path) -> None:

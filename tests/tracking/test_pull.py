@@ -165,7 +165,7 @@ def test_a_version_that_was_registered_from_elsewhere() -> None:
 def test_a_model_whose_files_are_gone() -> None:
     _, uri, _ = trained()
     shutil.rmtree(model_file(uri.removeprefix("models:/")).parents[1])
-    with pytest.raises(InputError, match=r"the files of model m-\w+ cannot be fetched"):
+    with pytest.raises(InputError, match=r"model m-\w+ is damaged"):
         pull(uri)
 
 

@@ -30,6 +30,7 @@ from rsc_mlflow.tracking.store import (
     brief,
     connect,
     is_passing,
+    look_up,
     patiently,
     reason,
     remove_tag,
@@ -224,6 +225,18 @@ def test_patience_ends() -> None:
     with pytest.raises(ConnectionResetError):
         patiently(away, "test", seconds=0.6)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize(("code", "kind"), [(TEMPORARILY_UNAVAILABLE, MlflowException), (BAD_REQUEST, InputError)])
+def test_no_answer_is_told_from_a_no(monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]) -> None:
+    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "0")
+
+    def ask() -> None:
+        raise MlflowException("so it is", code)
+
+    with pytest.raises(kind, match="so it is") as caught:
+        look_up(ask, "test", lambda why: f"there is none ({why})")
+    assert ("there is none" in str(caught.value)) is (kind is InputError)
 
 
 def test_a_refusal_is_not_repeated() -> None:
