@@ -40,8 +40,8 @@ def curves(
         y: axis title.
     """
     legend = [lines(label) for label in histories]
-    height = 280 + 18 * sum(name.count("<br>") + 1 for name in legend)  # so that many names leave room for the lines
-    drawn = figure(theme, x="epoch", y=y, height=height)
+    taken = 18 * sum(name.count("<br>") + 1 for name in legend)
+    drawn = figure(theme, x="epoch", y=y, height=max(340, 120 + 2 * taken))  # plotly lets a legend take half of it
     for index, ((label, points), link) in enumerate(zip(histories.items(), links, strict=True)):
         look = mark(index)
         ordered = sorted(points)

@@ -13,7 +13,7 @@ from rsc_mlflow.statistics import t_half_width
 
 LISTED = 25
 """Run ids that a point carries for its links; the rest is counted."""
-LINE = 36
+LINE = 40
 """Letters that a legend has room for on a screen of 390 pixels."""
 SETTINGS = {
     "family": "families",

@@ -321,10 +321,13 @@ def test_more_sweeps_than_bars_are_told() -> None:
     assert len(panel.plots[0].figure.data[0].y) == 12
 
 
-def test_a_long_name_takes_several_lines_of_a_legend() -> None:
-    label = "incremental_retraining mnistv20-100-0-2 LargeMLP <adam> seed 0"
+def test_a_long_name_takes_several_lines_of_a_legend_which_leaves_half_of_the_figure() -> None:
+    label = "incremental_retraining mnistv20-100-0-2 <LargeMLP> adam seed 0"
     drawn = compare.curves({label: [(1, 0.5)]}, ["1:a"], LIGHT, "y")
-    assert drawn.data[0].name == ("incremental_retraining<br>mnistv20-100-0-2 LargeMLP &lt;adam&gt;<br>seed 0")
+    assert drawn.data[0].name == "incremental_retraining mnistv20-100-0-2<br>&lt;LargeMLP&gt; adam seed 0"
+    assert drawn.layout.height == 340
+    eight = {f"{label} {i}": [(1, 0.5)] for i in range(8)}
+    assert compare.curves(eight, ["1:a"] * 8, LIGHT, "y").layout.height == 120 + 2 * 8 * 2 * 18
 
 
 def test_a_class_that_one_pattern_lacks_is_an_empty_cell() -> None:
