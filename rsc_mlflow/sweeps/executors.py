@@ -21,7 +21,7 @@ GRACE_SECONDS = 30.0
 """How long a worker may take to close its runs after it was asked to stop."""
 JOBS_A_WORKER = 200
 """A worker is replaced after about so many jobs: libraries keep something of each for as long as a process lives
-(PyTorch's exporter some 55 kB, ``python -m benchmarks long_runs --epochs 0``)."""
+(PyTorch's exporter the symbolic shapes of every model; ``python -m benchmarks long_runs --epochs 0``)."""
 
 
 @dataclass(frozen=True)
