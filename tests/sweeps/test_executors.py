@@ -1,14 +1,21 @@
 """Processes that work for a sweep: real ones, real jobs."""
 
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.sweeps.executors import LocalExecutor
-from rsc_mlflow.sweeps.jobs import Job
+from rsc_mlflow.sweeps import executors
+from rsc_mlflow.sweeps.executors import LocalExecutor, RayExecutor, Result
+from rsc_mlflow.sweeps.jobs import Job, JobSpec
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.sweeps.workers import warm_up
 from rsc_mlflow.tracking import schema
@@ -36,3 +43,41 @@ def test_a_worker_is_replaced_after_its_number_of_jobs(sqlite_store: str, tmp_pa
         int(run.data.params["random_seed"]): run.data.tags[schema.PID] for run in MlflowClient().search_runs("0")
     }
     assert process[0] == process[1] == process[2] != process[3] == process[4]
+
+
+def worker() -> BaseProcess:
+    (found,) = (process for process in multiprocessing.active_children() if process.name == "rsc-worker-0")
+    return found
+
+
+@pytest.mark.integration
+def test_workers_that_are_shot_fail_or_hang(sqlite_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm_up()
+    context = Context(mlflow.get_tracking_uri(), "0", "no parent", "a sweep", 1)
+    long = TrainOptions.from_mapping({"dataset": "digits", "model": "ce-tor-MLP", "epochs": 1_000_000})
+    endless = Unit((Job("train_classifier", long).spec(),), context)
+    executor = LocalExecutor(1, tmp_path)
+    try:
+        assert executor.wait(0.01) == []
+        executor.submit(endless)
+        with pytest.raises(RuntimeError, match="no worker is free"):
+            executor.submit(endless)
+        os.kill(worker().pid or 0, signal.SIGKILL)
+        assert executor.wait(PATIENCE_SECONDS) == [Result(endless, None, "its process was ended by SIGKILL")]
+        unknown = Unit((JobSpec("no entry point", "no fingerprint", {}),), context)
+        executor.submit(unknown)
+        assert executor.wait(PATIENCE_SECONDS) == [Result(unknown, None, "its process ended with status 1")]
+        assert "KeyError: 'no entry point'" in (tmp_path / "worker-0.log").read_text()
+        executor.submit(endless)
+        hanging = worker()
+        os.kill(hanging.pid or 0, signal.SIGSTOP)
+        monkeypatch.setattr(executors, "GRACE_SECONDS", 0.5)
+    finally:
+        executor.close()
+    assert hanging.exitcode is not None
+
+
+def test_ray_that_is_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match="needs the package ray"):
+        RayExecutor(None, "local")
