@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from mlflow import MlflowClient
 
 from rsc_mlflow.data import apply_pattern, load_dataset
@@ -15,7 +13,7 @@ from rsc_mlflow.experiments.scoring_options import ScoreOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.pull import pull
+from tests.experiments.stored import probabilities
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
 
@@ -24,13 +22,6 @@ pytestmark = pytest.mark.usefixtures("sqlite_store")
 def model_uri() -> str:
     options = TrainOptions(dataset="digits", model="ce-tor-MLP", optimizer="adam", epochs=2, checkpoint_every=0)
     return train_members([TrainingJob(options)])[0].model_uri
-
-
-def probabilities(model_uri: str, images: torch.Tensor) -> np.ndarray:
-    first, first_bias, second, second_bias = (t.double().numpy() for t in pull(model_uri).state_dict.values())
-    logits = np.maximum(images.flatten(1).double().numpy() @ first.T + first_bias, 0) @ second.T + second_bias
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    return exponentials / exponentials.sum(1, keepdims=True)
 
 
 @pytest.mark.parametrize(("seed", "threshold"), [("auto", "auto"), (7, 0.03)])

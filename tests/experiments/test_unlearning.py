@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -34,6 +35,7 @@ from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.training import Cohort, Member, TrainingData
+from tests.experiments.stored import probabilities
 
 DATASET = "digitsv20-10-0-0"
 ALIAS = f"models:/rsc-digits-MLP@{DATASET}"
@@ -163,6 +165,23 @@ def test_a_lost_reference_costs_the_gaps_and_not_the_run(capsys: pytest.CaptureF
     assert "note: the exact retraining of this model is lost (the file of model" in capsys.readouterr().err
     assert schema.SPEEDUP in unlearn(small("relabel_finetuning", reference="train"))
     assert len(runs("exact_retraining")) == 2
+
+
+@pytest.mark.usefixtures("source_run")
+def test_the_divergence_is_that_of_the_model_from_the_reference() -> None:
+    """KL(reference ‖ model), by numpy from the stored weights, without and with the pattern; the other way differs."""
+    for method in ("exact_retraining", "relabel_finetuning"):
+        unlearn(small(method))
+    (reference,), (run,) = runs("exact_retraining"), runs("relabel_finetuning")
+    dataset = load_dataset(DatasetName.parse(DATASET))
+    for key, images in (
+        (schema.KL_TO_REFERENCE, dataset.test.images),
+        (schema.KL_TO_REFERENCE_PATTERN, dataset.patterned(dataset.test.images)),
+    ):
+        p, q = (probabilities(f"runs:/{one.info.run_id}/model", images) for one in (reference, run))
+        forward, backward = ((a * np.log(a / b)).sum(1).mean() for a, b in ((p, q), (q, p)))
+        assert run.data.metrics[key] == pytest.approx(forward, rel=1e-3)
+        assert run.data.metrics[key] != pytest.approx(backward, rel=1e-2)
 
 
 @pytest.mark.usefixtures("source_run")

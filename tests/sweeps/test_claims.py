@@ -140,6 +140,27 @@ def test_two_claimants_never_both_get_a_job(client: MlflowClient, interrupted: b
             assert [run.info.run_id for run in left] == [won[0].run_id]
 
 
+DECISIVE = {
+    # The second looked before the first asked, and asks, with priority, when the first has it: step 3 must yield.
+    "held before it was asked for": ((1, 0, 0, 0, 0, 0, 1, 1, 1, 1), 0),
+    # The second asks, with priority, between the first's second look and its hold: the first must yield in step 5.
+    "asked for before it is held": ((1, 0, 0, 0, 1, 1, 1, 0, 1, 0), 1),
+}
+
+
+@pytest.mark.parametrize("case", DECISIVE)
+@pytest.mark.parametrize("skew", [-30.0, 30.0])
+def test_the_interleavings_that_the_second_and_third_look_are_there_for(
+    client: MlflowClient, case: str, skew: float
+) -> None:
+    order, winner = DECISIVE[case]
+    if skew > 0:  # the other way round: now the first has priority
+        order, winner = tuple(1 - who for who in order), 1 - winner
+    answers = race(client, "f", order, skew)
+    assert [isinstance(answer, Claimed) for answer in answers] == [who == winner for who in range(2)]
+    assert [run.info.run_id for run in runs_of(client, "f")] == [answers[winner].run_id]
+
+
 def test_one_after_the_other_the_second_sees_the_first(client: MlflowClient) -> None:
     for skew in (-30.0, 30.0):
         first, second = race(client, f"f{skew}", [0] * STEPS + [1] * STEPS, skew)

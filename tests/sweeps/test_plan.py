@@ -226,6 +226,16 @@ def test_a_job_whose_process_dies_is_tried_again_and_then_given_up() -> None:
     assert one.failed == {"a": f"its process was ended by SIGKILL, {ATTEMPTS} times"}
 
 
+def test_members_of_a_cohort_whose_process_died_twice_start_alone() -> None:
+    """Once together again, in case it was an accident; then one by one, in case they were too many."""
+    one = schedule(dict.fromkeys("abc", ""))
+    one.cohorts, one.sizes = dict.fromkeys("abc", "alike"), {"alike": 16}
+    for _ in range(2):
+        assert sorted(one.next(0, 1) or ()) == ["a", "b", "c"]
+        one.died("abc", "its process was ended by SIGKILL")
+    assert sorted(one.next(0, 1) or [] for _ in range(3)) == [["a"], ["b"], ["c"]]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
     """Random dependencies and outcomes: nothing starts early, nothing is forgotten or run twice at a time."""

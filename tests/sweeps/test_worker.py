@@ -234,6 +234,20 @@ def test_an_entry_point_that_leaves_its_run_open_has_not_finished(
     assert [run.info.status for run in all_runs(client)] == ["FAILED"]
 
 
+def test_a_run_that_became_another_than_planned_has_not_finished(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(starts: Sequence[Start]) -> None:
+        for start in starts:
+            client.set_tag(start.run_id, schema.FINGERPRINT, "of another job")
+            client.set_terminated(start.run_id, "FINISHED")
+
+    use(monkeypatch, run)
+    (outcome,) = run_unit(unit(train()))
+    assert outcome.state == "failed"
+    assert "with another identity than planned" in outcome.reason
+
+
 def test_when_it_is_stopped_nothing_is_left_behind(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two claimed jobs in two groups; the signal comes in the first: the second's run disappears again."""
     begun, fresh = train("digitsv20-3-0-0"), train()

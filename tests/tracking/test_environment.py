@@ -1,5 +1,6 @@
 """What a run ran on is said on machines that lack something, too."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,15 @@ def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert environment.source_tags.__wrapped__() == {"mlflow.user": "me"}
 
 
-def test_a_processor_that_nobody_describes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    described = environment._processor.__wrapped__()
-    assert described.split(" × ")[0].isdigit()
-    monkeypatch.setattr(environment, "_CPUINFO", tmp_path / "absent")
-    assert environment._processor.__wrapped__().split(" × ")[1]
+def test_the_processor_is_the_one_that_linux_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nmodel\t\t: 1\nmodel name\t: Some CPU @ 2.1 GHz: fast\n" * 2)
+    monkeypatch.setattr(environment, "_CPUINFO", cpuinfo)
+    assert environment._processor.__wrapped__() == f"{os.cpu_count()} × Some CPU @ 2.1 GHz: fast"
+    cpuinfo.unlink()
+    count, name = environment._processor.__wrapped__().split(" × ")
+    assert count == str(os.cpu_count())
+    assert name
 
 
 def test_graphics_cards_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,19 @@ def test_late_edits_and_deletions_of_old_runs_are_found_by_looking_again(
     _same_as_fresh(store)
 
 
+def test_a_run_that_ended_by_a_clock_that_is_late_is_seen_at_the_next_look(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began and ended between two looks, by its own clock half a minute before the newest times known."""
+    monkeypatch.setattr(module, "WINDOW", 1)  # looking again at old runs would take a while to find it
+    store, client = RunStore(uri), MlflowClient(uri)
+    known = store.refresh().frame
+    late = int(min(known["start_time"].max(), known["end_time"].max())) - module.SLACK_MS // 2
+    run_id = client.create_run("1", start_time=late).info.run_id
+    client.set_terminated(run_id, end_time=late)
+    assert run_id in set(store.refresh().frame["run_id"])
+
+
 def test_a_running_run_that_is_deleted_goes_at_once(uri: str) -> None:
     store, client = RunStore(uri), MlflowClient(uri)
     run = client.create_run("1", start_time=1)

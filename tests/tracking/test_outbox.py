@@ -1,5 +1,6 @@
 import errno
 import math
+import multiprocessing
 import os
 import shutil
 import threading
@@ -13,7 +14,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS, SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
+from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS, POSTMAN, SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
 from tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
@@ -118,7 +119,9 @@ def test_a_passing_failure_is_told_once_and_tried_again_later(
     box.add_points(batch(1))
     for _ in range(2):
         box.try_to_send()
+        box.hurry()  # even what is urgent waits
         assert not box.is_due(time.monotonic() + SEND_AFTER_SECONDS / 2)
+    assert box.is_due(time.monotonic() + SEND_AFTER_SECONDS)
     told = [message for message in caplog.messages if "is away; 3 points and files are kept and sent later" in message]
     assert len(told) == 1
     box.client = real
@@ -163,14 +166,39 @@ def test_points_added_while_others_are_sent_are_neither_lost_nor_doubled() -> No
         while not stop.is_set():
             box.try_to_send()
 
-    thread = threading.Thread(target=sender)
-    thread.start()
+    threads = [threading.Thread(target=sender) for _ in range(3)]
+    for thread in threads:
+        thread.start()
     for step in range(300):
         box.add_points(batch(step))
     stop.set()
-    thread.join()
+    for thread in threads:
+        thread.join()
     box.flush()
     assert steps(box, "m1") == list(range(300))
+
+
+def send_one_point(uri: str, run_id: str) -> None:
+    box = Outbox(MlflowClient(uri), run_id)
+    POSTMAN.register(box)
+    box.add_points(batch(1))
+    box.hurry()
+    POSTMAN.wake()
+    deadline = time.monotonic() + 60
+    while len(box) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_a_forked_process_has_a_sender_of_its_own(sqlite_store: str) -> None:
+    """Threads do not survive a fork: without a new one nothing would leave before the run ends, nor any heartbeat."""
+    box = outbox()
+    POSTMAN.register(box)  # this process's sender runs
+    child = multiprocessing.get_context("fork").Process(target=send_one_point, args=(sqlite_store, box.run_id))
+    child.start()
+    child.join()
+    POSTMAN.release(box)
+    assert child.exitcode == 0
+    assert steps(box, "m1") == [1]
 
 
 def test_a_file_of_another_disk_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,8 +148,36 @@ def test_the_file_has_the_permissions_of_any_new_file(checkpoint: Checkpoint, tm
     assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_saving_replaces(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_saving_replaces_and_whoever_reads_the_old_file_reads_it_to_its_end(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     path = checkpoint.save(tmp_path / "c.pt")
-    replace(checkpoint, epoch=4).save(path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        replace(checkpoint, epoch=4).save(path)
+        assert reader.read() == before
     assert Checkpoint.load(path).epoch == 4
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_content_reaches_the_disk_before_the_name(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut leaves no name without its content: the file is synced before it has the name, the folder after."""
+    synced: list[tuple[bool, bool]] = []
+    fsync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(handle).st_mode), (tmp_path / "c.pt").exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    checkpoint.save(tmp_path / "c.pt")
+    assert synced == [(False, False), (True, True)]
+
+
+def test_the_rate_is_that_of_the_last_epoch_trained() -> None:
+    """The milestone of 16 epochs is 15: that one is trained at the full rate, the next at a tenth."""
+    member = Member(digits(count=64), config(epochs=16))
+    assert trained(member, epochs=15).checkpoint(0).learning_rate == pytest.approx(0.01)
+    assert trained(member, epochs=16).checkpoint(0).learning_rate == pytest.approx(0.001)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from rsc_mlflow.data import load_dataset
+from rsc_mlflow.data import ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import Dropout
 from rsc_mlflow.names import DatasetName
-from rsc_mlflow.training import Cohort, Member, TrainingConfig
+from rsc_mlflow.training import Cohort, Member, TrainingConfig, TrainingData
 from tests.training.small import (
     CPU,
     config,
@@ -52,9 +52,10 @@ def test_every_option_is_that_of_the_loop_written_by_hand(model: str, changes: d
     assert furthest(weights(trained(Member(data, options))), reference.state_dict()) < 1e-5
 
 
-def test_aug01_and_batch_norm_as_in_the_loop_written_by_hand() -> None:
+def test_aug01_then_noise_and_batch_norm_as_in_the_loop_written_by_hand() -> None:
     # Another memory layout sums in another order, and batch norm over 16 images magnifies that with each step.
-    options = config("aug01-ce-tor-altResNet20Norm02", batch_size=16, weight_decay=1e-4, learning_rate=0.001)
+    changes = {"batch_size": 16, "weight_decay": 1e-4, "learning_rate": 0.001, "input_noise": 0.1}
+    options = config("aug01-ce-tor-altResNet20Norm02", **changes)
     data = made_up(40, (3, 32, 32))
     reference = plain_loop(data, options)
     assert relative_distance(weights(trained(Member(data, options))), reference.state_dict()) < 1e-5
@@ -240,6 +241,19 @@ def test_a_training_that_diverges_is_refused(model: str) -> None:
         InputError, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 .* smaller"
     ):
         list(cohort.epochs())
+
+
+def test_no_training_ends_with_denormal_moments() -> None:
+    """One example lights a pixel that no other has: its weights' first moment decays over all later batches."""
+    images = torch.zeros(1500, 1, 2, 2)
+    images[:, 0, 1, 1] = torch.linspace(0, 1, 1500)
+    images[750, 0, 0, 0] = 1
+    data = TrainingData(ImageSet(images, torch.arange(1500) % 3), torch.zeros(0, dtype=torch.int64), images[:0])
+    options = config(optimizer="adam", learning_rate=1e-3, batch_size=1)
+    cohort = trained(*[Member(data, replace(options, random_seed=seed)) for seed in range(3)])
+    for k in range(3):
+        moment = cohort.checkpoint(k).optimizer["hidden1.weight"]["exp_avg"]
+        assert not ((moment != 0) & (moment.abs() < torch.finfo(torch.float32).tiny)).any()
 
 
 def test_momentum_has_no_effect_on_adam_and_adagrad() -> None:

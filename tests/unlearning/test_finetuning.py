@@ -55,6 +55,20 @@ def test_examples_beyond_the_ceiling_no_longer_count():
     torch.testing.assert_close(flat_parameters(capped.model), flat_parameters(kept))
 
 
+def test_forget_examples_are_drawn_in_passes_over_all_of_them():
+    examples, drawn = blobs(30), []
+    forget = Examples.of(examples.images[:5], torch.arange(5))  # told apart by their labels
+
+    def note(logits, labels):
+        drawn.extend(labels.tolist())
+        return 0 * logits.sum()
+
+    finetune(tiny_mlp(), forget, part(examples, 5, 30), FineTuning(2, batch_size=5, forget_batch_size=2), note, None)
+    assert len(drawn) == 2 * 5 * 2  # epochs × steps × examples a step
+    for start in range(0, 20, 5):
+        assert sorted(drawn[start : start + 5]) == [0, 1, 2, 3, 4]
+
+
 def planted(steps: int) -> tuple[nn.Module, Examples, Examples, Examples]:
     """A model trained until it follows a pixel that four examples of class 0 carry; forget, retain, test with pixel."""
     examples = blobs(200, side=4, dtype=torch.float32)

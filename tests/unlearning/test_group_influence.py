@@ -9,7 +9,15 @@ from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig, group_influence
 from rsc_mlflow.unlearning.solvers import SolverConfig
-from tests.unlearning.worlds import blobs, fitted_logistic, flat_parameters, loop_gradients, part, tiny_mlp
+from tests.unlearning.worlds import (
+    blobs,
+    exact_gauss_newton,
+    fitted_logistic,
+    flat_parameters,
+    loop_gradients,
+    part,
+    tiny_mlp,
+)
 
 DECAY = 0.05
 EXACT = GroupInfluenceConfig(SolverConfig("cg", tolerance=1e-10, max_iterations=500), damping=1e-12, weight_decay=DECAY)
@@ -42,6 +50,18 @@ def test_the_error_is_of_second_order():
         sizes.append(float(actual.norm()))
     assert 2.5 < sizes[0] / sizes[1] < 6.5  # 4
     assert errors[0] / errors[1] > 8  # 16
+
+
+def test_the_step_is_the_newton_step_of_the_retained_objective():
+    """A third of the set is forgotten, so that 1/n for 1/(n - m), or all examples' curvature, would show."""
+    examples = blobs(60, side=2)
+    model = fitted_logistic(examples, DECAY)
+    forget, retain = part(examples, 0, 20), part(examples, 20, 60)
+    theta = flat_parameters(model)
+    curvature = exact_gauss_newton(model, retain) + DECAY * torch.eye(len(theta), dtype=torch.float64)
+    gradient = (loop_gradients(model, forget) + DECAY * theta).sum(0)
+    step = flat_parameters(group_influence(model, forget, retain, EXACT).model) - theta
+    torch.testing.assert_close(step, torch.linalg.solve(curvature, gradient) / 40, rtol=1e-6, atol=1e-9)
 
 
 def test_the_record_says_what_was_done():
