@@ -92,7 +92,7 @@ def series(
     by, names = list(by), list(values)
     lost, running = runs["lost"].to_numpy(bool), runs["status"].isin(UNENDED).to_numpy()
     extra = (runs["copies"].to_numpy() - 1).clip(min=0)
-    group = runs.groupby(by, sort=True).ngroup().to_numpy()
+    group = runs.groupby(by, sort=True).ngroup().fillna(-1).to_numpy(np.int64)
     groups, first = np.unique(group, return_index=True)
     groups, first = groups[groups >= 0], first[groups >= 0]  # -1: a run without a value of ``by``
     keys, seed = runs[by].iloc[first], pd.factorize(runs["seed"])[0]

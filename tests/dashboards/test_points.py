@@ -73,6 +73,13 @@ def test_several_quantities_at_once_equal_each_alone() -> None:
         assert close(part[columns].astype(float), alone[columns].astype(float))
 
 
+def test_a_run_without_a_value_to_group_by_has_no_point() -> None:
+    runs = frame(*_scores((0, 0.5), (1, 0.75)))
+    runs["group"] = runs["metrics.spurious/score"].map({0.5: "x"})
+    table = points(runs, ["group"], "spurious/score")
+    assert table[["group", "mean", "runs"]].to_numpy().tolist() == [["x", 0.5, 1]]
+
+
 def test_links_name_experiment_and_run() -> None:
     table = points(frame(*_scores((0, 0.5))), ["paper"], "spurious/score")
     assert table["links"].tolist() == [f"1:{0:032x}"]
