@@ -208,6 +208,8 @@ def test_any_text_is_a_grid_or_an_input_error(text: str) -> None:
     except InputError:
         return
     assert grid.size >= 1
+    for options in grid.options():
+        assert type(options).from_mapping(options.as_params()) == options
 
 
 @pytest.mark.parametrize(
