@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,21 @@ from tests.mlflow_server import MlflowServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 _MINE = ("MLFLOW_", "RSC_PATIENCE")
+
+
+NO_SKIPS = bool(os.environ.get("RSC_NO_SKIPS"))
+_NO_DATA = not os.environ.get("RSC_DATA_ROOT")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With ``RSC_NO_SKIPS`` a skipped test has failed, except for real data sets that nobody gave."""
+    report = yield
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not (_NO_DATA and "RSC_DATA_ROOT names no folder" in reason):
+            report.outcome, report.longrepr = "failed", f"RSC_NO_SKIPS is set, and this was skipped: {reason}"
+    return report
 
 
 @pytest.fixture(autouse=True)
