@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -224,8 +225,11 @@ class RayExecutor:
             quiet |= {"num_cpus": max(cores(), workers or 1), "include_dashboard": False}
             quiet |= {"_node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
         try:
+            if ":" in address:  # HOST:PORT or ray://HOST:PORT: Ray itself would try for a quarter of an hour
+                host, _, port = address.removeprefix("ray://").rpartition(":")
+                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
             self._ray.init(address=address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"no Ray answers at ray_address {address!r} ({error}); start one (ray start --head) or use local"
             ) from error

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 from multiprocessing.process import BaseProcess
@@ -77,7 +78,10 @@ def test_workers_that_are_shot_fail_or_hang(sqlite_store: str, tmp_path: Path, m
     assert hanging.exitcode is not None
 
 
-def test_ray_that_is_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_that_is_not_there_or_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    for nowhere in ("127.0.0.1:1", "ray://[::1]:1", "127.0.0.1:six"):
+        with pytest.raises(InputError, match=re.escape(f"no Ray answers at ray_address '{nowhere}'")):
+            RayExecutor(None, nowhere)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="needs the package ray"):
         RayExecutor(None, "local")
