@@ -54,7 +54,11 @@ class Checkpoint:
     learning_rate: float | None = None
 
     def save(self, path: str | Path) -> Path:
-        """Write to ``path`` atomically (its folder is made) and return it."""
+        """Write to ``path`` atomically (its folder is made) and return it.
+
+        Raises:
+            OSError: it cannot be written, for example because the disk is full; what was at ``path`` is as it was.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
@@ -75,8 +79,10 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
+                raise error.__context__ from None  # PyTorch's writer speaks of positions where the disk is full
             raise
         _sync_folder(path.parent)
         return path

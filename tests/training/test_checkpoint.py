@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,22 @@ def test_saving_replaces_and_whoever_reads_the_old_file_reads_it_to_its_end(
         replace(checkpoint, epoch=4).save(path)
         assert reader.read() == before
     assert Checkpoint.load(path).epoch == 4
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("room", [0, 1000, 100_000, 0.5, 0.999])
+def test_a_file_that_cannot_grow_is_an_error_of_the_system(checkpoint: Checkpoint, tmp_path: Path, room: float) -> None:
+    """As on a full disk, wherever in the file the room ends: a limit on the size of files."""
+    path = checkpoint.save(tmp_path / "c.pt")
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(room if room == 0 or room > 1 else room * len(before)), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            replace(checkpoint, epoch=4).save(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
