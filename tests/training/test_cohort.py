@@ -113,8 +113,9 @@ def test_spurious_scores_over_a_whole_training_are_those_of_members_alone() -> N
 
     together = scores(trained(*members))
     alone = [scores(trained(member))[0] for member in members]
-    # Rounding errors grow over 144 steps, so single examples may differ: at most 5 % of 360.
-    assert together == pytest.approx(alone, abs=0.05)
+    # Rounding errors grow over 144 steps of Adam, and with two threads they are others: .056 was seen, three examples
+    # being a close call. Members taken for each other would be .8 apart.
+    assert together == pytest.approx(alone, abs=0.15)
     assert together[0] > 0.5
     assert together[1] < 0.1
 
