@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode
 import numpy as np
 import pandas as pd
 
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.names import PATTERNS, form_of
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.filters import matching
 
@@ -46,8 +46,6 @@ TAGS = {
 }
 GONE = "gone"
 """The ``source_kind`` of a run whose source is no longer in the store."""
-TWO_CLASSES = "two classes"
-"""The ``form`` of a data set whose pattern sits on examples of two classes."""
 PLAIN = ("run_id", "experiment_id", "run_name", "status")
 """Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
 UNFINISHED = ("FAILED", "KILLED")
@@ -72,9 +70,7 @@ def prepare(frame: pd.DataFrame) -> pd.DataFrame:
         columns[name] = _text(frame, f"params.{param}")
     for name, tag in TAGS.items():
         columns[name] = _text(frame, f"tags.{tag}")
-    data = columns["dataset"].str
-    form = np.where(data.startswith("twoclass"), TWO_CLASSES, np.where(data.startswith("mem"), "quarters", "one class"))
-    columns["form"] = pd.Series(form, index=frame.index, dtype="str")
+    columns["form"] = columns["dataset"].map(form_of).astype("str")
     columns["paper"] = columns["pattern"].map(PATTERNS).fillna("clean")
     seeds = columns["random_seed"].fillna(0).astype(int), columns["dataset_seed"].fillna(0).astype(int)
     columns["seed"] = seeds[0].astype(str) + "/" + seeds[1].astype(str)

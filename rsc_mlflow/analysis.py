@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.names import form_of
 from rsc_mlflow.statistics import bootstrap_interval, holm, paired_comparison, pearson, t_interval
 from rsc_mlflow.tracking import schema
 
@@ -57,7 +58,7 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
     fingerprint = _column(kept, f"tags.{schema.FINGERPRINT}")
     kept = kept[(fingerprint == "") | ~fingerprint.duplicated()]
     table = {name: _parameter(kept, name) for name in (*SUBJECTS, *CELLS, *SEEDS, *SETTINGS)}
-    table["form"] = _parameter(kept, "dataset").map(_form)
+    table["form"] = _parameter(kept, "dataset").map(lambda name: form_of(str(name)))
     table["seed"] = (
         _text(table["random_seed"]) + "/" + _text(table["dataset_seed"]) + "/" + _text(table["pattern_seed"])
     )
@@ -262,12 +263,6 @@ def _common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.Da
 def _groups(frame: pd.DataFrame, by: Sequence[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
     """(values of ``by``, their rows), sorted."""
     return list(frame.groupby(list(by), sort=True))
-
-
-def _form(dataset: object) -> str:
-    """What the dashboards call it, too."""
-    text = str(dataset)
-    return "two classes" if text.startswith("twoclass") else "quarters" if text.startswith("mem") else "one class"
 
 
 def _column(frame: pd.DataFrame, name: str) -> "pd.Series[str]":

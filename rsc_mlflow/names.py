@@ -33,6 +33,9 @@ PATTERNS: dict[str, str] = {
 }
 """Pattern name → the paper's short name."""
 
+ONE_CLASS, TWO_CLASSES, QUARTERS = "one class", "two classes", "quarters"
+"""Forms of a data set's name: the pattern sits in one class (or nowhere) or in two; the quarters of attacks."""
+
 ARCHITECTURES = (
     "MLP",
     "MLPv2",
@@ -217,6 +220,11 @@ class ModelName:
     def __str__(self) -> str:
         prefix = f"{self.augmentation}-" if self.augmentation else ""
         return f"{prefix}{self.loss}-tor-{self.architecture}"
+
+
+def form_of(dataset: str) -> str:
+    """The form of a data set's name, whatever else is wrong with it: ``ONE_CLASS``, ``TWO_CLASSES`` or ``QUARTERS``."""
+    return TWO_CLASSES if dataset.startswith("twoclass") else QUARTERS if dataset.startswith("mem") else ONE_CLASS
 
 
 def device_name(name: str) -> str:

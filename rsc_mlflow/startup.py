@@ -25,8 +25,8 @@ def uncollected() -> Iterator[None]:
 def importing() -> Iterator[None]:
     """No garbage collection during the imports in the block, nor of what they made ever after.
 
-    PyTorch and MLflow leave a million objects behind, which the collector would go through again at every full
-    collection and twice at the end of the process (``python -m benchmarks startup``).
+    PyTorch and MLflow leave hundreds of thousands of objects behind, which the collector would go through again at
+    every full collection and at the end of the process.  What a start costs: ``python -m benchmarks startup``.
     """
     with uncollected():
         yield

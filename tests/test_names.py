@@ -16,6 +16,7 @@ from rsc_mlflow.names import (
     DatasetName,
     ModelName,
     device_name,
+    form_of,
 )
 
 PATTERNED = sorted(set(CLASSES) - set(CLEAN_ONLY_FAMILIES))
@@ -169,3 +170,18 @@ def test_devices_that_some_machine_has(name: str) -> None:
 def test_what_is_no_device(name: str) -> None:
     with pytest.raises(InputError, match=r"unknown device .*; accepted: auto, cpu, cuda, cuda:INDEX"):
         device_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("mnist", "one class"),
+        ("digitsv20-3-0-0", "one class"),
+        ("twoclassmnistv3-20-0-1-0", "two classes"),
+        ("memfashion", "quarters"),
+        ("memfashionv20-10-0-3", "quarters"),
+        ("", "one class"),
+    ],
+)
+def test_the_form_of_a_name(name: str, form: str) -> None:
+    assert form_of(name) == form

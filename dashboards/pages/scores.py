@@ -2,11 +2,10 @@
 
 import pandas as pd
 
-from dashboards.data import TWO_CLASSES
 from dashboards.figures.points import counted, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
-from rsc_mlflow.names import CLASSES
+from rsc_mlflow.names import CLASSES, TWO_CLASSES
 
 MEASURES = (
     ("spurious/score", "spurious score"),

@@ -103,7 +103,7 @@ def score(logits_clean: torch.Tensor, logits_patterned: torch.Tensor, target: in
 def test_spurious_scores_over_a_whole_training_are_those_of_members_alone() -> None:
     dataset = load_dataset(DatasetName.parse("digitsv20-20-0-0"))
     patterned = dataset.patterned(dataset.test.images)
-    base = config("ce-tor-LargeMLP", epochs=12, batch_size=128, optimizer="adam", momentum=0.0)
+    base = config("ce-tor-LargeMLP", epochs=12, batch_size=128, optimizer="adam", momentum=0.0, learning_rate=0.001)
     names = ("digitsv20-20-0-0", "digits", "digitsv20-3-0-0")
     members = [Member(digits(name), replace(base, random_seed=seed)) for seed, name in enumerate(names)]
 
@@ -113,9 +113,9 @@ def test_spurious_scores_over_a_whole_training_are_those_of_members_alone() -> N
 
     together = scores(trained(*members))
     alone = [scores(trained(member))[0] for member in members]
-    # Rounding errors grow over 144 steps of Adam, and with two threads they are others: .056 was seen, three examples
-    # being a close call. Members taken for each other would be .8 apart.
-    assert together == pytest.approx(alone, abs=0.15)
+    # Rounding errors grow over 144 steps, so single examples may differ: at most 2 % of 360.  (At a rate of 0.01 they
+    # grow past any such bound, and otherwise with each number of threads.)
+    assert together == pytest.approx(alone, abs=0.02)
     assert together[0] > 0.5
     assert together[1] < 0.1
 
