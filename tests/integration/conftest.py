@@ -1,6 +1,7 @@
-"""PostgreSQL for the integration tests, and a small disk that fills up."""
+"""PostgreSQL and a server with the dashboards for the integration tests, and a small disk that fills up."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from uuid import uuid4
 
 import pytest
 
+from benchmarks.filling import fill_store
+from tests.mlflow_server import MlflowServer
 from tests.postgres import PostgresCluster, find_program
 
 
@@ -45,6 +48,18 @@ def postgres_store(postgres: PostgresCluster, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     return uri
+
+
+@pytest.fixture(scope="session")
+def dashboards_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """MLflow's server with the dashboards and 400 made-up runs, one for all tests that look at it."""
+    folder = tmp_path_factory.mktemp("dashboards")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    server = MlflowServer(folder, arguments=["--app-name", "rsc"])
+    fill_store(server.backend, 400, artifacts=(folder / "files").as_uri())
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -22,10 +22,8 @@ from dashboards.report import report_html
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
-from tests.integration.dashboards_fixture import dashboards_server
 from tests.mlflow_server import MlflowServer
 
-__all__ = ["dashboards_server"]  # a fixture
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver"),

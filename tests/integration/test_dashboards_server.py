@@ -16,10 +16,8 @@ from mlflow import MlflowClient
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from benchmarks.filling import fill_store
-from tests.integration.dashboards_fixture import dashboards_server
 from tests.mlflow_server import MlflowServer, free_port
 
-__all__ = ["dashboards_server"]  # a fixture
 pytestmark = pytest.mark.integration
 
 ADMIN, BOB = HTTPBasicAuth("admin", "admins-own-password"), HTTPBasicAuth("bob", "bobs-own-password")
