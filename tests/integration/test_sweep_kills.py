@@ -1,6 +1,5 @@
 """``kill -9`` of a sweep's parent, of its workers and of the server: nothing is repeated, lost or doubled."""
 
-import contextlib
 import os
 import random
 import signal
@@ -40,6 +39,16 @@ def sweeps() -> Iterator[Callable[..., SweepProcess]]:
         sweep.end()
 
 
+def kill_one(dice: random.Random, uri: str) -> bool:
+    """``kill -9`` of one of the training processes; False if all have just ended by themselves."""
+    living = training_processes(uri)
+    try:
+        os.kill(dice.choice(living), signal.SIGKILL)
+    except (ProcessLookupError, IndexError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_killed_again_and_again(
     executor: str, own_server: MlflowServer, tmp_path: Path, sweeps: Callable[..., SweepProcess]
@@ -54,8 +63,7 @@ def test_killed_again_and_again(
         wait_for(lambda: training_processes(own_server.uri), 400, sweep.text)
         time.sleep(dice.uniform(0, 2))
         if victim == "worker":
-            with contextlib.suppress(ProcessLookupError, IndexError):  # it has just ended by itself
-                os.kill(dice.choice(training_processes(own_server.uri)), signal.SIGKILL)
+            wait_for(lambda: kill_one(dice, own_server.uri), 400, sweep.text)
         else:
             sweep.kill()
         for run in jobs_of(runs(own_server.uri)):
