@@ -5,7 +5,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -21,6 +21,7 @@ from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.signals import interruptible
 from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason
+from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
 _logger = logging.getLogger(__name__)
@@ -134,6 +135,9 @@ class _Work:
                 patiently(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
         try:
             self._experiment.run([start for _, start in group])
+        except Diverged as error:
+            self._run_without_diverged(group, error)
+            return
         except Exception as error:
             if len(group) == 1:
                 self._failed(*group[0], error)
@@ -145,6 +149,14 @@ class _Work:
         for job, start in group:
             self._check(job, start)
 
+    def _run_without_diverged(self, group: Sequence[tuple[Job, Start]], error: Diverged) -> None:
+        """They have failed, and would again from any checkpoint; the others go on together from theirs."""
+        for k in error.members:
+            self._give_up(*group[k], error)
+        others = [(job, replace(start, resumes=True)) for k, (job, start) in enumerate(group) if k not in error.members]
+        for together in self._by_epoch(others):
+            self._run_together(together)
+
     def _failed(self, job: Job, start: Start, error: Exception) -> None:
         """A run that cannot be resumed is given up for a new one; any other failure is the job's outcome."""
         if start.resumes and isinstance(error, InputError) and not isinstance(error, StoreError):
@@ -153,6 +165,9 @@ class _Work:
             if (again := self._claim(job)) is not None:
                 self._run_together([(job, again)])
             return
+        self._give_up(job, start, error)
+
+    def _give_up(self, job: Job, start: Start, error: Exception) -> None:
         _logger.error("%s failed", job.shown, exc_info=error)
         self._close(start.run_id, reason(error))
         self._outcomes.append(Outcome(job.fingerprint, "failed", reason(error), start.run_id))

@@ -2,7 +2,7 @@
 
 from rsc_mlflow.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from rsc_mlflow.training.checkpoint import Checkpoint
-from rsc_mlflow.training.cohort import Cohort, EpochReport, EpochResult
+from rsc_mlflow.training.cohort import Cohort, Diverged, EpochReport, EpochResult
 from rsc_mlflow.training.device import peak_memory_mb, resolve_device
 from rsc_mlflow.training.evaluate import evaluate_logits
 from rsc_mlflow.training.members import Member, TrainingData
@@ -12,6 +12,7 @@ __all__ = [
     "SCHEDULES",
     "Checkpoint",
     "Cohort",
+    "Diverged",
     "EpochReport",
     "EpochResult",
     "Member",

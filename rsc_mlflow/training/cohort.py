@@ -41,6 +41,14 @@ class EpochReport:
     seconds: float
 
 
+class Diverged(InputError):  # noqa: N818 - what happened, like the built-in KeyboardInterrupt
+    """A training diverged; ``members`` are the places in the cohort of those that did, the others are as they were."""
+
+    def __init__(self, message: str, members: Sequence[int]) -> None:
+        super().__init__(message)
+        self.members = tuple(members)
+
+
 class Cohort:
     """Trains its members together; each gets the weights and batches it would get alone.
 
@@ -82,7 +90,7 @@ class Cohort:
         Between two epochs the caller may score, log and take checkpoints, or stop.
 
         Raises:
-            InputError: a member diverged: after an epoch its weights are no finite numbers any more.
+            Diverged: after an epoch the weights of some members are no finite numbers any more.
         """
         while self.epoch < self._config.epochs:
             yield self._train_epoch()
@@ -178,12 +186,14 @@ class Cohort:
         whole = torch.ones(len(self), dtype=torch.bool, device=self._device)
         for values in self._stack.parameters.values():
             whole &= torch.isfinite(values).flatten(1).all(1)
-        if (diverged := (~whole).nonzero()).numel():
-            config = self._members[int(diverged[0])].config
-            raise InputError(
-                f"training diverged: after epoch {self.epoch} with learning_rate {config.learning_rate:g} and "
-                f"random_seed {config.random_seed} not all weights are finite; accepted: a smaller learning_rate "
-                "(or weight_decay, or input_noise)"
+        diverged = [k for k, finite in enumerate(whole[self._slot].tolist()) if not finite]
+        if diverged:
+            configs = [self._members[self._slot[k]].config for k in diverged]
+            which = [f"learning_rate {one.learning_rate:g} and random_seed {one.random_seed}" for one in configs]
+            raise Diverged(
+                f"training diverged: after epoch {self.epoch} with {'; '.join(which)} not all weights are finite; "
+                "accepted: a smaller learning_rate (or weight_decay, or input_noise)",
+                diverged,
             )
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

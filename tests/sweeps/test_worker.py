@@ -224,6 +224,32 @@ def test_when_a_cohort_fails_its_members_are_tried_alone(client: MlflowClient, m
     assert len(all_runs(client)) == 3
 
 
+def test_members_that_diverge_fail_and_the_others_go_on_together(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decay of 2100 at a rate of .01 multiplies weights by −20 a step: they survive one epoch of 12 steps, no two."""
+    original, sizes = training(), []
+
+    def run(starts: Sequence[Start]) -> None:
+        sizes.append(len(starts))
+        original.run(starts)
+
+    use(monkeypatch, run)
+    calm = [train(random_seed=seed) for seed in range(2)]
+    wild = train(momentum=0, weight_decay=2100)
+    found = {outcome.fingerprint: outcome for outcome in run_unit(unit(calm[0], wild, calm[1]))}
+    outcomes = [found[Job("train_classifier", one).fingerprint] for one in (calm[0], wild, calm[1])]
+    assert [outcome.state for outcome in outcomes] == ["finished", "failed", "finished"]
+    assert "training diverged: after epoch 2" in outcomes[1].reason
+    assert sizes == [3, 2]
+    for outcome in outcomes:
+        run_of = client.get_run(outcome.run_id)
+        steps = [point.step for point in client.get_metric_history(outcome.run_id, schema.TRAIN_LOSS)]
+        whole = outcome.state == "finished"
+        assert (run_of.info.status, steps) == (("FINISHED", [1, 2, 3]) if whole else ("FAILED", [1]))
+        assert (schema.ERROR in run_of.data.tags) == (not whole)
+
+
 def test_an_entry_point_that_leaves_its_run_open_has_not_finished(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

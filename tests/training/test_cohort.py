@@ -10,7 +10,7 @@ from rsc_mlflow.data import ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import Dropout
 from rsc_mlflow.names import DatasetName
-from rsc_mlflow.training import Cohort, Member, TrainingConfig, TrainingData
+from rsc_mlflow.training import Cohort, Diverged, Member, TrainingConfig, TrainingData
 from tests.training.small import (
     CPU,
     config,
@@ -239,9 +239,19 @@ def test_a_training_that_diverges_is_refused(model: str) -> None:
     others = [member()] if model == "ce-tor-MLP" else []
     cohort = Cohort([*others, wild], 10, CPU)
     with pytest.raises(
-        InputError, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 .* smaller"
-    ):
+        Diverged, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 not .* smaller"
+    ) as raised:
         list(cohort.epochs())
+    assert raised.value.members == (len(others),)
+
+
+def test_all_members_that_diverged_are_named_by_their_place() -> None:
+    """The cohort sorts its members by their hyper-parameters; the places are those of the list that was given."""
+    rates = (1e30, 0.01, 1e29, 0.02)
+    cohort = Cohort([member({"learning_rate": rate}, count=64) for rate in rates], 10, CPU)
+    with pytest.raises(Diverged, match=r"with learning_rate 1e\+30 .*; learning_rate 1e\+29 ") as raised:
+        list(cohort.epochs())
+    assert raised.value.members == (0, 2)
 
 
 def test_no_training_ends_with_denormal_moments() -> None:
