@@ -46,7 +46,8 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     population = make_population(prepared.dataset, options.shadow_config())
     given = None if options.model_uri == "auto" else _checked(pull(options.model_uri), options)
     params = prepared.params() | options.as_params() | {"score_threshold": options.resolved_threshold}
-    digest = fingerprint(options.identity())
+    named = dataclasses.replace(options, model_uri=given.model_uri) if given else options  # an alias can move
+    digest = fingerprint(named.identity())
     name = f"{METHOD} {options.dataset} {options.model_name.architecture} seed {options.random_seed}"
     with open_run(kind="attack", method=METHOD, name=name, params=params, tags={schema.FINGERPRINT: digest}) as run:
         artifacts.log_description(run, prepared.dataset, params, digest)

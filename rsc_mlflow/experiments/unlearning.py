@@ -8,6 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -19,7 +20,12 @@ from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import clean_comparison, evaluate, logits_of, norm_metric, pulled_module
 from rsc_mlflow.experiments.unlearning_judging import Judged, gaps, judge
 from rsc_mlflow.experiments.unlearning_methods import Plan, plan
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, GroupInfluenceOptions, UnlearnOptions
+from rsc_mlflow.experiments.unlearning_options import (
+    AUTO,
+    ExactRetrainingOptions,
+    GroupInfluenceOptions,
+    UnlearnOptions,
+)
 from rsc_mlflow.experiments.unlearning_source import Source, find_source
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -82,9 +88,14 @@ def _params(options: UnlearnOptions, source: Source, chosen: Plan) -> dict[str, 
 
 
 def _fingerprint(options: UnlearnOptions, source: Source) -> str:
-    """Of exact retraining that of its recipe, however the source was named, so that it is found as a reference."""
+    """Of what decides the result: of a source that was named, the model itself, because an alias can move.
+
+    Of exact retraining that of its recipe, however the source was named, so that it is found as a reference.
+    """
     if isinstance(options, ExactRetrainingOptions):
         options = ExactRetrainingOptions.of_recipe(source.options)
+    elif options.model_uri != AUTO:
+        options = replace(options, model_uri=source.pulled.model_uri)
     return fingerprint(options.identity())
 
 

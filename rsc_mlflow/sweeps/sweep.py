@@ -4,9 +4,9 @@ import contextlib
 import random
 import sys
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.unlearning_options import AUTO
 from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
 from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, RayExecutor, cores
@@ -31,6 +32,7 @@ from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.pull import resolve
 from rsc_mlflow.tracking.run import TrackedRun, current_experiment, open_run
 from rsc_mlflow.tracking.store import connect
 
@@ -105,10 +107,20 @@ def read_grid(options: SweepOptions) -> Grid:
 
 def plan_sweep(grid: Grid, *, recheck: bool = False) -> Sweep:
     """What the grid needs, and what of it the store has."""
-    plan = make_plan(grid.options(), grid.entry_point, experiments())
+    plan = make_plan(_with_models_named(grid.options()), grid.entry_point, experiments())
     client = connect()
     ledger = Ledger.read(client, recheck=recheck)
     return Sweep(grid, plan.wanted(ledger.finished), ledger, client)
+
+
+def _with_models_named(options: Iterable[Any]) -> Iterator[Any]:
+    """The options, each model URI replaced by that of the very model it names now: an alias that moves is a new job."""
+    models: dict[str, str] = {}
+    for one in options:
+        uri = getattr(one, "model_uri", AUTO)
+        if uri != AUTO and uri not in models:
+            models[uri] = resolve(uri)
+        yield one if uri == AUTO else replace(one, model_uri=models[uri])
 
 
 def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:

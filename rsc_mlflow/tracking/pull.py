@@ -92,6 +92,15 @@ def pull(uri: str) -> PulledModel:
     return PulledModel(state_dict, f"models:/{model_id}", model_id, run, params, dataset, model)
 
 
+def resolve(uri: str) -> str:
+    """``models:/m-…``: the one model that ``uri`` names now; an alias may name another one tomorrow.
+
+    Raises:
+        InputError: another form of URI; no such model, version or alias, with those that exist.
+    """
+    return f"models:/{_model_id(connect(), uri)}"
+
+
 def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
     """The model of the newest finished run with this fingerprint; None if there is no such run.
 
@@ -113,11 +122,10 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
     Raises:
         InputError: it is missing, cut short or changed.
     """
+    client = connect()
     with scratch.temporary() as temporary:
         try:
-            file = connect().download_artifacts(run_id, path, str(temporary))
-        except InputError:
-            raise
+            file = client.download_artifacts(run_id, path, str(temporary))
         except Exception as error:
             raise InputError(f"run {run_id} has no readable {path} ({reason(error)})") from error
         return read_json(Path(file))

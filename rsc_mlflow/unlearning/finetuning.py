@@ -31,12 +31,12 @@ class FineTuning:
     """
 
     epochs: int = 1
-    learning_rate: float = 0.001
+    learning_rate: float = 0.0001
     optimizer: Optimizer = "adam"
     batch_size: int = 128
     forget_batch_size: int = 32
     forget_weight: float = 0.5
-    retain_examples: int = 0
+    retain_examples: int = 6000
     random_seed: int = 0
 
     def __post_init__(self) -> None:

@@ -49,9 +49,9 @@ class GroupInfluenceConfig:
 
     solver: SolverConfig = field(default_factory=SolverConfig)
     curvature: Kind = "ggn"
-    damping: float = 0.01
+    damping: float = 0.002
     weight_decay: float = 0.0
-    curvature_examples: int = 0
+    curvature_examples: int = 4000
     batch_size: int = 2048
 
     def __post_init__(self) -> None:

@@ -25,6 +25,7 @@ from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.training import Cohort
 
@@ -129,9 +130,12 @@ def test_an_unlearned_model_is_attacked_by_its_uri_with_the_same_shadow_models()
     training = TrainOptions.from_mapping({"dataset": POISONED} | settings)
     source = train_members([TrainingJob(training)])[0]
     unlearn(ExactRetrainingOptions(model_uri=source.model_uri))
-    model_uri = pull(f"models:/rsc-digits-MLP@{POISONED}--exact_retraining").model_uri
-    metrics = infer_membership(options(model_uri=model_uri, attacks="loss"))
+    alias = f"models:/rsc-digits-MLP@{POISONED}--exact_retraining"
+    model_uri = pull(alias).model_uri
+    metrics = infer_membership(options(model_uri=alias, attacks="loss"))
     (attack,) = runs("mem_inference")
+    by_model = options(model_uri=model_uri, attacks="loss")  # an alias counts as the model that it stands for
+    assert attack.data.tags[schema.FINGERPRINT] == fingerprint(by_model.identity())
     assert len(runs("train_classifier")) == 1
     assert attack.data.tags[schema.SOURCE_MODEL_URI] == model_uri
     # never trained on in either form, so exchangeable with the controls: 2.6 standard deviations of 5 against about 130

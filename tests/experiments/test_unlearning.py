@@ -20,7 +20,7 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_judging import mean_kl
-from rsc_mlflow.experiments.unlearning_methods import METHODS
+from rsc_mlflow.experiments.unlearning_methods import METHODS, plan
 from rsc_mlflow.experiments.unlearning_options import (
     ExactRetrainingOptions,
     GroupInfluenceOptions,
@@ -35,6 +35,9 @@ from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.training import Cohort, Member, TrainingData
+from rsc_mlflow.unlearning.finetuning import FineTuning
+from rsc_mlflow.unlearning.gradient_difference import GradientDifferenceConfig
+from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
 from tests.experiments.stored import probabilities
 
 DATASET = "digitsv20-10-0-0"
@@ -125,6 +128,16 @@ def check_before_and_gap(run: Run, reference: Run) -> None:
     for name in (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.TEST_LOSS):
         assert metrics[f"before/{name}"] == pytest.approx(source[name], abs=1e-6)
         assert metrics[f"gap/{name}"] == pytest.approx(metrics[name] - reference.data.metrics[name], abs=1e-6)
+
+
+@pytest.mark.usefixtures("source_run")
+def test_the_defaults_of_the_options_are_those_of_the_configs() -> None:
+    """Who calls a method from Python gets what the entry point gives."""
+    own = {"group_influence": GroupInfluenceConfig(), "relabel_finetuning": FineTuning()}
+    own["gradient_difference"] = GradientDifferenceConfig()
+    for method, config in own.items():
+        options = METHODS[method].from_mapping({"model_uri": ALIAS})
+        assert plan(options, find_source(options)).config == config
 
 
 @pytest.mark.usefixtures("source_run")
@@ -356,6 +369,16 @@ def test_fingerprints_follow_what_decides_the_result() -> None:
     incremental = IncrementalRetrainingOptions.of_recipe(recipe)
     assert (incremental.epochs, incremental.source_epochs) == (140, 3)
     assert incremental.training() == recipe
+
+
+def test_a_named_source_counts_as_the_model_that_the_name_stands_for(source_run: str) -> None:
+    model_uri = pull(ALIAS).model_uri
+    names = (ALIAS, model_uri, f"runs:/{source_run}/model", "models:/rsc-digits-MLP/1")
+    for name in names:
+        unlearn(small("group_influence", model_uri=name))
+    by_model = fingerprint(small("group_influence", model_uri=model_uri).identity())
+    assert {run.data.tags[schema.FINGERPRINT] for run in runs("group_influence")} == {by_model}
+    assert {run.data.params["model_uri"] for run in runs("group_influence")} == set(names)  # as they were typed
 
 
 def test_mean_kl_by_hand() -> None:

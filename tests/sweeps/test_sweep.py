@@ -13,11 +13,14 @@ from mlflow.tracking import MlflowClient
 
 from entry_points.command import status
 from entry_points.sweep import cli
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.sweeps import options as limits
 from rsc_mlflow.sweeps import sweep as module
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
-from rsc_mlflow.sweeps.sweep import SweepOptions, plan_sweep, read_grid
+from rsc_mlflow.sweeps.sweep import Sweep, SweepOptions, plan_sweep, read_grid
 from rsc_mlflow.tracking import environment, schema
 
 GRID = """
@@ -172,6 +175,39 @@ def test_bad_grids_are_refused_at_once(
     assert line.startswith("error: ")
     assert said in line
     assert runs(sqlite_store) == []
+
+
+MOVING = """
+about: Unlearns whatever model the alias stands for.
+entry_point: group_influence
+options: {model_uri: "models:/rsc-digits-MLP@digitsv20-3-0-0", reference: none, influences: false, solver: ekfac}
+"""
+
+
+def test_an_alias_that_moves_to_another_model_is_a_new_job(sqlite_store: str, tmp_path: Path) -> None:
+    path = tmp_path / "moving.yaml"
+    path.write_text(MOVING)
+
+    def train(seed: int) -> str:
+        options = {"dataset": "digitsv20-3-0-0", "model": "ce-tor-MLP", "epochs": "1", "random_seed": str(seed)}
+        return train_members([TrainingJob(TrainOptions.from_mapping(options))])[0].model_uri
+
+    def planned() -> Sweep:
+        return plan_sweep(read_grid(SweepOptions(grid=str(path))))
+
+    with pytest.raises(InputError, match="rsc-digits-MLP@digitsv20-3-0-0 cannot be found"):
+        planned()
+    first = train(0)
+    assert [job.options.model_uri for job in planned().plan.jobs.values()] == [first]
+    assert sweep(path) == 0
+    assert planned().left == []
+    second = train(1)  # the alias stands at the newest
+    assert [planned().plan.jobs[key].options.model_uri for key in planned().left] == [second]
+    assert sweep(path) == 0
+    found = [MlflowClient().get_run(run_id) for run_id in runs(sqlite_store)]
+    unlearned = [run for run in found if run.data.tags[schema.KIND] == "unlearn"]
+    assert {run.data.tags[schema.SOURCE_MODEL_URI] for run in unlearned} == {first, second}
+    assert {run.info.status for run in unlearned} == {"FINISHED"}
 
 
 def test_bad_options_are_refused(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
