@@ -6,6 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Programs started by `mlflow run --env-manager=local` are found through PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY ?= true
 PORT ?= 5000
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db

@@ -1,7 +1,7 @@
 """Many runs that log to one server at the same time: is every point there, and does every run finish?
 
-``python -m benchmarks load`` starts one real ``mlflow server`` per kind of store (SQLite, and PostgreSQL where
-it is installed) and lets 32 runs in 4 processes log through it as training does, only without the training.
+``python -m benchmarks load`` starts one real ``mlflow server --app-name rsc`` per kind of store (SQLite, and PostgreSQL
+where it is installed) and lets 32 runs in 4 processes log through it as training does, only without the training.
 """
 
 import json
@@ -95,7 +95,8 @@ def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause
 @click.option("--processes", default=4, show_default=True, help="Processes they are spread over.")
 @click.option("--epochs", default=70, show_default=True, help="Epochs that each run logs.")
 @click.option("--pause", default=0.2, show_default=True, help="Seconds between two epochs of a run.")
-def main(runs: int, processes: int, epochs: int, pause: float) -> None:
+@click.option("--dashboards/--no-dashboards", default=True, help="This project's server, or MLflow's without an app.")
+def main(runs: int, processes: int, epochs: int, pause: float, dashboards: bool) -> None:
     """Concurrent runs on one server, on SQLite and on PostgreSQL."""
     table = Table(title=f"{runs} runs at once in {processes} processes, {epochs} epochs × {len(METRICS)} metrics each")
     for heading in ("store", "finished", "points stored", "lost", "doubled", "seconds", "points/s", "slowest call, ms"):
@@ -104,7 +105,7 @@ def main(runs: int, processes: int, epochs: int, pause: float) -> None:
     for name in ("SQLite", "PostgreSQL"):
         if name == "PostgreSQL" and find_program("initdb") is None:
             continue
-        outcome = _on_a_server(name, runs, processes, epochs, pause)
+        outcome = _on_a_server(name, dashboards, runs, processes, epochs, pause)
         outcomes.append(outcome)
         counts = (f"{outcome.finished}/{runs}", f"{outcome.points:,}", str(outcome.lost), str(outcome.doubled))
         rate = f"{outcome.points / outcome.seconds:.0f}"
@@ -114,11 +115,12 @@ def main(runs: int, processes: int, epochs: int, pause: float) -> None:
         sys.exit(1)
 
 
-def _on_a_server(name: str, runs: int, processes: int, epochs: int, pause: float) -> Outcome:
+def _on_a_server(name: str, dashboards: bool, runs: int, processes: int, epochs: int, pause: float) -> Outcome:
     cluster = PostgresCluster().create() if name == "PostgreSQL" else None
     try:
         with tempfile.TemporaryDirectory(prefix="rsc-load-") as folder:
-            server = MlflowServer(Path(folder), backend=cluster.database("load") if cluster else None).start()
+            backend = cluster.database("load") if cluster else None
+            server = MlflowServer(Path(folder), backend, ["--app-name", "rsc"] if dashboards else []).start()
             try:
                 return _measure(server, runs, processes, epochs, pause)
             finally:

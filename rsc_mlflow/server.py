@@ -20,7 +20,12 @@ from zlib import crc32
 
 import flask
 import mlflow.server
-from mlflow.environment_variables import _MLFLOW_SGI_NAME, MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE
+from mlflow.environment_variables import (
+    _MLFLOW_SGI_NAME,
+    MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE,
+    MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW,
+    MLFLOW_SQLALCHEMYSTORE_POOL_SIZE,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from mlflow.server.handlers import _add_static_prefix
@@ -34,6 +39,7 @@ PATH = "/dashboards/"
 
 def create_app() -> Any:
     """The factory behind ``--app-name rsc``: MLflow's server and the dashboards under ``/dashboards/``."""
+    _provide_connections()
     app = mlflow.server.app
     _mount(app, readable=None)
     if os.environ.get(_MLFLOW_SGI_NAME.name) != "uvicorn":
@@ -49,6 +55,7 @@ def create_basic_auth_app() -> Any:
     A missing secret key or administrator's password ends the whole server with one message; without this its
     supervisor would start the worker again for ever.
     """
+    _provide_connections()
     app = mlflow.server.app
     try:
         from mlflow.server import auth
@@ -60,6 +67,16 @@ def create_basic_auth_app() -> Any:
     prefix = _mount(app, readable=lambda ids: _readable(auth, ids))
     auth.BEFORE_REQUEST_VALIDATORS = _WithPages(auth.BEFORE_REQUEST_VALIDATORS, prefix)
     return served
+
+
+def _provide_connections() -> None:
+    """Enough of them for all threads of a worker, unless the environment says how many.
+
+    MLflow answers up to 40 requests of a worker at once, some of which take two connections, and keeps 5 + 10: with a
+    few dozen runs that log to one server, requests wait for each other until some fail after 30 s.
+    """
+    os.environ.setdefault(MLFLOW_SQLALCHEMYSTORE_POOL_SIZE.name, "10")
+    os.environ.setdefault(MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW.name, "70")
 
 
 def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[str]] | None) -> str:
@@ -134,8 +151,6 @@ def _reader(app: flask.Flask) -> Callable[[str, str], bytes | None]:
 
 def _caller_headers() -> dict[str, str]:
     """The headers that say who asks: those of the request being served."""
-    if not flask.has_request_context():
-        return {"Host": "localhost"}
     return {k: v for k, v in flask.request.headers.items() if k.lower() in ("host", "authorization", "cookie")}
 
 

@@ -1,6 +1,7 @@
 """Starting quickly: what is not imported, and what the garbage collector is spared."""
 
 import gc
+import os
 import subprocess
 import sys
 
@@ -46,3 +47,15 @@ print("imported:", *({"torch", "mlflow", "torchvision", "sklearn", "plotly"} & s
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "imported:", done.stdout
+
+
+@pytest.mark.parametrize("module", ["rsc_mlflow.tracking.run", "dashboards.__main__", "rsc_mlflow.sweeps.preloaded"])
+def test_usage_statistics_are_off_unless_they_were_asked_for(module: str) -> None:
+    program = f"import {module}; from mlflow.telemetry import client; print(client.get_telemetry_client())"
+    plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # MLflow knows tests and CI
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=plain)
+    assert done.stdout.splitlines()[-1] == "None"
+    program = "import os, rsc_mlflow; print(os.environ['MLFLOW_DISABLE_TELEMETRY'])"
+    asked = plain | {"MLFLOW_DISABLE_TELEMETRY": "false"}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=asked)
+    assert done.stdout.split() == ["false"]

@@ -125,13 +125,17 @@ def _enter(
             del os.environ[_RUN_ID_VARIABLE]  # as mlflow.start_run does: a second run of this process is its own
             return adopted
         if active := mlflow.active_run():
-            found = TrackedRun(client, client.get_run(active.info.run_id), ends=False)
+            found = TrackedRun(client, patiently(lambda: client.get_run(active.info.run_id), "run"), ends=False)
             found.set_tags(tags)
             return found
     all_tags = {**environment.source_tags(), **{key: str(value) for key, value in tags.items()}}
     if parent_run_id is not None:
         all_tags[schema.PARENT_RUN_ID] = parent_run_id
-    return TrackedRun(client, client.create_run(current_experiment(client), tags=all_tags, run_name=name))
+    experiment_id = current_experiment(client)
+    # Where an answer was lost, an empty run stays behind without a heartbeat: the next sweep closes it.
+    return TrackedRun(
+        client, patiently(lambda: client.create_run(experiment_id, tags=all_tags, run_name=name), "new run")
+    )
 
 
 def _adopt(client: MlflowClient, run_id: str, name: str) -> Run:
@@ -141,7 +145,7 @@ def _adopt(client: MlflowClient, run_id: str, name: str) -> Run:
         lambda why: f"{_RUN_ID_VARIABLE} is {run_id!r}, which is no run here ({why}); unset it",
     )
     if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
-        client.update_run(run_id, name=name)
+        patiently(lambda: client.update_run(run_id, name=name), "run")
         run.info._run_name = name
     return run
 
@@ -155,7 +159,7 @@ def _resume(
 ) -> TrackedRun:
     run = check_resumable(client, run_id, str(tags[schema.KIND]), params, free_params)
     if shell := os.environ.pop(_RUN_ID_VARIABLE, None):
-        client.set_tag(shell, "mlflow.note.content", f"Went on in run {run_id}.")
+        patiently(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Went on in run {run_id}."), "run")
     patiently(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
     if schema.ERROR in run.data.tags:
         remove_tag(client, run_id, schema.ERROR)

@@ -11,6 +11,7 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Claimed, Taken
@@ -20,7 +21,7 @@ from rsc_mlflow.tracking.environment import host
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.query import find_by_fingerprint
-from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.run import current_experiment, open_run
 from rsc_mlflow.tracking.store import connect
 from tests.integration.faulty_proxy import FaultyProxy, faulty_proxy, once
 from tests.mlflow_server import MlflowServer
@@ -44,7 +45,7 @@ def is_rest(method: str, path: str) -> bool:
 
 
 def is_write(method: str, path: str) -> bool:
-    return is_rest(method, path) and method != "GET" and not path.endswith(("/search", "/runs/create"))
+    return is_rest(method, path) and method != "GET" and not path.endswith("/search")
 
 
 def train(name: str) -> str:
@@ -87,7 +88,7 @@ def test_answers_that_are_lost(proxy: FaultyProxy) -> None:
 def test_questions_that_are_refused_at_first(proxy: FaultyProxy) -> None:
     """A server that is overloaded or starting answers 503: to reading, too, which is no "there is none"."""
     connect()  # a server that never answered would be taken for a wrong address
-    proxy.fault = once("refuse", lambda method, path: is_rest(method, path) and not path.endswith("/runs/create"))
+    proxy.fault = once("refuse", is_rest)
     run_id = train("digitsv1-3-0-1")
     assert_whole(run_id, "digitsv1-3-0-1")
     proxy.fault = once("refuse", is_rest)
@@ -98,6 +99,18 @@ def test_questions_that_are_refused_at_first(proxy: FaultyProxy) -> None:
     proxy.fault = lambda method, path: "refuse" if path.startswith("/api/2.0/mlflow-artifacts/") else ""
     with pytest.raises(InputError, match=r"the files of model m-\w+ cannot be fetched"):
         pull("models:/rsc-digitsv1-3-0-1-MLP@digitsv1-3-0-1")
+
+
+def test_an_experiment_that_cannot_be_made_for_now(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An overloaded server is not the user's mistake, which would end with status 2."""
+    client = connect()
+    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "made while the server is overloaded")
+    proxy.fault = lambda method, path: "refuse" if path.endswith("/experiments/create") else ""
+    with pytest.raises(MlflowException, match="503"):
+        current_experiment(client)
+    proxy.fault = lambda method, path: ""
+    assert client.get_experiment(current_experiment(client)).name == "made while the server is overloaded"
 
 
 @pytest.mark.parametrize("fault", ["lose", "refuse"])
