@@ -157,8 +157,9 @@ class RunStore:
             self._load_changes()
 
     def _load_all(self) -> None:
-        """Pages through the store, newest first, publishing each page."""
+        """Pages through the store, newest first, publishing the first pages at once and the others by and by."""
         collected: list[pd.DataFrame] = []
+        pages = 0
         seen: dict[str, int] = {}
         token: str | None = None
         while True:
@@ -167,8 +168,9 @@ class RunStore:
             seen |= {run.info.run_id: _digest(run) for run in fresh}
             self._digests = seen
             collected.append(flatten(fresh))
+            pages += 1
             token = runs.token or None
-            if token is None or len(collected) in (1, 2, 4, 8) or len(collected) % 16 == 0:
+            if token is None or pages in (1, 2, 4, 8) or pages % 16 == 0:
                 collected = [_concat(collected)]
                 self._publish(collected[0], self._snapshot.experiments)
             if token is None:

@@ -46,6 +46,8 @@ _PASSING = (  # what MLflow calls a bad request and is none
 )
 _PASSING_STATUS = (408, 425, 429)  # HTTP's "too slow, too early, too often", among the refusals
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
+_PROBE_SECONDS = 10.0
+"""How long a server may take to say that it is there."""
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
 _host_creds: Callable[[str], Any] = get_default_host_creds  # it carries no types
 _logger = logging.getLogger(__name__)
@@ -253,16 +255,20 @@ def _probe(uri: str) -> None:
 
 def _probe_server(uri: str) -> None:
     creds = _host_creds(uri)  # MLflow's settings for a server with a certificate of its own
-    for attempt in range(3):
+    health = uri.rstrip("/") + "/health"
+    attempts = 0
+    while True:
         try:
-            requests.get(uri.rstrip("/") + "/health", timeout=10, verify=creds.verify, cert=creds.client_cert_path)
+            requests.get(health, timeout=_PROBE_SECONDS, verify=creds.verify, cert=creds.client_cert_path)
             return
         except requests.Timeout:
-            raise StoreError(f"the server at {shown(uri)} gave no answer within 10 s; {_WAYS_OUT}") from None
+            seconds = f"{_PROBE_SECONDS:g} s"
+            raise StoreError(f"the server at {shown(uri)} gave no answer within {seconds}; {_WAYS_OUT}") from None
         except requests.exceptions.SSLError:
             raise  # it is there; asking again will not help
         except requests.ConnectionError:
-            if attempt == 2:
+            attempts += 1
+            if attempts == 3:
                 raise StoreError(f"no server answers at {shown(uri)}; {_WAYS_OUT}") from None
             time.sleep(0.5)
 

@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 import requests
 from mlflow import MlflowClient
+from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from benchmarks.filling import fill_store
+from rsc_mlflow.server import _readable
 from tests.mlflow_server import MlflowServer, free_port
 
 pytestmark = pytest.mark.integration
@@ -107,6 +109,26 @@ def test_downloads_hold_only_what_the_caller_may_read(log_in_server: MlflowServe
     assert (_counts(log_in_server, ADMIN), _counts(log_in_server, BOB)) == (100, 60)
 
 
+def test_models_of_hidden_experiments_are_not_shown(log_in_server: MlflowServer) -> None:
+    client = MlflowClient(log_in_server.backend)
+    for name in ("open", "secret"):
+        (run, *_) = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        client.create_registered_model(f"rsc-{name}")
+        source = f"runs:/{run.info.run_id}/model"
+        client.create_model_version(f"rsc-{name}", source, run.info.run_id, {"dataset": f"{name}-data"})
+        client.set_registered_model_alias(f"rsc-{name}", f"alias-of-{name}", "1")
+    for_admin, for_bob = (_get(log_in_server, "data/overview/models.csv", auth).text for auth in (ADMIN, BOB))
+    for text in ("rsc-open", "open-data", "alias-of-open"):
+        assert text in for_admin
+        assert text in for_bob
+    assert "rsc-secret" in for_admin
+    assert "secret" not in for_bob
+
+
+def test_nobody_asking_is_shown_nothing() -> None:
+    assert _readable(None, ["0"]) == ()
+
+
 def test_naming_a_hidden_run_or_experiment_in_the_address_shows_nothing_of_it(log_in_server: MlflowServer) -> None:
     client = MlflowClient(log_in_server.backend)
     secret = client.get_experiment_by_name("secret").experiment_id
@@ -156,3 +178,48 @@ def test_open_server_serves_the_dashboards_beside_mlflows_ui(dashboards_server: 
 
 def test_artifacts_are_read_through_the_server(dashboards_server: MlflowServer) -> None:
     assert "false-positive rate (log)" in _draw(dashboards_server, None, "/dashboards/privacy").text
+
+
+@pytest.mark.parametrize(
+    ("way", "foreign"),
+    [
+        (["--gunicorn-opts", "--log-level=warning"], 403),  # MLflow's older way to serve
+        (["--disable-security-middleware"], 200),  # the switch holds for the dashboards, too
+    ],
+)
+def test_other_ways_to_serve(way: list[str], foreign: int, empty_store: Path, tmp_path: Path) -> None:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    server = MlflowServer(tmp_path, arguments=["--app-name", "rsc", *way]).start()
+    try:
+        assert "<title>MLflow</title>" in requests.get(f"{server.uri}/", timeout=30).text
+        assert _get(server, "", None).status_code == 200
+        assert _draw(server, None).status_code == 200
+        assert _draw(server, None, Origin="https://elsewhere.example").status_code == foreign
+        assert _draw(server, None, Host="elsewhere.example").status_code == foreign
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("app", "given", "pool"),
+    [
+        ("create_basic_auth_app", {}, "10 70"),
+        ("create_app", {"MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "3"}, "10 3"),
+    ],
+)
+def test_a_worker_has_a_connection_for_each_of_its_threads(
+    app: str, given: dict[str, str], pool: str, empty_store: Path, tmp_path: Path
+) -> None:
+    shutil.copyfile(empty_store, tmp_path / "mlflow.db")
+    program = (
+        f"from rsc_mlflow import server; server.{app}()\n"
+        "from mlflow.server.handlers import _get_tracking_store\n"
+        "pool = _get_tracking_store().engine.pool; print(pool.size(), pool._max_overflow)"
+    )
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    clean |= SECRET | {BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{tmp_path}/mlflow.db"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, check=True, env=clean | given, cwd=tmp_path, capture_output=True, text=True, timeout=150
+    )
+    assert done.stdout.splitlines()[-1] == pool

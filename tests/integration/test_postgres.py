@@ -9,6 +9,7 @@ from uuid import uuid4
 import mlflow
 import pandas as pd
 import pytest
+import requests
 import torch
 from mlflow import MlflowClient
 
@@ -22,7 +23,7 @@ from entry_points.mlproject import entry_point
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.tracking.pull import pull
-from tests.integration.processes import aliases, finished_run, logged_epochs, newest_run, start, wait_for
+from tests.integration.processes import aliases, finish, finished_run, logged_epochs, newest_run, start, wait_for
 from tests.mlflow_server import MlflowServer
 from tests.postgres import PostgresCluster
 
@@ -138,3 +139,44 @@ def pulled(uri: str, run_id: str) -> dict[str, torch.Tensor]:
     assert model.run_id == run_id
     assert len(model.spurious_indices()) == 20
     return model.state_dict
+
+
+def test_a_teams_server_with_its_log_in_in_postgresql(postgres: PostgresCluster, tmp_path: Path) -> None:
+    """As docs/operations.md sets it up: several workers, users in a database of their own, one allowed host."""
+    name = f"team_{uuid4().hex[:12]}"
+    (tmp_path / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = {postgres.database(f'{name}_auth')}\n"
+        "admin_username = admin\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    admin, bob = ("admin", "admins-own-password"), ("bob", "bobs-own-password")
+    secrets = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "made by a test", "MLFLOW_AUTH_ADMIN_PASSWORD": admin[1]}
+    hosts = "mlflow.lab.example,127.0.0.1:*"
+    server = MlflowServer(
+        tmp_path,
+        backend=postgres.database(name, template="empty"),
+        arguments=["--app-name", "rsc-basic-auth", "--workers", "2", "--allowed-hosts", hosts],
+        environment=secrets | {"MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini")},
+    ).start()
+    try:
+        user = {"username": bob[0], "password": bob[1]}
+        made = requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=user, auth=admin, timeout=30)
+        made.raise_for_status()
+        options = {"dataset": "digits", "model": "ce-tor-MLP", "epochs": 1}
+        words = {"MLFLOW_TRACKING_USERNAME": bob[0], "MLFLOW_TRACKING_PASSWORD": bob[1]}
+        ended, errors = finish(start("train_classifier", server.uri, environment=words, **options))
+        assert ended == 0, errors
+
+        def rows(caller: tuple[str, str], **headers: str) -> requests.Response:
+            address = f"{server.uri}/dashboards/data/overview/newest.csv"
+            return requests.get(address, auth=caller, headers=headers, timeout=60)
+
+        wait_for("bob's run on the dashboards", lambda: len(rows(bob).text.splitlines()) == 2)
+        for _ in range(4):  # whichever worker answers
+            assert rows(bob, Host="mlflow.lab.example").status_code == 200
+            assert rows(bob, Host="evil.example").status_code == 403
+            assert rows((bob[0], "wrong")).status_code == 401
+        eve = {"username": "eve", "password": "eves-own-password"}
+        requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=eve, auth=admin, timeout=30).raise_for_status()
+        assert len(rows(("eve", "eves-own-password")).text.splitlines()) <= 1
+    finally:
+        server.stop()

@@ -61,6 +61,8 @@ def test_what_cannot_be_measured_is_left_out(sqlite_store: str) -> None:
     estimator = Estimator(client)
     assert estimator.seconds([Job("train_classifier", train(epochs=1))]) > estimate.PER_JOB_SECONDS
     assert estimator.measured == 0
+    both = [Job("train_classifier", train(epochs=1, batch_size=size)) for size in (64, 32)]  # no runs like these
+    assert estimator.seconds(both) == pytest.approx(2 * estimator.seconds(both[:1]))
     unlearning = ExactRetrainingOptions.from_mapping({"dataset": "digitsv20-3-0-0"})
     assert estimator.seconds([Job("exact_retraining", unlearning)] * 3) == 3 * estimate.PER_JOB_SECONDS
 

@@ -101,3 +101,20 @@ def test_the_newest_of_several_summaries_is_used(client: MlflowClient) -> None:
     save(client, early)  # written later, true earlier
     ledger = Ledger.read(client)
     assert ledger.from_summary == 2
+
+
+def test_of_many_summaries_few_are_read(client: MlflowClient) -> None:
+    finish(client, "a", ago=2 * module.SLACK_SECONDS)
+    oldest = save(client, Ledger.read(client))
+    for _ in range(module._COMPARED):
+        save(client, Ledger.read(client))
+    asked = []
+
+    class Watched(MlflowClient):
+        def download_artifacts(self, run_id: str, *arguments: str) -> str:
+            asked.append(run_id)
+            return str(super().download_artifacts(run_id, *arguments))
+
+    assert set(Ledger.read(Watched(client.tracking_uri)).finished) == {"a"}
+    assert len(asked) == len(set(asked)) == module._COMPARED
+    assert oldest not in asked

@@ -93,6 +93,8 @@ def test_what_a_finished_job_needed_is_not_wanted() -> None:
     assert list(plan.wanted(set()).jobs) == ["a", "b", "c"]
     assert list(plan.wanted({"b"}).jobs) == ["b", "c"]
     assert list(plan.wanted({"b", "c"}).jobs) == ["c"]
+    shared = schedule({"a": "", "b": "a", "c": "a"}).plan  # a is reached twice
+    assert list(shared.wanted(set()).jobs) == ["a", "b", "c"]
 
 
 def test_what_only_served_finished_jobs_is_not_wanted() -> None:

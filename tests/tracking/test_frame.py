@@ -64,12 +64,35 @@ def test_a_new_run_its_metrics_and_its_end_arrive(uri: str) -> None:
     assert (row["status"], row["metrics.spurious/score"]) == ("FAILED", 0.25)
 
 
+def test_the_first_pages_are_shown_at_once_and_the_others_by_and_by(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pages: joining what is there with each of a hundred would cost more than reading them."""
+    shown: list[int] = []
+    publish = RunStore._publish
+
+    def watched(store: RunStore, frame: pd.DataFrame, experiments: dict[str, str]) -> None:
+        shown.append(len(frame))
+        publish(store, frame, experiments)
+
+    monkeypatch.setattr(RunStore, "_publish", watched)
+    snapshot = RunStore(uri, page_size=6).refresh()
+    assert shown == [0, 6, 12, 24, 48, 60]
+    assert snapshot.frame["run_id"].is_unique
+
+
+def test_a_store_without_experiments_has_no_runs(uri: str) -> None:
+    client, store = MlflowClient(uri), RunStore(uri)
+    for experiment in client.search_experiments():
+        client.delete_experiment(experiment.experiment_id)
+    snapshot = store.refresh()
+    assert (len(snapshot.frame), snapshot.complete, snapshot.error) == (0, True, None)
+
+
 def test_late_edits_and_deletions_of_old_runs_are_found_by_looking_again(
     uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WINDOW", 20)
     monkeypatch.setattr(module, "SLACK_MS", 0)
-    store, client = RunStore(uri), MlflowClient(uri)
+    store, client = RunStore(uri, page_size=7), MlflowClient(uri)
     oldest = store.refresh().frame["run_id"].tolist()[::-1]
     client.set_tag(oldest[0], "rsc.note", "late")
     client.log_metric(oldest[1], "spurious/p_value", 0.5)

@@ -1,6 +1,7 @@
 import datetime
 import http.server
 import os
+import socket
 import socketserver
 import ssl
 import threading
@@ -24,6 +25,7 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import store
 from rsc_mlflow.tracking.store import (
     StoreError,
     _probe,
@@ -49,6 +51,21 @@ def test_no_server_is_said_within_seconds() -> None:
     with pytest.raises(InputError, match=r"no server answers at http://127.0.0.1:\d+; start the server"):
         connect()
     assert time.monotonic() - started < 5
+
+
+def test_a_server_that_does_not_answer_is_said_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PROBE_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts; nobody reads
+        mlflow.set_tracking_uri(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(InputError, match=r"the server at http://127\.0\.0\.1:\d+ gave no answer within 0\.5 s"):
+            connect()
+
+
+def test_a_database_in_memory_is_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for address in ("sqlite://", "sqlite:///:memory:"):
+        _probe(address)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_server_is_not_taken_for_mlflow() -> None:
