@@ -79,8 +79,6 @@ def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int])
 
     Pasted pixel by pixel: a figure with an axis for each image would cost a small run more time than its training.
     """
-    from torchvision.transforms.functional import to_pil_image  # the import takes a second and a half
-
     rows = [("clean", clean)] + ([("pattern", patterned)] if patterned is not None else [])
     size = _ENLARGED * clean.shape[-1]
     step = size + _GAP
@@ -91,9 +89,14 @@ def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int])
     for row, (word, images) in enumerate(rows):
         pen.text((3, _HEADING + row * step), word, fill="black")
         for column, image in enumerate(images):
-            small = to_pil_image(image.cpu())
-            large = small.resize((size, size), Image.Resampling.NEAREST)
+            large = _as_picture(image).resize((size, size), Image.Resampling.NEAREST)
             picture.paste(large, (_MARGIN + column * step, _HEADING + row * step))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _as_picture(image: Tensor) -> Image.Image:
+    """float32[C, H, W] in [0, 1] as grey or RGB; torchvision has this, but takes a second and a half to import."""
+    pixels = (255 * image.cpu()).byte().permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
