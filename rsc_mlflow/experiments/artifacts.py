@@ -1,6 +1,7 @@
 """The files and data set records that stand with a run that trained or changed a model."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from rsc_mlflow.experiments.scores import Evaluation, matrix_record
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
 from rsc_mlflow.tracking.run import TrackedRun
+from rsc_mlflow.tracking.store import patiently
 
 _SHOWN_EXAMPLES = 10
 _CURVES = (
@@ -88,5 +90,7 @@ def log_figures(run: TrackedRun, dataset: Dataset, evaluation: Evaluation, *, wi
 def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
     """The run's main metrics over the epochs as the store has them, a resumed run's earlier part included."""
     run.flush()
-    found = {name: run.client.get_metric_history(run.run_id, name) for name in _CURVES}
+    found = {
+        name: patiently(partial(run.client.get_metric_history, run.run_id, name), "training curves") for name in _CURVES
+    }
     return {name: sorted((point.step, point.value) for point in points) for name, points in found.items() if points}

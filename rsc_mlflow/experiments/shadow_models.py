@@ -114,7 +114,7 @@ def _store(run: TrackedRun, modules: list[nn.Module], options: TrainOptions, dat
         uri = log_model(run, module, dataset.test.images[:2], options.epochs)
         uris.append(uri)
         if options.register:
-            version = register(
+            register(
                 run,
                 uri,
                 dataset=options.dataset,
@@ -122,6 +122,6 @@ def _store(run: TrackedRun, modules: list[nn.Module], options: TrainOptions, dat
                 architecture=options.model_name.architecture,
                 kind="attack",
                 method=METHOD,
+                tags={MODEL_TAG: str(k)},
             )
-            run.client.set_model_version_tag(version.name, str(version.version), MODEL_TAG, str(k))
     run.log_json({"models": uris}, MODELS)

@@ -1,6 +1,7 @@
 """Models in the store: log, register, and pull back by any URI, without ever unpickling anything."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,17 +120,20 @@ def register(
     architecture: str,
     kind: str,
     method: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Registration:
     """Register a logged model as ``rsc-{family}-{architecture}`` and move its alias to the newest version.
+
+    The version is tagged with ``dataset``, ``kind``, ``method``, the run's id and ``tags``.
 
     The alias ends at the newest version of this data set and method even when several runs register at once:
     whoever sets it looks again afterwards.
     """
     name = schema.registered_model(family, architecture)
-    tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id}
+    all_tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id, **(tags or {})}
     with run.timed():
         patiently(lambda: _ensure_registered_model(run.client, name), "registration")
-        version = patiently(lambda: _ensure_version(run, name, model_uri, tags), "registration")
+        version = patiently(lambda: _ensure_version(run, name, model_uri, all_tags), "registration")
         alias = schema.alias(dataset, method)
         patiently(lambda: _move_alias(run.client, name, alias, dataset, method or _NO_METHOD), "registration")
     return Registration(name, int(version.version), alias)

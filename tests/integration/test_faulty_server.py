@@ -14,6 +14,12 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.membership import infer_membership
+from rsc_mlflow.experiments.membership_options import MembershipOptions
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.training import TrainingJob, train_members
+from rsc_mlflow.experiments.unlearning import unlearn
+from rsc_mlflow.experiments.unlearning_options import RelabelFinetuningOptions
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Claimed, Taken
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
@@ -111,6 +117,39 @@ def test_an_experiment_that_cannot_be_made_for_now(proxy: FaultyProxy, monkeypat
         current_experiment(client)
     proxy.fault = lambda method, path: ""
     assert client.get_experiment(current_experiment(client)).name == "made while the server is overloaded"
+
+
+def test_every_question_of_whole_experiments_is_asked_again(
+    proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each begins with a server that refuses the first request of every kind, the upload of a model included."""
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "whole experiments, refused at first")
+    client = connect()
+    small = {"model": "ce-tor-MLP", "epochs": 1, "optimizer": "adam"}
+
+    def is_asked(method: str, path: str) -> bool:
+        return is_rest(method, path) or (method == "PUT" and path.endswith("/MLmodel"))
+
+    def train(dataset: str) -> None:
+        train_members([TrainingJob(TrainOptions.from_mapping({"dataset": dataset, **small}))])
+
+    recipe = {"dataset": "digitsv20-5-0-0", "reference": "train", **small}
+    attack = {"dataset": "memdigitsv20-5-0-0", "shadow_models": 2, "attacks": "shadow,loss", **small}
+    experiments = (
+        lambda: train("digits"),
+        lambda: train("digitsv20-5-0-0"),
+        lambda: unlearn(RelabelFinetuningOptions.from_mapping(recipe)),
+        lambda: infer_membership(MembershipOptions.from_mapping(attack)),
+    )
+    for experiment in experiments:
+        proxy.fault = once("refuse", is_asked)
+        experiment()
+    found = client.get_experiment_by_name("whole experiments, refused at first")
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    assert len(runs) == 7  # two trainings, unlearning and its reference, the attack with its target and shadow models
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert not any(schema.ERROR in run.data.tags for run in runs)
 
 
 @pytest.mark.parametrize("fault", ["lose", "refuse"])
