@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.worker import Unit, run_unit
+from rsc_mlflow.tracking.store import reason
 
 GRACE_SECONDS = 30.0
 """How long a worker may take to close its runs after it was asked to stop."""
@@ -171,7 +172,7 @@ def _serve(pipe: Connection, log: str, gpu: int | None) -> None:
         os.dup2(descriptor, stream)
     sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between units: Ctrl-C reaches the sweep, which asks us to stop
-    if gpu is not None:
+    if gpu is not None:  # pragma: no cover - needs a GPU
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
     threading.Thread(target=_end_with_parent, name="rsc-parent", daemon=True).start()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
@@ -186,7 +187,7 @@ def _end_with_parent() -> None:
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
-    os._exit(1)
+    os._exit(1)  # pragma: no cover - only where closing the runs takes longer, and an orphan's record is lost
 
 
 class RayExecutor:
@@ -259,5 +260,7 @@ class RayExecutor:
         unit = self._units.pop(reference)
         try:
             return Result(unit, self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            return Result(unit, None, f"its Ray task failed ({reason(error.cause)})")
         except self._ray.exceptions.RayError as error:
             return Result(unit, None, f"its Ray task was lost ({' '.join(str(error).split())[:200]})")

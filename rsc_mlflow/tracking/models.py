@@ -71,7 +71,7 @@ def _for_model(point: Metric, model_id: str) -> Metric:
 def _save(module: nn.Module, images: Tensor, folder: Path, record: Model) -> None:
     was_training = module.training
     frozen = module
-    if any(tensor.device.type != "cpu" for tensor in module.state_dict().values()):
+    if any(tensor.device.type != "cpu" for tensor in module.state_dict().values()):  # pragma: no cover - needs a GPU
         frozen = copy.deepcopy(module).cpu()
     frozen.eval()
     try:

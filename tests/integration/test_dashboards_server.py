@@ -168,6 +168,17 @@ def test_a_missing_password_ends_the_whole_server_with_one_message(empty_store: 
     assert "error: MLflow Authentication needs a password" in done.stderr + done.stdout
 
 
+def test_a_missing_password_ends_a_program_that_is_no_worker_too(tmp_path: Path) -> None:
+    program = "from rsc_mlflow import server; server.create_basic_auth_app()"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    clean |= {"MLFLOW_FLASK_SERVER_SECRET_KEY": "x", BACKEND_STORE_URI_ENV_VAR: f"sqlite:///{tmp_path}/mlflow.db"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, env=clean, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "error: MLflow Authentication needs a password" in done.stderr
+
+
 def test_open_server_serves_the_dashboards_beside_mlflows_ui(dashboards_server: MlflowServer) -> None:
     assert "<title>MLflow</title>" in requests.get(f"{dashboards_server.uri}/", timeout=30).text
     assert _get(dashboards_server, "", None).status_code == 200

@@ -200,6 +200,27 @@ def test_a_job_that_cannot_resume_gets_a_new_run_and_the_dead_one_is_closed(clie
     assert client.get_run(run_id).info.status == "KILLED"
 
 
+def test_of_several_dead_claims_one_is_taken_over_and_the_others_disappear(client: MlflowClient) -> None:
+    """Their claimants died between making a run and beginning it; the clocks of two machines agreed on nothing."""
+    made = []
+    for number in range(2):
+        dead = f"asking 1.0 {dead_process()} {environment.host()}"
+        tags = {**TAGS, schema.FINGERPRINT: "f", f"{CLAIM_PREFIX}dead{number}": dead}
+        made.append(client.create_run("0", tags=tags, start_time=number + 1).info.run_id)
+        client.update_run(made[-1], status="SCHEDULED")
+    assert claim(Claimant(client, "0")) == Claimed(made[1], False)
+    assert [run.info.run_id for run in runs_of(client, "f")] == [made[1]]
+
+
+def test_a_claim_on_a_finished_run_is_dead(client: MlflowClient) -> None:
+    """Its claimant was stopped between the end of the run and the release, or is about to release it."""
+    living = f"holding {time.time()!r} {os.getpid()} {environment.host()}"
+    run_id = client.create_run("0", tags={f"{CLAIM_PREFIX}x": living}).info.run_id
+    for status, alive in (("RUNNING", True), ("FINISHED", False)):
+        client.set_terminated(run_id, status)
+        assert [one.is_alive(time.time()) for one in claims_of([client.get_run(run_id)])] == [alive]
+
+
 def test_a_run_started_by_hand_is_left_alone_while_it_lives(client: MlflowClient) -> None:
     run_id = interrupted_run(client, status="RUNNING", **{schema.PID: str(os.getpid())})
     assert claim(Claimant(client, "0")) == Taken(False, run_id)

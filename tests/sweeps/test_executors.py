@@ -20,6 +20,7 @@ from rsc_mlflow.sweeps.jobs import Job, JobSpec
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.sweeps.workers import warm_up
 from rsc_mlflow.tracking import schema
+from tests.integration.processes import wait_for
 
 PATIENCE_SECONDS = 120
 
@@ -76,6 +77,34 @@ def test_workers_that_are_shot_fail_or_hang(sqlite_store: str, tmp_path: Path, m
     finally:
         executor.close()
     assert hanging.exitcode is not None
+
+
+@pytest.mark.integration
+def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = Context(mlflow.get_tracking_uri(), "0", "no parent", "a sweep", 1)
+    long = TrainOptions.from_mapping({"dataset": "digits", "model": "ce-tor-MLP", "epochs": 1_000_000})
+    endless = Unit((Job("train_classifier", long).spec(),), context)
+    executor = RayExecutor(1, "local")
+    try:
+        assert executor.wait(0.01) == []
+        executor.submit(Unit((JobSpec("no entry point", {}, "no fingerprint"),), context))
+        (failed,) = executor.wait(PATIENCE_SECONDS)
+        assert (failed.outcomes, failed.reason) == (None, "its Ray task failed (KeyError: 'no entry point')")
+        executor.submit(endless)
+        (task,) = executor._units
+        wait_for("a run", lambda: bool(MlflowClient().search_runs(["0"], "attributes.status = 'RUNNING'")))
+        executor._ray.cancel(task, force=True)
+        (lost,) = executor.wait(PATIENCE_SECONDS)
+        assert (lost.unit, lost.outcomes) == (endless, None)
+        assert lost.reason.startswith("its Ray task was lost")
+        executor.submit(endless)  # goes on in the run that was left
+        client = MlflowClient()
+        wait_for("it goes on", lambda: schema.RESUMED in client.search_runs(["0"])[0].data.tags)
+    finally:
+        monkeypatch.setattr(executors, "GRACE_SECONDS", 60.0)
+        executor.close()
+    (run,) = client.search_runs(["0"])
+    assert run.info.status == "KILLED"
 
 
 def test_ray_that_is_not_there_or_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,16 @@ def test_a_summary_spares_asking_for_old_runs(client: MlflowClient) -> None:
     assert Ledger.read(client, recheck=True).finished == ledger.finished
 
 
+def test_a_sweep_that_left_no_summary_is_passed_over(client: MlflowClient) -> None:
+    finish(client, "a", ago=2 * module.SLACK_SECONDS)
+    save(client, Ledger.read(client))
+    with open_run(kind="sweep", name="shot before it wrote any"):
+        pass
+    ledger = Ledger.read(client)
+    assert set(ledger.finished) == {"a"}
+    assert ledger.from_summary == 1
+
+
 def test_deleted_runs_and_experiments_are_taken_out(client: MlflowClient) -> None:
     other = client.create_experiment("other")
     kept = finish(client, "kept", ago=2 * module.SLACK_SECONDS)

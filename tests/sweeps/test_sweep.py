@@ -1,10 +1,13 @@
 """The entry point: exit statuses, the plan and the states in words, failures listed; on a real store."""
 
+import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +23,7 @@ from rsc_mlflow.sweeps import options as limits
 from rsc_mlflow.sweeps import sweep as module
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
-from rsc_mlflow.sweeps.sweep import Sweep, SweepOptions, plan_sweep, read_grid
+from rsc_mlflow.sweeps.sweep import Sweep, SweepOptions, plan_sweep, read_grid, run_sweep
 from rsc_mlflow.tracking import environment, schema
 
 GRID = """
@@ -247,3 +250,44 @@ def test_failures_are_listed_and_the_others_finish(
     assert parent.data.metrics["sweep/failed"] == 2
     assert {run.data.tags[schema.PARENT_RUN_ID] for run in jobs} == {parent.info.run_id}
     assert "failures.json" in {item.path for item in client.list_artifacts(parent.info.run_id)}
+
+
+def test_a_job_whose_worker_is_shot_is_done_by_another(grid: Path, sqlite_store: str) -> None:
+    """One shot, as soon as there is a worker; then the sweep goes on as if nothing had been."""
+    grid.write_text(GRID.replace("[0, COUNT]", "0"))
+    shot = []
+
+    def shoot() -> None:
+        deadline = time.monotonic() + 60
+        while not shot and time.monotonic() < deadline:
+            found = [process for process in multiprocessing.active_children() if process.name == "rsc-worker-0"]
+            if found and found[0].pid is not None:
+                os.kill(found[0].pid, signal.SIGKILL)
+                shot.append(found[0].pid)
+            time.sleep(0.01)
+
+    shooting = threading.Thread(target=shoot)
+    shooting.start()
+    assert sweep(grid, workers="1") == 0
+    shooting.join()
+    assert len(shot) == 1
+    assert plan_sweep(read_grid(SweepOptions(grid=str(grid)))).left == []
+
+
+def test_a_sweep_that_breaks_off_closes_what_its_workers_left(
+    grid: Path, sqlite_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient(sqlite_store)
+
+    def break_off(*_: object) -> None:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        signs = {schema.KIND: "train", schema.HOST: environment.host(), schema.PID: str(gone.pid)}
+        client.create_run("0", tags=signs | {schema.HEARTBEAT: str(time.time())})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_run", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(SweepOptions(grid=str(grid), workers=1))
+    (left,) = client.search_runs(["0"])
+    assert left.info.status == "KILLED"

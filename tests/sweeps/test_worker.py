@@ -128,6 +128,28 @@ def test_a_run_whose_checkpoints_are_damaged_is_given_up_for_a_new_one(client: M
     assert anew.info.status == "FINISHED"
 
 
+def test_a_run_that_was_given_up_while_somebody_else_did_the_job(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = train("digitsv20-3-0-0")
+    run_id = interrupt_after(client, options, 1)
+    damaged = tmp_path / schema.checkpoint(1)
+    damaged.write_bytes(b"not a checkpoint")
+    client.log_artifact(run_id, str(damaged), schema.CHECKPOINTS)
+    abandon, elsewhere = Claimant.abandon, []
+
+    def abandon_late(claimant: Claimant, given_up: str, why: str) -> None:
+        abandon(claimant, given_up, why)
+        tags = {schema.FINGERPRINT: Job("train_classifier", options).fingerprint}
+        elsewhere.append(client.create_run("0", tags=tags).info.run_id)
+        client.set_terminated(elsewhere[0])
+
+    monkeypatch.setattr(Claimant, "abandon", abandon_late)
+    (outcome,) = run_unit(unit(options))
+    assert (outcome.state, outcome.run_id) == ("finished", elsewhere[0])
+    assert len(all_runs(client)) == 2
+
+
 def test_a_store_that_is_away_gives_no_interrupted_run_up(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import schema, tracked
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.run import TrackedRun, current_experiment, mark_failed, open_run
 from rsc_mlflow.tracking.signals import Interrupted
@@ -213,6 +213,25 @@ def test_an_active_run_is_used_and_left_to_its_owner() -> None:
     assert run.run_id == mine.info.run_id
     assert stored(run.run_id).info.status == "FINISHED"
     assert points(run.run_id, "train/loss") == [(1, 1.0)]
+
+
+def test_an_active_run_that_fails_is_ended_by_its_owner() -> None:
+    with mlflow.start_run() as mine:
+        with pytest.raises(ZeroDivisionError), open_run(kind="train", name="x"):
+            print(1 / 0)
+        found = stored(mine.info.run_id)
+        assert found.data.tags[schema.ERROR] == "ZeroDivisionError: division by zero"
+        assert found.info.status == "RUNNING"
+    assert stored(mine.info.run_id).info.status == "FINISHED"  # its owner went on
+
+
+def test_last_words_are_brief_only_while_the_store_is_away() -> None:
+    words = tracked._LastWords()
+    patient = words.seconds()
+    words.note(ValueError("a point that is refused"))
+    assert words.seconds() == patient > 0
+    words.note(ConnectionRefusedError())
+    assert words.seconds() == 0
 
 
 def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
