@@ -14,8 +14,15 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 
 
+AS_IN_A_TERMINAL = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in its background
+runpy.run_module("dashboards", run_name="__main__")
+"""
+
+
 def _start(uri: str, *arguments: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "dashboards", "--tracking_uri", uri, *arguments]
+    command = [sys.executable, "-c", AS_IN_A_TERMINAL, "--tracking_uri", uri, *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
