@@ -1,15 +1,13 @@
 """Does everything still start quickly over a store of 10,000 runs?
 
 ``python -m benchmarks large_store [RUNS]`` starts each program as a person does, in a process of its own: once over
-an empty store, once over one with RUNS (10,000) made-up runs; seconds on the wall, and of processor time (without that
-of a PostgreSQL server). The stores are SQLite files, or databases of a PostgreSQL of our own with ``--postgresql``.
+an empty SQLite store, once over one with RUNS (10,000) made-up runs; seconds on the wall, and of processor time.
 """
 
 import os
 import subprocess
 import sys
 import tempfile
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +17,6 @@ from mlflow.tracking import MlflowClient
 from benchmarks.filling import fill_store
 from benchmarks.measuring import Cost, machine, print_table, timed
 from rsc_mlflow.tracking.store import configure
-from tests.postgres import PostgresCluster
 
 ROOT = Path(__file__).parents[1]
 GRID = """
@@ -48,13 +45,11 @@ PROGRAMS = (
 
 @click.command()
 @click.argument("runs", default=10_000)
-@click.option("--postgresql", is_flag=True, help="Stores in PostgreSQL instead of SQLite.")
-def main(runs: int, postgresql: bool) -> None:
+def main(runs: int) -> None:
     """Prints one table: empty store, store with RUNS made-up runs."""
     configure()
     print(machine())
-    with PostgresCluster().create() if postgresql else nullcontext() as cluster:
-        columns = [_costs(size, cluster and cluster.database(f"store_{size}")) for size in (0, runs)]
+    columns = [_costs(0), _costs(runs)]
     rows = [
         [name, *(f"{seconds:.1f}" for column in columns for seconds in (column[k].wall, column[k].processor))]
         for k, (name, _) in enumerate(PROGRAMS)
@@ -62,10 +57,10 @@ def main(runs: int, postgresql: bool) -> None:
     print_table(["seconds", "empty store", "(cpu)", f"{runs:,} runs", "(cpu)"], rows)
 
 
-def _costs(runs: int, database: str | None) -> list[Cost]:
-    """What each program costs over a store with this many runs, in an empty database or else in a new SQLite file."""
+def _costs(runs: int) -> list[Cost]:
+    """What each program costs over a store with this many runs."""
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
-        uri = database or f"sqlite:///{folder}/mlflow.db"
+        uri = f"sqlite:///{folder}/mlflow.db"
         MlflowClient(uri).search_experiments()  # makes the tables
         if runs:
             fill_store(uri, runs)

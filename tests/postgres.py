@@ -78,12 +78,6 @@ class PostgresCluster:
         self._stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def __enter__(self) -> "PostgresCluster":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.remove()
-
     def _stop(self, mode: str) -> None:
         process, self._process = self._process, None
         if process is not None and process.poll() is None:
