@@ -109,7 +109,7 @@ def series(
     whole: dict[str, np.ndarray] = {name: keys[name].to_numpy() for name in by}
     whole["failed"] = np.bincount(group[group >= 0], lost[group >= 0], len(groups)).astype(int)
     whole["links"] = np.array(_links(runs, group, any_known, len(groups)), dtype=object)
-    # A row a group and series, group by group; made of arrays, as a frame for each series takes three times as long.
+    # A row a group and series, group by group.
     group_of, series_of = np.divmod(np.arange(len(groups) * len(names)), len(names))
     columns = {name: values[group_of] for name, values in whole.items()}
     columns["series"] = np.array(names, dtype=object)[series_of]

@@ -135,12 +135,12 @@ class _Work:
                 patiently(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
         try:
             self._experiment.run([start for _, start in group])
-        except Diverged as error:
-            self._run_without_diverged(group, error)
-            return
         except Exception as error:
             if len(group) == 1:
                 self._failed(*group[0], error)
+                return
+            if isinstance(error, Diverged):
+                self._run_without_diverged(group, error)
                 return
             _logger.warning("%d models together: %s; each is tried alone", len(group), reason(error))
             for job, start in group:
@@ -150,7 +150,7 @@ class _Work:
             self._check(job, start)
 
     def _run_without_diverged(self, group: Sequence[tuple[Job, Start]], error: Diverged) -> None:
-        """They have failed, and would again from any checkpoint; the others go on together from theirs."""
+        """They have failed; the others go on together from their checkpoints."""
         for k in error.members:
             self._give_up(*group[k], error)
         others = [(job, replace(start, resumes=True)) for k, (job, start) in enumerate(group) if k not in error.members]
@@ -158,8 +158,11 @@ class _Work:
             self._run_together(together)
 
     def _failed(self, job: Job, start: Start, error: Exception) -> None:
-        """A run that cannot be resumed is given up for a new one; any other failure is the job's outcome."""
-        if start.resumes and isinstance(error, InputError) and not isinstance(error, StoreError):
+        """A run that cannot be resumed is given up for a new one; any other failure is the job's outcome.
+
+        What diverged would diverge again, from a checkpoint or from the start.
+        """
+        if start.resumes and isinstance(error, InputError) and not isinstance(error, StoreError | Diverged):
             self._claimant.abandon(start.run_id, f"could not go on: {reason(error)}")
             del self._held[start.run_id]
             if (again := self._claim(job)) is not None:

@@ -187,6 +187,7 @@ options: {model_uri: "models:/rsc-digits-MLP@digitsv20-3-0-0", reference: none, 
 """
 
 
+@pytest.mark.integration
 def test_an_alias_that_moves_to_another_model_is_a_new_job(sqlite_store: str, tmp_path: Path) -> None:
     path = tmp_path / "moving.yaml"
     path.write_text(MOVING)
@@ -252,6 +253,7 @@ def test_failures_are_listed_and_the_others_finish(
     assert "failures.json" in {item.path for item in client.list_artifacts(parent.info.run_id)}
 
 
+@pytest.mark.integration
 def test_a_job_whose_worker_is_shot_is_done_by_another(grid: Path, sqlite_store: str) -> None:
     """One shot, as soon as there is a worker; then the sweep goes on as if nothing had been."""
     grid.write_text(GRID.replace("[0, COUNT]", "0"))

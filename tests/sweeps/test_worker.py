@@ -24,6 +24,7 @@ from rsc_mlflow.sweeps.worker import Context, Unit, run_unit
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.store import StoreError
+from rsc_mlflow.training import Diverged
 
 SMALL = {"model": "ce-tor-MLP", "epochs": 3, "checkpoint_every": 1, "score_every": 0, "register": False}
 
@@ -270,6 +271,22 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
         whole = outcome.state == "finished"
         assert (run_of.info.status, steps) == (("FINISHED", [1, 2, 3]) if whole else ("FAILED", [1]))
         assert (schema.ERROR in run_of.data.tags) == (not whole)
+
+
+def test_a_job_whose_own_models_diverge_fails_and_is_not_begun_anew(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attack trains a cohort of shadow models by itself: their places say nothing about the unit's jobs."""
+
+    def run(starts: Sequence[Start]) -> None:
+        raise Diverged("training diverged", (5,))
+
+    options = train("digitsv20-3-0-0")
+    run_id = interrupt_after(client, options, 1)
+    use(monkeypatch, run)
+    (outcome,) = run_unit(unit(options))
+    assert (outcome.state, outcome.reason, outcome.run_id) == ("failed", "training diverged", run_id)
+    assert len(all_runs(client)) == 1
 
 
 def test_an_entry_point_that_leaves_its_run_open_has_not_finished(
