@@ -8,6 +8,8 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 PORT ?= 5000
+# Test processes: many tests wait for servers and killed processes, so a few more than there are cores are busy.
+TESTERS ?= 3
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
@@ -41,8 +43,8 @@ sweep-demo: .venv/.installed ## Run a quick grid on digits, resumable: start it,
 screenshots: .venv/.installed ## Make the README's pictures of the dashboards from the current store (needs Chromium)
 	$(BIN)/python -m benchmarks screenshots --tracking_uri $(MLFLOW_TRACKING_URI)
 
-test: .venv/.installed ## Run all tests
-	$(BIN)/python -m pytest
+test: .venv/.installed ## Run all tests (TESTERS=… processes)
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 test-fast: .venv/.installed ## Run the tests that start no servers, browsers or long processes
 	$(BIN)/python -m pytest -m 'not integration and not real'

@@ -24,6 +24,7 @@ FLAGS = (
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
 )
+_ITS_OWN = ("chrome:", "chrome-untrusted:")
 
 
 def found() -> tuple[str, str] | None:
@@ -68,7 +69,7 @@ def asked(driver: webdriver.Chrome) -> list[str]:
     """Addresses that pages have asked for since the last call, over any protocol; the browser is opened with its log.
 
     Left out are what stands in the page itself (``data:``, ``blob:``) and what Chromium asks for its own pages
-    (``chrome:``, such as the new tab that it opens with).
+    (``chrome:`` and ``chrome-untrusted:``, such as the new tab that it opens with).
     """
     found = []
     for entry in driver.get_log("performance"):
@@ -76,9 +77,9 @@ def asked(driver: webdriver.Chrome) -> list[str]:
         event = message["params"]
         if message["method"] == "Network.webSocketCreated":
             found.append(event["url"])
-        elif message["method"] == "Network.requestWillBeSent" and not event["documentURL"].startswith("chrome:"):
+        elif message["method"] == "Network.requestWillBeSent" and not event["documentURL"].startswith(_ITS_OWN):
             found.append(event["request"]["url"])
-    return [address for address in found if not address.startswith(("data:", "blob:", "chrome:"))]
+    return [address for address in found if not address.startswith(("data:", "blob:", *_ITS_OWN))]
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.mlflow_server import MlflowServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorch's threads would fight for them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 _MINE = ("MLFLOW_", "RSC_PATIENCE")
 
 

@@ -20,7 +20,7 @@ from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.signals import interruptible
-from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason
+from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason, undivided
 from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
@@ -91,7 +91,12 @@ class _Work:
         return self._outcomes
 
     def _claim_all(self) -> list[tuple[Job, Start]]:
-        claimed = [(job, start) for job in self._jobs if (start := self._claim(job)) is not None]
+        claimed = []
+        for job in self._jobs:
+            with undivided():  # a signal must not come between a claim and our knowing of it
+                start = self._claim(job)
+            if start is not None:
+                claimed.append((job, start))
         if len(claimed) > 1:
             for _, start in claimed:
                 patiently(partial(self._client.set_tag, start.run_id, COHORT_SIZE, str(len(claimed))), "claim")

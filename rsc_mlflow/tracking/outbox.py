@@ -23,7 +23,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.store import is_passing, note_away, patience, reason
+from rsc_mlflow.tracking.store import is_passing, note_away, patience, reason, undivided
 
 SEND_AFTER_SECONDS = 5.0
 SEND_AT_POINTS = 900
@@ -118,7 +118,8 @@ class Outbox:
         try:
             self._hurried = False
             while batch := self._next_batch():
-                self._send_batch(batch)
+                with undivided():
+                    self._send_batch(batch)
                 with self._lock:
                     for _ in range(min(len(batch), len(self._entries))):  # none are left after discard()
                         self._entries.popleft()

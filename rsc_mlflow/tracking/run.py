@@ -20,7 +20,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.resuming import check_resumable
 from rsc_mlflow.tracking.signals import Interrupted, interruptible
-from rsc_mlflow.tracking.store import connect, is_passing, look_up, patiently, reason, remove_tag
+from rsc_mlflow.tracking.store import connect, is_passing, look_up, patiently, reason, remove_tag, undivided
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
 from rsc_mlflow.tracking.values import check_param, check_tag, param_text
 
@@ -72,18 +72,25 @@ def open_run(
     _check(params or {}, own)
     with interruptible():
         client = connect()
-        run = _enter(client, name, own | _pulse(), parent_run_id, resume_run_id, params or {}, free_params)
+        run: TrackedRun | None = None
         try:
+            with undivided():  # a signal must not come between the making of a run and our knowing of it
+                run = _enter(client, name, own | _pulse(), parent_run_id, resume_run_id, params or {}, free_params)
             run.log_params(params or {})
             run.begin()
             yield run
             run.finish()
-        except KeyboardInterrupt as error:
-            run.break_off("KILLED", str(error) if isinstance(error, Interrupted) else "interrupted")
-            raise
         except BaseException as error:
-            run.break_off("FAILED", reason(error))
+            if run is not None:
+                run.break_off(*_ending(error))
             raise
+
+
+def _ending(error: BaseException) -> tuple[str, str]:
+    """Status and ``rsc.error`` of a run that ends so."""
+    if isinstance(error, KeyboardInterrupt):
+        return "KILLED", str(error) if isinstance(error, Interrupted) else "interrupted"
+    return "FAILED", reason(error)
 
 
 def mark_failed(run_id: str, text: str) -> None:

@@ -2,14 +2,19 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INSISTING_SECONDS = 2.0
+"""A second signal that comes so much later is no echo of the first: somebody does not want to wait."""
 _depth = 0
 _shields = 0
+_deferrals = 0
+_waiting: tuple[int, float] | None = None  # a signal that waits, and since when (monotonic clock)
 _previous: dict[int, Any] = {}
 
 
@@ -18,8 +23,14 @@ class Interrupted(KeyboardInterrupt):
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
+    global _waiting  # noqa: PLW0603
     if _shields:
         return
+    if _deferrals:
+        _waiting = _waiting or (number, time.monotonic())
+        if time.monotonic() - _waiting[1] < INSISTING_SECONDS:
+            return
+    _waiting = None
     raise Interrupted(f"stopped by {signal.Signals(number).name}")
 
 
@@ -29,11 +40,12 @@ def interruptible() -> Iterator[None]:
 
     In any other thread nothing changes: Python delivers signals to the main thread only.
     """
-    global _depth  # noqa: PLW0603 - signal handlers belong to the process
+    global _depth, _deferrals, _waiting  # noqa: PLW0603 - signal handlers belong to the process
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     if _depth == 0:
+        _deferrals, _waiting = 0, None  # an insisting signal may have come between two lines of deferred()
         for number in _SIGNALS:
             _previous[number] = signal.signal(number, _raise)
     _depth += 1
@@ -58,3 +70,28 @@ def shielded() -> Iterator[None]:
         yield
     finally:
         _shields -= 1
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Within the block, which must be short, a signal waits for its end; whoever insists need not wait.
+
+    In a thread other than the main one, and where no run is open, nothing changes.
+    """
+    global _deferrals, _waiting  # noqa: PLW0603
+    if _depth == 0 or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _deferrals += 1
+    try:
+        yield
+    finally:
+        _deferrals -= 1
+        if _deferrals == 0 and _waiting is not None:
+            number, _waiting = _waiting[0], None
+            _raise(number, None)
+
+
+def is_waiting() -> bool:
+    """Whether a signal waits for the end of a :func:`deferred` block: time to leave it."""
+    return _waiting is not None

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking.signals import deferred, is_waiting
 
 PATIENCE_VARIABLE = "RSC_PATIENCE_SECONDS"
 """How long a run waits for a store that went away, when it must write before it can end (default 120)."""
@@ -116,7 +117,8 @@ def connect(*, known: bool = False) -> MlflowClient:
     deadline = time.monotonic() + (seconds if known or uri in _have_answered else 0.0)
     while True:
         try:
-            client = _client(uri)
+            with undivided():
+                client = _client(uri)
             _have_answered.add(uri)
             return client
         except StoreError as error:
@@ -173,15 +175,25 @@ def patiently(call: Callable[[], Result], what: str, seconds: float | None = Non
     pause = 0.25
     while True:
         try:
-            return call()
+            with undivided():
+                return call()
         except Exception as error:
-            if not is_passing(error) or time.monotonic() + pause > deadline:
+            if not is_passing(error) or is_waiting() or time.monotonic() + pause > deadline:
                 raise
             note_away()
             if pause == 0.25:
                 _logger.warning("%s: the tracking store is away, trying again (%s)", what, reason(error))
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
+
+
+def undivided() -> AbstractContextManager[None]:
+    """Within the block a signal waits for the end of a call to a database; one to a server may be broken off.
+
+    A statement broken off in its middle keeps SQLite's file locked for as long as the exception is handled, so that
+    the run could not be marked KILLED.
+    """
+    return nullcontext() if mlflow.get_tracking_uri().startswith("http") else deferred()
 
 
 def note_away() -> None:

@@ -92,13 +92,13 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
         assert (failed.outcomes, failed.reason) == (None, "its Ray task failed (KeyError: 'no entry point')")
         executor.submit(endless)
         (task,) = executor._units
-        wait_for("a run", lambda: bool(MlflowClient().search_runs(["0"], "attributes.status = 'RUNNING'")))
+        client = MlflowClient()
+        wait_for("an epoch", lambda: any("train/loss" in run.data.metrics for run in client.search_runs(["0"])))
         executor._ray.cancel(task, force=True)
         (lost,) = executor.wait(PATIENCE_SECONDS)
         assert (lost.unit, lost.outcomes) == (endless, None)
         assert lost.reason.startswith("its Ray task was lost")
         executor.submit(endless)  # goes on in the run that was left
-        client = MlflowClient()
         wait_for("it goes on", lambda: schema.RESUMED in client.search_runs(["0"])[0].data.tags)
     finally:
         monkeypatch.setattr(executors, "GRACE_SECONDS", 60.0)
