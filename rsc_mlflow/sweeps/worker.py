@@ -19,7 +19,7 @@ from rsc_mlflow.sweeps.claims import Claimant, Claimed
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.signals import interruptible
+from rsc_mlflow.tracking.signals import deferred, interruptible
 from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason, undivided
 from rsc_mlflow.training import Diverged
 
@@ -87,7 +87,8 @@ class _Work:
             for group in self._by_epoch(self._claim_all()):
                 self._run_together(group)
         finally:
-            self._let_go()
+            with deferred():  # stopped twice, by the terminal and by the sweep
+                self._let_go()
         return self._outcomes
 
     def _claim_all(self) -> list[tuple[Job, Start]]:

@@ -120,10 +120,10 @@ class Outbox:
             while batch := self._next_batch():
                 with undivided():
                     self._send_batch(batch)
-                with self._lock:
-                    for _ in range(min(len(batch), len(self._entries))):  # none are left after discard()
-                        self._entries.popleft()
-                    self._waiting_since = time.monotonic() if self._entries else None
+                    with self._lock:
+                        for _ in range(min(len(batch), len(self._entries))):  # none are left after discard()
+                            self._entries.popleft()
+                        self._waiting_since = time.monotonic() if self._entries else None
                 self._warned = False
                 for entry in batch:
                     if isinstance(entry, _Upload):  # only now: a signal may come between any two lines

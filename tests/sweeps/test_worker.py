@@ -23,8 +23,10 @@ from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
 from rsc_mlflow.sweeps.worker import Context, Unit, run_unit
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.signals import interruptible
 from rsc_mlflow.tracking.store import StoreError
 from rsc_mlflow.training import Diverged
+from tests.interruptions import interrupted_everywhere
 
 SMALL = {"model": "ce-tor-MLP", "epochs": 3, "checkpoint_every": 1, "score_every": 0, "register": False}
 
@@ -354,3 +356,21 @@ def test_bad_options_do_not_reach_a_run(client: MlflowClient) -> None:
     with pytest.raises(InputError, match="epochs"):
         run_unit(Unit((bad,), good.context))
     assert all_runs(client) == []
+
+
+def test_signals_at_any_statement_leave_no_open_run_and_no_claim(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C reaches a worker from the terminal, and the sweep's own request follows at once."""
+    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
+    seeds = iter(range(1000))
+
+    def job_of_its_own() -> None:
+        with interruptible():  # before run_unit hears signals itself, a worker does not
+            run_unit(unit(train(epochs=1, random_seed=next(seeds))))
+
+    for number in interrupted_everywhere(job_of_its_own, 40, (signal.SIGINT, signal.SIGTERM), gap=8):
+        found = all_runs(client)
+        assert {run.info.status for run in found} <= {"KILLED"}, number
+        assert not any(key.startswith(CLAIM_PREFIX) for run in found for key in run.data.tags), number
+    assert [run.info.status for run in all_runs(client)].count("FINISHED") == 1  # the last, which was not stopped

@@ -4,36 +4,18 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
-import sqlalchemy
 from mlflow import MlflowClient
 
 from rsc_mlflow.tracking import schema, signals
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.signals import Interrupted, deferred, interruptible, shielded
+from tests.interruptions import interrupted_everywhere
 
 
 def interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
-
-
-@contextmanager
-def at_each_statement(call: Callable[[], None]) -> Iterator[None]:
-    """Calls it in the main thread while the cursor of an SQL statement is open."""
-
-    def statement_done(*arguments: Any) -> None:
-        if threading.current_thread() is threading.main_thread():
-            call()
-
-    sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", statement_done)
-    try:
-        yield
-    finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, "after_cursor_execute", statement_done)
 
 
 def test_a_second_signal_does_not_break_off_the_closing() -> None:
@@ -110,24 +92,7 @@ def test_a_signal_at_any_statement_of_a_run_leaves_it_killed(
 
     run()
     stopped = 0
-    for number in range(0, 1000, 7):
-        before = iter(range(number))
-        sent: list[int] = []
-
-        def at_the_chosen_one(number: int = number, before: Iterator[int] = before, sent: list[int] = sent) -> None:
-            if next(before, None) is None and not sent:
-                sent.append(number)
-                interrupt()
-
-        raised = False
-        with at_each_statement(at_the_chosen_one):
-            try:
-                run()
-            except Interrupted:
-                raised = True
-        assert raised == bool(sent)
-        if not sent:  # the run has fewer statements
-            break
+    for number in interrupted_everywhere(run, 7):
         stopped += 1
         endings = [found.info.status for found in MlflowClient().search_runs(["1"])]
         assert endings.pop() == "FINISHED"  # the first
