@@ -5,11 +5,13 @@ where it is installed) and lets 32 runs in 4 processes log through it as trainin
 """
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,8 @@ class Outcome:
     seconds: float
     slowest: float
     """The longest that a single call of ``run.metrics`` took, in seconds: what training would have waited."""
+    request: float
+    """Median seconds of asking for a run, when nobody else asks."""
 
 
 def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:
@@ -86,8 +90,15 @@ def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause
             stored = {(point.step, point.value) for point in history}
             points += len(stored)
             doubled += len(history) - len(stored)
+    request = statistics.median(_seconds(lambda: client.get_run(found[0].info.run_id)) for _ in range(100))
     finished = sum(run.info.status == "FINISHED" for run in found)
-    return Outcome(finished, points, runs * epochs * len(METRICS) - points, doubled, seconds, max(slowest))
+    return Outcome(finished, points, runs * epochs * len(METRICS) - points, doubled, seconds, max(slowest), request)
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
 
 
 @click.command()
@@ -95,32 +106,36 @@ def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause
 @click.option("--processes", default=4, show_default=True, help="Processes they are spread over.")
 @click.option("--epochs", default=70, show_default=True, help="Epochs that each run logs.")
 @click.option("--pause", default=0.2, show_default=True, help="Seconds between two epochs of a run.")
+@click.option("--workers", default=1, show_default=True, help="Processes of the server.")
 @click.option("--dashboards/--no-dashboards", default=True, help="This project's server, or MLflow's without an app.")
-def main(runs: int, processes: int, epochs: int, pause: float, dashboards: bool) -> None:
+def main(runs: int, processes: int, epochs: int, pause: float, workers: int, dashboards: bool) -> None:
     """Concurrent runs on one server, on SQLite and on PostgreSQL."""
     table = Table(title=f"{runs} runs at once in {processes} processes, {epochs} epochs × {len(METRICS)} metrics each")
-    for heading in ("store", "finished", "points stored", "lost", "doubled", "seconds", "points/s", "slowest call, ms"):
+    headings = ("store", "finished", "points", "lost", "doubled", "seconds", "points/s", "slowest call, ms")
+    for heading in (*headings, "request, ms"):
         table.add_column(heading, justify="left" if heading == "store" else "right")
     outcomes = []
     for name in ("SQLite", "PostgreSQL"):
         if name == "PostgreSQL" and find_program("initdb") is None:
             continue
-        outcome = _on_a_server(name, dashboards, runs, processes, epochs, pause)
+        arguments = ["--workers", str(workers), *(["--app-name", "rsc"] if dashboards else [])]
+        outcome = _on_a_server(name, arguments, runs, processes, epochs, pause)
         outcomes.append(outcome)
         counts = (f"{outcome.finished}/{runs}", f"{outcome.points:,}", str(outcome.lost), str(outcome.doubled))
         rate = f"{outcome.points / outcome.seconds:.0f}"
-        table.add_row(name, *counts, f"{outcome.seconds:.0f}", rate, f"{1000 * outcome.slowest:.0f}")
+        times = (f"{1000 * outcome.slowest:.0f}", f"{1000 * outcome.request:.1f}")
+        table.add_row(name, *counts, f"{outcome.seconds:.0f}", rate, *times)
     Console(width=120).print(table)
     if any(outcome.lost or outcome.doubled or outcome.finished != runs for outcome in outcomes):
         sys.exit(1)
 
 
-def _on_a_server(name: str, dashboards: bool, runs: int, processes: int, epochs: int, pause: float) -> Outcome:
+def _on_a_server(name: str, arguments: list[str], runs: int, processes: int, epochs: int, pause: float) -> Outcome:
     cluster = PostgresCluster().create() if name == "PostgreSQL" else None
     try:
         with tempfile.TemporaryDirectory(prefix="rsc-load-") as folder:
             backend = cluster.database("load") if cluster else None
-            server = MlflowServer(Path(folder), backend, ["--app-name", "rsc"] if dashboards else []).start()
+            server = MlflowServer(Path(folder), backend, arguments).start()
             try:
                 return _measure(server, runs, processes, epochs, pause)
             finally:

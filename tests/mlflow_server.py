@@ -76,10 +76,17 @@ class MlflowServer:
 
     def listens_on(self) -> set[tuple[str, int]]:
         """Every (address, port) that one of its processes listens on."""
+        sockets = [one for process in self._processes() for one in process.net_connections()]
+        return {(one.laddr.ip, one.laddr.port) for one in sockets if one.status == psutil.CONN_LISTEN}
+
+    def loaded(self, library: str) -> int:
+        """How many of its processes have loaded a library, such as ``uvloop``."""
+        return sum(any(f"/{library}/" in one.path for one in process.memory_maps()) for process in self._processes())
+
+    def _processes(self) -> list[psutil.Process]:
         assert self._process is not None
         parent = psutil.Process(self._process.pid)
-        sockets = [one for process in (parent, *parent.children(recursive=True)) for one in process.net_connections()]
-        return {(one.laddr.ip, one.laddr.port) for one in sockets if one.status == psutil.CONN_LISTEN}
+        return [parent, *parent.children(recursive=True)]
 
     def kill(self) -> None:
         """``kill -9`` the whole server at once, as a power cut would."""
