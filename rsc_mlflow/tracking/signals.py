@@ -93,5 +93,5 @@ def deferred() -> Iterator[None]:
 
 
 def is_waiting() -> bool:
-    """Whether a signal waits for the end of a :func:`deferred` block: time to leave it."""
-    return _waiting is not None
+    """Whether a signal waits for the end of this thread's :func:`deferred` block: time to leave it."""
+    return _waiting is not None and threading.current_thread() is threading.main_thread()

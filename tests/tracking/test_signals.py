@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from rsc_mlflow.tracking import schema, signals
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.signals import Interrupted, deferred, interruptible, shielded
+from rsc_mlflow.tracking.store import patiently, undivided
 from tests.interruptions import interrupted_everywhere
 
 
@@ -76,6 +77,26 @@ def test_a_signal_in_another_threads_block_is_not_deferred() -> None:
             interrupt()
         over.set()
         thread.join()
+
+
+def test_nothing_is_tried_again_while_a_signal_waits(sqlite_store: str) -> None:
+    calls = []
+
+    def away() -> None:
+        calls.append(None)
+        interrupt()
+        raise OSError("the store is away")
+
+    with interruptible(), pytest.raises(Interrupted), undivided():
+        patiently(away, "what a run cannot be opened without", 60)
+    assert len(calls) == 1
+
+
+def test_a_call_to_a_server_may_be_broken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with interruptible(), pytest.raises(Interrupted), undivided():  # noqa: PT012 - which line it leaves
+        interrupt()
+        raise AssertionError("not reached")
 
 
 def test_a_signal_at_any_statement_of_a_run_leaves_it_killed(
