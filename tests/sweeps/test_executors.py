@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import sys
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -45,6 +46,29 @@ def test_a_worker_is_replaced_after_its_number_of_jobs(sqlite_store: str, tmp_pa
         int(run.data.params["random_seed"]): run.data.tags[schema.PID] for run in MlflowClient().search_runs("0")
     }
     assert process[0] == process[1] == process[2] != process[3] == process[4]
+
+
+WARM_UP = """
+import signal, threading
+from multiprocessing import forkserver
+from pathlib import Path
+from rsc_mlflow.sweeps.workers import warm_up
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for begin in (warm_up, threading.Thread(target=warm_up).start):  # in a thread: Python sets no signals there
+    begin()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+status = Path(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read_text()
+ignored = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+print(ignored >> (signal.SIGINT - 1) & 1)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process ignores is read from Linux's /proc")
+def test_the_process_that_imports_for_the_workers_does_not_hear_ctrl_c() -> None:
+    """It has only begun to import; a traceback of that would say nothing to who stopped the sweep."""
+    done = subprocess.run([sys.executable, "-c", WARM_UP], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
 
 
 def worker() -> BaseProcess:
