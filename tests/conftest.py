@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interruptions import exposed_statements
 from tests.mlflow_server import MlflowServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -56,6 +57,14 @@ def mlflow_leaks_nothing() -> Iterator[None]:
     for key in [key for key in os.environ if key.startswith(_MINE)]:
         del os.environ[key]
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def a_signal_may_come_at_any_statement(mlflow_leaks_nothing: None) -> Iterator[None]:
+    """In every test: where a run is open, the package breaks no statement off (see ``store.undivided``)."""
+    with exposed_statements() as places:
+        yield
+    assert not places, "put these calls into patiently() or undivided()"
 
 
 @pytest.fixture(scope="session")

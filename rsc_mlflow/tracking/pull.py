@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
 from rsc_mlflow.tracking.query import find_by_fingerprint
-from rsc_mlflow.tracking.store import connect, look_up, patiently, reason
+from rsc_mlflow.tracking.store import connect, look_up, patiently, reason, undivided
 from rsc_mlflow.tracking.values import unquoted
 
 _FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
@@ -125,7 +126,8 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
     client = connect()
     with scratch.temporary() as temporary:
         try:
-            file = client.download_artifacts(run_id, path, str(temporary))
+            with undivided():
+                file = client.download_artifacts(run_id, path, str(temporary))
         except Exception as error:
             raise InputError(f"run {run_id} has no readable {path} ({reason(error)})") from error
         return read_json(Path(file))
@@ -177,15 +179,14 @@ def _existing(client: MlflowClient, match: re.Match[str]) -> str:
     name = match[1]
     if match.re is _RUN:
         return "accepted: the id of a finished run"
-    models = client.search_registered_models(max_results=1000)
+    models = patiently(lambda: client.search_registered_models(max_results=1000), "registered models")
     found = next((model for model in models if model.name == name), None)
     if found is None:
         return f"registered models: {_listed(sorted(model.name for model in models))}"
     if match.re is _ALIAS:
         return f"aliases of {name}: {_listed(sorted(found.aliases))}"
-    versions = client.search_model_versions(
-        f"name = '{name}'", max_results=_SHOWN + 1, order_by=["version_number DESC"]
-    )
+    newest = partial(client.search_model_versions, f"name = '{name}'", _SHOWN + 1, order_by=["version_number DESC"])
+    versions = patiently(newest, "versions of a model")
     return f"versions of {name}: {_listed([str(version.version) for version in versions])}"
 
 
@@ -197,7 +198,8 @@ def _listed(names: list[str]) -> str:
 def _download(model_id: str) -> dict[str, Tensor]:
     with scratch.temporary() as temporary:
         try:
-            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
+            with undivided():
+                folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
         except Exception as error:
             raise InputError(f"the files of model {model_id} cannot be fetched ({reason(error)})") from error
         return load_state(folder, model_id)

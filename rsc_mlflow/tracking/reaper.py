@@ -8,6 +8,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.resuming import heartbeat_age, is_alive
+from rsc_mlflow.tracking.store import patiently
 
 
 def dead_runs(client: MlflowClient) -> list[Run]:
@@ -20,5 +21,5 @@ def dead_runs(client: MlflowClient) -> list[Run]:
 def close(client: MlflowClient, run: Run) -> None:
     """End one such run as KILLED with ``rsc.error``; repeating it does no harm."""
     last = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - heartbeat_age(run)))
-    client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat since {last}")
-    client.set_terminated(run.info.run_id, "KILLED")
+    patiently(lambda: client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat since {last}"), "dead run")
+    patiently(lambda: client.set_terminated(run.info.run_id, "KILLED"), "dead run")
