@@ -79,7 +79,7 @@ class _Work:
         parse = experiment.options_class.from_mapping
         self._jobs = [Job(spec.entry_point, parse(spec.params)) for spec in unit.jobs]
         self._outcomes: list[Outcome] = []
-        self._held: dict[str, bool] = {}  # run → whether the experiment has been started in it
+        self._held: dict[str, bool] = {}  # run → whether its end has been seen
 
     def run(self) -> list[Outcome]:
         """See :func:`run_unit`."""
@@ -135,7 +135,6 @@ class _Work:
         return max((int(match[1]) for match in matches if match), default=0)
 
     def _run_together(self, group: Sequence[tuple[Job, Start]]) -> None:
-        self._held |= dict.fromkeys((start.run_id for _, start in group), True)
         if not self._experiment.resumes:  # it adopts the run as it finds it
             for _, start in group:
                 patiently(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
@@ -179,7 +178,7 @@ class _Work:
     def _give_up(self, job: Job, start: Start, error: Exception) -> None:
         _logger.error("%s failed", job.shown, exc_info=error)
         self._close(start.run_id, reason(error))
-        self._outcomes.append(Outcome(job.fingerprint, "failed", reason(error), start.run_id))
+        self._ended(job, start, "failed", reason(error))
 
     def _close(self, run_id: str, text: str) -> None:
         """End a run that the experiment refused before it opened it."""
@@ -191,20 +190,24 @@ class _Work:
         """Believe the store, not the absence of an exception."""
         run = patiently(lambda: self._client.get_run(start.run_id), "finished run")
         if run.info.status == "FINISHED" and run.data.tags.get(schema.FINGERPRINT) == job.fingerprint:
-            self._outcomes.append(Outcome(job.fingerprint, "finished", "", start.run_id))
+            self._ended(job, start, "finished", "")
             return
         text = f"the entry point returned, but its run is {run.info.status} with another identity than planned"
         self._close(start.run_id, text)
-        self._outcomes.append(Outcome(job.fingerprint, "failed", text, start.run_id))
+        self._ended(job, start, "failed", text)
+
+    def _ended(self, job: Job, start: Start, state: str, text: str) -> None:
+        self._held[start.run_id] = True
+        self._outcomes.append(Outcome(job.fingerprint, state, text, start.run_id))
 
     def _status(self, run_id: str) -> str:
         return str(patiently(lambda: self._client.get_run(run_id), "run").info.status)
 
     def _let_go(self) -> None:
-        """Take claims off; a run that was claimed and never begun (we were stopped) disappears."""
-        for run_id, begun in self._held.items():
+        """Take claims off; a run that we were stopped in before the experiment opened it is given up."""
+        for run_id, ended in self._held.items():
             try:
-                if not begun and self._status(run_id) == "SCHEDULED":
+                if not ended and self._status(run_id) in ("SCHEDULED", "RUNNING"):
                     self._claimant.drop(run_id)
                 else:
                     self._claimant.release(run_id)

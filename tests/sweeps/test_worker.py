@@ -7,9 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
@@ -20,33 +18,17 @@ from rsc_mlflow.sweeps import worker
 from rsc_mlflow.sweeps.catalogue import experiments, one_by_one, training
 from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX, Claimant
 from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
-from rsc_mlflow.sweeps.worker import Context, Unit, run_unit
+from rsc_mlflow.sweeps.worker import Unit, run_unit
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
-from rsc_mlflow.tracking.signals import interruptible
 from rsc_mlflow.tracking.store import StoreError
 from rsc_mlflow.training import Diverged
-from tests.interruptions import interrupted_everywhere
-
-SMALL = {"model": "ce-tor-MLP", "epochs": 3, "checkpoint_every": 1, "score_every": 0, "register": False}
-
-
-def train(dataset: str = "digits", **options: Any) -> TrainOptions:
-    return TrainOptions.from_mapping({"dataset": dataset, **SMALL, **options})
+from tests.sweeps.units import all_runs, train, unit
 
 
 @pytest.fixture
 def client(sqlite_store: str) -> MlflowClient:
     return MlflowClient(sqlite_store)
-
-
-def unit(*options: Any, entry_point: str = "train_classifier") -> Unit:
-    jobs = tuple(Job(entry_point, one).spec() for one in options)
-    return Unit(jobs, Context(mlflow.get_tracking_uri(), "0", "no parent", "a sweep", 1))
-
-
-def all_runs(client: MlflowClient) -> list[Run]:
-    return list(client.search_runs(["0"], order_by=["attributes.start_time ASC"]))
 
 
 def states(unit_of_work: Unit) -> list[str]:
@@ -227,9 +209,9 @@ def test_a_job_that_cannot_be_done_fails_and_says_why(client: MlflowClient) -> N
     assert "999" in run.data.tags[schema.ERROR]
 
 
-def use(monkeypatch: pytest.MonkeyPatch, run: Callable[[Sequence[Start]], None]) -> None:
+def use(monkeypatch: pytest.MonkeyPatch, run: Callable[[Sequence[Start]], None], *, resumes: bool = True) -> None:
     """Let ``train_classifier`` be carried out by ``run``."""
-    changed = dataclasses.replace(training(), run=run)
+    changed = dataclasses.replace(training(), run=run, resumes=resumes)
     monkeypatch.setattr(worker, "experiments", lambda: {**experiments(), changed.name: changed})
 
 
@@ -332,6 +314,24 @@ def test_when_it_is_stopped_nothing_is_left_behind(client: MlflowClient, monkeyp
     assert states_again(client, monkeypatch, unit(begun, fresh)) == ["finished", "finished"]
 
 
+@pytest.mark.parametrize("resumes", [True, False])
+def test_a_run_that_its_experiment_was_stopped_before_opening_disappears(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, resumes: bool
+) -> None:
+    """Where the work cannot be resumed, its run is RUNNING before the experiment adopts it."""
+    seen = []
+
+    def run(starts: Sequence[Start]) -> None:
+        seen.extend(client.get_run(start.run_id).info.status for start in starts)
+        raise KeyboardInterrupt
+
+    use(monkeypatch, run, resumes=resumes)
+    with pytest.raises(KeyboardInterrupt):
+        run_unit(unit(train()))
+    assert seen == ["SCHEDULED" if resumes else "RUNNING"]
+    assert all_runs(client) == []
+
+
 def states_again(client: MlflowClient, monkeypatch: pytest.MonkeyPatch, work: Unit) -> list[str]:
     monkeypatch.setattr(worker, "experiments", experiments)
     return states(work)
@@ -356,21 +356,3 @@ def test_bad_options_do_not_reach_a_run(client: MlflowClient) -> None:
     with pytest.raises(InputError, match="epochs"):
         run_unit(Unit((bad,), good.context))
     assert all_runs(client) == []
-
-
-def test_signals_at_any_statement_leave_no_open_run_and_no_claim(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C reaches a worker from the terminal, and the sweep's own request follows at once."""
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
-    seeds = iter(range(1000))
-
-    def job_of_its_own() -> None:
-        with interruptible():  # before run_unit hears signals itself, a worker does not
-            run_unit(unit(train(epochs=1, random_seed=next(seeds))))
-
-    for number in interrupted_everywhere(job_of_its_own, 40, (signal.SIGINT, signal.SIGTERM), gap=8):
-        found = all_runs(client)
-        assert {run.info.status for run in found} <= {"KILLED"}, number
-        assert not any(key.startswith(CLAIM_PREFIX) for run in found for key in run.data.tags), number
-    assert [run.info.status for run in all_runs(client)].count("FINISHED") == 1  # the last, which was not stopped
