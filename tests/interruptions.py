@@ -32,17 +32,15 @@ def interrupted_at(number: int, call: Callable[[], object], sent: Sequence[signa
     left = list(sent)
     due = {len(sent) - i: number + i * gap for i in range(len(sent))}
 
-    def statement_done(*arguments: Any) -> None:
-        if threading.current_thread() is threading.main_thread() and left and next(statements) >= due[len(left)]:
+    def statement_done() -> None:
+        if left and next(statements) >= due[len(left)]:
             os.kill(os.getpid(), left.pop(0))
 
-    sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", statement_done)
-    try:
-        call()
-    except Interrupted:
-        return True
-    finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, "after_cursor_execute", statement_done)
+    with _after_each_statement(statement_done):
+        try:
+            call()
+        except Interrupted:
+            return True
     assert len(left) == len(sent), "a signal was not heard"
     return False
 
@@ -63,9 +61,8 @@ def exposed_statements() -> Iterator[set[str]]:
     """Places in the package that, within the block, sent SQL which a signal would have broken off in its middle."""
     places: set[str] = set()
 
-    def statement_done(*arguments: Any) -> None:
-        exposed = signals._depth and not signals._deferrals and not signals._shields
-        if exposed and threading.current_thread() is threading.main_thread():
+    def statement_done() -> None:
+        if signals._depth and not signals._deferrals and not signals._shields:
             frame = sys._getframe()
             while frame.f_back is not None:
                 frame = frame.f_back
@@ -75,8 +72,20 @@ def exposed_statements() -> Iterator[set[str]]:
                 if code.co_filename.startswith((_PACKAGE, _TESTS)):
                     return
 
-    sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", statement_done)
-    try:
+    with _after_each_statement(statement_done):
         yield places
+
+
+@contextmanager
+def _after_each_statement(call: Callable[[], None]) -> Iterator[None]:
+    """Within the block, call it after each SQL statement of the main thread."""
+
+    def listener(*arguments: Any) -> None:
+        if threading.current_thread() is threading.main_thread():
+            call()
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "after_cursor_execute", listener)
+    try:
+        yield
     finally:
-        sqlalchemy.event.remove(sqlalchemy.Engine, "after_cursor_execute", statement_done)
+        sqlalchemy.event.remove(sqlalchemy.Engine, "after_cursor_execute", listener)

@@ -79,7 +79,7 @@ class _Work:
         parse = experiment.options_class.from_mapping
         self._jobs = [Job(spec.entry_point, parse(spec.params)) for spec in unit.jobs]
         self._outcomes: list[Outcome] = []
-        self._held: dict[str, bool] = {}  # run → whether its end has been seen
+        self._held: set[str] = set()  # runs that carry our claim
 
     def run(self) -> list[Outcome]:
         """See :func:`run_unit`."""
@@ -117,7 +117,7 @@ class _Work:
             self._outcomes.append(Outcome(job.fingerprint, "failed", f"could not be claimed: {reason(error)}"))
             return None
         if isinstance(answer, Claimed):
-            self._held[answer.run_id] = False
+            self._held.add(answer.run_id)
             return Start(job.options, answer.run_id, answer.resumes)
         self._outcomes.append(Outcome(job.fingerprint, "finished" if answer.finished else "busy", "", answer.run_id))
         return None
@@ -169,7 +169,7 @@ class _Work:
         """
         if start.resumes and isinstance(error, InputError) and not isinstance(error, StoreError | Diverged):
             self._claimant.abandon(start.run_id, f"could not go on: {reason(error)}")
-            del self._held[start.run_id]
+            self._held.remove(start.run_id)
             if (again := self._claim(job)) is not None:
                 self._run_together([(job, again)])
             return
@@ -178,7 +178,7 @@ class _Work:
     def _give_up(self, job: Job, start: Start, error: Exception) -> None:
         _logger.error("%s failed", job.shown, exc_info=error)
         self._close(start.run_id, reason(error))
-        self._ended(job, start, "failed", reason(error))
+        self._outcomes.append(Outcome(job.fingerprint, "failed", reason(error), start.run_id))
 
     def _close(self, run_id: str, text: str) -> None:
         """End a run that the experiment refused before it opened it."""
@@ -190,24 +190,21 @@ class _Work:
         """Believe the store, not the absence of an exception."""
         run = patiently(lambda: self._client.get_run(start.run_id), "finished run")
         if run.info.status == "FINISHED" and run.data.tags.get(schema.FINGERPRINT) == job.fingerprint:
-            self._ended(job, start, "finished", "")
+            self._outcomes.append(Outcome(job.fingerprint, "finished", "", start.run_id))
             return
         text = f"the entry point returned, but its run is {run.info.status} with another identity than planned"
         self._close(start.run_id, text)
-        self._ended(job, start, "failed", text)
-
-    def _ended(self, job: Job, start: Start, state: str, text: str) -> None:
-        self._held[start.run_id] = True
-        self._outcomes.append(Outcome(job.fingerprint, state, text, start.run_id))
+        self._outcomes.append(Outcome(job.fingerprint, "failed", text, start.run_id))
 
     def _status(self, run_id: str) -> str:
         return str(patiently(lambda: self._client.get_run(run_id), "run").info.status)
 
     def _let_go(self) -> None:
         """Take claims off; a run that we were stopped in before the experiment opened it is given up."""
-        for run_id, ended in self._held.items():
+        ended = {outcome.run_id for outcome in self._outcomes}
+        for run_id in self._held:
             try:
-                if not ended and self._status(run_id) in ("SCHEDULED", "RUNNING"):
+                if run_id not in ended and self._status(run_id) in ("SCHEDULED", "RUNNING"):
                     self._claimant.drop(run_id)
                 else:
                     self._claimant.release(run_id)

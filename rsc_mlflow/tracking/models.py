@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rsc_mlflow import scratch
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.run import TrackedRun
+from rsc_mlflow.tracking.signals import deferred
 from rsc_mlflow.tracking.store import patiently
 
 _NO_METHOD = "none"
@@ -79,15 +80,16 @@ def _save(module: nn.Module, images: Tensor, folder: Path, record: Model) -> Non
             classes = frozen(images).shape[1]
         inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]))])
         outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, classes))])
-        mlflow.pytorch.save_model(
-            frozen,
-            str(folder),
-            mlflow_model=record,
-            signature=ModelSignature(inputs=inputs, outputs=outputs),
-            input_example=images.numpy(),
-            pip_requirements=_requirements(),
-            serialization_format="pt2",
-        )
+        with deferred():  # broken off, PyTorch's exporter hides the signal or aborts the process
+            mlflow.pytorch.save_model(
+                frozen,
+                str(folder),
+                mlflow_model=record,
+                signature=ModelSignature(inputs=inputs, outputs=outputs),
+                input_example=images.numpy(),
+                pip_requirements=_requirements(),
+                serialization_format="pt2",
+            )
     finally:
         module.train(was_training)
 

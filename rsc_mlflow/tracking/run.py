@@ -81,22 +81,9 @@ def open_run(
             yield run
             run.finish()
         except BaseException as error:
-            hidden = _hidden_interruption(error)
             if run is not None:
-                run.break_off(*_ending(hidden or error))
-            if hidden is not None:
-                raise type(hidden)(*hidden.args) from error
+                run.break_off(*_ending(error))
             raise
-
-
-def _hidden_interruption(error: BaseException) -> KeyboardInterrupt | None:
-    """The signal behind an error: PyTorch's file writer, broken off, raises a RuntimeError of its own."""
-    before = error.__context__
-    while before is not None and isinstance(error, Exception):
-        if isinstance(before, KeyboardInterrupt):
-            return before
-        before = before.__context__
-    return None
 
 
 def _ending(error: BaseException) -> tuple[str, str]:

@@ -81,8 +81,8 @@ class Checkpoint:
             temporary.replace(path)
         except BaseException as error:
             temporary.unlink(missing_ok=True)
-            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError):
-                raise error.__context__ from None  # PyTorch's writer speaks of positions where the disk is full
+            if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError | KeyboardInterrupt):
+                raise error.__context__ from None  # PyTorch's writer speaks of positions: full disk, or a signal
             raise
         _sync_folder(path.parent)
         return path

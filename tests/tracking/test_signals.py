@@ -1,14 +1,11 @@
 """Signals while runs are open, while one is being closed, and while the store is asked."""
 
-import io
 import os
 import signal
 import threading
 import time
-from typing import Any
 
 import pytest
-import torch
 from mlflow import MlflowClient
 
 from rsc_mlflow.tracking import schema, signals
@@ -100,25 +97,6 @@ def test_a_call_to_a_server_may_be_broken_off(monkeypatch: pytest.MonkeyPatch) -
     with interruptible(), pytest.raises(Interrupted), undivided():  # noqa: PT012 - which line it leaves
         interrupt()
         raise AssertionError("not reached")
-
-
-def test_an_error_that_hides_a_signal_ends_the_run_as_killed(sqlite_store: str) -> None:
-    """PyTorch's file writer, broken off, says "unexpected pos" instead."""
-
-    class Stopped(io.BytesIO):
-        def write(self, data: Any) -> int:
-            written = super().write(data)
-            if self.tell() > 4000:
-                interrupt()
-            return written
-
-    with pytest.raises(Interrupted, match="stopped by SIGINT") as raised:  # noqa: SIM117 - the run raises
-        with open_run(kind="train", name="a run"):
-            torch.save({"weights": torch.zeros(10_000)}, Stopped())
-    assert isinstance(raised.value.__cause__, RuntimeError)
-    (run,) = MlflowClient().search_runs(["1"])
-    assert run.info.status == "KILLED"
-    assert run.data.tags[schema.ERROR] == "stopped by SIGINT"
 
 
 def test_a_signal_at_any_statement_of_a_run_leaves_it_killed(

@@ -1,11 +1,14 @@
 """The checkpoint file: whole or not at all, opened without running code, refused when it is not what was asked for."""
 
+import io
 import os
 import pickle
 import resource
+import signal
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -173,6 +176,30 @@ def test_a_file_that_cannot_grow_is_an_error_of_the_system(checkpoint: Checkpoin
             replace(checkpoint, epoch=4).save(path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_signal_that_breaks_the_writing_off_is_heard(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's file writer, broken off, says "unexpected pos" instead."""
+    path = checkpoint.save(tmp_path / "c.pt")
+    before = path.read_bytes()
+
+    class Stopped(io.FileIO):
+        def write(self, data: Any) -> int:
+            written = super().write(data)
+            if self.tell() > len(before) // 2:
+                signal.raise_signal(signal.SIGINT)
+            return written
+
+    def opened(path: Path, mode: str) -> Stopped:
+        return Stopped(path, mode)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(KeyboardInterrupt):
+        replace(checkpoint, epoch=2).save(path)
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
