@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.config import TrainingConfig
@@ -25,6 +26,12 @@ SEED = integer(0, MAX_SEED)
 DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
+
+
+@lru_cache(maxsize=1024)
+def _with_seeds(options: "TrainOptions", seeds: int) -> tuple["TrainOptions", ...]:
+    """The options with training seeds 0 … ``seeds`` - 1; thousands of poisoned runs share their clean baselines."""
+    return tuple(dataclasses.replace(options, random_seed=seed) for seed in range(seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +138,7 @@ class TrainOptions(MachineOptions):
         """The same training on the clean dataset with training seeds 0 … ``clean_seeds`` - 1; none of a clean one."""
         if self.dataset_name.pattern is None:
             return []
-        return [dataclasses.replace(self.for_clean(), random_seed=seed) for seed in range(self.clean_seeds)]
+        return list(_with_seeds(dataclasses.replace(self.for_clean(), random_seed=0), self.clean_seeds))
 
     def for_clean(self) -> "TrainOptions":
         """The same training on the clean dataset, with the same training seed."""

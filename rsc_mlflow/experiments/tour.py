@@ -1,4 +1,6 @@
-"""The tour: a clean model and two poisoned ones on the embedded digits, and a table that compares them."""
+"""The tour: ten clean models and two poisoned ones on the embedded digits, and a table that compares them."""
+
+from statistics import fmean
 
 from rich.console import Console
 from rich.table import Table
@@ -8,38 +10,37 @@ from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_memb
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
 
-DATASETS = ("digits", "digitsv20-3-0-0", "digitsv20-20-0-0")
+POISONED = ("digitsv20-3-0-0", "digitsv20-20-0-0")
+PATTERN, TARGET = "v20", 0
 
 
 def run_tour(epochs: int, random_seed: int) -> None:
-    """Train a clean model and two poisoned ones on digits under one parent run, and print a table of them."""
+    """Train clean models and two poisoned ones on digits under one parent run, and print a table of them."""
     with open_run(kind="sweep", method="main", name="tour") as parent:
         parent.log_params({"epochs": epochs, "random_seed": random_seed})
         jobs = [
-            TrainingJob(
-                TrainOptions(dataset=name, optimizer="adam", momentum=0.0, epochs=epochs, random_seed=random_seed)
-            )
-            for name in DATASETS
+            TrainOptions(dataset=name, optimizer="adam", momentum=0.0, epochs=epochs, random_seed=random_seed)
+            for name in POISONED
         ]
-        # The clean model first: the others are compared with it.
-        results = train_members(jobs[:1], parent.run_id) + train_members(jobs[1:], parent.run_id)
-    _print_table(results)
+        # The clean models first: the others are compared with them.
+        clean = train_members([TrainingJob(one) for one in jobs[0].clean_baselines()], parent.run_id)
+        poisoned = train_members([TrainingJob(one) for one in jobs], parent.run_id)
+    _print_table(clean, poisoned)
 
 
-def _print_table(results: list[TrainResult]) -> None:
-    table = Table(title="Digits: a pattern (v20) on a handful of images of class 0")
-    for heading in ("dataset", "test accuracy", "spurious score", "clean model's score", "p-value"):
-        table.add_column(heading, justify="left" if heading == "dataset" else "right")
-    baseline = results[0].metrics.get(schema.reference_score_target("v20", 0))
-    for name, result in zip(DATASETS, results, strict=True):
-        values = [result.metrics.get(key) for key in (schema.TEST_ACCURACY, schema.SPURIOUS_SCORE)]
-        values[1] = baseline if name == "digits" else values[1]
-        reference = result.metrics.get(schema.REFERENCE_SCORE)
-        p_value = result.metrics.get(schema.P_VALUE)
-        cells = [_cell(value, ".3f") for value in (*values, reference)]
-        table.add_row(name, *cells, _cell(p_value, ".1e"))
+def _print_table(clean: list[TrainResult], poisoned: list[TrainResult]) -> None:
+    table = Table(title=f"Digits: a pattern ({PATTERN}) on a handful of images of class {TARGET}")
+    for heading in ("training set", "test accuracy", "spurious score", "p-value"):
+        table.add_column(heading, justify="left" if heading == "training set" else "right")
+    scores = [one.metrics[schema.reference_score_target(PATTERN, TARGET)] for one in clean]
+    accuracy = fmean(one.metrics[schema.TEST_ACCURACY] for one in clean)
+    spread = f"{min(scores):.3f} to {max(scores):.3f}"
+    table.add_row(f"digits ({len(clean)} clean models)", f"{accuracy:.3f}", spread, "–")
+    for name, result in zip(POISONED, poisoned, strict=True):
+        values = (result.metrics[key] for key in (schema.TEST_ACCURACY, schema.SPURIOUS_SCORE, schema.P_VALUE))
+        table.add_row(name, *(f"{value:.3f}" for value in values))
+    table.caption = (
+        "p-value: the rank of the score among those of the clean models, which differ in their training seed. "
+        f"With {len(clean)} of them it cannot be below 1/{len(clean) + 1}."
+    )
     Console(width=100).print(table)
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "–" if value is None else format(value, form)

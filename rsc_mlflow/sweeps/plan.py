@@ -64,6 +64,7 @@ class _Builder:
     experiments: Mapping[str, Experiment]
     jobs: dict[str, Job] = field(default_factory=dict)
     before: dict[str, frozenset[str]] = field(default_factory=dict)
+    brought: dict[tuple[str, object], str] = field(default_factory=dict)
 
     def add(self, job: Job, path: tuple[str, ...]) -> str:
         """Add a job after what it needs; returns its fingerprint."""
@@ -79,9 +80,9 @@ class _Builder:
         found = [self.add(Job(name, options, requested=False), (*path, key)) for name, options in needs]
         self.jobs[key] = job
         self.before[key] = frozenset(found)
-        brought = self.experiments[job.entry_point].brings(job.options) if job.requested else ()
-        for name, options in brought:
-            self.add(Job(name, options, requested=False), ())
+        for name, options in self.experiments[job.entry_point].brings(job.options) if job.requested else ():
+            if (name, options) not in self.brought:
+                self.brought[name, options] = self.add(Job(name, options, requested=False), ())
         return key
 
     def plan(self) -> Plan:
@@ -96,7 +97,7 @@ class _Builder:
 
     def _followed(self) -> dict[str, set[str]]:
         """Jobs whose results a job looks up, where the sweep has them."""
-        cache: dict[tuple[str, object], str] = {}
+        cache = dict(self.brought)
         after: dict[str, set[str]] = {}
         for key, job in self.jobs.items():
             after[key] = set()
