@@ -158,6 +158,7 @@ def test_rank_sum_counted_by_hand(first: list[float], second: list[float], expec
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.lists(st.integers(0, 4), min_size=1, max_size=6))
+@settings(deadline=None)
 def test_rank_sum_with_ties_is_the_share_of_all_assignments(first: list[int], second: list[int]) -> None:
     pooled, n = np.array(first + second), len(first)
     pairs = [(a > b) + (a == b) / 2 for a in first for b in second]
