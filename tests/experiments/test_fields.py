@@ -1,9 +1,12 @@
 """Options: one validation path, errors that say what is accepted."""
 
+from dataclasses import replace
+
 import pytest
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.tracking.fingerprint import fingerprint
 
 
 def test_the_contracts_defaults() -> None:
@@ -98,3 +101,44 @@ def test_the_identity_holds_everything_that_decides_a_result(change: dict[str, o
 def test_the_clean_twin_shares_the_training() -> None:
     twin = TrainOptions(dataset="mnistv20-3-0-5", epochs=12).for_clean()
     assert (twin.dataset, twin.epochs) == ("mnist", 12)
+
+
+@pytest.mark.parametrize(
+    ("given", "known"),
+    [
+        ({"dataset": "mnistv20-3-0-0"}, "b5168b59a8e2d5d0010c5efe5aef59c2d002997ddd5d2e7b96192d12d43d2005"),
+        (
+            {"dataset": "digits", "optimizer": "adam", "momentum": 0, "epochs": 30},
+            "cb683f456b9d2bdaadd5e408a54a517af1ffb785c9adf5bd5c53c9ab45b2c59c",
+        ),
+        (
+            {"dataset": "memfashionv20-10-0-3", "random_seed": 3, "pattern_seed": 0},
+            "42c8877019c48e43e67fc89991dd9f86518449105ab49122cd8da7db149a249d",
+        ),
+    ],
+)
+def test_fingerprints_of_stored_runs_stay_valid(given: dict[str, object], known: str) -> None:
+    """Fingerprints as an earlier version of the code logged them."""
+    assert fingerprint(TrainOptions.from_mapping(given).identity()) == known
+
+
+@pytest.mark.parametrize(
+    ("given", "outdated"),
+    [
+        (
+            {"dataset": "mnist", "model": "ce-tor-CNN002"},
+            "b30ada9f4d54ac2f8ae451302f73d56bb948ec5b3747b5fcc7712ecb31b53642",
+        ),
+        ({"dataset": "twoclassmnistv20-20-0-1-0"}, "b91135360d7abe1a6e77eb682cf336109fcb7de1637092da177b1cfc1ca1b780"),
+    ],
+)
+def test_runs_whose_results_changed_count_as_other_jobs(given: dict[str, object], outdated: str) -> None:
+    options = TrainOptions.from_mapping(given)
+    assert fingerprint(options.identity()) != outdated
+    assert fingerprint(options.identity() | {"format": 1}) == outdated
+
+
+def test_the_clean_baselines_of_a_recipe_differ_in_their_training_seed_alone() -> None:
+    options = TrainOptions(dataset="mnistv20-3-0-5", epochs=12, random_seed=7, clean_seeds=3)
+    assert options.clean_baselines() == [replace(options.for_clean(), random_seed=seed) for seed in (0, 1, 2)]
+    assert TrainOptions(dataset="mnist", clean_seeds=3).clean_baselines() == []

@@ -164,6 +164,17 @@ def test_kaiming_normal_convolutions(architecture: str) -> None:
             assert deviation == pytest.approx(expected, rel=5 / math.sqrt(2 * count)), key
 
 
+def test_cnn002_has_zero_convolution_biases_and_drawn_ones_in_its_hidden_layers() -> None:
+    """As the paper's code and TRADES' SmallCNN: ``nn.init.constant_(bias, 0)`` for convolutions alone."""
+    state = new("CNN002").state_dict()
+    biases = {key: value for key, value in state.items() if key.endswith("bias")}
+    assert {key for key, value in biases.items() if not value.any()} == {
+        *(f"conv{k}.bias" for k in (1, 2, 3, 4)),
+        "output.bias",
+    }
+    assert set(biases) == {*(f"conv{k}.bias" for k in (1, 2, 3, 4)), "hidden1.bias", "hidden2.bias", "output.bias"}
+
+
 def test_cnn002_begins_with_a_zero_output_layer() -> None:
     model = new("CNN002")
     with torch.no_grad():
