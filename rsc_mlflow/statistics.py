@@ -3,11 +3,13 @@
 Seeds are the unit of replication: an interval over seeds says how far a *retraining* moves the number.
 Functions take plain arrays and return plain numbers; nothing here knows what a model or a run is.
 
-Every p-value is exact where the sample is finite and small (:func:`mcnemar`, :func:`sign_flip`).
+Every p-value is exact where the sample is small (:func:`mcnemar`, :func:`sign_flip`, :func:`rank_sum`,
+:func:`spearman`); for larger ones assignments are drawn, and the newer of these functions return the standard error.
 ``scipy.special`` alone is imported: it loads several times faster than ``scipy.stats``, against which
 the tests check each function.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +24,12 @@ from rsc_mlflow.errors import InputError
 Values = Sequence[float] | npt.NDArray[Any]
 _EXACT_SIGN_FLIPS = 16
 """Up to this many pairs all 2^n sign patterns are tried; beyond it they are drawn."""
+_EXACT_ORDERS = 8
+"""Up to this many pairs all n! orders are tried; beyond it they are drawn."""
 _EXACT_RANK_SUM = 300_000_000
 """Up to this many multiplications (about a second) the distribution of the rank sum is computed exactly."""
-_COLUMNS = 1024
-"""How many assignments of ranks are drawn at a time."""
+_COLUMNS, _ENTRIES = 1024, 2**24
+"""How many assignments of ranks are drawn at a time, and how many ranks these may hold."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,7 @@ def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 999
     """
     sample = _sample("values", values)
     _check_level(level)
-    if resamples < 1:
-        raise InputError(f"resamples is {resamples}; accepted: at least 1")
+    _check_resamples(resamples)
     estimate, n = float(sample.mean()), len(sample)
     if n == 1:
         return Interval(estimate, math.nan, math.nan, n, level)
@@ -138,42 +141,34 @@ def mcnemar(poisoned_hits: npt.NDArray[Any], clean_hits: npt.NDArray[Any]) -> fl
 
 
 @dataclass(frozen=True)
-class RankSum:
-    """One-sided rank-sum test of "the first sample is not higher than the second".
+class PermutationTest:
+    """A statistic and the share of all assignments (of values to samples or pairs) with one at least as extreme.
 
-    Attributes:
-        u: pairs in which the first sample's value is higher, ties counting half; ``u / (n_first * n_second)`` is
-            the AUC.
-        p_value: share of all assignments of the pooled values to the samples with a rank sum at least as high.
-        standard_error: of ``p_value``, from drawing assignments; 0 where ``exact``.
-        exact: whether the permutation distribution was computed rather than drawn from.
-        n_first, n_second: sizes of the samples.
+    ``exact`` says whether all of them were counted; if not, ``p_value`` was estimated from random ones and
+    ``standard_error`` is its standard error, else 0.
     """
 
-    u: float
+    statistic: float
     p_value: float
     standard_error: float
     exact: bool
-    n_first: int
-    n_second: int
 
 
-def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int = 0) -> RankSum:
+def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int = 0) -> PermutationTest:
     """One-sided permutation test that values of ``first`` tend to be higher than those of ``second``.
 
-    The statistic is the Wilcoxon rank sum with midranks for ties; its null distribution is that of a random
-    assignment of the pooled midranks, so ties need no correction.  The distribution is computed exactly where that
-    takes at most about a second (always for one value against thousands, and for a few tens against a few tens).
-    For larger samples ``resamples`` assignments are drawn: p = (1 + hits) / (1 + resamples), which is valid but
-    never below 1 / (1 + resamples), with its standard error in the result.
+    The statistic is Mann and Whitney's U, the number of pairs in which the first value is higher, ties counting half;
+    U / (n m) is the AUC.  Its null distribution is that of a random assignment of the pooled midranks, so ties need
+    no correction.  The distribution is computed exactly where that takes at most about a second: for one value against
+    thousands, three against 5,000, or 50 against 50.  For larger samples ``resamples`` assignments are drawn:
+    p = (1 + hits) / (1 + resamples), which is valid but never below 1 / (1 + resamples).
 
     Raises:
         InputError: an empty sample, a value that is not finite, or no resamples.
     """
     a, b = _sample("first values", first), _sample("second values", second)
-    if resamples < 1:
-        raise InputError(f"resamples is {resamples}; accepted: at least 1")
-    ranks = _double_midranks(np.concatenate([a, b]))
+    _check_resamples(resamples)
+    ranks = double_midranks(np.concatenate([a, b]))
     u = (float(ranks[: len(a)].sum()) / 2) - len(a) * (len(a) + 1) / 2
     # The smaller sample is followed; being high in one sample is being low in the other.
     chosen, ranks = (ranks[: len(a)], ranks) if len(a) <= len(b) else (-ranks[len(a) :], -ranks)
@@ -182,15 +177,15 @@ def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int =
     cost = len(ranks) * len(chosen) * (min(low, high) // unit + 1)
     if cost <= _EXACT_RANK_SUM:
         p = _exact_rank_sum(ranks, len(chosen), low, high, unit)
-        return RankSum(u, p, 0.0, True, len(a), len(b))
+        return PermutationTest(u, p, 0.0, True)
     hits = _drawn_rank_sums(ranks, int(chosen.sum()), len(chosen), resamples, seed)
     p = (1 + hits) / (1 + resamples)
-    return RankSum(u, p, math.sqrt(p * (1 - p) / resamples), False, len(a), len(b))
+    return PermutationTest(u, p, math.sqrt(p * (1 - p) / resamples), False)
 
 
-def _double_midranks(pooled: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Twice the midrank of each value, a whole number: 2 for the lowest if it is alone."""
-    _, inverse, counts = np.unique(pooled, return_inverse=True, return_counts=True)
+def double_midranks(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Twice the rank of each value, counted from 1; equal values share the mean of their ranks.  Whole numbers."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return (2 * ends - counts + 1)[inverse]
 
@@ -223,7 +218,8 @@ def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples:
     Each column holds the ranks in some order; the first n steps of a Fisher-Yates shuffle draw its next sample,
     whatever order the column is in.
     """
-    rng, hits, width = np.random.default_rng(seed), 0, min(_COLUMNS, resamples)
+    rng, hits = np.random.default_rng(seed), 0
+    width = max(1, min(_COLUMNS, resamples, _ENTRIES // len(ranks)))
     orders, columns = np.repeat(ranks.astype(np.int32)[:, None], width, axis=1), np.arange(width)
     for start in range(0, resamples, width):
         for i in range(n):
@@ -309,6 +305,31 @@ def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
     return Correlation(Interval(r, low, high, n, level), p)
 
 
+def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> PermutationTest:
+    """Spearman's rho of independent pairs (ties have midranks) and its two-sided p-value; NaN if one is constant.
+
+    All n! orders are tried up to n = 8; beyond, ``resamples`` are drawn and the seen one is added.  The smallest
+    possible p-value is 2/n! without ties: three pairs cannot give less than 1/3.
+
+    Raises:
+        InputError: lengths that differ, fewer than two pairs, a value that is not finite, or no resamples.
+    """
+    a, b = (double_midranks(sample) for sample in _pair(x, y, at_least=2))
+    _check_resamples(resamples)
+    n = len(a)
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return PermutationTest(math.nan, math.nan, 0.0, True)
+    a, b = a - n - 1, b - n - 1  # both have mean 0
+    seen = int(a @ b)
+    rho = seen / math.sqrt(int(a @ a) * int(b @ b))
+    if n <= _EXACT_ORDERS:
+        orders = b[np.array(list(itertools.permutations(range(n))))]
+        return PermutationTest(rho, float((np.abs(orders @ a) >= abs(seen)).mean()), 0.0, True)
+    orders = np.random.default_rng(seed).permuted(np.tile(b, (resamples, 1)), axis=1)
+    p = (1 + int((np.abs(orders @ a) >= abs(seen)).sum())) / (1 + resamples)
+    return PermutationTest(rho, p, math.sqrt(p * (1 - p) / resamples), False)
+
+
 def fisher(p_values: Values) -> float:
     """Fisher's combination of p-values of independent tests (1925); one p-value stays as it is.
 
@@ -365,3 +386,8 @@ def _p_values(values: Values) -> npt.NDArray[np.float64]:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise InputError(f"confidence level is {level}; accepted: above 0 and below 1, e.g. 0.95")
+
+
+def _check_resamples(resamples: int) -> None:
+    if resamples < 1:
+        raise InputError(f"resamples is {resamples}; accepted: at least 1")

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from rsc_mlflow.statistics import (
     mcnemar,
     paired_comparison,
     pearson,
+    rank_sum,
     sign_flip,
+    spearman,
     t_half_width,
     t_interval,
 )
@@ -134,6 +137,116 @@ def test_paired_comparison_is_scipys(first: list[float], second: list[float]) ->
     assert (found.difference.low, found.difference.high) == pytest.approx((interval.low, interval.high))
 
 
+CONTROLS = [0, *range(99)]
+"""One hundred values, of which two are equal."""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([99], CONTROLS, 1 / 101),
+        ([80.5], CONTROLS, 19 / 101),
+        ([0], CONTROLS, 1.0),
+        (range(10, 15), range(10), 1 / 3003),
+        (range(10), range(10, 15), 1.0),
+        ([1, 1], [1, 1, 1], 1.0),
+    ],
+)
+def test_rank_sum_counted_by_hand(first: list[float], second: list[float], expected: float) -> None:
+    found = rank_sum(first, second)
+    assert (found.p_value, found.exact, found.standard_error) == (pytest.approx(expected, rel=1e-12), True, 0)
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.lists(st.integers(0, 4), min_size=1, max_size=6))
+@settings(deadline=None)
+def test_rank_sum_with_ties_is_the_share_of_all_assignments(first: list[int], second: list[int]) -> None:
+    pooled, n = np.array(first + second), len(first)
+    pairs = [(a > b) + (a == b) / 2 for a in first for b in second]
+    us = []
+    for chosen in itertools.combinations(range(len(pooled)), n):
+        mine = np.isin(np.arange(len(pooled)), chosen)
+        a, b = pooled[mine][:, None], pooled[~mine]
+        us.append(float((a > b).sum() + (a == b).sum() / 2))
+    found = rank_sum(first, second)
+    assert found.statistic == sum(pairs)
+    assert found.p_value == pytest.approx(np.mean(np.array(us) >= sum(pairs)))
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 30), (7, 4), (20, 25), (3, 400)])
+def test_rank_sum_without_ties_is_scipys_exact_one(n: int, m: int) -> None:
+    rng = np.random.default_rng(n)
+    first, second = rng.normal(0.4, 1, n), rng.normal(0, 1, m)
+    theirs = stats.mannwhitneyu(first, second, alternative="greater", method="exact")
+    found = rank_sum(first, second)
+    assert (found.statistic, found.exact) == (theirs.statistic, True)
+    assert found.p_value == pytest.approx(theirs.pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "m"), [(12, 9), (9, 12)])
+def test_rank_sum_drawn_is_within_its_standard_error(n: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The drawn p-value against the exact one, from both sides (the smaller sample is the one that is drawn)."""
+    rng = np.random.default_rng(1)
+    first, second = rng.integers(1, 9, n), rng.integers(0, 8, m)
+    exact = rank_sum(first, second)
+    monkeypatch.setattr("rsc_mlflow.statistics._EXACT_RANK_SUM", 0)
+    drawn = rank_sum(first, second)
+    assert (exact.exact, drawn.exact) == (True, False)
+    assert 0 < drawn.standard_error < 0.002
+    assert abs(drawn.p_value - exact.p_value) < 4 * drawn.standard_error
+
+
+def test_rank_sum_of_a_membership_attack_is_quick_and_close_to_the_normal_approximation() -> None:
+    """A hundred members against 5,300 controls, with ties: large enough to hold against the normal approximation."""
+    rng = np.random.default_rng(0)
+    members, controls = rng.normal(0.2, 1, 100).round(2), rng.normal(0, 1, 5300).round(2)
+    began = time.process_time()
+    found = rank_sum(members, controls)
+    assert time.process_time() - began < 10
+    theirs = stats.mannwhitneyu(members, controls, alternative="greater", method="asymptotic")
+    assert not found.exact
+    assert found.statistic == theirs.statistic
+    assert abs(found.p_value - theirs.pvalue) < 4 * found.standard_error + 0.0005
+
+
+def test_rank_sum_rejects_equal_groups_as_often_as_it_says() -> None:
+    """All p-values over the assignments of one pooled sample: P(p <= a) <= a, with equality where a is reachable."""
+    pooled = np.array([0, 0, 1, 2, 2, 2, 3, 5])
+    p_values = [
+        rank_sum(pooled[list(chosen)], np.delete(pooled, list(chosen))).p_value
+        for chosen in itertools.combinations(range(8), 3)
+    ]
+    for p in set(p_values):
+        assert np.mean(np.array(p_values) <= p + 1e-12) == pytest.approx(p)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=6))
+@settings(deadline=None)
+def test_spearman_is_scipys_over_all_orders(pairs: list[tuple[int, int]]) -> None:
+    x, y = (list(column) for column in zip(*pairs, strict=True))
+    found = spearman(x, y)
+    if len(set(x)) == 1 or len(set(y)) == 1:
+        assert math.isnan(found.statistic)
+        assert math.isnan(found.p_value)
+        return
+    rank = [stats.rankdata(column) for column in (x, y)]
+    orders = [np.corrcoef(rank[0], order)[0, 1] for order in itertools.permutations(rank[1])]
+    seen = np.corrcoef(*rank)[0, 1]
+    assert found.statistic == pytest.approx(seen)
+    assert found.p_value == pytest.approx(np.mean(np.abs(orders) >= abs(seen) - 1e-9))
+
+
+def test_spearman_of_seven_patterns_and_drawn_for_more() -> None:
+    x, y = [1, 2, 3, 4, 5, 6, 7], [2, 1, 3, 4, 6, 5, 7]
+    assert spearman(x, y).statistic == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert spearman([1, 2, 3], [1, 2, 3]).p_value == pytest.approx(2 / 6)
+    assert spearman(range(8), range(8)).p_value == pytest.approx(2 / math.factorial(8))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 60))
+    found, theirs = spearman(x, y), stats.spearmanr(x, y)
+    assert (found.statistic, found.exact) == (pytest.approx(theirs.statistic), False)
+    assert abs(found.p_value - theirs.pvalue) < 4 * found.standard_error + 0.005
+
+
 def test_paired_comparison_without_variance() -> None:
     assert paired_comparison([1, 2], [1, 2]).p_t == 1.0
     assert paired_comparison([2, 3], [1, 2]).p_t == 0.0
@@ -193,6 +306,11 @@ def test_correction_in_general(p: list[float]) -> None:
         lambda: holm([0.1, 1.2]),
         lambda: holm([math.nan]),
         lambda: sign_flip([[1.0], [2.0]]),
+        lambda: rank_sum([], [1]),
+        lambda: rank_sum([1], [math.nan]),
+        lambda: rank_sum([1], [2], resamples=0),
+        lambda: spearman([1], [1]),
+        lambda: spearman([1, 2], [1, 2, 3]),
     ],
 )
 def test_bad_input_says_what_is_accepted(call: object) -> None:

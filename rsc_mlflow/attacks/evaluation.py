@@ -89,6 +89,7 @@ class Outcome:
                 "spurious_auc_low": self.leak.interval.low,
                 "spurious_auc_high": self.leak.interval.high,
                 "spurious_p_value": self.leak.p_value,
+                "spurious_p_value_error": self.leak.p_value_error,
                 "n_spurious": float(self.leak.n_members),
                 "n_controls": float(self.leak.n_controls),
             }

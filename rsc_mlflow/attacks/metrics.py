@@ -7,11 +7,11 @@ when its score is at least the threshold.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import mannwhitneyu, rankdata
 
 from rsc_mlflow.attacks.base import Bools, Doubles, Floats, Ints
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import numpy_generator
+from rsc_mlflow.statistics import double_midranks, rank_sum
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,9 @@ class SpuriousLeak:
             membership only as far as it exceeds this.
         auc: probability that a random spurious member scores above a random control (ties count half); .5 = no leak.
         interval: bootstrap interval of ``auc``.
-        p_value: one-sided Mann-Whitney p-value of "spurious members score no higher than controls".
+        p_value: one-sided p-value of "spurious members score no higher than controls", from the permutation
+            distribution of the rank sum with ties.
+        p_value_error: its standard error; 0 where it is exact (:func:`rsc_mlflow.statistics.rank_sum`).
         n_members, n_controls: how many of each.
     """
 
@@ -50,6 +52,7 @@ class SpuriousLeak:
     auc: float
     interval: Interval
     p_value: float
+    p_value_error: float
     n_members: int
     n_controls: int
 
@@ -79,8 +82,8 @@ def auc(scores: Floats, members: Bools) -> float:
         InputError: there is no member or no non-member.
     """
     n_members, n_others = _counts(members)
-    rank_sum = float(rankdata(scores)[members].sum())
-    return (rank_sum - n_members * (n_members + 1) / 2) / (n_members * n_others)
+    ranks = float(double_midranks(scores)[members].sum()) / 2
+    return (ranks - n_members * (n_members + 1) / 2) / (n_members * n_others)
 
 
 def balanced_accuracy(scores: Floats, members: Bools, threshold: float) -> float:
@@ -143,13 +146,14 @@ def spurious_leak(members: Floats, controls: Floats, threshold: float, seed: int
         raise InputError(
             f"the spurious leak needs spurious members and controls; got {len(members)} and {len(controls)}"
         )
-    truth = np.arange(len(members) + len(controls)) < len(members)
+    test = rank_sum(members, controls, seed=seed)
     return SpuriousLeak(
         tpr=float((members >= threshold).mean()),
         control_fpr=float((controls >= threshold).mean()),
-        auc=auc(np.concatenate([members, controls]), truth),
+        auc=test.statistic / (len(members) * len(controls)),
         interval=auc_interval(members, controls, seed=seed),
-        p_value=float(mannwhitneyu(members, controls, alternative="greater").pvalue),
+        p_value=test.p_value,
+        p_value_error=test.standard_error,
         n_members=len(members),
         n_controls=len(controls),
     )

@@ -113,6 +113,14 @@ def test_spurious_leak_p_value_of_a_single_example_is_its_rank() -> None:
     assert leak.p_value == pytest.approx(2 / 21)
 
 
+@pytest.mark.parametrize(("member", "expected"), [(99.0, 1 / 101), (80.5, 19 / 101)])
+def test_spurious_leak_p_value_stays_exact_with_ties(member: float, expected: float) -> None:
+    """Two equal controls must not turn the rank into a normal approximation (.0448 and .140)."""
+    leak = metrics.spurious_leak(np.array([member]), np.array([0.0, *range(99)]), threshold=0)
+    assert leak.p_value == pytest.approx(expected)
+    assert leak.p_value_error == 0
+
+
 def test_spurious_leak_needs_both_groups() -> None:
     with pytest.raises(InputError, match="0 and 3"):
         metrics.spurious_leak(np.array([]), np.zeros(3), 0)
