@@ -11,6 +11,7 @@ from scipy import stats
 
 from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, over_seeds, trained
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.replication import seed_interval
 
 DEFAULTS = {
     "dataset_family": "mnist",
@@ -79,8 +80,8 @@ def test_mitigation_averages_counts_within_seeds_then_seeds() -> None:
     table = mitigation(pd.DataFrame(GRID), "weight_decay")
     off = pick(table, weight_decay=0.0, outcome="score")
     seeds = [0.7 + 0.01 * seed for seed in range(5)]
-    low, high = stats.t.interval(0.95, 4, loc=np.mean(seeds), scale=stats.sem(seeds))
-    assert (off["mean"], off["low"], off["high"]) == pytest.approx((0.72, low, high))
+    interval = seed_interval(seeds, {"training": range(5)}, bounds=(0, 1))
+    assert (off["mean"], off["low"], off["high"]) == pytest.approx((0.72, interval.low, interval.high))
     assert (off["units"], off["runs"], off["runs_left_out"]) == (5, 10, 0)
     assert off["over"] == "over training seeds; dataset seed 0 and pattern seed 0 fixed"
     assert off["cells"] == "3 of class 0; 20 of class 0"

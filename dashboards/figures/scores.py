@@ -62,7 +62,9 @@ def baseline(scored: pd.DataFrame, line: Sequence[str]) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     models = clean_rows(scored, line)
     for key, group in models.groupby(list(line), sort=True) if len(models) else ():
-        interval, each = unit_means(group["score"].to_numpy(float), {"training": group["random_seed"].tolist()})
+        interval, each = unit_means(
+            group["score"].to_numpy(float), {"training": group["random_seed"].tolist()}, bounds=(0, 1)
+        )
         row = dict(zip(line, key if isinstance(key, tuple) else (key,), strict=True)) | _NO_COUNTS
         row |= {"mean": interval.estimate, "low": interval.low, "high": interval.high, "units": interval.n_units}
         words = interval.estimand.replace("training seeds", "training seeds of clean models")

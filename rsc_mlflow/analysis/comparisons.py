@@ -23,7 +23,7 @@ from rsc_mlflow.analysis.reading import read
 from rsc_mlflow.analysis.settings import CELLS, SEEDS
 from rsc_mlflow.analysis.values import metric
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.statistics import holm, paired_comparison, pearson
+from rsc_mlflow.statistics import holm, paired_comparison, pearson, spearman
 from rsc_mlflow.tracking import schema
 
 KNOBS = ("weight_decay", "input_noise", "grad_clip")
@@ -182,7 +182,7 @@ def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
     number.  R1, R2 and R3 are one noise, scaled: they are not independent patterns either.
 
     Returns:
-        One row a group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value``,
+        One row a group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value`` (exact),
         ``patterns``, ``p_holm`` (of ``p_value``).
     """
     table = norms(runs)
@@ -191,7 +191,9 @@ def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for key, group in table.dropna(subset=["norm", "score"]).groupby(by, sort=True, dropna=False):
         if len(group) > 2:
-            rows.append(dict(zip(by, key, strict=True)) | correlation(group["norm"], group["score"]))
+            row = correlation(group["norm"], group["score"])
+            row["rho_p_value"] = spearman(group["norm"].to_numpy(float), group["score"].to_numpy(float)).p_value
+            rows.append(dict(zip(by, key, strict=True)) | row)
     found = pd.DataFrame(rows, columns=[*by, *_CORRELATION])
     corrected = pd.Series(np.nan, index=found.index)
     known = found["p_value"].notna()
@@ -200,11 +202,11 @@ def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> dict[str, float]:
-    """``r``, ``low``, ``high``, ``p_value``, ``rho``, ``rho_p_value`` and ``patterns`` (the number of points)."""
+    """``r``, ``low``, ``high``, ``p_value``, ``rho`` and ``patterns`` (the number of points)."""
     found = pearson(x.to_numpy(float), y.to_numpy(float))
     ranks = pearson(x.rank().to_numpy(float), y.rank().to_numpy(float))
-    numbers = (found.r.estimate, found.r.low, found.r.high, found.p_value, ranks.r.estimate, ranks.p_value, len(x))
-    return dict(zip(_CORRELATION, numbers, strict=True))
+    numbers = (found.r.estimate, found.r.low, found.r.high, found.p_value, ranks.r.estimate, len(x))
+    return dict(zip(("r", "low", "high", "p_value", "rho", "patterns"), numbers, strict=True))
 
 
 def common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from tests.dashboards.frames import MadeUpSource, made_up, run, view
 
 RUNS = 40
 EXAMPLES = int(__import__("os").environ.get("EX", "15"))
-#assert RUNS * EXAMPLES >= 500  # odd runs that each page, and the report, has read
+# assert RUNS * EXAMPLES >= 500  # odd runs that each page, and the report, has read
 ODD = st.sampled_from(
     [
         "inf",
