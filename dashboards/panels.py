@@ -3,14 +3,16 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.data import Filters, has_metric
 from dashboards.figures.style import Theme
+from rsc_mlflow import analysis
 
+T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 
@@ -36,6 +38,7 @@ class Panel:
         message: instead of figures: what is missing and what to do.
         show_table: the table is the panel, not its footnote.
         optional: a page does without the panel where it has but a message.
+        notice: what a reader must know before looking, above the figures: which unlike runs were set apart.
     """
 
     key: str
@@ -47,6 +50,7 @@ class Panel:
     message: str = ""
     show_table: bool = False
     optional: bool = False
+    notice: str = ""
 
 
 class Source(Protocol):
@@ -67,13 +71,14 @@ class View:
     """Everything a panel is made from.
 
     Attributes:
-        runs: prepared and filtered, one row a fingerprint.
-        every: prepared and filtered, with repetitions.
-        total: runs that the reader may see, before filtering.
+        runs: this project's, read and filtered, one row a fingerprint.
+        every: the same with repetitions.
+        total: runs of this project that the reader may see, before filtering.
         experiments: id → name.
         filters: from the address, with the page's options.
         theme: light or dark.
         source: histories and artifacts.
+        memo: what panels of one page share.
     """
 
     runs: pd.DataFrame
@@ -84,6 +89,7 @@ class View:
     theme: Theme
     source: Source
     _kinds: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def option(self, option: "Option") -> str:
         """The value of a page's option: from the address if it is one of the choices, else the default."""
@@ -93,7 +99,7 @@ class View:
     def kind(self, *kinds: str) -> pd.DataFrame:
         """The runs of some kinds."""
         if kinds not in self._kinds:
-            self._kinds[kinds] = self.runs[self.runs["kind"].isin(kinds)]
+            self._kinds[kinds] = analysis.kind(self.runs, *kinds)
         return self._kinds[kinds]
 
     def nothing(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
@@ -148,6 +154,14 @@ def panels(page: Page, view: View) -> list[Panel]:
         if not (panel.optional and panel.message):
             kept.setdefault(panel.message or panel.key, panel)
     return list(kept.values())
+
+
+def legible(read: Callable[..., T], *content: Any) -> T | None:
+    """What ``read`` makes of an artifact; None where its content has another shape than ours."""
+    try:
+        return read(*content)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError):
+        return None
 
 
 def _safely(build: Callable[[View], Panel], view: View) -> Panel:

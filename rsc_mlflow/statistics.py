@@ -341,22 +341,6 @@ def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> Pe
     return PermutationTest(rho, p, math.sqrt(p * (1 - p) / resamples), False)
 
 
-def fisher(p_values: Values) -> float:
-    """Fisher's combination of p-values of independent tests (1925); one p-value stays as it is.
-
-    Zeros are read as the smallest float, so that one test that underflowed does not decide alone.
-
-    Raises:
-        InputError: no p-value, or one outside [0, 1].
-    """
-    p = _p_values(p_values)
-    if not len(p):
-        raise InputError("no p-values; accepted: at least one")
-    if len(p) == 1:
-        return float(p[0])
-    return float(special.chdtrc(2 * len(p), -2 * np.log(np.maximum(p, np.finfo(float).tiny)).sum()))
-
-
 def holm(p_values: Values) -> npt.NDArray[np.float64]:
     """Holm's step-down adjusted p-values (1979), in the order given: family-wise error, any dependence.
 

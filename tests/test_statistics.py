@@ -13,7 +13,6 @@ from scipy import stats
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.statistics import (
     bootstrap_interval,
-    fisher,
     holm,
     mcnemar,
     paired_comparison,
@@ -43,18 +42,6 @@ def test_half_widths_of_many_samples_are_those_of_each_alone() -> None:
     found = t_half_width(np.array(deviations), np.array([len(s) for s in samples]), 0.9)
     theirs = [stats.t.ppf(0.95, len(s) - 1) * stats.sem(s) for s in samples[:3]]
     assert found == pytest.approx([*theirs, math.nan], abs=1e-12, nan_ok=True)
-
-
-@given(st.lists(st.floats(1e-250, 1), min_size=2, max_size=30))
-def test_fisher_is_scipys(p_values: list[float]) -> None:
-    assert fisher(p_values) == pytest.approx(stats.combine_pvalues(p_values, method="fisher").pvalue, rel=1e-9)
-
-
-def test_fisher_of_one_or_of_zeros() -> None:
-    assert fisher([0.03]) == 0.03
-    assert 0 <= fisher([0.0, 1.0]) < 1e-300
-    with pytest.raises(InputError, match="no p-values"):
-        fisher([])
 
 
 def test_one_seed_has_a_mean_and_no_interval() -> None:
