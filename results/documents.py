@@ -1,0 +1,59 @@
+"""Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` what is made of the results ``<!-- end -->``.
+
+A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
+line, for example in a cell of a table.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from results.studies import Results
+from results.texts import TEXTS
+from rsc_mlflow.errors import InputError
+
+Text = Callable[..., str]
+"""``function(results, *arguments)`` → Markdown."""
+_START = re.compile(r"<!-- results:")
+_MARKED = re.compile(r"<!-- results: (?P<call>[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
+
+
+def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
+    """The documents below ``root`` whose generated parts differ from what the results give: path → (old, new) text.
+
+    Raises:
+        InputError: a marker without an end, or with an unknown name.
+    """
+    changed: dict[Path, tuple[str, str]] = {}
+    for path in sorted([*root.glob("*.md"), *(root / "docs").glob("*.md")]):
+        old = path.read_text(encoding="utf-8")
+        new = filled(old, results, TEXTS, path.name)
+        if new != old:
+            changed[path] = (old, new)
+    return changed
+
+
+def filled(text: str, results: Results, texts: Mapping[str, Text], name: str = "text") -> str:
+    """The document with every generated part made anew.
+
+    Raises:
+        InputError: a marker without an end, or with an unknown name; a block of several lines within a line.
+    """
+    if len(_START.findall(text)) != len(_MARKED.findall(text)) or any(
+        _START.search(match["old"]) for match in _MARKED.finditer(text)
+    ):
+        raise InputError(f"{name}: a marker `<!-- results: … -->` has no `<!-- end -->` of its own")
+
+    def fill(match: re.Match[str]) -> str:
+        head = f"<!-- results: {match['call']} -->"
+        words = match["call"].split()
+        if not words or words[0] not in texts:
+            raise InputError(f"{name}: {head} names no generated text; accepted: {', '.join(sorted(texts))}")
+        made = texts[words[0]](results, *words[1:]).strip()
+        if match["old"].startswith("\n"):
+            return f"{head}\n{made}\n<!-- end -->"
+        if "\n" in made:
+            raise InputError(f"{name}: {head} gives several lines; put the marker at the end of a line")
+        return f"{head}{made}<!-- end -->"
+
+    return _MARKED.sub(fill, text)
