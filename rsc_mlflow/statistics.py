@@ -87,6 +87,17 @@ def t_half_width(deviation: Any, n: Any, level: float = 0.95) -> Any:
     return np.where(size > 1, factor, np.nan) * deviation
 
 
+def prediction_interval(values: Values, level: float = 0.95) -> Interval:
+    """Student's interval for one further value of a normal sample, mean ± t · s · √(1 + 1/n); NaN for one value.
+
+    Raises:
+        InputError: no values, a value that is not finite, or a level outside (0, 1).
+    """
+    mean = t_interval(values, level)
+    half = mean.half_width * math.sqrt(mean.n + 1)  # t · s / √n times √n · √(1 + 1/n)
+    return Interval(mean.estimate, mean.estimate - half, mean.estimate + half, mean.n, level)
+
+
 def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
     """Percentile bootstrap interval for the mean (Efron 1979).
 

@@ -47,6 +47,11 @@ DEFINITIONS: dict[str, Patch | Noise] = {
 """Pattern name → what it does to an image."""
 
 
+def depends_on_seed(pattern: str) -> bool:
+    """Whether the pattern is drawn: the same patch serves every seed."""
+    return isinstance(DEFINITIONS.get(pattern), Noise)
+
+
 def noise_image(image_shape: tuple[int, int, int], seed: int) -> Tensor:
     """The uniform noise of one seed, float64 ``[C, H, W]``.
 

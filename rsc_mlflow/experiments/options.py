@@ -11,6 +11,16 @@ from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
 
+
+def result_format(dataset: DatasetName, model: ModelName) -> int:
+    """The ``FORMAT`` of one recipe: 2 where only some recipes' results changed, so that all other runs stay valid.
+
+    ``CNN002`` used to draw its convolution biases, and a run with two target classes used to log the first one's score
+    as ``spurious/score``.
+    """
+    return 2 if model.architecture == "CNN002" or len(dataset.targets) == 2 else FORMAT
+
+
 SEED = integer(0, MAX_SEED)
 DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
@@ -62,6 +72,11 @@ class TrainOptions(MachineOptions):
         "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
     )
     register: bool = option("Register the model in the model registry.", boolean(), True)
+    clean_seeds: int = option(
+        "Clean models, with training seeds 0, 1, …, that a sweep adds for each recipe to compare scores with.",
+        integer(0, 1000),
+        10,
+    )
     resume_run_id: str = option("Id of an interrupted run to go on with; none: a new run.", text(), "none")
 
     @property
@@ -96,7 +111,7 @@ class TrainOptions(MachineOptions):
         or scores, whether it registers.  Momentum counts as 0 for optimisers that have none.
         """
         identity: dict[str, Any] = {
-            "format": FORMAT,
+            "format": result_format(self.dataset_name, self.model_name),
             "kind": "train",
             "method": "train_classifier",
             "dataset": self.dataset,
@@ -112,8 +127,14 @@ class TrainOptions(MachineOptions):
         identity["pattern_seed"] = self.resolved_pattern_seed if self.dataset_name.pattern else None
         return identity
 
+    def clean_baselines(self) -> list["TrainOptions"]:
+        """The same training on the clean dataset with training seeds 0 … ``clean_seeds`` - 1; none of a clean one."""
+        if self.dataset_name.pattern is None:
+            return []
+        return [dataclasses.replace(self.for_clean(), random_seed=seed) for seed in range(self.clean_seeds)]
+
     def for_clean(self) -> "TrainOptions":
-        """The same training on the clean data set: the reference of the p-value."""
+        """The same training on the clean dataset, with the same training seed."""
         return dataclasses.replace(
             self, dataset=str(self.dataset_name.clean()), pattern_seed="auto", resume_run_id="none"
         )

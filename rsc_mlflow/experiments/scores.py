@@ -1,9 +1,8 @@
 """From a model and a data set to the contract's ``spurious/…`` and ``reference/…`` metrics."""
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -11,14 +10,12 @@ from torch import Tensor, nn
 
 from rsc_mlflow.data import Dataset, apply_pattern, pattern_norm
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.clean_baseline import pattern_of, patterned_images
 from rsc_mlflow.models import build_empty
 from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
-from rsc_mlflow.statistics import mcnemar
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.pull import PulledModel, pull_finished
+from rsc_mlflow.tracking.pull import PulledModel
 from rsc_mlflow.training import evaluate_logits
 
 Logits = Callable[[Tensor], Tensor]
@@ -36,14 +33,14 @@ class Evaluation:
     labels: Tensor
     scores: SpuriousScores | None
 
-    def metrics(self, target: int | None) -> dict[str, float]:
-        """``test/…`` and, with a pattern and a target class, ``spurious/…``."""
+    def metrics(self, targets: Sequence[int]) -> dict[str, float]:
+        """``test/…`` and, with a pattern and target classes, ``spurious/…``."""
         found = {
             schema.TEST_LOSS: cross_entropy(self.clean_logits, self.labels),
             schema.TEST_ACCURACY: accuracy(self.clean_logits, self.labels),
         }
-        if self.scores is not None and target is not None:
-            found |= spurious_metrics(self.scores, target)
+        if self.scores is not None and targets:
+            found |= spurious_metrics(self.scores, targets)
         return found
 
 
@@ -57,24 +54,24 @@ def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores:
     clean = logits(dataset.test.images)
     if not with_scores or dataset.name.pattern is None:
         return Evaluation(clean, dataset.test.labels, None)
-    patterned = logits(patterned_test(dataset))
+    patterned = logits(patterned_images(dataset.test, *pattern_of(dataset)))
     return Evaluation(clean, dataset.test.labels, SpuriousScores(clean, patterned, dataset.test.labels, threshold))
 
 
-def spurious_metrics(scores: SpuriousScores, target: int) -> dict[str, float]:
-    """Every score of the contract for one target class, per-class scores included.
+def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str, float]:
+    """Every score of the contract, per-class scores included.
 
-    With two target classes ``spurious/score`` and its companions are those of the first; the second is
-    found under ``spurious/score_target_{k}``.
+    With two target classes ``spurious/score`` and its companions are the mean over the two; each class' own score
+    is ``spurious/score_target_{k}``.
     """
     metrics = {
-        schema.SPURIOUS_SCORE: scores.score(target),
-        schema.SPURIOUS_SCORE_NONTARGET: scores.score_nontarget(target),
-        schema.SPURIOUS_FLIP_RATE: scores.flip_rate(target),
-        schema.SPURIOUS_TEST_ACCURACY: scores.patterned_accuracy(target),
+        schema.SPURIOUS_SCORE: fmean(map(scores.score, targets)),
+        schema.SPURIOUS_SCORE_NONTARGET: fmean(map(scores.score_nontarget, targets)),
+        schema.SPURIOUS_FLIP_RATE: fmean(map(scores.flip_rate, targets)),
+        schema.SPURIOUS_TEST_ACCURACY: fmean(map(scores.patterned_accuracy, targets)),
     }
     metrics |= {schema.score_target(k): score for k, score in enumerate(scores.by_target)}
-    by_class = enumerate(scores.by_true_class(target))
+    by_class = enumerate(map(fmean, zip(*map(scores.by_true_class, targets), strict=True)))
     return metrics | {schema.score_class(k): score for k, score in by_class if score == score}
 
 
@@ -87,35 +84,6 @@ def reference_metrics(logits: Logits, dataset: Dataset, clean_logits: Tensor, th
         for k, score in enumerate(scores.by_target):
             metrics[schema.reference_score_target(pattern, k)] = score
     return metrics
-
-
-@lru_cache(maxsize=8)
-def patterned_test(dataset: Dataset) -> Tensor:
-    """The test images with the data set's pattern, float32[N, C, H, W]; kept for the next epoch's scores."""
-    return dataset.patterned(dataset.test.images)
-
-
-def clean_comparison(
-    scores: SpuriousScores, dataset: Dataset, options: TrainOptions, device: torch.device
-) -> dict[str, float]:
-    """Score of the matching clean model on the same pattern and class, and the p-value of the comparison.
-
-    Empty where no such run is tracked, or its model is lost, which costs the model at hand nothing else.  The two
-    models see the same test examples, and each example is a hit or not under either: McNemar's exact test,
-    one-sided (the poisoned model has more hits).
-    """
-    target = dataset.name.target
-    try:
-        found = pull_finished(fingerprint(options.for_clean().identity()), kind="train")
-    except InputError as error:
-        print(f"note: not compared with the clean model trained the same way: {error}", file=sys.stderr)
-        return {}
-    if found is None or target is None:
-        return {}
-    reference = evaluate(logits_of(pulled_module(found, dataset), device), dataset, scores.threshold).scores
-    assert reference is not None
-    p_value = mcnemar(scores.hits[:, target].numpy(), reference.hits[:, target].numpy())
-    return {schema.REFERENCE_SCORE: reference.score(target), schema.P_VALUE: p_value}
 
 
 def pulled_module(model: PulledModel, dataset: Dataset) -> nn.Module:

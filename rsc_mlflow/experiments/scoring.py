@@ -39,13 +39,13 @@ def score(options: ScoreOptions) -> dict[str, float]:
         schema.SOURCE_RUN_ID: source.run_id,
     }
     params = options.as_params() | {"score_threshold": threshold, "architecture": source.model.architecture}
-    params |= {"dataset_family": name.family, "pattern": name.pattern, "target_class": name.target}
+    params |= {"dataset_family": name.family, "pattern": name.pattern, "target_class": "-".join(map(str, name.targets))}
     run_name = f"score {source.dataset} {source.model.architecture} on {name}"
     with open_run(kind="score", method="score_model", name=run_name, params=params, tags=tags) as run:
         log_datasets(run, [data_record(dataset, schema.TESTING)])
         log_lineage(run, source.model_id)
         evaluation = evaluate(logits, dataset, threshold)
-        metrics = evaluation.metrics(name.target) | norm_metric(dataset)
+        metrics = evaluation.metrics(name.targets) | norm_metric(dataset)
         run.metrics(metrics, 0)
         log_figures(run, dataset, evaluation, with_curves=False)
     print(f"{run_name}: spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}", file=sys.stderr)

@@ -2,10 +2,11 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -14,11 +15,11 @@ from rsc_mlflow import scratch
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
+from rsc_mlflow.experiments.clean_baseline import Comparison, compare_with_clean
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
     Evaluation,
-    clean_comparison,
     evaluate,
     logits_of,
     norm_metric,
@@ -45,7 +46,9 @@ from rsc_mlflow.training import (
 from rsc_mlflow.training.augmentation import check_aug01
 from rsc_mlflow.training.members import check_members
 
-FREE_WHEN_RESUMING = ("device", "data_root", "checkpoint_every", "score_every", "register", "resume_run_id")
+FREE_WHEN_RESUMING = (
+    *("device", "data_root", "checkpoint_every", "score_every", "register", "clean_seeds", "resume_run_id"),
+)
 """Options that may differ when an interrupted run goes on: none of them decides the result."""
 
 
@@ -84,9 +87,9 @@ class PreparedTraining:
     n_parameters: int
 
     @property
-    def target(self) -> int | None:
-        """The (first) target class; None for clean data."""
-        return self.dataset.name.target
+    def targets(self) -> tuple[int, ...]:
+        """The target classes; none for clean data."""
+        return self.dataset.name.targets
 
     def params(self) -> dict[str, Any]:
         """Every option, and what follows from them."""
@@ -180,14 +183,24 @@ def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
         for report in cohort.epochs():
             for k, one in enumerate(live):
                 one.after_epoch(cohort, k, report)
-            members = report.members
-            scores = [one.last_score for one in live if one.last_score is not None]
-            progress.update(
-                report.epoch,
-                sum(member.loss for member in members) / len(members),
-                sum(member.accuracy for member in members) / len(members),
-                sum(scores) / len(scores) if scores else None,
-            )
+            progress.update(report.epoch, _shown([one.latest for one in live], live[0].prepared.targets))
+
+
+def _shown(latest: Sequence[Mapping[str, float]], targets: Sequence[int]) -> dict[str, float]:
+    """What the line of progress says of an epoch: means over the members that have the value.
+
+    Of two target classes each has its own score; members of one cohort with other classes show the mean alone.
+    """
+    names = {
+        "train loss": schema.TRAIN_LOSS,
+        "train accuracy": schema.TRAIN_ACCURACY,
+        "test accuracy": schema.TEST_ACCURACY,
+        "score": schema.SPURIOUS_SCORE,
+    }
+    if len(targets) == 2 and len(latest) == 1:
+        names |= {f"score of class {k}": schema.score_target(k) for k in targets}
+    values = {words: [metrics[name] for metrics in latest if name in metrics] for words, name in names.items()}
+    return {words: fmean(found) for words, found in values.items() if found}
 
 
 class LiveTraining:
@@ -197,7 +210,8 @@ class LiveTraining:
         self.prepared = prepared
         self.run = run
         self.options = prepared.job.options
-        self.last_score: float | None = None
+        self.latest: dict[str, float] = {}
+        self._last: Evaluation | None = None
         self._started = time.perf_counter()
         self._training_seconds = 0.0
         self._epochs_done = 0
@@ -224,12 +238,13 @@ class LiveTraining:
         self._training_seconds += report.seconds
         self._epochs_done += 1
         last = report.epoch == self.options.epochs
-        scoring = not last and self.options.score_every > 0 and report.epoch % self.options.score_every == 0
-        if not last:
-            evaluation = self._evaluate(cohort, k, with_scores=scoring)
-            self._log_epoch(report.epoch, report.members[k], evaluation)
+        every = self.options.score_every
+        evaluation = self._evaluate(cohort, k, with_scores=last or (every > 0 and report.epoch % every == 0))
+        self.latest = _training_metrics(report.members[k]) | evaluation.metrics(self.prepared.targets)
+        if last:
+            self._last = evaluation
         else:
-            self.run.metrics(_training_metrics(report.members[k]), report.epoch)
+            self.run.metrics(self.latest, report.epoch)
         every = self.options.checkpoint_every
         if last or (every > 0 and report.epoch % every == 0):
             self._save(cohort.checkpoint(k))
@@ -237,10 +252,12 @@ class LiveTraining:
     def finish(self, cohort: Cohort, k: int) -> TrainResult:
         """Score, draw and register the finished model."""
         epoch = self.options.epochs
-        evaluation = self._evaluate(cohort, k, with_scores=True)
-        metrics = evaluation.metrics(self.prepared.target) | norm_metric(self.prepared.dataset)
-        metrics |= self._comparison(cohort, k, evaluation) | self._costs()
-        self.run.metrics(metrics, epoch)
+        evaluation = self._last or self._evaluate(cohort, k, with_scores=True)
+        compared = self._compare(evaluation)
+        metrics = evaluation.metrics(self.prepared.targets) | norm_metric(self.prepared.dataset)
+        metrics |= self._reference(cohort, k, evaluation) | compared.metrics | self._costs()
+        self.run.metrics(self.latest | metrics, epoch)
+        self.run.set_tags(compared.tags)
         model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
         artifacts.log_figures(self.run, self.prepared.dataset, evaluation)
         if self.options.register:
@@ -251,18 +268,19 @@ class LiveTraining:
         logits = logits_of(cohort.module(k), self.prepared.device)
         return evaluate(logits, self.prepared.dataset, self.options.resolved_threshold, with_scores=with_scores)
 
-    def _log_epoch(self, epoch: int, result: EpochResult, evaluation: Evaluation) -> None:
-        metrics = _training_metrics(result) | evaluation.metrics(self.prepared.target)
-        self.last_score = metrics.get(schema.SPURIOUS_SCORE, self.last_score)
-        self.run.metrics(metrics, epoch)
+    def _compare(self, evaluation: Evaluation) -> Comparison:
+        """A poisoned model against the clean models of its recipe."""
+        if evaluation.scores is None:
+            return Comparison()
+        return compare_with_clean(evaluation.scores, self.prepared.dataset, self.options, self.prepared.device)
 
-    def _comparison(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
-        """A clean model's scores on every pattern, or a poisoned one's against the matching clean model."""
-        dataset, threshold = self.prepared.dataset, self.options.resolved_threshold
+    def _reference(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
+        """A clean model's scores on every pattern."""
         if evaluation.scores is not None:
-            return clean_comparison(evaluation.scores, dataset, self.options, self.prepared.device)
+            return {}
         logits = logits_of(cohort.module(k), self.prepared.device)
-        return reference_metrics(logits, dataset, evaluation.clean_logits, threshold)
+        threshold = self.options.resolved_threshold
+        return reference_metrics(logits, self.prepared.dataset, evaluation.clean_logits, threshold)
 
     def _costs(self) -> dict[str, float]:
         peak = peak_memory_mb(self.prepared.device)

@@ -15,9 +15,10 @@ from torch import nn
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
+from rsc_mlflow.experiments.clean_baseline import compare_with_clean
 from rsc_mlflow.experiments.influence_ranking import log_influences
 from rsc_mlflow.experiments.progress import TrainingProgress
-from rsc_mlflow.experiments.scores import clean_comparison, evaluate, logits_of, norm_metric, pulled_module
+from rsc_mlflow.experiments.scores import evaluate, logits_of, norm_metric, pulled_module
 from rsc_mlflow.experiments.unlearning_judging import Judged, gaps, judge
 from rsc_mlflow.experiments.unlearning_methods import Plan, plan
 from rsc_mlflow.experiments.unlearning_options import (
@@ -44,6 +45,12 @@ _EPOCH_METRICS = {
     "forget_loss": schema.FORGET_LOSS,
 }
 """What methods report after each epoch, and the metric it is logged as."""
+_SHOWN = {
+    "train loss": schema.TRAIN_LOSS,
+    "train accuracy": schema.TRAIN_ACCURACY,
+    "test accuracy": schema.TEST_ACCURACY,
+    "score": schema.SPURIOUS_SCORE,
+}
 _RECORDED = ("gradient_norm", "residual", "predicted_rise", "iterations", "lissa_scale", "lissa_spread", "steps")
 """What methods report at the end that is logged as ``unlearn/…``."""
 
@@ -118,7 +125,9 @@ class _Unlearning:
         after = judge(done.model, self.source)
         metrics = {schema.BEFORE_PREFIX + name: value for name, value in before.metrics.items()}
         metrics |= after.metrics | norm_metric(self.dataset) | self._update_metrics(done, seconds)
-        metrics |= clean_comparison(after.scores, self.dataset, self.source.options, self.device)
+        compared = compare_with_clean(after.scores, self.dataset, self.source.options, self.device)
+        self.run.set_tags(compared.tags)
+        metrics |= compared.metrics
         metrics |= self._compare(after, seconds)
         if isinstance(self.options, GroupInfluenceOptions) and self.options.influences:
             metrics |= log_influences(self.run, self.source, self.chosen.config)
@@ -139,9 +148,7 @@ class _Unlearning:
                 if epoch < self.chosen.epochs:
                     metrics |= self._score_epoch(model, epoch)
                 self.run.metrics(metrics, epoch + self.chosen.offset)
-                accuracy = metrics.get(schema.TEST_ACCURACY, metrics.get(schema.TRAIN_ACCURACY))
-                if schema.TRAIN_LOSS in metrics and accuracy is not None:
-                    progress.update(epoch, metrics[schema.TRAIN_LOSS], accuracy, metrics.get(schema.SPURIOUS_SCORE))
+                progress.update(epoch, {words: metrics.get(name) for words, name in _SHOWN.items()})
                 self._observing += time.perf_counter() - began
 
             began = time.perf_counter()
@@ -155,7 +162,7 @@ class _Unlearning:
         if every == 0 or epoch % every:
             return {}
         found = evaluate(logits_of(model, self.device), self.dataset, self.source.options.resolved_threshold)
-        return found.metrics(self.dataset.name.target)
+        return found.metrics(self.dataset.name.targets)
 
     def _update_metrics(self, done: Unlearned, seconds: float) -> dict[str, float]:
         record = {name: value for name, value in done.record.items() if name in _RECORDED and math.isfinite(value)}

@@ -25,7 +25,7 @@ def judge(module: nn.Module, source: Source) -> Judged:
     dataset, device = source.prepared.dataset, source.prepared.device
     evaluation = evaluate(logits_of(module, device), dataset, source.options.resolved_threshold)
     assert evaluation.scores is not None  # a source has spurious examples, and so a pattern
-    metrics = evaluation.metrics(dataset.name.target)
+    metrics = evaluation.metrics(dataset.name.targets)
     metrics[schema.FORGET_LOSS], metrics[schema.FORGET_ACCURACY] = loss_and_accuracy(module, source.forget)
     metrics[schema.RETAIN_ACCURACY] = loss_and_accuracy(module, source.retain)[1]
     return Judged(evaluation, evaluation.scores, metrics)

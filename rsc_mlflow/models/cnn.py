@@ -45,11 +45,12 @@ def construct_cnn002(image_shape: tuple[int, int, int], classes: int) -> nn.Sequ
 
 
 def initialise_cnn002(model: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming-normal convolution weights (fan in), the output layer zero, the rest PyTorch's default."""
+    """Kaiming-normal convolution weights (fan in) with zero biases, a zero output layer, else PyTorch's default."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
-            default_linear_(layer, generator)
             nn.init.kaiming_normal_(layer.weight, generator=generator)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Linear) and name == "output":
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)

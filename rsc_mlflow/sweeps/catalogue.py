@@ -25,7 +25,7 @@ def options_of(name: str) -> type[Options] | None:
 
 
 def training() -> Experiment:
-    """``train_classifier``: stacked cohorts; the clean model first, since the others are compared with it."""
+    """``train_classifier``: stacked cohorts; clean models first, since the others are compared with them."""
     from rsc_mlflow.experiments.training import TrainingJob
 
     return Experiment(
@@ -35,6 +35,7 @@ def training() -> Experiment:
         run_name=lambda options: TrainingJob(options).run_name,
         cohort=cohort_key,
         follows=lambda options: [("train_classifier", options.for_clean())] if options.dataset_name.pattern else [],
+        brings=lambda options: [("train_classifier", clean) for clean in options.clean_baselines()],
         resumes=True,
     )
 

@@ -14,8 +14,10 @@
       - {optimizer: adam, count: 3}
 
 An axis is a list of an option's values, or a list of mappings that set several options together (its name is
-then free), or the data set's parts.  ``blocks`` holds several such parts, each with options, axes and exclude of
-its own; the grid is their union.  Count 0 is the clean set, once.
+then free), or the dataset's parts.  With ``training_seeds: K`` among these each dataset seed s has K training seeds
+of its own, ``random_seed`` K·s … K·s + K - 1, so that runs of different dataset seeds are independent.  ``blocks``
+holds several such parts, each with options, axes and exclude of its own; the grid is their union.  Count 0 is the
+clean set, once.
 """
 
 import itertools
@@ -44,6 +46,8 @@ _FILE_KEYS = ("about", "axes", "blocks", "entry_point", "exclude", "options")
 _BLOCK_KEYS = ("axes", "exclude", "options")
 _FORMS = ("plain", "mem", "twoclass")
 _DATASET_PARTS = ("family", "pattern", "count", "target", "seed")
+_TRAINING_SEEDS = "training_seeds"
+_MOST_TRAINING_SEEDS = 1000
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -264,7 +268,8 @@ class _Reader:
         return Axis(name, values, tuple(self._labels(value) for value in values))
 
     def _dataset_axis(self, node: MappingNode) -> Axis:
-        parts = self._where.mapping(node, "axis dataset", (*_DATASET_PARTS, "form"))
+        parts = self._where.mapping(node, "axis dataset", (*_DATASET_PARTS, "form", _TRAINING_SEEDS))
+        each = self._training_seeds(node, parts)
         form = self._where.scalar(parts["form"], "form") if "form" in parts else "plain"
         if form not in _FORMS:
             raise self._where.error(parts["form"], f"form is {form!r}; accepted: {', '.join(_FORMS)}")
@@ -272,7 +277,7 @@ class _Reader:
             if part not in parts:
                 raise self._where.error(node, f"axis dataset lacks {part}; give {', '.join(_DATASET_PARTS)}")
         lists = {part: self._parts(part, parts[part], form) for part in _DATASET_PARTS}
-        names: dict[str, Combination] = {}
+        found: dict[tuple[str, str], Combination] = {}
         prefix = "" if form == "plain" else form
         for family, pattern, count, target, seed in itertools.product(*(lists[part] for part in _DATASET_PARTS)):
             label = dict(zip(_DATASET_PARTS, (family, pattern, count, target, seed), strict=True))
@@ -280,10 +285,28 @@ class _Reader:
                 text, label = ("mem" if form == "mem" else "") + family, {"family": family, "count": "0"}
             else:
                 text = f"{prefix}{family}{pattern}-{count}-{target}-{seed}"
-            names.setdefault(self._dataset(parts["family"], text), label)
-            if len(names) > ABSOLUTE_LIMIT:
-                raise self._where.error(node, f"more than {ABSOLUTE_LIMIT:,} data sets; shorten the lists")
-        return Axis("dataset", tuple({"dataset": name} for name in names), tuple(names.values()))
+            name = self._dataset(parts["family"], text)
+            for own in range(each or 1):
+                found.setdefault((name, str(int(seed) * each + own) if each else ""), label)
+            if len(found) > ABSOLUTE_LIMIT:
+                raise self._where.error(node, f"more than {ABSOLUTE_LIMIT:,} datasets; shorten the lists")
+        values = tuple({"dataset": name} | ({"random_seed": seed} if each else {}) for name, seed in found)
+        return Axis("dataset", values, tuple(found.values()))
+
+    def _training_seeds(self, axis: Node, parts: Mapping[str, Node]) -> int:
+        """How many training seeds each dataset seed has of its own; 0 where ``random_seed`` is set as usual."""
+        if _TRAINING_SEEDS not in parts:
+            return 0
+        text = self._where.scalar(parts[_TRAINING_SEEDS], _TRAINING_SEEDS)
+        if "random_seed" not in self._parsers:
+            raise self._where.error(axis, f"{_TRAINING_SEEDS} needs an entry point with the option random_seed")
+        if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= _MOST_TRAINING_SEEDS:
+            raise self._where.error(
+                parts[_TRAINING_SEEDS],
+                f"Invalid value for {_TRAINING_SEEDS!r}: {text!r}. "
+                f"Expected an integer from 1 to {_MOST_TRAINING_SEEDS}.",
+            )
+        return int(text)
 
     def _parts(self, part: str, node: Node, form: str) -> list[str]:
         accepted = {"family": tuple(CLASSES), "pattern": tuple(PATTERNS)}.get(part)

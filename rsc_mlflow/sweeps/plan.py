@@ -38,7 +38,7 @@ class Plan:
             key = stack.pop()
             if key not in keep:
                 keep.add(key)
-                stack.extend(() if key in finished else self.before[key])
+                stack.extend(() if key in finished else self.before[key] | self.after[key])
         keep |= set(self.requested)
         jobs = {key: job for key, job in self.jobs.items() if key in keep}
         after = {key: self.after[key] & keep for key in keep}
@@ -46,7 +46,7 @@ class Plan:
 
 
 def make_plan(options: Iterable[object], entry_point: str, experiments: Mapping[str, Experiment]) -> Plan:
-    """The jobs of a grid and everything they need, each once.
+    """The jobs of a grid and everything that they need or are compared with, each once.
 
     Args:
         options: options objects of the grid; equal ones are merged.
@@ -79,6 +79,8 @@ class _Builder:
         found = [self.add(Job(name, options, requested=False), (*path, key)) for name, options in needs]
         self.jobs[key] = job
         self.before[key] = frozenset(found)
+        for name, options in self.experiments[job.entry_point].brings(job.options):
+            self.add(Job(name, options, requested=False), ())
         return key
 
     def plan(self) -> Plan:
@@ -97,7 +99,8 @@ class _Builder:
         after: dict[str, set[str]] = {}
         for key, job in self.jobs.items():
             after[key] = set()
-            for name, options in self.experiments[job.entry_point].follows(job.options):
+            experiment = self.experiments[job.entry_point]
+            for name, options in (*experiment.follows(job.options), *experiment.brings(job.options)):
                 if (name, options) not in cache:
                     cache[name, options] = Job(name, options).fingerprint
                 other = cache[name, options]

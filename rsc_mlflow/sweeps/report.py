@@ -39,7 +39,7 @@ def print_plan(
         f"{len(requested & set(left))} to run"
     )
     for name, count in Counter(plan.jobs[key].entry_point for key in serving).items():
-        print(f"{count} jobs of {name} that they need and nobody has run")
+        print(f"{count} more jobs of {name}, which they need or are compared with")
     table = Table("runs together as", "jobs", "most at a time")
     groups = Counter(cohorts[key] for key in left)
     for key, count in groups.items():

@@ -12,7 +12,8 @@ def test_the_contracts_defaults() -> None:
         "dataset": "mnist", "model": "ce-tor-LargeMLP", "epochs": "70", "batch_size": "128", "optimizer": "sgd",
         "learning_rate": "0.01", "momentum": "0.9", "weight_decay": "0", "grad_clip": "0", "input_noise": "0",
         "random_seed": "0", "pattern_seed": "auto", "checkpoint_every": "10", "score_every": "1",
-        "schedule": "steps", "score_threshold": "auto", "register": "true", "resume_run_id": "none",
+        "schedule": "steps", "score_threshold": "auto", "register": "true", "clean_seeds": "10",
+        "resume_run_id": "none",
         "device": "auto", "data_root": "auto",
     }  # fmt: skip
 
