@@ -43,7 +43,7 @@ def export(tracking_uri: str | None, out: str, names: tuple[str, ...], grids: tu
 
 
 @cli.command()
-@click.option("--check", is_flag=True, help="Write nothing; print what would change and exit with status 1 if anything.")
+@click.option("--check", is_flag=True, help="Write nothing: print what would change; exit status 1 if anything.")
 @click.option("--data", default=str(FOLDER), help="Folder of the CSV files.")
 @click.option("--root", default=str(ROOT), help="Folder of README.md and docs/.")
 def render(check: bool, data: str, root: str) -> int:

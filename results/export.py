@@ -40,7 +40,8 @@ TAGS = (
     schema.SOURCE_RUN_ID,
     schema.REFERENCE_RUN_ID,
     schema.NOTE,
-    "rsc.clean_scores",
+    schema.CLEAN_SCORES,
+    "rsc.verdict",
     "mlflow.source.git.commit",
     "mlflow.source.git.dirty",
 )
@@ -78,8 +79,8 @@ def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
         if job.fingerprint not in found:
             found[job.fingerprint] = job
             experiment = catalogue[job.entry_point]
-            others = [*experiment.needs(job.options), *experiment.follows(job.options)]
-            stack.extend(Job(name, options) for name, options in others)
+            for find in (experiment.needs, experiment.follows, experiment.brings):
+                stack.extend(Job(name, options) for name, options in find(job.options))
             shared.update(experiment.shares(job.options))
     trained = [job.options for job in found.values() if job.entry_point == "train_classifier"]
     names = [options.dataset_name for options in trained]
@@ -129,7 +130,22 @@ class StoredRuns:
     def rows(self, of: Wanted) -> list[Row]:
         """The rows of the study's runs that this store holds."""
         clean = {digest for recipe in of.recipes for digest in self.clean.get(recipe, ())}
-        return [self._row(self.newest[key], of) for key in sorted(of.fingerprints | clean) if key in self.newest]
+        chosen = {key for key in of.fingerprints | clean if key in self.newest}
+        chosen |= self._looked_at(chosen, clean)
+        return [self._row(self.newest[key], of) for key in sorted(chosen)]
+
+    def _looked_at(self, chosen: set[str], clean: set[str]) -> set[str]:
+        """Scores of the clean models; attacks on models unlearned from the chosen ones, and these models."""
+        found: set[str] = set()
+        for digest, run in self.newest.items():
+            source = self._fingerprint_of(run.data.tags.get(schema.SOURCE_RUN_ID))
+            kind = run.data.tags.get(schema.KIND)
+            if kind == "score" and source in clean:
+                found.add(digest)
+            if kind == "attack" and source in self.newest and digest not in chosen:
+                unlearned_from = self._fingerprint_of(self.newest[source].data.tags.get(schema.SOURCE_RUN_ID))
+                found |= {digest, source} if unlearned_from in chosen else set()
+        return found
 
     def _row(self, run: Run, of: Wanted) -> Row:
         data, info = run.data, run.info

@@ -111,7 +111,7 @@ class Results:
         self._frames: dict[str, pd.DataFrame] = {}
 
     def runs(self, name: str) -> pd.DataFrame:
-        """DataFrame [runs of the study] in the columns of ``rsc_mlflow.tracking.query.search``; empty if not run yet."""
+        """A study's runs in the columns of ``rsc_mlflow.tracking.query.search``; empty if it was not run yet."""
         if name not in self._frames:
             self._frames[name] = to_frame(read_rows(self._folder / f"{study(name).name}.csv"))
         return self._frames[name]

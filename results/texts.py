@@ -1,0 +1,32 @@
+"""The names that a document's markers may use, and the functions that make their texts."""
+
+from collections.abc import Callable, Mapping
+
+from results import membership_texts, mitigation_texts, training_texts, unlearning_texts
+
+TEXTS: Mapping[str, Callable[..., str]] = {
+    "above_clean_count": training_texts.above_clean_count,
+    "accuracy_range": training_texts.accuracy_range,
+    "architectures": training_texts.architectures,
+    "clean_accuracy": training_texts.clean_accuracy,
+    "clean_by_strength": mitigation_texts.clean_by_strength,
+    "counts": training_texts.counts,
+    "headline": training_texts.headline,
+    "membership": membership_texts.membership,
+    "mitigated": mitigation_texts.mitigated,
+    "mitigations": mitigation_texts.mitigations,
+    "noise_control": training_texts.noise_control,
+    "norm_sentence": training_texts.norm_sentence,
+    "pattern_means": training_texts.pattern_means,
+    "patterns": training_texts.patterns,
+    "quickstart": training_texts.quickstart,
+    "rates": membership_texts.rates,
+    "scores": training_texts.scores,
+    "spurious_auc": membership_texts.spurious_auc,
+    "target_scores": membership_texts.target_scores,
+    "two_classes": training_texts.two_classes,
+    "unlearning": unlearning_texts.unlearning,
+    "unlearning_compared": unlearning_texts.compared,
+    "unlearning_left": unlearning_texts.left,
+    "without_example": membership_texts.without_example,
+}
