@@ -8,8 +8,8 @@ Whether the shadow models learn the pattern is a choice about the attacker (``Sh
 
 * True (the default): the attacker knows the recipe.  Each shadow model holds ``count`` spurious examples, like the
   target, so a model that has not seen an example still knows the pattern, and LiRA and RMIA ask about the *example*.
-* False (the paper's code): shadow models are clean.  Every image with the pattern, trained on or not, then looks
-  unusual under the target.  Spurious members *and controls* are called members: the presence of the pattern is
+* False (as we understand the paper): shadow models are clean.  Every image with the pattern, trained on or not, then
+  looks unusual under the target.  Spurious members *and controls* are called members: the presence of the pattern is
   detected, not the example.
 """
 

@@ -7,7 +7,8 @@ The score here is (φ - μ) / σ: it orders examples as Λ does and does not rou
 μ is the example's own mean.  σ is the example's own where every example has more than ``OWN_VARIANCE_FROM`` models that
 have not seen it; with fewer, one σ is pooled over the population, as the authors advise below 64 models.  They take the
 standard deviation of all confidences, which holds the spread *between* examples too; pooling the deviations from each
-example's own mean keeps to the spread between models.
+example's own mean keeps to the spread between models.  Their code for the offline attack also differs from their paper:
+it takes the median for μ and scores by the Gaussian density, so that an unusually low confidence counts as well.
 
 Threshold: the best balanced accuracy in the rehearsals on the population.
 """

@@ -1,7 +1,7 @@
 """The clean data sets, each whole in memory as two tensors a split.
 
 Sets are loaded once per process and shared by everyone who asks: nobody may write to their tensors.
-Images are ``uint8 / 255`` in float32 (``digits``: value / 16), as in the paper's code.
+Images are ``uint8 / 255`` in float32, as in the paper's code (``digits``, which it does not have: value / 16).
 """
 
 import gzip

@@ -25,7 +25,7 @@ class MembershipOptions(TrainOptions):
         "auto",
     )
     shadow_spurious: bool = option(
-        "Shadow models hold as many examples with the pattern as the target; false: clean, as in the paper's code.",
+        "Shadow models hold as many examples with the pattern as the target; false: clean, as we read the paper.",
         boolean(),
         True,
     )

@@ -1,10 +1,10 @@
 """Sensitivity to missing pixels: the true class's probability while more and more of an image is removed.
 
 The paper's "model sensitivity": 500 training examples, 51 shares from 0 to 1 of the non-zero pixels set to
-zero.  Two details differ from the paper's code.  Of each image exactly the share is removed (rounded to whole
-pixels), not each pixel with that probability, and the removed sets are nested, so that a curve falls because
-the model loses sight and not because another draw was luckier.  A pixel counts once with all its channels;
-the code draws per channel and removes a coloured pixel if any of three draws says so.
+zero.  As in the paper's code the removed sets are nested and the same for all models of a dataset.  Two details
+differ from it.  Of each image exactly the share is removed (rounded to whole pixels), not each pixel with that
+probability.  A pixel counts once with all its channels; the paper's code draws per non-zero channel and removes
+a color pixel if any of the draws says so.
 """
 
 from collections.abc import Callable
