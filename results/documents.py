@@ -5,15 +5,14 @@ line, for example in a cell of a table.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from results.groups import Text
 from results.studies import Results
 from results.texts import TEXTS
 from rsc_mlflow.errors import InputError
 
-Text = Callable[..., str]
-"""``function(results, *arguments)`` → Markdown."""
 _START = re.compile(r"<!-- results:")
 _MARKED = re.compile(r"<!-- results: (?P<call>[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
 

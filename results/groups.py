@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any
 
 import pandas as pd
 
@@ -27,8 +27,8 @@ Key = tuple[Any, ...]
 Row = Mapping[Any, Any]
 NOTHING: Row = {"mean": math.nan, "low": math.nan, "high": math.nan, "each": (), "units": 0, "over": "", "runs": 0}
 """A mean that no run has."""
-Arguments = ParamSpec("Arguments")
-Text = Callable[Concatenate[Results, Arguments], str]
+Text = Callable[..., str]
+"""``function(results, *arguments)`` → Markdown."""
 
 
 def not_run(name: str) -> str:
@@ -39,15 +39,14 @@ def not_run(name: str) -> str:
     return f"*Not run yet*: `{command}`" + (f" (NAME: {', '.join(names)})" if names else "")
 
 
-def of_study(name: str) -> Callable[[Text[Arguments]], Text[Arguments]]:
+def of_study(name: str) -> Callable[[Text], Text]:
     """Decorate a text that needs a study's runs: without any it says how to make them."""
 
-    def decorate(function: Text[Arguments]) -> Text[Arguments]:
+    def decorate(function: Text) -> Text:
         @wraps(function)
-        def text(results: Results, *args: Arguments.args, **kwargs: Arguments.kwargs) -> str:
-            if results.runs(name).empty:
-                return not_run(name)
-            return function(results, *args, **kwargs) or not_run(name)
+        def text(results: Results, *arguments: str) -> str:
+            made = "" if results.runs(name).empty else function(results, *arguments)
+            return made or not_run(name)
 
         return text
 

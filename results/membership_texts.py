@@ -94,7 +94,12 @@ def _table(found: Attacked) -> str:
     corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
     auc = {name: found.means(found.measure(name, "spurious_auc")) for name in names}
     rows = [_cells(found, name, key, corrected) for key in auc[names[0]] for name in names]
-    heads = ("optimizer", "spurious examples", "attack", f"AUC, ordinary members of class {found.target}")
+    heads: tuple[str, ...] = (
+        "optimizer",
+        "spurious examples",
+        "attack",
+        f"AUC, ordinary members of class {found.target}",
+    )
     heads += ("called members: spurious / controls", "AUC, spurious against controls", "spurious minus ordinary", "p")
     made = table(dict.fromkeys(heads, False), rows)
     return f"{made}\n\n{found.groups.caption('membership', auc[names[0]])} {_about(found, names, len(corrected))}"

@@ -19,7 +19,8 @@ Change = Mapping[tuple[float, str], Mapping[Any, Any]]
 @of_study("mitigation")
 def mitigations(results: Results) -> str:
     """Score and accuracies for each strength of each mitigation, and what it changes against none."""
-    rows, captions = [], []
+    rows: list[list[str]] = []
+    captions: list[str] = []
     for knob, words in KNOBS.items():
         means = mitigation(results.runs("mitigation"), knob)
         if means.empty:

@@ -86,6 +86,8 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """One row per run, newest first, with MLflow's column names and types; parameters that a run lacks are NaN."""
     frame = pd.DataFrame(list(rows), columns=None if rows else [*LEADING, *PLAIN]).assign(status="FINISHED")
-    numbers = ["start_time", "end_time", *(name for name in frame if str(name).startswith("metrics."))]
-    frame[numbers] = frame[numbers].astype(float)
-    return frame.sort_values(["start_time", "run_id"], ascending=False, ignore_index=True)
+    names = [str(name) for name in frame.columns]
+    numbers = ["start_time", "end_time", *(name for name in names if name.startswith("metrics."))]
+    return frame.astype(dict.fromkeys(numbers, float)).sort_values(
+        ["start_time", "run_id"], ascending=False, ignore_index=True
+    )

@@ -1,16 +1,18 @@
 """The names that a document's markers may use, and the functions that make their texts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from results import membership_texts, mitigation_texts, training_texts, unlearning_texts
+from results import figures, membership_texts, mitigation_texts, training_texts, unlearning_texts
+from results.groups import Text
 
-TEXTS: Mapping[str, Callable[..., str]] = {
+TEXTS: Mapping[str, Text] = {
     "above_clean_count": training_texts.above_clean_count,
     "accuracy_range": training_texts.accuracy_range,
     "architectures": training_texts.architectures,
     "clean_accuracy": training_texts.clean_accuracy,
     "clean_by_strength": mitigation_texts.clean_by_strength,
     "counts": training_texts.counts,
+    "figure": figures.link,
     "headline": training_texts.headline,
     "membership": membership_texts.membership,
     "mitigated": mitigation_texts.mitigated,
