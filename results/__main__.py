@@ -1,4 +1,4 @@
-"""``python -m results export|render``: see ``--help`` of each."""
+"""``python -m results export|render|show``: see ``--help`` of each."""
 
 import difflib
 import sys
@@ -61,6 +61,17 @@ def render(check: bool, data: str, root: str) -> int:
         draw(Path(root), Results(Path(data)))
         print(f"changed: {', '.join(path.name for path in changed) or 'no text'}")
     return int(check and bool(changed))
+
+
+@cli.command()
+@click.option("--data", default=str(FOLDER), help="Folder of the CSV files.")
+@click.argument("name")
+@click.argument("arguments", nargs=-1)
+def show(data: str, name: str, arguments: tuple[str, ...]) -> None:
+    """Print one generated text, as the documents name it: for example ``show headline R3``."""
+    from results.texts import made
+
+    print(made(Results(Path(data)), name, arguments))
 
 
 if __name__ == "__main__":

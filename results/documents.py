@@ -5,16 +5,16 @@ line, for example in a cell of a table.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from results.groups import Text
 from results.studies import Results
-from results.texts import TEXTS
+from results.texts import made
 from rsc_mlflow.errors import InputError
 
 _START = re.compile(r"<!-- results:")
-_MARKED = re.compile(r"<!-- results: (?P<call>[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
+_MARKED = re.compile(r"<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
 
 
 def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
@@ -26,13 +26,13 @@ def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
     changed: dict[Path, tuple[str, str]] = {}
     for path in sorted([*root.glob("*.md"), *(root / "docs").glob("*.md")]):
         old = path.read_text(encoding="utf-8")
-        new = filled(old, results, TEXTS, path.name)
+        new = filled(old, partial(made, results), path.name)
         if new != old:
             changed[path] = (old, new)
     return changed
 
 
-def filled(text: str, results: Results, texts: Mapping[str, Text], name: str = "text") -> str:
+def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "text") -> str:
     """The document with every generated part made anew.
 
     Raises:
@@ -45,14 +45,12 @@ def filled(text: str, results: Results, texts: Mapping[str, Text], name: str = "
 
     def fill(match: re.Match[str]) -> str:
         head = f"<!-- results: {match['call']} -->"
-        words = match["call"].split()
-        if not words or words[0] not in texts:
-            raise InputError(f"{name}: {head} names no generated text; accepted: {', '.join(sorted(texts))}")
-        made = texts[words[0]](results, *words[1:]).strip()
+        call, *arguments = match["call"].split()
+        text = make(call, arguments).strip()
         if match["old"].startswith("\n"):
-            return f"{head}\n{made}\n<!-- end -->"
-        if "\n" in made:
+            return f"{head}\n{text}\n<!-- end -->"
+        if "\n" in text:
             raise InputError(f"{name}: {head} gives several lines; put the marker at the end of a line")
-        return f"{head}{made}<!-- end -->"
+        return f"{head}{text}<!-- end -->"
 
     return _MARKED.sub(fill, text)

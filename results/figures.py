@@ -30,7 +30,7 @@ def draw(root: Path, results: Results) -> list[Path]:
 
 
 def scores(results: Results) -> Figure:
-    """Spurious score against the number of examples: a line per optimizer and pattern, with 95 % intervals."""
+    """Spurious score against the number of examples: mean and 95 % interval (dashes: seeds, if fewer than five)."""
     found = study_scores(results, "scores", ["optimizer", "paper", "n_spurious"])
     figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
@@ -68,11 +68,14 @@ def _figure(x: str, y: str, panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _line(axes: Axes, rows: Mapping[float, Row], label: str) -> str:
-    """Means by number of examples, with their intervals; returns the color."""
+    """Means by number of examples with their intervals, dashes for too few seeds; returns the color."""
     means, low, high = (np.array([row[name] for row in rows.values()]) for name in ("mean", "low", "high"))
     bars = np.nan_to_num(np.stack([means - low, high - means]))
-    drawn = axes.errorbar(list(rows), means, yerr=bars, marker="o", capsize=3, label=label)
-    return str(drawn.lines[0].get_color())
+    color = f"C{len(axes.containers)}"
+    axes.errorbar(list(rows), means, yerr=bars, marker="o", capsize=3, label=label, color=color)
+    each = [(number, value) for number, row in rows.items() for value in row["each"] or ()]
+    axes.plot([x for x, _ in each], [y for _, y in each], "_", color=color)
+    return color
 
 
 def _finish(axes: Axes, numbers: Collection[float]) -> None:

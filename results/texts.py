@@ -1,9 +1,12 @@
 """The names that a document's markers may use, and the functions that make their texts."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 
 from results import figures, membership_texts, mitigation_texts, training_texts, unlearning_texts
 from results.groups import Text
+from results.studies import Results
+from rsc_mlflow.errors import InputError
 
 TEXTS: Mapping[str, Text] = {
     "above_clean_count": training_texts.above_clean_count,
@@ -32,3 +35,18 @@ TEXTS: Mapping[str, Text] = {
     "unlearning_left": unlearning_texts.left,
     "without_example": membership_texts.without_example,
 }
+
+
+def made(results: Results, name: str, arguments: Sequence[str]) -> str:
+    """The text of a name.
+
+    Raises:
+        InputError: an unknown name, or a number of arguments that it does not take.
+    """
+    if name not in TEXTS:
+        raise InputError(f"{name!r} is not a generated text; accepted: {', '.join(sorted(TEXTS))}")
+    try:
+        inspect.signature(TEXTS[name]).bind(results, *arguments)
+    except TypeError:
+        raise InputError(f"{name} does not take the arguments {' '.join(arguments) or '(none)'}") from None
+    return TEXTS[name](results, *arguments)

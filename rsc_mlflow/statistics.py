@@ -249,8 +249,8 @@ def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, gr
     """p-value of the sign-flip permutation test that paired differences are symmetric about zero.
 
     Every assignment of signs is as likely as the one seen under the null hypothesis; the p-value is the share of
-    assignments whose mean is at least as far from zero or, one-sided (``greater``), at least as large.  All 2^n are tried up to n = 16; beyond, ``resamples`` are
-    drawn and the seen one is added, which keeps it valid.
+    assignments whose mean is at least as far from zero or, one-sided (``greater``), at least as large.  All 2^n are
+    tried up to n = 16; beyond, ``resamples`` are drawn and the seen one is added, which keeps it valid.
 
     Raises:
         InputError: no differences, or one that is not finite.
