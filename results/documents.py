@@ -14,6 +14,7 @@ from results.texts import made
 from rsc_mlflow.errors import InputError
 
 _START = re.compile(r"<!-- results:")
+_BULLET = re.compile(r"^\s*([-*]|\d+\.)?\s*")
 _MARKED = re.compile(r"<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
 
 
@@ -35,8 +36,13 @@ def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
 def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "text") -> str:
     """The document with every generated part made anew.
 
+    Args:
+        text: the document.
+        make: name and arguments of a marker → its text.
+        name: of the document, for messages.
+
     Raises:
-        InputError: a marker without an end, or with an unknown name; a block of several lines within a line.
+        InputError: a marker without an end or a name; one within a line that begins it, or gives several lines.
     """
     if len(_START.findall(text)) != len(_MARKED.findall(text)) or any(
         _START.search(match["old"]) for match in _MARKED.finditer(text)
@@ -51,6 +57,8 @@ def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "te
             return f"{head}\n{text}\n<!-- end -->"
         if "\n" in text:
             raise InputError(f"{name}: {head} gives several lines; put the marker at the end of a line")
+        if not _BULLET.sub("", match.string[: match.start()].rpartition("\n")[2]):
+            raise InputError(f"{name}: Markdown takes a line that begins with {head} for HTML; put a word before it")
         return f"{head}{text}<!-- end -->"
 
     return _MARKED.sub(fill, text)

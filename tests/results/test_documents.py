@@ -46,6 +46,12 @@ def test_several_lines_do_not_fit_within_a_line() -> None:
         filled("a <!-- results: one --><!-- end -->", lambda name, arguments: "a\nb")
 
 
+@pytest.mark.parametrize("start", ["", "  ", "- ", "* ", "12. ", "a\n  "])
+def test_a_line_that_begins_with_a_marker_would_be_html(start: str) -> None:
+    with pytest.raises(InputError, match="put a word before it"):
+        filled(f"{start}<!-- results: one -->x<!-- end -->", shout)
+
+
 def test_the_projects_documents_are_what_the_results_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(cli, ["render", "--check"]) == 0, capsys.readouterr().out
 
