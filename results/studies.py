@@ -10,9 +10,6 @@ import pandas as pd
 from results.runs import read_rows, to_frame
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.tour import DATASETS
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
-from rsc_mlflow.sweeps.grid import load_grid
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "results"
@@ -37,6 +34,9 @@ class Study:
 
     def jobs(self) -> Jobs:
         """The runs that the study's grids, and the tour, ask for."""
+        from rsc_mlflow.sweeps.catalogue import experiments, options_of
+        from rsc_mlflow.sweeps.grid import load_grid
+
         if self.tour:
             yield from (("train_classifier", options) for options in tour_options())
         for path in self.grids:
@@ -100,6 +100,8 @@ def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
 
 def tour_options() -> list[TrainOptions]:
     """The trainings of ``mlflow run .`` with its defaults."""
+    from rsc_mlflow.experiments.tour import DATASETS
+
     return [TrainOptions(dataset=name, optimizer="adam", momentum=0.0, epochs=70) for name in DATASETS]
 
 
