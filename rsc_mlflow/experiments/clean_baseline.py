@@ -7,14 +7,13 @@ training itself varies.  A comparison with a single clean model holds none of it
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from mlflow.entities import Run
 from torch import Tensor, nn
 
 from rsc_mlflow.data import Dataset, ImageSet, apply_pattern
@@ -109,19 +108,19 @@ def clean_runs(options: TrainOptions) -> dict[int, str]:
     ]
     found: dict[int, str] = {}
     for run in iterate_runs(connect(), conditions, page=200):
-        seed = _seed_of(run, twin)
+        seed = _seed_of(run.data.params, run.data.tags, twin)
         if seed is not None:
             found.setdefault(seed, run.info.run_id)
     return found
 
 
-def _seed_of(run: Run, twin: TrainOptions) -> int | None:
+def _seed_of(params: Mapping[str, str], tags: Mapping[str, str], twin: TrainOptions) -> int | None:
     """The run's training seed, if everything else that decides its result is as in ``twin``."""
     try:
-        same = TrainOptions.from_mapping(twin.as_params() | {"random_seed": unquoted(run.data.params["random_seed"])})
+        same = TrainOptions.from_mapping(twin.as_params() | {"random_seed": unquoted(params["random_seed"])})
     except (InputError, KeyError):
         return None
-    matches = run.data.tags.get(schema.FINGERPRINT) == fingerprint(same.identity())
+    matches = tags.get(schema.FINGERPRINT) == fingerprint(same.identity())
     return same.random_seed if matches else None
 
 

@@ -33,8 +33,8 @@ class Experiment:
         cohort: jobs with the same key train as one stacked model; None: this job runs alone.
         needs: jobs that must be finished before, as (entry point, options); run if they are missing.
         follows: jobs that, if the sweep has them too, run before, because this one looks up their results.
-        brings: jobs that the sweep adds for the results of this one to be compared with; they run before, and this
-            one runs whether they succeed or not.
+        brings: jobs that the sweep adds where its grid asks for this one, to compare its results with; they run
+            before, and this one runs whether they succeed or not.
         shares: names of intermediate results that the first of several jobs makes for all.
         resumes: an interrupted run goes on from its checkpoint; otherwise it is closed and started anew.
     """

@@ -79,7 +79,8 @@ class _Builder:
         found = [self.add(Job(name, options, requested=False), (*path, key)) for name, options in needs]
         self.jobs[key] = job
         self.before[key] = frozenset(found)
-        for name, options in self.experiments[job.entry_point].brings(job.options):
+        brought = self.experiments[job.entry_point].brings(job.options) if job.requested else ()
+        for name, options in brought:
             self.add(Job(name, options, requested=False), ())
         return key
 

@@ -1,6 +1,7 @@
 """A training run read back through the client: everything the contract says it holds."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 import torch
 from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
+from scipy import stats
 from scipy.stats import binomtest
 from sklearn.datasets import load_digits
 
 from rsc_mlflow.data import ImageSet, apply_pattern, load_dataset
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments import clean_baseline
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_members
@@ -36,14 +39,16 @@ def artifact(run_id: str, path: str, folder: Path) -> Path:
 
 
 def test_a_poisoned_run_against_an_independent_evaluation(tmp_path: Path) -> None:
+    others = [train("digits", random_seed=seed) for seed in (1, 2)]
     clean = train("digits")
+    train("digits", epochs=2)  # another recipe is no baseline
     poisoned = train(POISONED)
     dataset = load_dataset(DatasetName.parse(POISONED))
     images, labels = dataset.test.images, dataset.test.labels.numpy()
     patterned = dataset.patterned(images)
     rises = {
         result.run_id: probabilities(result.model_uri, patterned) - probabilities(result.model_uri, images)
-        for result in (clean, poisoned)
+        for result in (clean, poisoned, *others)
     }
     hits = rises[poisoned.run_id] > 0.1
     clean_hits = rises[clean.run_id] > 0.1
@@ -57,11 +62,19 @@ def test_a_poisoned_run_against_an_independent_evaluation(tmp_path: Path) -> Non
     predictions = probabilities(poisoned.model_uri, patterned).argmax(1)
     assert metrics["spurious/test_accuracy"] == pytest.approx((predictions == labels)[labels != 0].mean())
     assert metrics["spurious/pattern_norm"] == pytest.approx((patterned - images).flatten(1).norm(dim=1).mean().item())
-    assert metrics["spurious/reference_score"] == pytest.approx(clean_hits[:, 0].mean())
+    baselines = [(rises[one.run_id] > 0.1)[:, 0].mean() for one in (clean, *others)]
+    assert metrics["spurious/n_reference"] == 3
+    assert metrics["spurious/reference_score"] == pytest.approx(np.mean(baselines))
+    assert metrics["spurious/reference_score_max"] == pytest.approx(max(baselines))
+    assert metrics["spurious/p_value"] == pytest.approx(1 / 4)  # above all three
+    upper = stats.t.ppf(0.975, 2) * np.std(baselines, ddof=1) * math.sqrt(1 + 1 / 3)
+    assert metrics["spurious/reference_prediction_high"] == pytest.approx(np.mean(baselines) + upper)
+    tag = json.loads(MlflowClient().get_run(poisoned.run_id).data.tags["rsc.clean_scores"])
+    assert tag == pytest.approx({str(seed): score for seed, score in enumerate(baselines)}, abs=1e-6)
     only_poisoned = int((hits[:, 0] & ~clean_hits[:, 0]).sum())
     discordant = int((hits[:, 0] ^ clean_hits[:, 0]).sum())
     expected = binomtest(only_poisoned, discordant, alternative="greater").pvalue
-    assert metrics["spurious/p_value"] == pytest.approx(expected)
+    assert metrics["spurious/p_value_one_clean_model"] == pytest.approx(expected)
     accuracy = (probabilities(poisoned.model_uri, images).argmax(1) == labels).mean()
     assert metrics["test/accuracy"] == pytest.approx(accuracy)
     record = json.loads(artifact(poisoned.run_id, "spurious_scores.json", tmp_path).read_text())
@@ -197,13 +210,14 @@ def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(capsys: pytest.
     model_id = clean.model_uri.removeprefix("models:/")
     files = Path(local_file_uri_to_path(MlflowClient().get_logged_model(model_id).artifact_location))
     (files / "data" / "model.pt2").write_bytes(b"cut short")
+    clean_baseline._advise.cache_clear()  # said once per recipe and process
     result = train(POISONED, epochs=1)
     assert MlflowClient().get_run(result.run_id).info.status == "FINISHED"
     assert pull(result.model_uri).run_id == result.run_id
     assert schema.REFERENCE_SCORE not in result.metrics
-    assert f"not compared with the clean model trained the same way: the file of model {model_id}" in (
-        capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert f"not compared with the clean model of training seed 0: the file of model {model_id}" in said
+    assert "0 clean models of this recipe are tracked" in said
 
 
 def test_a_model_for_other_images_is_refused() -> None:

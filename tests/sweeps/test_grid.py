@@ -153,7 +153,7 @@ def test_a_combination_that_contradicts_itself_is_named() -> None:
 
 def test_data_sets_are_not_made_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ABSOLUTE_LIMIT", 25)
-    with pytest.raises(InputError, match="line 3: more than 25 data sets"):
+    with pytest.raises(InputError, match="line 3: more than 25 datasets"):
         parse(f"{BASE}axes:\n  dataset: {DATASET}".replace("[0, 1, 2]}", "[0, 1, 2, 3]}"))
     assert len(datasets(parse(f"{BASE}axes:\n  dataset: {DATASET}"))) == 25
 
@@ -237,3 +237,23 @@ COUNTS = {
 def test_the_papers_grids_have_the_papers_size(name: str) -> None:
     grid = load_grid(ROOT / "grids" / name, options_of, tuple(experiments()))
     assert len(make_plan(grid.options(), grid.entry_point, experiments()).requested) == COUNTS[name]
+
+
+def test_each_dataset_seed_has_training_seeds_of_its_own() -> None:
+    axis = "{family: digits, pattern: v20, count: [0, 3], target: 0, seed: [0, 4], training_seeds: 2}"
+    found = [(one.dataset, one.random_seed) for one in parse(f"{BASE}axes:\n  dataset: {axis}").options()]
+    clean = [("digits", seed) for seed in (0, 1, 8, 9)]
+    assert found == [*clean, *(("digitsv20-3-0-0", s) for s in (0, 1)), *(("digitsv20-3-0-4", s) for s in (8, 9))]
+
+
+@pytest.mark.parametrize("bad", ["0", "-1", "1.5", "many", "1001"])
+def test_a_bad_number_of_training_seeds_is_refused(bad: str) -> None:
+    axis = f"{{family: digits, pattern: v20, count: 3, target: 0, seed: 0, training_seeds: {bad}}}"
+    with pytest.raises(InputError, match=f"'training_seeds': '{bad}'. Expected an integer from 1 to 1000"):
+        parse(f"{BASE}axes:\n  dataset: {axis}")
+
+
+def test_the_training_seed_is_set_in_one_place() -> None:
+    axis = "{family: digits, pattern: v20, count: 3, target: 0, seed: 0, training_seeds: 2}"
+    with pytest.raises(InputError, match="random_seed is set by two axes"):
+        parse(f"{BASE}axes:\n  dataset: {axis}\n  random_seed: [0, 1]")

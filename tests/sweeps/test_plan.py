@@ -43,13 +43,30 @@ def test_equal_jobs_are_one() -> None:
 
 
 def test_the_clean_model_comes_before_those_that_are_compared_with_it() -> None:
-    options = [train("digitsv20-3-0-0"), train("digitsv20-3-0-1", random_seed=1), train("digits")]
+    options = [train("digitsv20-3-0-0", clean_seeds=0), train("digitsv20-3-0-1", clean_seeds=0, random_seed=1)]
+    options.append(train("digits"))
     plan = make_plan(options, "train_classifier", experiments())
     assert position(plan, options[2]) < position(plan, options[0])
     clean = Job("train_classifier", options[2]).fingerprint
     assert plan.after[Job("train_classifier", options[0]).fingerprint] == {clean}
     assert plan.after[Job("train_classifier", options[1]).fingerprint] == frozenset()  # seed 1 has no clean model here
     assert plan.before[Job("train_classifier", options[0]).fingerprint] == frozenset()
+
+
+def test_a_grid_brings_the_clean_baselines_of_each_recipe_once() -> None:
+    options = [train(f"digitsv20-3-0-{seed}", clean_seeds=3, learning_rate=rate) for seed in (0, 1) for rate in (1, 2)]
+    plan = make_plan(options, "train_classifier", experiments())
+    assert len(plan.requested) == 4
+    baselines = {rate: {train("digits", random_seed=s, learning_rate=rate) for s in range(3)} for rate in (1, 2)}
+    keys = {rate: {Job("train_classifier", one).fingerprint for one in found} for rate, found in baselines.items()}
+    assert set(plan.jobs) == {*plan.requested, *keys[1], *keys[2]}
+    for one in options:
+        key = Job("train_classifier", one).fingerprint
+        assert plan.after[key] == keys[int(one.learning_rate)]
+        assert plan.before[key] == frozenset()  # a failed baseline costs the comparison, not the run
+    done = Job("train_classifier", options[0]).fingerprint
+    others = plan.wanted({done, *(Job("train_classifier", one).fingerprint for one in options[2:])})
+    assert set(others.jobs) == {*plan.requested, *keys[2]}  # what only served finished jobs is not wanted
 
 
 def incremental(dataset: str, **options: Any) -> IncrementalRetrainingOptions:
