@@ -1,7 +1,7 @@
 """Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` what is made of the results ``<!-- end -->``.
 
 A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
-line, for example in a cell of a table.
+line, for example in a cell of a table.  A marker in backticks is text about markers.
 """
 
 import re
@@ -13,9 +13,9 @@ from results.studies import Results
 from results.texts import made
 from rsc_mlflow.errors import InputError
 
-_START = re.compile(r"<!-- results:")
+_START = re.compile(r"(?<!`)<!-- results:")
 _BULLET = re.compile(r"^\s*([-*]|\d+\.)?\s*")
-_MARKED = re.compile(r"<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
+_MARKED = re.compile(r"(?<!`)<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
 
 
 def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:

@@ -25,7 +25,8 @@ def test_blocks_and_text_within_a_line() -> None:
     expected = "a <!-- results: one x -->ONE ['x']<!-- end --> b\n<!-- results: two -->\nTWO []\n<!-- end -->\n"
     assert filled(text, shout) == expected
     assert filled(expected, shout) == expected
-    assert filled("no marker", shout) == "no marker"
+    for text in ("no marker", "between `<!-- results: NAME -->` and `<!-- end -->`"):
+        assert filled(text, shout) == text
 
 
 @pytest.mark.parametrize(
