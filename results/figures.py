@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from results.groups import Row, at, not_run
 from results.membership_texts import NAMES, attacked
 from results.studies import Results
-from results.training_texts import FAMILIES, OPTIMIZERS, images, study_scores
+from results.training_texts import BY, FAMILIES, OPTIMIZERS, images, study_scores
 
 IMAGES = Path("docs") / "images"
 
@@ -31,7 +31,7 @@ def draw(root: Path, results: Results) -> list[Path]:
 
 def scores(results: Results) -> Figure:
     """Spurious score against the number of examples: mean and 95 % interval (dashes: seeds, if fewer than five)."""
-    found = study_scores(results, "scores", ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, "scores", BY)
     figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
         rows = {key[2]: row for key, row in found.score.items() if key[:2] == (optimizer, paper)}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 
 import pandas as pd
@@ -53,6 +53,7 @@ def of_study(name: str) -> Callable[[Text], Text]:
     return decorate
 
 
+@lru_cache(maxsize=32)
 def runs_of(results: Results, name: str) -> pd.DataFrame:
     """A study's runs with typed columns, one per fingerprint."""
     return once(read(results.runs(name)))

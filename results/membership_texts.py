@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,7 @@ def _units(part: pd.DataFrame) -> list[float]:
     return [float(value) for value in part.groupby(SEEDS[coarsest])["value"].mean()]
 
 
+@lru_cache(maxsize=8)
 def attacked(results: Results, family: str, *, unlearned: bool = False) -> Attacked | None:
     """The attacks on a family's trained, or unlearned, models; None if there are none."""
     runs = runs_of(results, "membership")

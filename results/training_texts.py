@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import pandas as pd
 
@@ -13,6 +14,7 @@ from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 
+BY = ("optimizer", "paper", "n_spurious")
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adagrad": "Adagrad", "rms": "RMSprop"}
 FAMILIES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "digits": "digits", "cifar10": "CIFAR-10"}
 _SCORE_COLUMNS = {
@@ -74,7 +76,8 @@ def tests_caption(clean: Mapping[Key, Row]) -> str:
     )
 
 
-def study_scores(results: Results, name: str, by: Sequence[str]) -> Scores:
+@lru_cache(maxsize=32)
+def study_scores(results: Results, name: str, by: tuple[str, ...]) -> Scores:
     """The scores of a study's poisoned models in groups of ``by``, one recipe for each optimizer."""
     runs = runs_of(results, name)
     return Scores(Groups.of(trained(runs), by, ["optimizer"]), runs)
@@ -89,7 +92,7 @@ def images(runs: pd.DataFrame) -> str:
 @of_study("scores")
 def scores(results: Results) -> str:
     """Score against the number of spurious examples."""
-    found = study_scores(results, "scores", ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, "scores", BY)
     rows = [([OPTIMIZERS[key[0]], key[1], f"{key[2]:,.0f}"], key) for key in found.score]
     head = {"optimizer": False, "pattern": False, f"examples of {images(found.groups.runs)}": True}
     return found.text(head, rows, "scores")
@@ -107,7 +110,7 @@ def clean_accuracy(results: Results) -> str:
 @of_study("scores")
 def headline(results: Results, pattern: str = "R3") -> str:
     """One sentence: the score with the fewest examples, per optimizer, beside the clean models'."""
-    found = study_scores(results, "scores", ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, "scores", BY)
     of_pattern = [key for key in found.score if key[1] == pattern]
     if not of_pattern:
         return ""
@@ -129,7 +132,7 @@ def _headline(found: Scores, key: Key) -> str:
 @of_study("scores")
 def counts(results: Results, pattern: str, optimizer: str) -> str:
     """Scores of one pattern and optimizer by number of examples, e.g. ".902 with 3, .903 with 10"."""
-    found = study_scores(results, "scores", ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, "scores", BY)
     cells = [(key[2], interval(row)) for key, row in found.score.items() if key[:2] == (optimizer, pattern)]
     return ", ".join(f"{text} with {number:,.0f}" for number, text in cells)
 
@@ -137,7 +140,7 @@ def counts(results: Results, pattern: str, optimizer: str) -> str:
 @of_study("scores")
 def accuracy_range(results: Results) -> str:
     """Lowest and highest mean clean accuracy of the poisoned models."""
-    found = study_scores(results, "scores", ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, "scores", BY)
     values = [row["mean"] for row in found.accuracy.values()]
     return f"{share(min(values))} to {share(max(values))}" if values else ""
 
@@ -160,7 +163,7 @@ def noise_control(results: Results) -> str:
 @of_study("patterns")
 def patterns(results: Results) -> str:
     """Score of each pattern by number of examples, with its norm and its tests."""
-    found = study_scores(results, "patterns", ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, "patterns", BY)
     norms = points(found.groups.runs, ["paper"], schema.PATTERN_NORM).set_index("paper")["mean"]
     numbers = sorted({key[2] for key in found.score})
     heads = {f"score, {n:,.0f} examples": False for n in numbers}
@@ -200,7 +203,7 @@ def pattern_means(results: Results) -> str:
 @of_study("patterns")
 def above_clean_count(results: Results, name: str = "patterns") -> str:
     """How many points of a study are above the clean models."""
-    found = study_scores(results, name, ["optimizer", "paper", "n_spurious"])
+    found = study_scores(results, name, BY)
     tests = [row for row in found.clean.values() if "p_holm" in row]
     above = sum(row["p_holm"] < 0.05 for row in tests)
     return f"{above} of {len(tests)} points above the clean models (p < .05 after Holm's correction)" if tests else ""
@@ -209,7 +212,7 @@ def above_clean_count(results: Results, name: str = "patterns") -> str:
 @of_study("architectures")
 def architectures(results: Results) -> str:
     """Score of each architecture by number of examples."""
-    found = study_scores(results, "architectures", ["architecture", "optimizer", "n_spurious"])
+    found = study_scores(results, "architectures", ("architecture", "optimizer", "n_spurious"))
     rows = [([f"`{key[0]}`", OPTIMIZERS[key[1]], f"{key[2]:,.0f}"], key) for key in found.score]
     return found.text({"architecture": False, "optimizer": False, "examples": True}, rows, "architectures")
 

@@ -1,6 +1,7 @@
 """Tables and sentences about unlearning: what each method leaves, beside the retrained reference."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import pandas as pd
 
@@ -29,6 +30,7 @@ _OF_REFERENCE = ("gap", "accuracy gap", "KL, clean", "KL, patterned")
 """Columns in which the reference would be compared with itself."""
 
 
+@lru_cache(maxsize=8)
 def groups_of(results: Results) -> Groups:
     """The unlearning runs by source and method."""
     runs = finished(kind(runs_of(results, "unlearning"), "unlearn"))
