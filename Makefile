@@ -13,7 +13,7 @@ TESTERS ?= 3
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: help setup quickstart serve sweep-demo screenshots test test-fast coverage lint format clean
+.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast coverage lint format clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ sweep-demo: .venv/.installed ## Run a quick grid on digits, resumable: start it,
 
 screenshots: .venv/.installed ## Make the README's pictures of the dashboards from the current store (needs Chromium)
 	$(BIN)/python -m benchmarks screenshots --tracking_uri $(MLFLOW_TRACKING_URI)
+
+results: .venv/.installed ## Make the documents' tables, numbers and figures from results/*.csv
+	$(BIN)/python -m results render
 
 test: .venv/.installed ## Run all tests (TESTERS=… processes)
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal

@@ -241,12 +241,12 @@ def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples:
     return hits
 
 
-def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0) -> float:
-    """Two-sided p-value of the sign-flip permutation test that paired differences are symmetric about zero.
+def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, greater: bool = False) -> float:
+    """p-value of the sign-flip permutation test that paired differences are symmetric about zero.
 
     Every assignment of signs is as likely as the one seen under the null hypothesis; the p-value is the share of
-    assignments whose mean is at least as far from zero.  All 2^n are tried up to n = 16; beyond, ``resamples`` are
-    drawn and the seen one is added, which keeps it valid.
+    assignments whose mean is at least as far from zero or, one-sided (``greater``), at least as large.  All 2^n are
+    tried up to n = 16; beyond, ``resamples`` are drawn and the seen one is added, which keeps it valid.
 
     Raises:
         InputError: no differences, or one that is not finite.
@@ -258,7 +258,9 @@ def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0) -> fl
     else:
         codes = np.random.default_rng(seed).integers(2, size=(resamples, n))
         codes = np.concatenate([np.ones((1, n), dtype=codes.dtype), codes])
-    sums, seen = np.abs((2 * codes - 1) @ sample), abs(float(sample.sum()))
+    sums, seen = (2 * codes - 1) @ sample, float(sample.sum())
+    if not greater:
+        sums, seen = np.abs(sums), abs(seen)
     tolerance = 1e-12 * float(np.abs(sample).sum())
     return float((sums >= seen - tolerance).mean())
 

@@ -100,12 +100,22 @@ def test_sign_flip_by_hand() -> None:
     assert sign_flip([1, 2, 4]) == 2 / 8
     assert sign_flip([-1, -2, 4]) == 1.0  # ±1 are the smallest of ±1, ±3, ±5, ±7
     assert sign_flip([0, 0]) == 1.0
+    # One-sided, of the sums 7, 5, 3, 1, -1, -3, -5, -7: one is at least 7, four are at least 1, five at least -1.
+    assert sign_flip([1, 2, 4], greater=True) == 1 / 8
+    assert sign_flip([-1, -2, 4], greater=True) == 4 / 8
+    assert sign_flip([1, 2, -4], greater=True) == 5 / 8
+    assert sign_flip([0, 0], greater=True) == 1.0
 
 
 def test_sign_flip_is_scipys_permutation_test() -> None:
     differences = np.subtract(SEEDS, OTHER)
     theirs = stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf)
     assert sign_flip(differences) == pytest.approx(theirs.pvalue)
+    for sample in (differences, -differences):
+        theirs = stats.permutation_test(
+            (sample,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="greater"
+        )
+        assert sign_flip(sample, greater=True) == pytest.approx(theirs.pvalue)
 
 
 def test_sign_flip_drawn_is_close_to_the_exact_one() -> None:

@@ -18,14 +18,19 @@ def run_tour(epochs: int, random_seed: int) -> None:
     """Train clean models and two poisoned ones on digits under one parent run, and print a table of them."""
     with open_run(kind="sweep", method="main", name="tour") as parent:
         parent.log_params({"epochs": epochs, "random_seed": random_seed})
-        jobs = [
-            TrainOptions(dataset=name, optimizer="adam", momentum=0.0, epochs=epochs, random_seed=random_seed)
-            for name in POISONED
-        ]
+        jobs = poisoned_options(epochs, random_seed)
         # The clean models first: the others are compared with them.
         clean = train_members([TrainingJob(one) for one in jobs[0].clean_baselines()], parent.run_id)
         poisoned = train_members([TrainingJob(one) for one in jobs], parent.run_id)
     _print_table(clean, poisoned)
+
+
+def poisoned_options(epochs: int, random_seed: int) -> list[TrainOptions]:
+    """The options of the poisoned models; those of the clean ones follow from any of them."""
+    return [
+        TrainOptions(dataset=name, optimizer="adam", momentum=0.0, epochs=epochs, random_seed=random_seed)
+        for name in POISONED
+    ]
 
 
 def _print_table(clean: list[TrainResult], poisoned: list[TrainResult]) -> None:

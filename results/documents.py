@@ -1,0 +1,64 @@
+"""Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` what is made of the results ``<!-- end -->``.
+
+A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
+line, for example in a cell of a table.  A marker in backticks is text about markers.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from results.studies import Results
+from results.texts import made
+from rsc_mlflow.errors import InputError
+
+_START = re.compile(r"(?<!`)<!-- results:")
+_BULLET = re.compile(r"^\s*([-*]|\d+\.)?\s*")
+_MARKED = re.compile(r"(?<!`)<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!-- end -->", re.DOTALL)
+
+
+def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
+    """The documents below ``root`` whose generated parts differ from what the results give: path → (old, new) text.
+
+    Raises:
+        InputError: a marker without an end, or with an unknown name.
+    """
+    changed: dict[Path, tuple[str, str]] = {}
+    for path in sorted([*root.glob("*.md"), *(root / "docs").glob("*.md")]):
+        old = path.read_text(encoding="utf-8")
+        new = filled(old, partial(made, results), path.name)
+        if new != old:
+            changed[path] = (old, new)
+    return changed
+
+
+def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "text") -> str:
+    """The document with every generated part made anew.
+
+    Args:
+        text: the document.
+        make: name and arguments of a marker → its text.
+        name: of the document, for messages.
+
+    Raises:
+        InputError: a marker without an end or a name; one within a line that begins it, or gives several lines.
+    """
+    if len(_START.findall(text)) != len(_MARKED.findall(text)) or any(
+        _START.search(match["old"]) for match in _MARKED.finditer(text)
+    ):
+        raise InputError(f"{name}: a marker `<!-- results: … -->` has no `<!-- end -->` of its own")
+
+    def fill(match: re.Match[str]) -> str:
+        head = f"<!-- results: {match['call']} -->"
+        call, *arguments = match["call"].split()
+        text = make(call, arguments).strip()
+        if match["old"].startswith("\n"):
+            return f"{head}\n{text}\n<!-- end -->"
+        if "\n" in text:
+            raise InputError(f"{name}: {head} gives several lines; put the marker at the end of a line")
+        if not _BULLET.sub("", match.string[: match.start()].rpartition("\n")[2]):
+            raise InputError(f"{name}: Markdown takes a line that begins with {head} for HTML; put a word before it")
+        return f"{head}{text}<!-- end -->"
+
+    return _MARKED.sub(fill, text)

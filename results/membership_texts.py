@@ -1,0 +1,214 @@
+"""Tables and sentences about membership inference: attacks on spurious members, beside patterned non-members."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from results.groups import Groups, Key, Row, at, of_study, runs_of
+from results.markdown import interval, listed, p_value, share, table
+from results.studies import Results
+from results.training_texts import FAMILIES, OPTIMIZERS
+from rsc_mlflow.analysis import SEEDS, finished, kind, metric, per_seed, series
+from rsc_mlflow.replication import seed_interval
+from rsc_mlflow.statistics import holm, sign_flip
+from rsc_mlflow.tracking import schema
+
+NAMES = {"shadow": "shadow", "loss": "loss", "lira": "LiRA", "rmia": "RMIA"}
+BY = ("optimizer", "n_spurious")
+CHANCE = 0.5
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """The attacks on one family's models.
+
+    Attributes:
+        groups: the attack runs by optimizer and number of examples.
+        target: the class whose ordinary members are shown.
+    """
+
+    groups: Groups
+    target: str
+
+    def measure(self, attack: str, name: str) -> "pd.Series[float]":
+        """One measure of each run."""
+        return metric(self.groups.runs, schema.attack(attack, name))
+
+    def ordinary(self, attack: str) -> "pd.Series[float]":
+        """AUC of each run for ordinary members of the target class."""
+        return self.measure(attack, f"auc_class_{self.target}")
+
+    def means(self, values: "pd.Series[float]") -> dict[Key, Row]:
+        """Group → mean over targets."""
+        return self.groups.keyed(series(self.groups.runs, self.groups.by, {"value": values}))
+
+    def p_values(self, attack: str) -> dict[Key, float]:
+        """Group → one-sided sign-flip test over targets that the AUC against patterned non-members is above .5."""
+        runs, by = self.groups.runs, list(self.groups.by)
+        table = per_seed(runs, by, self.measure(attack, "spurious_auc") - CHANCE)
+        return {
+            key: sign_flip(_units(part), greater=True)
+            for key, part in ((tuple(key), part) for key, part in table.groupby(by, sort=True))
+        }
+
+
+def _units(part: pd.DataFrame) -> list[float]:
+    """Means of the values of each independent unit (dataset seed, if these vary)."""
+    seeds = {name: part[column].tolist() for name, column in SEEDS.items() if column in part and part[column].any()}
+    units = seed_interval(part["value"].to_numpy(float), seeds).units
+    if not units:
+        return [float(part["value"].mean())]
+    coarsest = min(units, key=lambda name: units[name])
+    return [float(value) for value in part.groupby(SEEDS[coarsest])["value"].mean()]
+
+
+@lru_cache(maxsize=8)
+def attacked(results: Results, family: str, *, unlearned: bool = False) -> Attacked | None:
+    """The attacks on a family's trained, or unlearned, models; None if there are none."""
+    runs = runs_of(results, "membership")
+    runs = finished(runs[(runs["method"] == "mem_inference").to_numpy()])
+    chosen = (runs["dataset_family"] == family) & (runs["n_spurious"] > 0)
+    chosen &= (runs["source_kind"] == "unlearn") == unlearned
+    runs = runs[chosen.to_numpy()]
+    if runs.empty:
+        return None
+    sources = runs_of(results, "membership").set_index("run_id")["method"]
+    runs = runs.assign(unlearned_by=runs["source_run"].map(sources).fillna(""))
+    by = (*BY, "unlearned_by") if unlearned else BY
+    groups = Groups.of(runs, by, ["optimizer", "unlearned_by"])
+    return Attacked(groups, str(groups.runs["target_class"].iloc[0]))
+
+
+@of_study("membership")
+def membership(results: Results, family: str = "fashion") -> str:
+    """Every attack at every number of examples: rates, AUCs, their difference and its test."""
+    found = attacked(results, family)
+    return _table(found) if found else ""
+
+
+def _table(found: Attacked) -> str:
+    names = [name for name in NAMES if found.measure(name, "spurious_auc").notna().any()]
+    tests = {(name, key): p for name in names for key, p in found.p_values(name).items()}
+    corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
+    auc = {name: found.means(found.measure(name, "spurious_auc")) for name in names}
+    rows = [_cells(found, name, key, corrected) for key in auc[names[0]] for name in names]
+    heads: tuple[str, ...] = (
+        "optimizer",
+        "spurious examples",
+        "attack",
+        f"AUC, ordinary members of class {found.target}",
+    )
+    heads += ("called members: spurious / controls", "AUC, spurious against controls", "spurious minus ordinary", "p")
+    made = table(dict.fromkeys(heads, False), rows)
+    return f"{made}\n\n{found.groups.caption('membership', auc[names[0]])} {_about(found, names, len(corrected))}"
+
+
+def _cells(found: Attacked, name: str, key: Key, corrected: Mapping[tuple[str, Key], float]) -> list[str]:
+    spurious, ordinary = found.measure(name, "spurious_auc"), found.ordinary(name)
+    rates = [found.means(found.measure(name, rate)) for rate in ("spurious_tpr", "control_fpr")]
+    cells = [OPTIMIZERS[key[0]], f"{key[1]:,.0f}", NAMES[name], share(at(found.means(ordinary), key)["mean"])]
+    cells.append(" / ".join(share(at(rate, key)["mean"], 2) for rate in rates))
+    cells += [interval(at(found.means(values), key)) for values in (spurious, spurious - ordinary)]
+    return [*cells, p_value(corrected.get((name, key), math.nan))]
+
+
+def _about(found: Attacked, names: Sequence[str], tests: int) -> str:
+    runs = found.groups.runs
+    controls = _numbers(runs[f"metrics.{schema.attack(names[0], 'n_controls')}"])
+    shadows = _numbers(runs["shadow_models"])
+    return (
+        f"{shadows} shadow models, {controls} controls. p: exact one-sided sign-flip test over targets "
+        f"that the AUC against controls is above .5, Holm's correction over {tests} tests."
+    )
+
+
+def _numbers(column: "pd.Series[float]") -> str:
+    """The distinct whole numbers of a column, in words."""
+    return listed([f"{value:,.0f}" for value in sorted(column.dropna().unique())])
+
+
+@of_study("membership")
+def spurious_auc(results: Results, family: str, attack: str) -> str:
+    """AUC against controls by number of examples, beside that of ordinary members, in words."""
+    found = attacked(results, family)
+    if found is None:
+        return ""
+    auc, ordinary = found.means(found.measure(attack, "spurious_auc")), found.means(found.ordinary(attack))
+    words = [
+        f"{interval(row)} with {key[1]:,.0f} ({OPTIMIZERS[key[0]]}; "
+        f"ordinary members {share(at(ordinary, key)['mean'])})"
+        for key, row in auc.items()
+    ]
+    return f"{FAMILIES[family]}, {NAMES[attack]}: {', '.join(words)}"
+
+
+@of_study("membership")
+def rates(results: Results, family: str, attack: str) -> str:
+    """Share called members among spurious members and among controls, by number of examples, in words."""
+    found = attacked(results, family)
+    if found is None:
+        return ""
+    called, control = (found.means(found.measure(attack, name)) for name in ("spurious_tpr", "control_fpr"))
+    words = [
+        f"{share(row['mean'], 2)} and {share(at(control, key)['mean'], 2)} with {key[1]:,.0f} ({OPTIMIZERS[key[0]]})"
+        for key, row in called.items()
+    ]
+    return ", ".join(words)
+
+
+@of_study("membership")
+def target_scores(results: Results, family: str) -> str:
+    """Spurious scores of the attacked models by number of examples, in words."""
+    runs = finished(kind(runs_of(results, "membership"), "train"))
+    runs = runs[((runs["dataset_family"] == family) & (runs["n_spurious"] > 0)).to_numpy()]
+    if runs.empty:
+        return ""
+    found = Groups.of(runs, BY, ["optimizer"]).means(schema.SPURIOUS_SCORE)
+    return ", ".join(f"{interval(row)} with {key[1]:,.0f} ({OPTIMIZERS[key[0]]})" for key, row in found.items())
+
+
+@of_study("membership")
+def without_example(results: Results, family: str = "fashion") -> str:
+    """The same query against models trained with the examples and retrained without them."""
+    trained, retrained = attacked(results, family), attacked(results, family, unlearned=True)
+    command = (
+        "*Not run yet*: `python -m entry_points.exact_retraining --dataset NAME`, then `python -m "
+        "entry_points.mem_inference --dataset NAME --model_uri models:/MODEL@NAME--exact_retraining`, for each dataset"
+    )
+    if trained is None or retrained is None:
+        return command
+    rows = [row for name in NAMES for row in _unlearned_rows(trained, retrained, name)]
+    rows.sort(key=lambda row: (float(row[0].replace(",", "")), row[1]))
+    heads = ("spurious examples", "unlearned by", "attack", "AUC as trained", "AUC after", "change, paired")
+    return table(dict.fromkeys((*heads, "called members after: spurious / controls"), False), rows)
+
+
+def _unlearned_rows(trained: Attacked, retrained: Attacked, name: str) -> list[list[str]]:
+    """One attack: a row per number of examples and unlearning method."""
+    before, after = (one.means(one.measure(name, "spurious_auc")) for one in (trained, retrained))
+    called, control = (retrained.means(retrained.measure(name, rate)) for rate in ("spurious_tpr", "control_fpr"))
+    rows = []
+    for key, row in after.items():
+        shares = " / ".join(share(at(one, key)["mean"], 2) for one in (called, control))
+        head = [f"{key[1]:,.0f}", f"`{key[2]}`", NAMES[name], interval(at(before, key[:2]))]
+        rows.append([*head, interval(row), _paired(trained, retrained, name, key), shares])
+    return rows
+
+
+def _paired(trained: Attacked, retrained: Attacked, name: str, key: Key) -> str:
+    """Change of the AUC, of the targets that have both."""
+    before = trained.groups.runs.assign(auc=trained.measure(name, "spurious_auc"))
+    after = retrained.groups.runs.assign(auc=retrained.measure(name, "spurious_auc"))
+    after = after[(after["unlearned_by"] == key[2]).to_numpy()]
+    both = before.merge(after, on=[*BY, *SEEDS.values()], suffixes=("", "_after"))
+    part = both[((both["optimizer"] == key[0]) & (both["n_spurious"] == key[1])).to_numpy()]
+    if part.empty:
+        return ""
+    change = part["auc_after"] - part["auc"]
+    seeds = {kind: part[column].tolist() for kind, column in SEEDS.items()}
+    found = seed_interval(np.asarray(change, dtype=float), {k: v for k, v in seeds.items() if any(v)})
+    return interval({"mean": found.estimate, "low": found.low, "high": found.high, "each": ()})

@@ -1,0 +1,87 @@
+"""Tables and sentences about mitigation: weight decay, input noise and gradient clipping."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from results.groups import Groups, Key, Row, of_study, runs_of, trained
+from results.markdown import counted, interval, p_value, share, table
+from results.studies import Results
+from rsc_mlflow.analysis import clean, finished, kind, mitigation, mitigation_effect, points
+from rsc_mlflow.tracking import schema
+
+KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping by value"}
+Change = Mapping[tuple[float, str], Mapping[Any, Any]]
+"""(strength, outcome) → a row of ``rsc_mlflow.analysis.mitigation_effect``."""
+
+
+@of_study("mitigation")
+def mitigations(results: Results) -> str:
+    """Score and accuracies for each strength of each mitigation, and what it changes against none."""
+    rows: list[list[str]] = []
+    captions: list[str] = []
+    for knob, words in KNOBS.items():
+        means = mitigation(results.runs("mitigation"), knob)
+        if means.empty:
+            continue
+        by_outcome = _by_strength(means, knob)
+        changes = _by_strength(mitigation_effect(results.runs("mitigation"), knob), knob)
+        clean_scores = _clean_scores(results, knob)
+        strengths = sorted({strength for strength, _ in by_outcome})
+        if not rows:
+            rows.append(_row("none", 0.0, by_outcome, {}, clean_scores))
+        rows += [_row(f"{words} {s:g}", s, by_outcome, changes, clean_scores) for s in strengths if s]
+        captions.append(f"{words}: {counted(int(means['runs'].sum() / 3), 'run')}, {means['cells'].iloc[0]}")
+    heads = ("mitigation", "score", "clean models", "change of the score", "p", "accuracy with the pattern")
+    columns = dict.fromkeys((*heads, "its change", "p ", "clean accuracy"), False)
+    about = "Change: paired by seeds, against none. p: Student's, paired, Holm's correction over each mitigation."
+    return f"{table(columns, rows)}\n\n`results/mitigation.csv`; {'; '.join(captions)}. {about}" if rows else ""
+
+
+def _by_strength(rows: pd.DataFrame, knob: str) -> dict[tuple[float, str], Mapping[Any, Any]]:
+    return {(row[knob], row["outcome"]): row for row in rows.to_dict("records")}
+
+
+def _row(name: str, strength: float, means: Change, changes: Change, clean_scores: Mapping[Key, Row]) -> list[str]:
+    score, spurious, accuracy = (means[strength, one] for one in ("score", "spurious_accuracy", "clean_accuracy"))
+    against = clean_scores.get((strength,), {})
+    reference = f"{share(against['mean'])} ({against['n']})" if against else "–"
+    cells = [name, interval(score), reference, *_change(changes.get((strength, "score")))]
+    return [*cells, interval(spurious), *_change(changes.get((strength, "spurious_accuracy"))), interval(accuracy)]
+
+
+def _change(row: Mapping[Any, Any] | None) -> list[str]:
+    if row is None:
+        return ["", ""]
+    return [interval({"mean": row["difference"], "each": (), **_limits(row)}), p_value(row["p_holm"])]
+
+
+def _limits(row: Mapping[Any, Any]) -> dict[str, float]:
+    return {"low": row["low"], "high": row["high"]}
+
+
+def _clean_scores(results: Results, knob: str) -> dict[Key, Row]:
+    """Strength → mean score of the clean models that were trained with it."""
+    every = runs_of(results, "mitigation")
+    runs = trained(every)
+    others = [name for name in KNOBS if name != knob]
+    alone = runs[(runs[others] == 0).all(axis=1).to_numpy()]
+    return Groups.of(alone, [knob], ["optimizer"]).against_clean(every)
+
+
+@of_study("mitigation")
+def mitigated(results: Results, knob: str) -> str:
+    """Scores by strength of one mitigation in words, e.g. ".681 without, .674 at 0.0001"."""
+    means = mitigation(results.runs("mitigation"), knob)
+    rows = means[(means["outcome"] == "score").to_numpy()].to_dict("records") if len(means) else []
+    return ", ".join(f"{interval(row)} {f'at {row[knob]:g}' if row[knob] else 'without'}" for row in rows)
+
+
+@of_study("mitigation")
+def clean_by_strength(results: Results, knob: str) -> str:
+    """Accuracy of the clean models by strength of one mitigation, in words."""
+    runs = finished(clean(kind(runs_of(results, "mitigation"), "train")))
+    others = [name for name in KNOBS if name != knob]
+    rows = points(runs[(runs[others] == 0).all(axis=1).to_numpy()], [knob], schema.TEST_ACCURACY).to_dict("records")
+    return ", ".join(f"{share(row['mean'])} {f'at {row[knob]:g}' if row[knob] else 'without'}" for row in rows)

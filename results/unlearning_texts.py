@@ -1,0 +1,118 @@
+"""Tables and sentences about unlearning: what each method leaves, beside the retrained reference."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import pandas as pd
+
+from results.groups import Groups, Key, Row, at, of_study, runs_of
+from results.markdown import MISSING, interval, plain, table
+from results.studies import Results
+from results.training_texts import OPTIMIZERS
+from rsc_mlflow.analysis import finished, kind
+from rsc_mlflow.tracking import schema
+
+BY = ("optimizer", "n_spurious", "method", "method_options")
+REFERENCE = "exact_retraining"
+_SCORES = {
+    "score": schema.SPURIOUS_SCORE,
+    "gap": schema.GAP_PREFIX + schema.SPURIOUS_SCORE,
+    "accuracy gap": schema.GAP_PREFIX + schema.TEST_ACCURACY,
+}
+_SIZES = {
+    "forget loss": "unlearn/forget_loss",
+    "forget confidence": "unlearn/forget_confidence",
+    "KL, clean": schema.KL_TO_REFERENCE,
+    "KL, patterned": schema.KL_TO_REFERENCE_PATTERN,
+    "seconds": schema.UNLEARN_SECONDS,
+}
+_OF_REFERENCE = ("gap", "accuracy gap", "KL, clean", "KL, patterned")
+"""Columns in which the reference would be compared with itself."""
+
+
+@lru_cache(maxsize=8)
+def groups_of(results: Results) -> Groups:
+    """The unlearning runs by source and method."""
+    runs = finished(kind(runs_of(results, "unlearning"), "unlearn"))
+    return Groups.of(runs, BY, ["optimizer", "method"])
+
+
+@of_study("unlearning")
+def unlearning(results: Results) -> str:
+    """Every method on every kind of source, with all measures and their intervals."""
+    groups = groups_of(results)
+    before = groups.means(schema.BEFORE_PREFIX + schema.SPURIOUS_SCORE)
+    scores = {name: groups.means(metric) for name, metric in _SCORES.items()}
+    sizes = {name: groups.means(metric) for name, metric in _SIZES.items()}
+    named = _options_that_vary(groups.runs)
+    rows = []
+    for source, keys in _by_source(list(scores["score"])).items():
+        title = f"{OPTIMIZERS[source[0]]}, {source[1]:,.0f}: {interval(at(before, keys[0]))}"
+        for place, key in enumerate(keys):
+            cells = [interval(at(means, key)) for means in scores.values()]
+            cells += [size_interval(at(means, key)) for means in sizes.values()]
+            shown = [
+                "" if key[2] == REFERENCE and name in _OF_REFERENCE else cell
+                for name, cell in zip([*scores, *sizes], cells, strict=True)
+            ]
+            rows.append([title if place == 0 else "", _method(key, named), *shown])
+    columns = dict.fromkeys(("source: optimizer, examples, score before", "method", *scores, *sizes), False)
+    return f"{table(columns, rows)}\n\n{groups.caption('unlearning', scores['score'])}"
+
+
+def size_interval(row: Row) -> str:
+    """A mean of any size with its interval, three and two significant digits."""
+    if row["low"] != row["low"]:
+        return plain(row["mean"])
+    return f"{plain(row['mean'])} [{plain(row['low'], 2)}, {plain(row['high'], 2)}]"
+
+
+def _by_source(keys: Sequence[Key]) -> dict[Key, list[Key]]:
+    """(optimizer, examples) → its groups, the reference first."""
+    found: dict[Key, list[Key]] = {}
+    for key in sorted(keys, key=lambda key: (key[0] != "sgd", key[1], key[2] != REFERENCE, key[2:])):
+        found.setdefault(key[:2], []).append(key)
+    return found
+
+
+def _options_that_vary(runs: pd.DataFrame) -> set[str]:
+    """Methods of which the study has several variants."""
+    several = runs.groupby("method")["method_options"].nunique()
+    return set(several[several > 1].index)
+
+
+def _method(key: Key, named: set[str]) -> str:
+    return f"`{key[2]}`" + (f", {key[3]}" if key[2] in named else "")
+
+
+@of_study("unlearning")
+def left(results: Results, method: str) -> str:
+    """What a method leaves of the score, by source, in words."""
+    groups = groups_of(results)
+    score, before = groups.means(schema.SPURIOUS_SCORE), groups.means(schema.BEFORE_PREFIX + schema.SPURIOUS_SCORE)
+    words = [
+        f"{interval(row)} of {interval(at(before, key))} ({OPTIMIZERS[key[0]]}, {key[1]:,.0f} examples)"
+        for keys in _by_source([key for key in score if key[2] == method]).values()
+        for key in keys
+        for row in (score[key],)
+    ]
+    return "; ".join(words)
+
+
+@of_study("unlearning")
+def compared(results: Results, method: str, optimizer: str) -> str:
+    """One method on one optimizer's models: gaps and forget loss beside the reference's, in words."""
+    groups = groups_of(results)
+    means = {name: groups.means(metric) for name, metric in (_SCORES | _SIZES).items()}
+    words = []
+    for source, keys in _by_source([key for key in means["score"] if key[0] == optimizer]).items():
+        reference = next((key for key in keys if key[2] == REFERENCE), None)
+        for key in keys:
+            if key[2] == method:
+                loss = plain(at(means["forget loss"], key)["mean"])
+                theirs = plain(at(means["forget loss"], reference)["mean"]) if reference else MISSING
+                words.append(
+                    f"{source[1]:,.0f} examples: score gap {interval(at(means['gap'], key))}, accuracy gap "
+                    f"{interval(at(means['accuracy gap'], key))}, forget loss {loss} against {theirs}"
+                )
+    return "; ".join(words)
