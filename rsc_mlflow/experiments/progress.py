@@ -1,6 +1,7 @@
 """What a person sees while models train: a bar on a terminal, now and then a line elsewhere."""
 
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -12,7 +13,7 @@ LINES = 10
 
 
 class TrainingProgress:
-    """Shows epochs, loss and accuracy on standard error; used as a context manager."""
+    """Shows epochs and what was measured in each on standard error; used as a context manager."""
 
     def __init__(self, what: str, epochs: int, done: int = 0) -> None:
         self._epochs = epochs
@@ -39,9 +40,19 @@ class TrainingProgress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._progress.stop()
 
-    def update(self, epoch: int, loss: float, accuracy: float, score: float | None) -> None:
-        """Show one finished epoch (means over the members, where several train together)."""
-        note = f"loss {loss:.4f}  accuracy {accuracy:.4f}" + (f"  score {score:.3f}" if score is not None else "")
+    def update(self, epoch: int, values: Mapping[str, float | None]) -> None:
+        """Show one finished epoch.
+
+        Args:
+            epoch: counted from 1.
+            values: what was measured in this epoch, by the words that name it ("train loss", "test accuracy", "score");
+                None: not measured.  Scores are shown with 3 digits, everything else with 4.
+        """
+        note = "  ".join(f"{name} {_digits(name, value)}" for name, value in values.items() if value is not None)
         self._progress.update(self._task, completed=epoch, note=note)
         if not self._interactive and (epoch % self._every == 0 or epoch == self._epochs):
-            print(f"{self._what}: epoch {epoch}/{self._epochs}  {note}", file=sys.stderr, flush=True)
+            print(f"{self._what}: epoch {epoch}/{self._epochs}  {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _digits(name: str, value: float) -> str:
+    return f"{value:.3f}" if name.startswith("score") else f"{value:.4f}"

@@ -100,7 +100,7 @@ def _train(
             size = len(epoch.members)
             loss = sum(member.loss for member in epoch.members) / size
             accuracy = sum(member.accuracy for member in epoch.members) / size
-            progress.update(done, loss, accuracy, None)
+            progress.update(done, {"train loss": loss, "train accuracy": accuracy})
             if together:
                 costs = {schema.SECONDS_PER_EPOCH: epoch.seconds}
                 run.metrics({schema.TRAIN_LOSS: loss, schema.TRAIN_ACCURACY: accuracy} | costs, epoch.epoch)

@@ -182,12 +182,12 @@ def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
                 one.after_epoch(cohort, k, report)
             members = report.members
             scores = [one.last_score for one in live if one.last_score is not None]
-            progress.update(
-                report.epoch,
-                sum(member.loss for member in members) / len(members),
-                sum(member.accuracy for member in members) / len(members),
-                sum(scores) / len(scores) if scores else None,
-            )
+            values = {
+                "train loss": sum(member.loss for member in members) / len(members),
+                "train accuracy": sum(member.accuracy for member in members) / len(members),
+                "score": sum(scores) / len(scores) if scores else None,
+            }
+            progress.update(report.epoch, values)
 
 
 class LiveTraining:
