@@ -8,7 +8,8 @@ from rsc_mlflow.experiments.progress import TrainingProgress
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
     with TrainingProgress("a run", 40) as progress:
         for epoch in range(1, 41):
-            progress.update(epoch, 1 / epoch, 0.5, 0.25 if epoch > 20 else None)
+            values = {"train loss": 1 / epoch, "test accuracy": 0.5, "score": 0.25 if epoch > 20 else None}
+            progress.update(epoch, values)
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err
@@ -19,8 +20,8 @@ def test_a_log_gets_ten_lines(capsys: pytest.CaptureFixture[str], monkeypatch: p
         monkeypatch.delenv(variable, raising=False)
     lines = shown(capsys).splitlines()
     assert len(lines) == 10
-    assert lines[0] == "a run: epoch 4/40  loss 0.2500  accuracy 0.5000"
-    assert lines[-1] == "a run: epoch 40/40  loss 0.0250  accuracy 0.5000  score 0.250"
+    assert lines[0] == "a run: epoch 4/40  train loss 0.2500  test accuracy 0.5000"
+    assert lines[-1] == "a run: epoch 40/40  train loss 0.0250  test accuracy 0.5000  score 0.250"
 
 
 def test_a_terminal_gets_a_bar_and_no_lines(
