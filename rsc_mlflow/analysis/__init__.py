@@ -1,0 +1,63 @@
+"""From runs to tables: the one place where runs are read, made alike, averaged and tested.
+
+Pure functions from data frames to data frames; dashboards, report, documents and tests all call them::
+
+    runs = once(read(frame))                    # typed columns, one row a fingerprint
+    shown = alike(runs, ["pattern", "n_spurious"])  # unlike runs set apart, with words for it
+    points(shown.runs, ["pattern", "n_spurious"], "spurious/score")
+"""
+
+from rsc_mlflow.analysis.above_clean import above_clean, clean_rows, with_clean_scores
+from rsc_mlflow.analysis.alike import Alike, Recipe, alike, comparable, differing
+from rsc_mlflow.analysis.comparisons import (
+    correlation,
+    mitigation,
+    mitigation_effect,
+    norm_correlation,
+    norms,
+    over_seeds,
+    trained,
+)
+from rsc_mlflow.analysis.counting import UNENDED, UNFINISHED, clean, finished, kind, once, poisoned
+from rsc_mlflow.analysis.means import per_seed, points, series, unit_means
+from rsc_mlflow.analysis.reading import GONE, problems, read
+from rsc_mlflow.analysis.settings import SEEDS, SETTINGS, label
+from rsc_mlflow.analysis.values import limits, metric, unreadable
+
+__all__ = [
+    "GONE",
+    "SEEDS",
+    "SETTINGS",
+    "UNENDED",
+    "UNFINISHED",
+    "Alike",
+    "Recipe",
+    "above_clean",
+    "alike",
+    "clean",
+    "clean_rows",
+    "comparable",
+    "correlation",
+    "differing",
+    "finished",
+    "kind",
+    "label",
+    "limits",
+    "metric",
+    "mitigation",
+    "mitigation_effect",
+    "norm_correlation",
+    "norms",
+    "once",
+    "over_seeds",
+    "per_seed",
+    "points",
+    "poisoned",
+    "problems",
+    "read",
+    "series",
+    "trained",
+    "unit_means",
+    "unreadable",
+    "with_clean_scores",
+]

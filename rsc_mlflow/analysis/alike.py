@@ -1,0 +1,188 @@
+"""Like with like: runs that differ in a setting that a figure does not show are drawn apart, or not at all.
+
+A *recipe* is one combination of all :data:`rsc_mlflow.analysis.settings.SETTINGS` but those that a figure shows.
+:func:`alike` keeps the recipes that are drawn, names them in the column ``recipe``, and says what was left out.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rsc_mlflow.analysis.settings import SETTINGS, SHOWN_AS, in_words, label
+
+MOST = 6
+"""Recipes that have a figure of their own; the rest is counted."""
+_NAMED = 3
+"""Values of a setting that a notice names."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One combination of settings: its label, its part of the figure (``split``'s value) and its number of runs."""
+
+    label: str
+    part: object
+    runs: int
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Runs that may be averaged, and what was left out to make them so.
+
+    Attributes:
+        runs: those of the recipes that are drawn, with the column ``recipe``; empty text where all are alike.
+        differing: settings in which the runs that were given differ, in words, e.g. "epochs (5, 30)".
+        drawn: the recipes kept, those with the most points first.
+        left: the others.
+    """
+
+    runs: pd.DataFrame
+    differing: tuple[str, ...] = ()
+    drawn: tuple[Recipe, ...] = ()
+    left: tuple[Recipe, ...] = ()
+
+    @property
+    def notice(self) -> str:
+        """What a reader must know, in sentences; empty where nothing was left out or set apart."""
+        if not self.left and len({recipe.label for recipe in self.drawn}) < 2:
+            return ""
+        parts = [f"Unlike runs are never averaged. These differ in {', '.join(self.differing)}."]
+        parts.append(f"Drawn: {_listed(self.drawn)}.")
+        parts += [f"Not drawn: {_listed(self.left)}."] if self.left else []
+        return " ".join(parts)
+
+
+def alike(
+    runs: pd.DataFrame,
+    shown: Sequence[str],
+    *,
+    split: str | None = None,
+    cover: Sequence[str] = (),
+    most: int = 1,
+    averaged: Collection[str] = (),
+) -> Alike:
+    """The runs of the recipes that a figure draws.
+
+    Args:
+        runs: rows of :func:`rsc_mlflow.analysis.once`.
+        shown: columns that the figure shows as an axis, a line or a facet.
+        split: that of them which cuts it into facets: each keeps recipes of its own.
+        cover: of two recipes the one that was run at more combinations of these columns comes first, then the one
+            with more finished runs.
+        most: recipes to keep in each facet.
+        averaged: settings that the figure averages over and says so.
+    """
+    hidden = [name for name in SETTINGS if name not in averaged and name not in _settings(shown)]
+    hidden = [name for name in hidden if name in runs]
+    known = runs["readable"].to_numpy(bool)
+    varying = [name for name in hidden if runs.loc[known, name].nunique(dropna=False) > 1]
+    if not varying or not known.any():
+        whole = Recipe("", None, int(runs["counts"].sum()))
+        return Alike(runs.assign(recipe=""), drawn=(whole,) if len(runs) else ())
+    recipe = _codes(runs, varying)
+    part = _codes(runs, [split] if split else [])
+    table = _ranked(runs, recipe, part, cover)
+    table["drawn"] = table.groupby("part", sort=False).cumcount() < most
+    rows = [int(row) for row in table["row"]]
+    labels = [label({name: runs[name].iloc[row] for name in varying}) for row in rows]
+    names = [runs[split].iloc[row] if split else None for row in rows]
+    found = [Recipe(*three) for three in zip(labels, names, table["runs"].astype(int), strict=True)]
+    drawn = table["drawn"].to_numpy(bool)
+    keep = dict(zip(zip(table["part"], table["recipe"], strict=True), zip(drawn, labels, strict=True), strict=True))
+    of = [keep.get(pair, (False, "")) for pair in zip(part, recipe, strict=True)]
+    mask = np.array([one for one, _ in of], dtype=bool) & known
+    kept = runs[mask].assign(recipe=np.array([text for _, text in of], dtype=object)[mask])
+    words = tuple(_differing(runs[known], name) for name in varying)
+    chosen = zip(found, drawn, strict=True)
+    ordered = [(recipe, bool(good)) for recipe, good in chosen]
+    return Alike(
+        kept, words, tuple(one for one, good in ordered if good), tuple(one for one, good in ordered if not good)
+    )
+
+
+def differing(runs: pd.DataFrame, shown: Sequence[str]) -> list[str]:
+    """Settings in which runs differ and that ``shown`` does not show."""
+    hidden = [name for name in SETTINGS if name not in _settings(shown) and name in runs]
+    return [name for name in hidden if runs[name].nunique(dropna=False) > 1]
+
+
+def comparable(runs: pd.DataFrame, subject: str, within: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
+    """Those runs whose cells have all values of the subject that belong together, group by group of ``within``.
+
+    Of each group, kept are the values of ``subject`` that one cell (combination of ``cells``) was run at (the largest
+    set; of equal ones that of most runs) and the cells that have all of them.  Without this, a value that other
+    studies have runs of as well would be the mean over other cells than its neighbours.
+    """
+    counts = runs[runs["counts"].to_numpy(bool)]
+    keep = [_together(group, subject, list(cells)) for _, group in counts.groupby(_codes(counts, within), sort=False)]
+    wanted = pd.concat(keep) if keep else counts[:0]
+    keys = [*within, *cells, subject]
+    pairs = runs[keys].merge(wanted[keys].drop_duplicates(), on=keys, how="left", indicator=True)
+    return runs[(pairs["_merge"] == "both").to_numpy()]
+
+
+def _together(group: pd.DataFrame, subject: str, cells: list[str]) -> pd.DataFrame:
+    cell = pd.Series(_codes(group, cells), index=group.index)
+    values = group[subject].groupby(cell).agg(frozenset)
+    weight = pd.DataFrame({"values": values, "runs": cell.value_counts()}).groupby("values")["runs"].sum()
+    together = max(weight.index, key=lambda found: (len(found), weight[found], sorted(map(str, found))))
+    return group[cell.map(values.map(together.issubset)).to_numpy(bool) & group[subject].isin(together).to_numpy()]
+
+
+def _settings(shown: Sequence[str]) -> set[str]:
+    return {SHOWN_AS.get(name, name) for name in shown}
+
+
+def _codes(runs: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """One number for each combination of values, absent ones included; 0 without names."""
+    code = np.zeros(len(runs), np.int64)
+    for name in names:
+        codes, given = pd.factorize(runs[name], use_na_sentinel=False)
+        code = np.unique(code * (len(given) + 1) + codes, return_inverse=True)[1].ravel()
+    return code
+
+
+def _ranked(runs: pd.DataFrame, recipe: Any, part: Any, cover: Sequence[str]) -> pd.DataFrame:
+    """One row a part and recipe with readable runs: the best first; ``row`` is the position of one of its runs."""
+    good = runs["readable"].to_numpy(bool)
+    frame = pd.DataFrame({"part": part, "recipe": recipe, "cover": _codes(runs, cover), "row": range(len(runs))})
+    frame["counts"] = runs["counts"].to_numpy(int)
+    frame = frame[good]
+    done = frame[frame["counts"] > 0]
+    keys = ["part", "recipe"]
+    table = frame.groupby(keys, sort=True).agg(row=("row", "first"), runs=("counts", "sum"))
+    table["cells"] = done.drop_duplicates([*keys, "cover"]).groupby(keys).size()
+    table = table.fillna({"cells": 0}).reset_index()
+    table["everywhere"] = table.groupby("recipe")["cells"].transform("sum")
+    order = ["cells", "everywhere", "runs"]
+    return table.sort_values(order, ascending=False, kind="stable", ignore_index=True)
+
+
+def _differing(runs: pd.DataFrame, name: str) -> str:
+    values = runs[name].dropna().unique().tolist()
+    values = sorted(values, key=lambda value: (isinstance(value, str), value))
+    words = [in_words(name, value) or _plain(value) for value in values[:_NAMED]]
+    more = [f"{len(values) - _NAMED} more"] if len(values) > _NAMED else []
+    return f"{SETTINGS[name][0]} ({', '.join([*words, *more])})"
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _listed(recipes: Sequence[Recipe]) -> str:
+    """Recipes in words, the first few by name."""
+    words = [_recipe(recipe) for recipe in recipes[:_NAMED]]
+    if len(recipes) > _NAMED:
+        rest = recipes[_NAMED:]
+        words.append(f"{len(rest)} further recipes ({sum(recipe.runs for recipe in rest):,} runs)")
+    return "; ".join(words)
+
+
+def _recipe(recipe: Recipe) -> str:
+    part = "" if recipe.part is None else f"{_plain(recipe.part)}: "
+    return f"{part}{recipe.label} ({recipe.runs:,} run{'' if recipe.runs == 1 else 's'})"

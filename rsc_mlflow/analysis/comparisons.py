@@ -1,0 +1,237 @@
+"""The paper's comparisons: mitigation and pattern norms, as functions from a frame of runs to a table.
+
+Three rules hold throughout:
+
+* *Nothing is averaged over but what is named.*  A setting that varies between the runs and is not the subject
+  becomes a column of the result.
+* *Seeds are the unit*, as :func:`rsc_mlflow.replication.seed_interval` counts them.  Within a set of seeds the cells
+  (counts, target classes) are averaged first.
+* *One denominator.*  A set of seeds counts only if it has a run in every cell that its group has, so that no mean
+  hides a missing run; ``cells`` says what was averaged and ``runs_left_out`` how many runs were not.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsc_mlflow.analysis.alike import differing
+from rsc_mlflow.analysis.counting import finished, kind, once, poisoned
+from rsc_mlflow.analysis.means import MEASURES, per_seed, per_unit, series, unit_means
+from rsc_mlflow.analysis.reading import read
+from rsc_mlflow.analysis.settings import CELLS, SEEDS
+from rsc_mlflow.analysis.values import metric
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.statistics import holm, paired_comparison, pearson
+from rsc_mlflow.tracking import schema
+
+KNOBS = ("weight_decay", "input_noise", "grad_clip")
+"""The paper's mitigations; 0 is off for each."""
+OUTCOMES: Mapping[str, str] = {
+    "score": schema.SPURIOUS_SCORE,
+    "clean_accuracy": schema.TEST_ACCURACY,
+    "spurious_accuracy": schema.SPURIOUS_TEST_ACCURACY,
+}
+"""Name in the results → metric of the run."""
+SUBJECTS = ("dataset_family", "architecture", "optimizer", "pattern")
+
+
+def trained(runs: pd.DataFrame) -> pd.DataFrame:
+    """Finished training runs on poisoned data, the newest of each fingerprint, with typed columns.
+
+    Args:
+        runs: a frame with MLflow's column names, as from the query API.
+
+    Returns:
+        Rows of :func:`rsc_mlflow.analysis.once` with the :data:`OUTCOMES` and ``norm`` as columns.
+    """
+    found = finished(poisoned(kind(once(read(runs)), "train"))).reset_index(drop=True)
+    outcomes = {name: metric(found, one) for name, one in OUTCOMES.items()}
+    return found.assign(**outcomes, norm=metric(found, schema.PATTERN_NORM))
+
+
+def over_seeds(
+    runs: pd.DataFrame, by: Sequence[str], outcomes: Sequence[str] = tuple(OUTCOMES), of: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Mean and interval of each outcome for each group of ``by``, cells averaged within seeds first.
+
+    Args:
+        runs: as :func:`trained` returns them.
+        by: columns that make a group; settings that vary between the runs are added.  Of ``CELLS`` those that are
+            not among them are averaged over.
+        outcomes: columns to average.
+        of: the runs that ``runs`` was cut down from, for ``runs_left_out``.
+
+    Returns:
+        One row a group and outcome: the group's columns, ``outcome``, ``mean``, ``low``, ``high`` (95 %; NaN with
+        fewer than five units), ``units``, ``over``, ``each`` (see :func:`rsc_mlflow.analysis.series`), ``runs``,
+        ``runs_left_out``, ``cells``.
+    """
+    by = [*by, *_varying(runs, *by)]
+    cells = [name for name in CELLS if name not in by]
+    found = series(runs, by, {name: runs[name] for name in outcomes}, average=cells, bounds=(0, 1))
+    total = (runs if of is None else of).groupby(by, dropna=False).size().reset_index(name="total")
+    found = found.rename(columns={"series": "outcome"}).merge(total, on=by, how="left").merge(_cells(runs, by), on=by)
+    found["runs_left_out"] = found["total"] - found["runs"]
+    return found[[*by, "outcome", *MEASURES, "runs", "runs_left_out", "cells"]]
+
+
+def mitigation(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.DataFrame:
+    """Score, clean accuracy and spurious accuracy against the strength of one mitigation.
+
+    Averaged over the counts of spurious examples, as the paper's figure is, or (``per_count``) for each count,
+    since the average hides where it helps.  Only counts above 0 that every strength of a setting has are averaged.
+
+    Args:
+        runs: a frame of runs, as from the query API.
+        knob: one of :data:`KNOBS`.
+        per_count: one row for each count.
+
+    Returns:
+        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if asked for, and the knob.
+
+    Raises:
+        InputError: another knob.
+    """
+    table, by = _with_strengths(runs, knob)
+    if per_count:
+        return over_seeds(table, [*by, "n_spurious", knob])
+    table = table[table["n_spurious"] != 0]
+    return over_seeds(common_cells(table, by, knob), [*by, knob], of=table)
+
+
+def mitigation_effect(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.DataFrame:
+    """What each strength of a mitigation changes against strength 0, paired by seeds and cell.
+
+    Returns:
+        One row a group, strength above 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,
+        ``high`` (95 %, as :func:`over_seeds`), ``units``, ``over``, ``p_value`` (Student's, paired, two-sided, over the
+        units), ``p_sign_flip`` (exact permutation test over the units) and ``p_holm`` (the former, corrected over the
+        whole table).
+
+    Raises:
+        InputError: another knob.
+    """
+    table, by = _with_strengths(runs, knob)
+    if per_count:
+        by = [*by, "n_spurious"]
+    else:
+        table = table[table["n_spurious"] != 0]
+    common = common_cells(table, by, knob)
+    effects = pd.concat([_effects(common, by, knob, outcome) for outcome in OUTCOMES], ignore_index=True)
+    effects = effects.sort_values([*by, knob], kind="stable", ignore_index=True)
+    return effects.assign(p_holm=holm(effects["p_value"].to_numpy(dtype=float)))
+
+
+_EFFECT = ("difference", "low", "high", "units", "over", "p_value", "p_sign_flip")
+
+
+def _effects(runs: pd.DataFrame, by: Sequence[str], knob: str, outcome: str) -> pd.DataFrame:
+    cells = [name for name in CELLS if name not in by]
+    seeds = [column for column in SEEDS.values() if column in runs]
+    values = per_seed(runs, [*by, knob], runs[outcome], cells)
+    without = values[values[knob] == 0].drop(columns=knob).rename(columns={"value": "without"})
+    pairs = values[values[knob] != 0].merge(without, on=[*by, *seeds])
+    rows: list[dict[str, Any]] = []
+    for key, group in pairs.groupby([*by, knob], sort=True):
+        row = _effect((group["value"] - group["without"]).to_numpy(), group)
+        if row:
+            rows.append(dict(zip([*by, knob], key, strict=True)) | {"outcome": outcome} | row)
+    return pd.DataFrame(rows, columns=[*by, knob, "outcome", *_EFFECT])
+
+
+def _effect(change: Any, group: pd.DataFrame) -> dict[str, Any]:
+    """Interval and tests of one strength, over units; empty with a single one."""
+    seeds = {name: group[column].tolist() for name, column in SEEDS.items() if column in group}
+    interval, _ = unit_means(change, seeds)
+    if interval.n_units < 2:
+        return {}
+    units = list(per_unit(change, seeds, interval).values())
+    test = paired_comparison(units, [0.0] * len(units))
+    numbers = (interval.estimate, interval.low, interval.high, interval.n_units, interval.estimand)
+    return dict(zip(_EFFECT, (*numbers, test.p_t, test.p_sign_flip), strict=True))
+
+
+def norms(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean ℓ2 norm of each pattern against its mean score, over all counts above 0 and all seeds.
+
+    Returns:
+        One row a subject (and settings that vary): ``norm`` (mean over seeds: a random pattern's depends on its
+        seed), ``norm_sd``, ``score`` and its ``low``, ``high``, ``units``, ``over``, ``each``, ``runs``,
+        ``runs_left_out``, ``cells``.
+    """
+    every = trained(runs)
+    every = every[every["n_spurious"] != 0]
+    by = [*SUBJECTS, *_varying(every, *SUBJECTS)]
+    table = common_cells(every, [name for name in by if name != "pattern"], "pattern")
+    found = over_seeds(table, by, ["score"], of=every).drop(columns="outcome").rename(columns={"mean": "score"})
+    of_seed = per_seed(table, by, table["norm"]).groupby(by, dropna=False)["value"]
+    size = pd.DataFrame({"norm": of_seed.mean(), "norm_sd": of_seed.std()}).reset_index()
+    return found.merge(size, on=by, how="left")
+
+
+_CORRELATION = ("r", "low", "high", "p_value", "rho", "rho_p_value", "patterns")
+
+
+def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
+    """Pearson's r and Spearman's ρ between norm and score over the patterns, for each setting.
+
+    A point is one pattern, its norm and score averaged over all seeds: seeds share their pattern's norm, and
+    counting each as a point of its own would make the interval too narrow by about the square root of their
+    number.  R1, R2 and R3 are one noise, scaled: they are not independent patterns either.
+
+    Returns:
+        One row a group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value``,
+        ``patterns``, ``p_holm`` (of ``p_value``).
+    """
+    table = norms(runs)
+    last = table.columns.get_loc("score")
+    by = [name for name in table.columns[:last] if name != "pattern"]
+    rows: list[dict[str, Any]] = []
+    for key, group in table.dropna(subset=["norm", "score"]).groupby(by, sort=True, dropna=False):
+        if len(group) > 2:
+            rows.append(dict(zip(by, key, strict=True)) | correlation(group["norm"], group["score"]))
+    found = pd.DataFrame(rows, columns=[*by, *_CORRELATION])
+    corrected = pd.Series(np.nan, index=found.index)
+    known = found["p_value"].notna()
+    corrected[known] = holm(found.loc[known, "p_value"].to_numpy(dtype=float))
+    return found.assign(p_holm=corrected)
+
+
+def correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> dict[str, float]:
+    """``r``, ``low``, ``high``, ``p_value``, ``rho``, ``rho_p_value`` and ``patterns`` (the number of points)."""
+    found = pearson(x.to_numpy(float), y.to_numpy(float))
+    ranks = pearson(x.rank().to_numpy(float), y.rank().to_numpy(float))
+    numbers = (found.r.estimate, found.r.low, found.r.high, found.p_value, ranks.r.estimate, ranks.p_value, len(x))
+    return dict(zip(_CORRELATION, numbers, strict=True))
+
+
+def common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.DataFrame:
+    """Runs in those cells that exist for every value of the subject within its group of ``by``."""
+    cells = [name for name in CELLS if name not in by]
+    cell = table.groupby([*by, *cells], dropna=False)[subject].transform("nunique")
+    return table[cell == table.groupby(list(by), dropna=False)[subject].transform("nunique")]
+
+
+def _with_strengths(runs: pd.DataFrame, knob: str) -> tuple[pd.DataFrame, list[str]]:
+    """Training runs of the settings in which the knob was turned to more than one strength, and these settings."""
+    if knob not in KNOBS:
+        raise InputError(f"{knob!r} is no mitigation; accepted: {', '.join(KNOBS)}")
+    table = trained(runs)
+    by = [*SUBJECTS, *_varying(table, *SUBJECTS, knob)]
+    strengths = table.groupby(by, dropna=False)[knob].transform("nunique")
+    return table[strengths > 1], by
+
+
+def _varying(table: pd.DataFrame, *shown: str) -> list[str]:
+    """Settings that differ between the runs, are not shown, and are never averaged over."""
+    return differing(table, [*shown, *CELLS])
+
+
+def _cells(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """``by`` and ``cells``: in words what each group averages over."""
+    distinct = runs.drop_duplicates([*by, *CELLS]).sort_values(list(CELLS), kind="stable")
+    pairs = zip(distinct["n_spurious"], distinct["target_class"], strict=True)
+    words = pd.Series([f"{n:g} of class {k}" for n, k in pairs], index=distinct.index, dtype=object)
+    return distinct.assign(cells=words).groupby(list(by), as_index=False, dropna=False).agg(cells=("cells", "; ".join))

@@ -1,0 +1,251 @@
+"""Means over seeds with their intervals: one row a group, and everything that stands behind it."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rsc_mlflow.analysis.alike import differing
+from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
+from rsc_mlflow.analysis.values import Range, limits, metric, unreadable
+from rsc_mlflow.replication import MIN_UNITS, SeedInterval, seed_interval
+
+Array = npt.NDArray[Any]
+LISTED = 25
+"""Run ids that a row carries for links; the rest is counted."""
+MEASURES = ("mean", "low", "high", "units", "over", "each")
+COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
+
+
+def points(
+    runs: pd.DataFrame, by: Sequence[str], metric_name: str, *, average: Sequence[str] = (), level: float = 0.95
+) -> pd.DataFrame:
+    """:func:`series` of one metric, without the column ``series``."""
+    bounds = limits(metric_name)
+    odd = {metric_name: unreadable(runs, metric_name)}
+    found = series(
+        runs,
+        by,
+        {metric_name: metric(runs, metric_name)},
+        average=average,
+        level=level,
+        bounds=bounds if bounds == (0, 1) else None,
+        odd=odd,
+    )
+    return found.drop(columns="series")
+
+
+def series(
+    runs: pd.DataFrame,
+    by: Sequence[str],
+    values: "Mapping[str, pd.Series[float]]",
+    *,
+    average: Sequence[str] = (),
+    level: float = 0.95,
+    bounds: Range | None = None,
+    odd: Mapping[str, Array] | None = None,
+) -> pd.DataFrame:
+    """Mean over seeds of several quantities for each group, with the interval of ``seed_interval``.
+
+    Args:
+        runs: rows of :func:`rsc_mlflow.analysis.once`, made alike by :func:`rsc_mlflow.analysis.alike`.
+        by: columns that make a group; a run without a value of one has no group.
+        values: name → float [runs], NaN where a run has none.
+        average: settings (``n_spurious``, say) whose values are averaged within each set of seeds first.  A set of
+            seeds counts only if it has a run at every value that its group has, so that no mean hides a missing run.
+        level: of confidence.
+        bounds: what no value can leave; given to ``seed_interval`` where all values keep to it.
+        odd: name → bool [runs]: a value is stored and could not be read.
+
+    Returns:
+        One row a group and quantity that has a mean, group by group: the columns of ``by``; ``series`` (name);
+        ``mean``, ``low``, ``high`` (NaN with fewer than five units); ``units`` (independent seeds); ``over`` (the
+        estimand in words); ``each`` (means of the units where they are fewer than five, empty otherwise); ``runs``,
+        ``incomplete`` (finished runs of seeds that lack a cell), ``running`` (not ended), ``failed`` (settings of
+        which no run finished), ``copies`` (finished repetitions), ``unreadable``: all left out of the mean; ``mixed``
+        (settings in which the runs of a mean differ, in words; empty if none should); ``links``
+        ("experiment:run,…", at most 25).
+    """
+    by, odd = list(by), odd or {}
+    group = runs.groupby(by, sort=True).ngroup().fillna(-1).to_numpy(np.int64) if by else np.zeros(len(runs), int)
+    groups, first = np.unique(group, return_index=True)
+    groups, first = groups[groups >= 0], first[groups >= 0]
+    counts = runs["counts"].to_numpy(bool) & (group >= 0)
+    seeds = {name: runs[column].to_numpy(object) for name, column in SEEDS.items() if column in runs}
+    cell, seed = _codes(runs, average), _codes(runs, [SEEDS[name] for name in seeds])
+    whole: dict[str, Array] = {name: runs[name].to_numpy()[first] for name in by}
+    base = _whole_counts(runs, group, len(groups))
+    rows: list[pd.DataFrame] = []
+    for place, (name, column) in enumerate(values.items()):
+        value = column.to_numpy(float)
+        known = counts & ~np.isnan(value)
+        used = _complete(known, group, seed, cell)
+        part = _means(value, used, group, seed, cell, seeds, len(groups), level, bounds)
+        part["runs"] = np.bincount(group[used], minlength=len(groups))
+        part["incomplete"] = np.bincount(group[known & ~used], minlength=len(groups))
+        bad = odd.get(name, np.zeros(len(runs), bool)) & counts
+        part["unreadable"] = np.bincount(group[bad], minlength=len(groups))
+        part |= base | {"copies": _sum(runs["copies"], used, group, len(groups))}
+        part["mixed"] = _mixed(runs, used, group, [*by, *average], len(groups))
+        part["links"] = _links(runs, used, group, len(groups))
+        rows.append(pd.DataFrame(whole | {"series": name, "group_": groups, "place_": place} | part))
+    order = [*by, "series", *MEASURES, *COUNTS, "mixed", "links"]
+    if not rows:
+        return pd.DataFrame(columns=order)
+    table = pd.concat(rows, ignore_index=True).sort_values(["group_", "place_"], kind="stable")
+    return table.loc[table["runs"] > 0, order].reset_index(drop=True)
+
+
+def _means(
+    value: Array,
+    used: Array,
+    group: Array,
+    seed: Array,
+    cell: Array,
+    seeds: Mapping[str, Array],
+    groups: int,
+    level: float,
+    bounds: Range | None,
+) -> dict[str, Array]:
+    """MEASURES [groups]: duplicates averaged within cells, cells within seeds, then the interval over seeds."""
+    found = {name: np.full(groups, np.nan) for name in ("mean", "low", "high")}
+    found |= {"units": np.zeros(groups, int), "over": np.full(groups, "", object), "each": np.full(groups, None)}
+    at = np.flatnonzero(used)
+    if len(at):
+        at = at[np.lexsort((cell[at], seed[at], group[at]))]
+        at, mean = _averaged(at, value[at], group, seed, cell)
+        at, mean = _averaged(at, mean, group, seed)
+        edges = np.flatnonzero(np.diff(group[at], prepend=-1, append=-1))
+        for start, end in pairwise(edges):
+            rows = at[start:end]
+            levels = {name: column[rows].tolist() for name, column in seeds.items()}
+            interval, each = unit_means(mean[start:end], levels, level, bounds)
+            k = group[rows[0]]
+            found["mean"][k], found["low"][k], found["high"][k] = interval.estimate, interval.low, interval.high
+            found["units"][k], found["over"][k], found["each"][k] = interval.n_units, interval.estimand, each
+    return found
+
+
+def per_seed(
+    runs: pd.DataFrame, by: Sequence[str], value: "pd.Series[float]", average: Sequence[str] = ()
+) -> pd.DataFrame:
+    """One row a group and set of seeds: the columns of ``by``, the seeds' columns, ``value`` averaged over cells.
+
+    Args:
+        runs: as for :func:`series`.
+        by: as for :func:`series`.
+        value: float [runs], NaN where a run has none.
+        average: as for :func:`series`.
+    """
+    seeds = [column for column in SEEDS.values() if column in runs]
+    group, seed, cell = _codes(runs, by), _codes(runs, seeds), _codes(runs, average)
+    numbers = value.to_numpy(float)
+    used = _complete(runs["counts"].to_numpy(bool) & ~np.isnan(numbers), group, seed, cell)
+    at = np.flatnonzero(used)
+    at = at[np.lexsort((cell[at], seed[at], group[at]))]
+    at, mean = _averaged(at, numbers[at], group, seed, cell)
+    at, mean = _averaged(at, mean, group, seed)
+    return runs.iloc[at][[*by, *seeds]].assign(value=mean).reset_index(drop=True)
+
+
+def unit_means(
+    values: Array, seeds: Mapping[str, Sequence[str]], level: float = 0.95, bounds: Range | None = None
+) -> tuple[SeedInterval, tuple[float, ...]]:
+    """The interval over seeds, and the means of its units where they are too few for one.
+
+    Args:
+        values: one number a set of seeds.
+        seeds: kind → seed of each; kinds that no run has are left out.
+        level: of confidence.
+        bounds: as for ``seed_interval``; ignored where a value leaves them.
+    """
+    given = {name: column for name, column in seeds.items() if any(column)}
+    inside = bounds is not None and bounds[0] <= values.min() and values.max() <= bounds[1]
+    interval = seed_interval(values, given, level, bounds if inside else None)
+    if interval.n_units >= MIN_UNITS or not interval.units:
+        return interval, ()
+    return interval, tuple(per_unit(values, given, interval).values())
+
+
+def per_unit(values: Array, seeds: Mapping[str, Sequence[str]], interval: SeedInterval) -> dict[str, float]:
+    """Mean of the values of each unit: each level of the seed that has the fewest, in their order."""
+    name = min(interval.units, key=lambda one: interval.units[one])
+    by_level: dict[str, list[float]] = {}
+    for level, value in zip(seeds[name], values, strict=True):
+        by_level.setdefault(level, []).append(float(value))
+    return {level: float(np.mean(by_level[level])) for level in sorted(by_level, key=in_order)}
+
+
+def in_order(seed: str) -> tuple[int, str]:
+    """Seeds sort as numbers."""
+    return (int(seed), "") if seed.isdecimal() else (-1, seed)
+
+
+def _averaged(at: Array, value: Array, *keys: Array) -> tuple[Array, Array]:
+    """Rows that agree in all keys (they stand together) as one: the first row's position, and the mean."""
+    new = np.zeros(len(at), bool)
+    new[:1] = True
+    for key in keys:
+        new[1:] |= key[at[1:]] != key[at[:-1]]
+    place = np.cumsum(new) - 1
+    return at[new], np.bincount(place, value) / np.bincount(place)
+
+
+def _complete(known: Array, group: Array, seed: Array, cell: Array) -> Array:
+    """Those of the known runs whose seeds have a run in every cell of their group."""
+    if not len(cell) or not cell.any():
+        return known
+    at = np.flatnonzero(known)
+    distinct = np.unique(np.stack([group[at], seed[at], cell[at]]), axis=1)
+    pair, _, number = np.unique(distinct[:2], axis=1, return_inverse=True, return_counts=True)
+    needed = {k: len(np.unique(distinct[2][distinct[0] == k])) for k in np.unique(distinct[0])}
+    good = {(k, s) for (k, s), n in zip(pair.T.tolist(), number.tolist(), strict=True) if n == needed[k]}
+    used = known.copy()
+    used[at] = [one in good for one in zip(group[at].tolist(), seed[at].tolist(), strict=True)]
+    return used
+
+
+def _whole_counts(runs: pd.DataFrame, group: Array, groups: int) -> dict[str, Array]:
+    """Runs of each group that no mean holds, whatever the quantity."""
+    inside = group >= 0
+    names = {"running": "running", "failed": "lost"}
+    return {
+        name: np.bincount(group[inside], runs[column].to_numpy(float)[inside], groups).astype(int)
+        for name, column in names.items()
+    }
+
+
+def _sum(column: "pd.Series[Any]", used: Array, group: Array, groups: int) -> Array:
+    return np.bincount(group[used], column.to_numpy(float)[used], groups).astype(int)
+
+
+def _codes(runs: pd.DataFrame, names: Sequence[str]) -> Array:
+    if not names:
+        return np.zeros(len(runs), np.int64)
+    return runs.groupby(list(names), sort=True, dropna=False).ngroup().to_numpy(np.int64)
+
+
+def _mixed(runs: pd.DataFrame, used: Array, group: Array, shown: Sequence[str], groups: int) -> Array:
+    """Of each group in words the settings in which its runs differ."""
+    words: list[list[str]] = [[] for _ in range(groups)]
+    some, of = runs[used], group[used]
+    for name in differing(some, shown):
+        codes = pd.factorize(some[name], use_na_sentinel=False)[0]
+        pairs = np.unique(np.stack([of, codes]), axis=1)[0]
+        for k in np.flatnonzero(np.bincount(pairs, minlength=groups) > 1):
+            words[k].append(SETTINGS[name][0])
+    return np.array([", ".join(found) for found in words], dtype=object)
+
+
+def _links(runs: pd.DataFrame, used: Array, group: Array, groups: int) -> Array:
+    """Of each group "experiment:run,…" of its first runs."""
+    found: list[list[str]] = [[] for _ in range(groups)]
+    experiments = runs["experiment_id"].to_numpy() if "experiment_id" in runs else np.full(len(runs), "", object)
+    rows = zip(group[used], experiments[used], runs["run_id"].to_numpy()[used], strict=True)
+    for place, experiment, run in rows:
+        if len(found[place]) < LISTED:
+            found[place].append(f"{experiment}:{run}")
+    return np.array([",".join(links) for links in found], dtype=object)

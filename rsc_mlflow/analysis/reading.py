@@ -1,0 +1,228 @@
+"""Runs of a tracking store as typed columns: nothing stored can raise, what cannot be read is absent and listed.
+
+The input is a frame with MLflow's column names (``params.…``, ``metrics.…``, ``tags.…``), as
+``rsc_mlflow.tracking.query.search`` and the dashboards' ``RunStore`` give it.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rsc_mlflow.analysis.settings import (
+    ABSENT,
+    DEFAULTS,
+    IDLE,
+    METHOD_OPTIONS,
+    NUMBERS,
+    SEED,
+    SEEDS,
+    WORDS,
+    Number,
+)
+from rsc_mlflow.analysis.values import metric, unreadable_values
+from rsc_mlflow.names import PATTERNS, TWO_CLASSES, form_of
+from rsc_mlflow.tracking import schema
+
+TAGS: Mapping[str, str] = {
+    "kind": schema.KIND,
+    "method": schema.METHOD,
+    "fingerprint": schema.FINGERPRINT,
+    "sweep": schema.SWEEP,
+    "error": schema.ERROR,
+    "source_run": schema.SOURCE_RUN_ID,
+    "clean_scores": "rsc.clean_scores",
+}
+GONE = "gone"
+"""The ``source_kind`` of a run whose source is no longer in the store."""
+LAST_MS = 4_102_444_800_000.0
+"""2100-01-01 in milliseconds since 1970: a time beyond it was stored in another unit."""
+_PLAIN = ("run_id", "experiment_id", "run_name", "status")
+"""Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
+_TARGETS = re.compile(r"none|\d{1,4}(-\d{1,4})?", re.ASCII)
+_OF_FIRST_TARGET = ("spurious/score_nontarget", "spurious/flip_rate", "spurious/test_accuracy")
+
+
+def read(runs: pd.DataFrame) -> pd.DataFrame:
+    """This project's runs (those with the tag ``rsc.kind``) with typed columns beside those they came with.
+
+    Give it the frame of the whole store: what a run was made from is looked up before any filter hides it.
+
+    Added are the parameters of ``NUMBERS`` (float, NaN where absent) and ``WORDS`` (str, empty where absent), the
+    seeds (str, empty where absent or of no effect; ``pattern_seed`` resolved), the ``TAGS``, and
+
+    * ``paper``: S1 … Co, ``clean`` without a pattern;
+    * ``form``: the pattern sits in one class or in two, or the data are the quarters of membership attacks;
+    * ``method_options``: an unlearning method's own options in one text;
+    * ``source_kind``: kind of the run named by ``source_run``, empty where none is named, ``GONE`` where it is gone;
+    * ``started``: UTC time; ``started_ms`` (float), NaN where the stored one is none;
+    * ``problem``: what of the run could not be read and why, empty where all was;
+    * ``readable``: bool; whether seeds and settings are all known, so that it may enter a mean.
+
+    ``spurious/score`` of a run with two target classes is the mean of its two ``spurious/score_target_{k}``.
+    """
+    kinds = _text(runs, f"tags.{schema.KIND}")
+    frame = runs[(kinds != "").to_numpy()]
+    columns, problems = _parameters(frame)
+    columns |= {name: _text(frame, f"tags.{tag}") for name, tag in TAGS.items()}
+    columns |= _derived(frame, columns, problems)
+    readable = _joined(problems, frame.index)
+    columns["readable"] = readable == ""
+    columns |= _times(frame, problems)
+    columns["problem"] = _joined(problems, frame.index)
+    made = pd.DataFrame(columns, index=frame.index)
+    texts = {name: object for name in [*made.columns[made.dtypes == "str"], *_PLAIN] if name in made or name in frame}
+    kept = frame[[name for name in frame.columns if name not in made]]
+    return _two_targets(pd.concat([kept, made], axis=1).astype(texts).copy())
+
+
+def problems(runs: pd.DataFrame) -> pd.DataFrame:
+    """Those of :func:`read`'s runs of which something could not be read: run, what and why, newest first."""
+    words = runs["problem"].where(runs["problem"] != "", None)
+    odd = unreadable_values(runs)
+    words = words.fillna("") + np.where((runs["problem"] != "") & (odd != ""), "; ", "") + odd
+    found = runs[(words != "").to_numpy()]
+    names = ["run_name", "experiment_id", "run_id", "started_ms"]
+    table = found[names].assign(problem=words[found.index])
+    return table.sort_values("started_ms", ascending=False, kind="stable").drop(columns="started_ms")
+
+
+Problems = dict[str, "npt.NDArray[Any]"]
+
+
+def _parameters(frame: pd.DataFrame) -> tuple[dict[str, Any], Problems]:
+    columns: dict[str, Any] = {}
+    problems: Problems = {}
+    for name, accepted in NUMBERS.items():
+        columns[name] = _number(frame, _source(frame, name), accepted, problems)
+    for column in SEEDS.values():
+        seed = _number(frame, _text(frame, f"params.{column}"), SEED, problems, column)
+        columns[column] = seed.map(lambda value: "" if value != value else f"{value:.0f}").astype("object")
+    for name in WORDS:
+        columns[name] = _text(frame, f"params.{name}")
+    for name, usual in DEFAULTS.items():
+        columns[name] = _text(frame, f"params.{name}").replace("", usual)
+    return columns, problems
+
+
+def _source(frame: pd.DataFrame, name: str) -> "pd.Series[Any]":
+    """The parameter; of an unlearning run whose method has one of that name, the source model's."""
+    own, source = _text(frame, f"params.{name}"), _text(frame, f"params.source_{name}")
+    return own.where(source == "", source)
+
+
+def _number(
+    frame: pd.DataFrame, text: "pd.Series[Any]", accepted: Number, problems: Problems, name: str = ""
+) -> "pd.Series[Any]":
+    codes, given = pd.factorize(text)
+    values = np.array([accepted.read(value) for value in given], dtype=float)
+    odd = np.array([value not in ABSENT for value in given], dtype=bool) & np.isnan(values)
+    name = name or str(text.name).removeprefix("params.")
+    if odd.any():
+        why = [f"{name} is {_short(value)}; accepted: {accepted.words}" for value in given]
+        problems[name] = np.where(odd, np.array(why, dtype=object), "")[codes]
+    return pd.Series(values[codes] if len(values) else np.empty(0), index=frame.index)
+
+
+def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    pattern, target = columns["pattern"], columns["target_class"]
+    random = pattern.map(lambda name: PATTERNS.get(name, "").startswith("R"))
+    dataset = columns["dataset_seed"]
+    given = columns["pattern_seed"]
+    seed = given.where(given != "", dataset).where(random, "")
+    _odd(
+        pattern, lambda name: name in ("", "none") or name in PATTERNS, f"one of none, {', '.join(PATTERNS)}", problems
+    )
+    _odd(target, lambda text: text == "" or _TARGETS.fullmatch(text) is not None, "none, a class, or two", problems)
+    kinds = dict(zip(frame["run_id"], columns["kind"], strict=True))
+    momentum = columns["momentum"].where(~columns["optimizer"].isin(["adam", "adagrad"]), 0.0)
+    return {
+        "form": columns["dataset"].map(form_of).astype("object"),
+        "paper": pattern.map(PATTERNS).fillna("clean"),
+        "pattern_seed": seed,
+        "momentum": momentum,
+        "method_options": _method_options(frame),
+        "source_kind": columns["source_run"].map({"": ""} | kinds).fillna(GONE),
+    }
+
+
+def _odd(text: "pd.Series[Any]", good: Any, accepted: str, problems: Problems) -> None:
+    codes, given = pd.factorize(text)
+    bad = np.array([not good(value) for value in given], dtype=bool)
+    if bad.any():
+        name = str(text.name).removeprefix("params.")
+        why = np.array([f"{name} is {_short(value)}; accepted: {accepted}" for value in given], dtype=object)
+        problems[name] = np.where(bad, why, "")[codes]
+
+
+def _method_options(frame: pd.DataFrame) -> "pd.Series[Any]":
+    """``name=value, …`` of an unlearning run's own options, without those that its solver does not use."""
+    unlearned = _text(frame, f"tags.{schema.KIND}") == "unlearn"
+    part = frame[unlearned.to_numpy()]
+    solver = _text(part, "params.solver")
+    texts = np.full(len(part), "", dtype=object)
+    for name in METHOD_OPTIONS:
+        value = _text(part, f"params.{name}")
+        idle = solver.map(lambda one, name=name: name in IDLE.get(one, ()))
+        used = ((value != "") & ~idle).to_numpy()
+        texts = texts + np.where(used, (f"{name}=" + value + ", ").to_numpy(object), "")
+    every = np.full(len(frame), "", dtype=object)
+    every[unlearned.to_numpy()] = [text.removesuffix(", ") for text in texts]
+    return pd.Series(every, index=frame.index, dtype=object)
+
+
+def _times(frame: pd.DataFrame, problems: Problems) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("start_time", "end_time"):
+        stored = pd.to_numeric(frame[name], errors="coerce") if name in frame else pd.Series(np.nan, frame.index)
+        good = stored.between(0, LAST_MS)
+        odd = (stored.notna() & ~good).to_numpy()
+        if odd.any():
+            why = [f"{name} is {value:g}; accepted: milliseconds since 1970" for value in stored]
+            problems[name] = np.where(odd, np.array(why, dtype=object), "")
+        found[name] = stored.where(good)
+    started = found["start_time"]
+    return {"started_ms": started, "started": pd.to_datetime(started, unit="ms", utc=True)}
+
+
+def _joined(problems: Problems, index: pd.Index) -> "pd.Series[Any]":
+    words = np.full(len(index), "", dtype=object)
+    for reasons in problems.values():
+        words = words + np.where((words != "") & (reasons != ""), "; ", "") + reasons
+    return pd.Series(words, index=index, dtype=object)
+
+
+def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
+    """The score of two target classes is the mean of both; what was logged of the first alone is absent."""
+    two = (runs["form"] == TWO_CLASSES).to_numpy() & runs["target_class"].str.contains("-").to_numpy(bool)
+    column = f"metrics.{schema.SPURIOUS_SCORE}"
+    if not two.any() or column not in runs:
+        return runs
+    part = runs[two]
+    pairs = [text.split("-") for text in part["target_class"]]
+    of_class = {k: metric(part, schema.score_target(int(k))).to_numpy() for pair in pairs for k in pair}
+    score = np.array([np.mean([of_class[k][row] for k in pair]) for row, pair in enumerate(pairs)])
+    old = two.copy()
+    old[two] = ~(np.abs(part[column].to_numpy(float) - score) <= 1e-6)
+    names = [f"{prefix}{name}" for prefix in ("", "before/", "gap/") for name in _OF_FIRST_TARGET]
+    names += [f"{prefix}{schema.SPURIOUS_SCORE}" for prefix in ("before/", "gap/")]
+    stale = {f"metrics.{name}": runs[f"metrics.{name}"].mask(old) for name in names if f"metrics.{name}" in runs}
+    whole = runs[column].to_numpy(float).copy()
+    whole[two] = score
+    return runs.assign(**stale, **{column: whole})
+
+
+def _text(frame: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """A column of texts, empty where absent, without the quotes that ``mlflow run`` may have stored."""
+    if column not in frame:
+        return pd.Series("", index=frame.index, dtype=object, name=column)
+    codes, given = pd.factorize(frame[column])
+    plain = np.array([*(str(value).strip("'") for value in given), ""], dtype=object)
+    return pd.Series(plain[codes], index=frame.index, dtype=object, name=column)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:59]}…")
