@@ -95,7 +95,7 @@ def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     if found.empty:
         return pd.DataFrame()
     found["text"] = [cell(*row) for row in zip(found["mean"], found["low"], found["high"], found["each"], strict=True)]
-    cells = found.set_index([*by, "series"])["text"].unstack().reindex(columns=list(values)).fillna("")
+    cells = found.set_index([*by, "series"])["text"].unstack(fill_value="").reindex(columns=list(values), fill_value="")
     means = found[found["series"] == "score gap"].set_index(by)["mean"].abs().rename("nearness")
     # Runs without a reference have seconds alone: what stands behind a row is what stands behind its seconds.
     behind = found.sort_values("runs", kind="stable").drop_duplicates(by, keep="last").set_index(by)
