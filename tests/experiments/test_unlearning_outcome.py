@@ -80,7 +80,7 @@ def test_a_run_that_over_forgets_says_so_with_both_numbers(capsys: pytest.Captur
     unlearn(small("exact_retraining"))
     before = versions()
     capsys.readouterr()
-    done = unlearn(small("gradient_difference", unlearn_learning_rate=0.003, ceiling=0))
+    done = unlearn(small("gradient_difference", unlearn_learning_rate=0.0003, ceiling=0))
     (reference,), (run,) = runs("exact_retraining"), runs("gradient_difference")
     assert done[schema.TEST_ACCURACY] > done["before/test/accuracy"] - 0.2
     theirs = reference.data.metrics[schema.FORGET_LOSS]
