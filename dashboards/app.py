@@ -213,10 +213,11 @@ def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix:
 
 
 def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
-    graph, note, table = (
+    graph, note, table, notice = (
         {"type": "graph", "panel": ALL, "index": ALL},
         {"type": "note", "panel": ALL},
         {"type": "table", "panel": ALL},
+        {"type": "notice", "panel": ALL},
     )
 
     @app.callback(  # type: ignore[untyped-decorator]
@@ -228,6 +229,7 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
         Output(graph, "style"),
         Output(note, "children"),
         Output(table, "children"),
+        Output(notice, "children"),
         Input("tick", "n_intervals"),
         State("address", "pathname"),
         State("address", "search"),
@@ -235,8 +237,8 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
         prevent_initial_call=True,
     )
     def refresh(_ticks: int, pathname: str, search: str, stamp: str | None) -> tuple[Any, ...]:
-        graphs, notes, tables = (ctx.outputs_list[i] for i in (4, 6, 7))
-        same = *[[no_update] * len(graphs)] * 2, [no_update] * len(notes), [no_update] * len(tables)
+        graphs, notes, tables, warned = (ctx.outputs_list[i] for i in (4, 6, 7, 8))
+        same = *[[no_update] * len(graphs)] * 2, *([no_update] * len(part) for part in (notes, tables, warned))
         seen = hub.look()
         interval = SLOW_MS if seen.settled else FAST_MS
         page = page_of(pathname, prefix)
@@ -248,14 +250,15 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
             drawn = panels(page, hub.view(seen, filters, _theme()))
         except InputError:
             return no_update, banner, seen.stamp, interval, *same
-        if _ids(graphs, notes, tables) != _expected(drawn):
+        if _ids(graphs, notes, tables, warned) != _expected(drawn):
             return page_body(page, seen, filters, hub, prefix), banner, seen.stamp, interval, *same
         by_key = {panel.key: panel for panel in drawn}
         plots = [by_key[g["id"]["panel"]].plots[g["id"]["index"]] for g in graphs]
         figures, styles = [plot.figure for plot in plots], [components.graph_style(plot) for plot in plots]
         texts = [by_key[n["id"]["panel"]].note for n in notes]
         rows = [components.table_rows(by_key[t["id"]["panel"]].table, hub) for t in tables]
-        return no_update, banner, seen.stamp, interval, figures, styles, texts, rows
+        words = [by_key[n["id"]["panel"]].notice for n in warned]
+        return no_update, banner, seen.stamp, interval, figures, styles, texts, rows, words
 
 
 def _ids(*groups: Sequence[Mapping[str, Any]]) -> list[set[tuple[Any, ...]]]:
@@ -268,6 +271,7 @@ def _expected(drawn: Sequence[Panel]) -> list[set[tuple[Any, ...]]]:
         {(index, panel.key) for panel in good for index in range(len(panel.plots))},
         {(panel.key,) for panel in good if panel.note},
         {(panel.key,) for panel in good if len(panel.table)},
+        {(panel.key,) for panel in good if panel.notice},
     ]
 
 

@@ -16,7 +16,7 @@ from dashboards.panels import Option, Page, Panel, Plot
 
 ROWS = 200
 LINKS = 3
-LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimiser"}
+LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimizer"}
 GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
@@ -103,7 +103,9 @@ def panel_card(panel: Panel, hub: Hub, data_address: str) -> Component:
         parts.append(html.P(panel.about, className="about"))
     if panel.message:
         parts.append(html.P(panel.message, className="message"))
-    elif panel.plots:
+    if panel.notice and not panel.message:
+        parts.append(html.P(panel.notice, className="unlike", id={"type": "notice", "panel": panel.key}))
+    if panel.plots and not panel.message:
         parts.append(html.Div([_plot(panel, index) for index in range(len(panel.plots))], className="plots"))
     if panel.note and not panel.message:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
@@ -178,6 +180,8 @@ def table_data(table: pd.DataFrame, hub: Hub) -> dict[str, list[Any]]:
 def _cell(column: str, value: object, hub: Hub) -> str | list[list[str]]:
     if column == "links":
         return run_links(str(value), hub)
+    if isinstance(value, tuple | list):
+        return ", ".join(f"{one:.4g}" for one in value)
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, float | np.floating):
@@ -214,7 +218,7 @@ def picked_runs(links: str, seen: Seen, hub: Hub, compare: str) -> list[Any]:
         address = hub.run_address(row.experiment_id, row.run_id)
         name = f"{row.run_name or row.run_id}"
         label = run_link(name, address) if address else html.Span([name, " ", html.Code(row.run_id)])
-        seed = "" if np.isnan(row.random_seed) else f" · seed {row.random_seed:g}"
+        seed = f" · seed {row.random_seed}" if row.random_seed else ""
         items.append(html.Li([label, f"{seed} · {row.status.lower()}"]))
     query = "&".join(f"run={run_id}" for run_id in rows["run_id"].head(8))
     more = [dcc.Link("Compare these runs", href=f"{compare}?{query}")] if query else []

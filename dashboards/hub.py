@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from dashboards.data import Filters, lean, once, prepare
+from dashboards.data import Filters, lean
 from dashboards.figures.style import Theme
 from dashboards.panels import Source, View
+from rsc_mlflow.analysis import once, read
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
 from rsc_mlflow.tracking.store import shown
 
@@ -25,7 +26,7 @@ class Seen:
     """The store as one reader may see it.
 
     Attributes:
-        runs: prepared (:func:`dashboards.data.prepare`), every run of the reader's experiments.
+        runs: read (:func:`rsc_mlflow.analysis.read`), every run of ours of the reader's experiments.
         experiments: id → name of those experiments.
         snapshot: where it comes from; its frame holds other readers' runs, too.
     """
@@ -91,7 +92,7 @@ class Hub:
     def _prepare(self, snapshot: Snapshot) -> pd.DataFrame:
         with self._lock:
             if self._prepared is None or self._prepared[0] != snapshot.version:
-                self._prepared = (snapshot.version, prepare(snapshot.frame))
+                self._prepared = (snapshot.version, read(snapshot.frame))
             return self._prepared[1]
 
     def view(self, seen: Seen, filters: Filters, theme: Theme) -> View:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from dashboards.data import Filters, has_metric
 from dashboards.figures.style import Theme
+from rsc_mlflow import analysis
 
 LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Panel:
         message: instead of figures: what is missing and what to do.
         show_table: the table is the panel, not its footnote.
         optional: a page does without the panel where it has but a message.
+        notice: what a reader must know before looking, above the figures: which unlike runs were set apart.
     """
 
     key: str
@@ -47,6 +49,7 @@ class Panel:
     message: str = ""
     show_table: bool = False
     optional: bool = False
+    notice: str = ""
 
 
 class Source(Protocol):
@@ -67,9 +70,9 @@ class View:
     """Everything a panel is made from.
 
     Attributes:
-        runs: prepared and filtered, one row a fingerprint.
-        every: prepared and filtered, with repetitions.
-        total: runs that the reader may see, before filtering.
+        runs: this project's, read and filtered, one row a fingerprint.
+        every: the same with repetitions.
+        total: runs of this project that the reader may see, before filtering.
         experiments: id → name.
         filters: from the address, with the page's options.
         theme: light or dark.
@@ -93,7 +96,7 @@ class View:
     def kind(self, *kinds: str) -> pd.DataFrame:
         """The runs of some kinds."""
         if kinds not in self._kinds:
-            self._kinds[kinds] = self.runs[self.runs["kind"].isin(kinds)]
+            self._kinds[kinds] = analysis.kind(self.runs, *kinds)
         return self._kinds[kinds]
 
     def nothing(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:

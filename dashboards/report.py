@@ -95,6 +95,7 @@ def _panel(panel: Panel, hub: Hub, figures: list[str]) -> str:
     if panel.message:
         parts.append(f'<p class="message">{html.escape(panel.message)}</p>')
     else:
+        parts += [f'<p class="unlike">{html.escape(panel.notice)}</p>'] if panel.notice else []
         parts.append('<div class="plots">')
         for plot in panel.plots:
             head = f'<div class="head"><h3>{html.escape(plot.title)}</h3></div>'

@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
-from dashboards.figures.scores import error
+from dashboards.figures.scores import error, single
 from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, share_range
 
 WIDTH = 0.7
@@ -33,7 +33,7 @@ def dots(
     """One point a category and group, with its interval; groups stand side by side inside a category.
 
     Args:
-        table: points (see :mod:`dashboards.figures.points`) with the columns ``category`` and ``group``.
+        table: points (see :func:`rsc_mlflow.analysis.series`) with the columns ``category`` and ``group``.
         category: column along the axis.
         group: column that gives colour and symbol.
         theme: light or dark.
@@ -54,11 +54,13 @@ def dots(
         shift = (index - (len(groups) - 1) / 2) * WIDTH / len(groups)
         own = look(name)
         titles = [f"{escape(name)}, {escape(label(value))}" for value in rows[category]]
+        at = [place[value] + shift for value in rows[category]]
         drawn.add_trace(
             go.Scatter(
-                x=[place[value] + shift for value in rows[category]],
+                x=at,
                 y=rows["mean"].to_numpy(),
                 name=escape(name),
+                legendgroup=escape(name),
                 mode="markers",
                 marker={"color": own.colour, "symbol": own.symbol, "size": 9},
                 error_y=error(rows),
@@ -67,6 +69,7 @@ def dots(
                 hoverinfo="text",
             )
         )
+        drawn.add_traces(single(rows, at, own, escape(name)))
     drawn.update_xaxes(
         tickvals=list(range(len(categories))),
         ticktext=[escape(label(value)) for value in categories],

@@ -1,32 +1,36 @@
 """What makes a pattern easy to learn: its norm against its score."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import behind, escape, points
-from dashboards.figures.scores import error
+from dashboards.figures.points import escape, hover
+from dashboards.figures.scores import error, single
 from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order, share_range
-from rsc_mlflow.statistics import pearson
+from rsc_mlflow.analysis import correlation, points
 
 
 def correlation_words(table: pd.DataFrame) -> str:
-    """Pearson's r between ``norm`` and ``mean`` in words."""
+    """Pearson's r and Spearman's ρ between ``norm`` and ``mean`` in words."""
     pairs = table[["norm", "mean"]].dropna()
     if len(pairs) < 3:
         return f"Pearson's r needs 3 points; here are {len(pairs)}"
-    found = pearson(pairs["norm"].to_numpy(), pairs["mean"].to_numpy())
-    r = found.r
-    if np.isnan(r.estimate):
+    found = correlation(pairs["norm"], pairs["mean"])
+    if np.isnan(found["r"]):
         return "Pearson's r is not defined: all points have the same norm or the same score"
-    spread = "no interval" if np.isnan(r.low) else f"95 % interval {r.low:.2f} to {r.high:.2f}"
-    return f"Pearson's r = {r.estimate:.2f} ({spread}; p = {found.p_value:.2g}; {r.n} points)"
+    spread = "no interval" if np.isnan(found["low"]) else f"95 % interval {found['low']:.2f} to {found['high']:.2f}"
+    return (
+        f"Pearson's r = {found['r']:.2f} ({spread}; p = {found['p_value']:.2g}), Spearman's ρ = {found['rho']:.2f}; "
+        f"{len(pairs)} points, of which R1, R2 and R3 are one noise, scaled"
+    )
 
 
-def norm_points(runs: pd.DataFrame) -> pd.DataFrame:
+def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[str] = ()) -> pd.DataFrame:
     """Mean score of each family and pattern, with the mean norm of the pattern as column ``norm``."""
-    by = ["family", "paper"]
-    table = points(runs, by, "spurious/score")
+    by = [*dict.fromkeys([*by, "dataset_family", "paper"])]
+    table = points(runs, by, "spurious/score", average=average)
     norms = points(runs, by, "spurious/pattern_norm")[[*by, "mean"]].rename(columns={"mean": "norm"})
     return table.merge(norms, on=by, how="inner")
 
@@ -44,16 +48,17 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name]
         look = PATTERN_MARKS[name]
-        texts = [
-            f"<b>{name} on {escape(row['family'])}</b><br>norm {row['norm']:.2f}<br>"
-            f"score {row['mean']:.4f}<br>{behind(row)}"
-            for row in rows.to_dict("records")
+        titles = [
+            f"{name} on {escape(family)}, norm {norm:.2f}"
+            for family, norm in zip(rows["dataset_family"], rows["norm"], strict=True)
         ]
+        texts = hover(rows, titles)
         drawn.add_trace(
             go.Scatter(
                 x=rows["norm"],
                 y=rows["mean"],
                 name=name,
+                legendgroup=name,
                 mode="markers",
                 marker={"color": look.colour, "symbol": look.symbol, "size": 10},
                 error_y=error(rows),
@@ -62,5 +67,6 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hoverinfo="text",
             )
         )
+        drawn.add_traces(single(rows, rows["norm"], look, name))
     drawn.update_yaxes(range=share_range(table))
     return drawn

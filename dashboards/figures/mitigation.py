@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.data import metric
-from dashboards.figures.points import hover, series
-from dashboards.figures.scores import error
+from dashboards.figures.points import hover
+from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
+from rsc_mlflow.analysis import metric, series, with_targets
 
 SERIES = {
     "spurious/score": ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
@@ -18,10 +18,17 @@ SERIES = {
 }
 
 
-def mitigation_points(runs: pd.DataFrame, knob: str) -> pd.DataFrame:
-    """Points of the three measures by the strength of one knob, with the column ``measure``."""
+def mitigation_points(
+    runs: pd.DataFrame, knob: str, by: Sequence[str] = (), average: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Points of the three measures by the strength of one knob (and ``by``), with the column ``measure``."""
+    keys = [*dict.fromkeys([*by, knob])]
     values = {name: metric(runs, name) for name in SERIES}
-    return series(runs, [knob], values).rename(columns={"series": "measure"})
+    table = series(runs, keys, values, average=average, bounds=(0, 1)).rename(columns={"series": "measure"})
+    whole = with_targets(table, runs, keys, average)
+    for name in [name for name in whole if name not in table]:
+        whole[name] = whole[name].where(whole["measure"] == "spurious/score")
+    return whole
 
 
 def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
@@ -30,12 +37,14 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
     strengths = sorted(table[knob].unique())
     for name, (title, look) in SERIES.items():
         rows = table[table["measure"] == name].sort_values(knob)
+        at = [strengths.index(value) for value in rows[knob]]
         drawn.add_trace(
             go.Scatter(
-                x=[strengths.index(value) for value in rows[knob]],
+                x=at,
                 y=rows["mean"],
                 yaxis="y" if name == "spurious/score" else "y2",
                 name=title,
+                legendgroup=title,
                 mode="lines+markers",
                 line={"color": look.colour, "dash": look.dash, "width": 2},
                 marker={"color": look.colour, "symbol": look.symbol, "size": 9},
@@ -45,6 +54,7 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
                 hoverinfo="text",
             )
         )
+        drawn.add_traces(single(rows, at, look, title, yaxis="y" if name == "spurious/score" else "y2"))
     drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
     axis = drawn.layout.yaxis.to_plotly_json()
     right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.data import UNENDED, metric
 from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure
+from rsc_mlflow.analysis import UNENDED, metric
 
 STATES = {"FINISHED": "#228833", "RUNNING": "#4477AA", "SCHEDULED": "#66CCEE", "FAILED": "#EE6677", "KILLED": "#CCBB44"}
 SHOWN = 12
@@ -16,7 +16,7 @@ PATTERNS = {"FINISHED": "", "RUNNING": ".", "SCHEDULED": "", "FAILED": "x", "KIL
 
 def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
     """Runs by kind (bars) and state (colours and hatching)."""
-    counted = runs.assign(kind=runs["kind"].replace("", "other")).groupby(["kind", "status"]).size()
+    counted = runs.groupby(["kind", "status"]).size()
     kinds = counted.groupby(level=0).sum().sort_values().index.tolist()
     drawn = figure(theme, x="runs", y="", height=110 + 34 * len(kinds))
     for state, colour in STATES.items():
@@ -44,13 +44,13 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
-    own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")].sort_values("start_time", ascending=False)
+    own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")].sort_values("started_ms", ascending=False)
     rows = []
     for sweep in dict.fromkeys([*own["sweep"], *jobs["sweep"]]):
         mine = jobs[jobs["sweep"] == sweep]
         parents = own[own["sweep"] == sweep]
         newest = parents.iloc[0] if len(parents) else None
-        total = parents["jobs"].max() if len(parents) else float("nan")
+        total = parents["n_jobs"].max() if len(parents) else float("nan")
         counted = metric(parents, "sweep/finished").max()
         rows.append(
             {

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.data import metric
-from dashboards.figures.points import escape, hover, series
-from dashboards.figures.scores import error
+from dashboards.figures.points import escape, hover
+from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
+from rsc_mlflow.analysis import metric, series
 from rsc_mlflow.tracking import schema
 
 SIDES = {"spurious_tpr": "members with the pattern", "control_fpr": "non-members with the pattern (control)"}
@@ -20,40 +20,44 @@ def attack_mark(attack: str) -> Mark:
     return mark(schema.ATTACKS.index(attack) if attack in schema.ATTACKS else len(schema.ATTACKS))
 
 
-def attack_points(runs: pd.DataFrame, by: Sequence[str], measure: str) -> pd.DataFrame:
+def attack_points(runs: pd.DataFrame, by: Sequence[str], measure: str, average: Sequence[str] = ()) -> pd.DataFrame:
     """Points of one measure of every attack, with the column ``attack``."""
     values = {name: metric(runs, schema.attack(name, measure)) for name in schema.ATTACKS}
-    return series(runs, by, values).rename(columns={"series": "attack"})
+    return series(runs, by, values, average=average, bounds=(0, 1)).rename(columns={"series": "attack"})
 
 
-def side_points(runs: pd.DataFrame) -> pd.DataFrame:
+def side_points(runs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Share called members among spurious members and among controls, by attack and number, column ``side``."""
-    parts = [attack_points(runs, ["n"], side).assign(side=side) for side in SIDES]
+    parts = [attack_points(runs, [*by, "n_spurious"], side).assign(side=side) for side in SIDES]
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
     """Over the number of examples: spurious members (filled) and controls (open) called members, for one attack."""
     drawn = figure(theme, x="spurious examples", y="share called members", height=320)
-    numbers = sorted(table["n"].unique())
+    numbers = sorted(table["n_spurious"].unique())
     for side, title in SIDES.items():
-        rows = table[table["side"] == side].sort_values("n")
+        rows = table[table["side"] == side].sort_values("n_spurious")
         control = side == "control_fpr"
         colour = theme.muted if control else "#D55E00"
+        at = [numbers.index(n) for n in rows["n_spurious"]]
+        look = Mark(colour, "circle-open" if control else "circle", "dot" if control else "solid")
         drawn.add_trace(
             go.Scatter(
-                x=[numbers.index(n) for n in rows["n"]],
+                x=at,
                 y=rows["mean"],
                 name=title,
                 mode="lines+markers",
-                line={"color": colour, "dash": "dot" if control else "solid", "width": 2},
-                marker={"color": colour, "symbol": "circle-open" if control else "circle", "size": 9},
+                legendgroup=title,
+                line={"color": colour, "dash": look.dash, "width": 2},
+                marker={"color": colour, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
-                hovertext=hover(rows, [f"{title}, {n:.0f} examples" for n in rows["n"]]),
+                hovertext=hover(rows, [f"{title}, {n:.0f} examples" for n in rows["n_spurious"]]),
                 hoverinfo="text",
             )
         )
+        drawn.add_traces(single(rows, at, look, title))
     drawn.update_xaxes(tickvals=list(range(len(numbers))), ticktext=[f"{n:.0f}" for n in numbers])
     drawn.update_yaxes(range=share_range(table, also=(0,)))
     return drawn

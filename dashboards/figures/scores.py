@@ -7,85 +7,119 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.data import metric
-from dashboards.figures.points import behind, hover, points, series, symlog
-from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order, share_range
-from rsc_mlflow.statistics import fisher, holm
+from dashboards.figures.points import TARGETS, behind, hover, seed_marks, symlog
+from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, in_order, share_range
+from rsc_mlflow.analysis import (
+    above_clean,
+    clean_rows,
+    metric,
+    points,
+    series,
+    unit_means,
+    with_clean_scores,
+    with_targets,
+)
 from rsc_mlflow.tracking import schema
 
-LEVEL = 0.05
-_NEEDED = ("run_id", "experiment_id", "status", "seed", "lost", "copies")
+_NO_COUNTS = {"incomplete": 0, "running": 0, "failed": 0, "copies": 0, "unreadable": 0, "mixed": "", "links": ""}
 
 
-def score_points(runs: pd.DataFrame, metric_name: str, facet: str | None) -> pd.DataFrame:
-    """Points by facet, pattern and number of examples, with the clean model's as number 0.
+def score_points(
+    runs: pd.DataFrame, metric_name: str, by: Sequence[str], clean: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """Points by pattern and number of examples (and ``by``), with the clean models' as number 0.
 
-    Added to :func:`dashboards.figures.points.points`: ``p`` (Fisher's combination over the runs of the paired
-    one-sided p-values against the clean model, then Holm's correction over all points; nan where none is logged)
-    and ``significant`` (p < 0.05).
+    Added to :func:`rsc_mlflow.analysis.points`: ``baseline`` (bool: the clean models), and for the score ``p`` (the
+    rank-sum test against the clean models, corrected by Holm over all points; NaN where none are known),
+    ``n_clean`` (clean models) and ``significant`` (p < .05).
+
+    Args:
+        runs: alike, with a pattern.
+        metric_name: e.g. ``spurious/score``.
+        by: columns that cut the figure: a facet, recipes.
+        clean: where clean runs are looked up; default: ``runs``.
     """
-    by = [facet, "paper", "n"] if facet and facet not in ("paper", "n") else ["paper", "n"]
-    spurious = runs[~runs["pattern"].isin(["", "none"])]
-    table = points(spurious, by, metric_name)
-    table["baseline"] = False
-    if metric_name == "spurious/score":
-        base = baseline(runs, spurious, [b for b in by if b != "n"]).assign(n=0.0, baseline=True)
-        table = pd.concat([table[table["n"] > 0], base], ignore_index=True) if len(base) else table
-    p_values = _p_values(spurious, by) if metric_name == "spurious/score" else None
-    table = table.assign(p=np.nan) if p_values is None else table.merge(p_values, on=by, how="left")
-    table["significant"] = table["p"] < LEVEL
-    return table.sort_values(by, ignore_index=True)
+    line = [*dict.fromkeys([*by, "paper"])]
+    every = [*dict.fromkeys([*line, "n_spurious"])]
+    table = points(runs, every, metric_name).assign(baseline=False, p=np.nan, n_clean=0, significant=False)
+    if metric_name != schema.SPURIOUS_SCORE:
+        return table.sort_values(every, ignore_index=True)
+    table = with_targets(table, runs, every)
+    scored = with_clean_scores(runs, clean)
+    tested = above_clean(scored, every).rename(columns={"p_holm": "p"}).drop(columns=["p_value", "n_poisoned"])
+    table = table.drop(columns=["p", "n_clean", "significant"]).merge(tested, on=every, how="left")
+    base = baseline(scored, line)
+    if len(base):
+        with_base = table.merge(base[line].drop_duplicates(), on=line, how="left", indicator=True)["_merge"] == "both"
+        table = pd.concat([table[~(with_base & (table["n_spurious"] == 0)).to_numpy()], base], ignore_index=True)
+    table["significant"] = table["significant"].eq(True)
+    table["n_clean"] = table["n_clean"].fillna(0).astype(int)
+    return table.sort_values(every, ignore_index=True)
 
 
-def baseline(runs: pd.DataFrame, spurious: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The clean model's score on the pattern and target class of each group.
-
-    From ``spurious/reference_score``, which a run has if its clean model was there before it; for groups without
-    it from the clean runs themselves (``reference/{pattern}/score_target_{k}``) that share family, architecture
-    and optimiser with runs of the group.
-    """
-    own = points(spurious, by, "spurious/reference_score")
-    shared = ["family", "architecture", "optimizer"]
-    groups = spurious[[*dict.fromkeys(["pattern", "paper", "target", *shared, *by])]].drop_duplicates()
-    missing = groups.merge(own[by], on=by, how="left", indicator=True)["_merge"].to_numpy() == "left_only"
-    clean = runs[runs["pattern"] == "none"]
-    if not missing.any() or clean.empty:
-        return own
-    plain = clean[[*_NEEDED, *shared]].assign(_row=np.arange(len(clean)))
-    every = plain.merge(groups[missing], on=shared)
-    score = np.full(len(every), np.nan)
-    cells: Mapping[Any, Any] = every.groupby(["pattern", "target"]).indices
-    for (pattern, target), rows in cells.items():
-        column = metric(clean, schema.reference_score_target(pattern, int(target)))
-        score[rows] = column.to_numpy()[every["_row"].to_numpy()[rows]]
-    found = series(every, by, {"": pd.Series(score)}).drop(columns="series")
-    return pd.concat([own, found], ignore_index=True) if len(own) else found
-
-
-def _p_values(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame | None:
-    """The groups' corrected p-values; None where no run has one."""
-    values = metric(runs, "spurious/p_value").where(~runs["lost"])
-    known = runs[list(by)].assign(p=values)[values.notna()]
-    if known.empty:
-        return None
-    combined = known.groupby(list(by))["p"].agg(lambda p: fisher(p.to_numpy()))
-    return combined.to_frame().assign(p=holm(combined.to_numpy())).reset_index()
+def baseline(scored: pd.DataFrame, line: Sequence[str]) -> pd.DataFrame:
+    """The clean models of each line as its point at 0; ``units`` are clean training seeds."""
+    rows: list[dict[str, Any]] = []
+    models = clean_rows(scored, line)
+    for key, group in models.groupby(list(line), sort=True) if len(models) else ():
+        interval, each = unit_means(group["score"].to_numpy(float), {"training": group["random_seed"].tolist()})
+        row = dict(zip(line, key if isinstance(key, tuple) else (key,), strict=True)) | _NO_COUNTS
+        row |= {"mean": interval.estimate, "low": interval.low, "high": interval.high, "units": interval.n_units}
+        words = interval.estimand.replace("training seeds", "training seeds of clean models")
+        row |= {"over": words, "each": each, "runs": len(group), "n_clean": len(group)}
+        rows.append(row | {"n_spurious": 0.0, "baseline": True, "p": np.nan, "significant": False})
+    return pd.DataFrame(rows)
 
 
 def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     """A line per pattern over the number of spurious examples (symlog), 95 % intervals over seeds.
 
-    Hollow points are not significantly above the clean model (see :func:`score_points`); where no p-value is known,
-    all points are filled.
+    Points with too few seeds for an interval show each seed as a small mark.  Hollow points are not significantly
+    above the clean models (see :func:`score_points`); where no clean model is known, points are filled.
     """
     drawn = figure(theme, x="spurious examples in the training set", y=y)
     for name in in_order(table["paper"].tolist()):
-        rows = table[table["paper"] == name].sort_values("n")
+        rows = table[table["paper"] == name].sort_values("n_spurious")
         drawn.add_trace(_line(rows, name))
+        drawn.add_traces(single(rows, symlog(rows["n_spurious"]), PATTERN_MARKS[name], name))
+        drawn.add_traces(_targets(rows, name))
     drawn.update_yaxes(range=share_range(table))
-    ticks = _ticks(sorted(table["n"].unique()))
+    ticks = _ticks(sorted(table["n_spurious"].unique()))
     drawn.update_xaxes(tickvals=symlog(ticks), ticktext=[f"{n:,.0f}" for n in ticks])
     return drawn
+
+
+def single(rows: pd.DataFrame, place: Any, look: Mark, group: str, **more: object) -> list[dict[str, object]]:
+    """Small marks of single seeds behind the points that have no interval, as a trace; none where all have one.
+
+    Args:
+        rows: points of one line.
+        place: where they stand on the axis.
+        look: of the line.
+        group: the line's name in the legend, which shows and hides its marks, too.
+        more: further properties of the trace.
+    """
+    x, values = seed_marks(rows, list(place))
+    if not x:
+        return []
+    marker = {"color": look.colour, "symbol": look.symbol, "size": 5, "opacity": 0.55}
+    trace = {"type": "scatter", "x": x, "y": values, "mode": "markers", "marker": marker, "legendgroup": group}
+    return [trace | {"name": f"{group}, single seeds", "showlegend": False, "hoverinfo": "skip"} | more]
+
+
+def _targets(rows: pd.DataFrame, name: str) -> list[go.Scatter]:
+    """Thin lines of the two target classes, where there are two."""
+    look, found = PATTERN_MARKS[name], []
+    for place, column in enumerate(TARGETS):
+        known = rows[rows[column].notna()] if column in rows else rows[:0]
+        if len(known):
+            line = {"color": look.colour, "dash": "dot", "width": 1}
+            marker = {"color": look.colour, "symbol": ("triangle-left", "triangle-right")[place], "size": 6}
+            words = f"{name}, {('first', 'second')[place]} target class"
+            x, y = symlog(known["n_spurious"]), known[column].to_numpy()
+            trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=marker, name=words, opacity=0.7)
+            found.append(trace.update(customdata=known["links"].tolist(), hovertemplate=f"{words}<br>%{{y:.4f}}"))
+    return found
 
 
 def _ticks(numbers: Sequence[float]) -> list[float]:
@@ -101,15 +135,19 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
     look = PATTERN_MARKS[name]
     hollow = ~rows["significant"] & rows["p"].notna()
     titles = [
-        f"{name}, clean model" if base else f"{name}, {n:.0f} examples"
-        for base, n in zip(rows["baseline"], rows["n"], strict=True)
+        f"{name}, {models} clean models" if base else f"{name}, {n:.0f} examples"
+        for base, n, models in zip(rows["baseline"], rows["n_spurious"], rows["n_clean"], strict=True)
     ]
     texts = hover(rows, titles)
-    p = [f"<br>p = {value:.2g} against the clean model (Holm)" if value == value else "" for value in rows["p"]]
+    p = [
+        f"<br>p = {value:.2g} against {models:.0f} clean models (Holm)" if value == value else ""
+        for value, models in zip(rows["p"], rows["n_clean"], strict=True)
+    ]
     return go.Scatter(
-        x=symlog(rows["n"]),
+        x=symlog(rows["n_spurious"]),
         y=rows["mean"].to_numpy(),
         name=name,
+        legendgroup=name,
         mode="lines+markers",
         line={"color": look.colour, "dash": look.dash, "width": 2},
         marker={
@@ -125,23 +163,25 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
 
 
 def error(rows: pd.DataFrame) -> dict[str, object]:
-    """Error bars to the ends of the intervals, none where there is one seed."""
+    """Error bars to the ends of the intervals, none where there is no interval."""
     up = np.nan_to_num(rows["high"].to_numpy() - rows["mean"].to_numpy())
     down = np.nan_to_num(rows["mean"].to_numpy() - rows["low"].to_numpy())
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.3, "width": 3}
 
 
-def class_points(runs: pd.DataFrame, kind: str, classes: int) -> pd.DataFrame:
-    """Mean per-class scores: one row a pattern and class.
+def class_points(runs: pd.DataFrame, kind: str, classes: int, by: Sequence[str] = ()) -> pd.DataFrame:
+    """Mean per-class scores: one row a pattern and class (and ``by``).
 
     Args:
-        runs: prepared, one a fingerprint.
+        runs: alike, with a pattern.
         kind: ``target`` (class as the target) or ``class`` (true class of the test examples).
         classes: how many classes to look for.
+        by: columns that cut the figure.
     """
     values = {str(k): metric(runs, f"spurious/score_{kind}_{k}") for k in range(classes)}
-    table = series(runs, ["paper"], values).rename(columns={"series": "k"})
-    return table.assign(k=table["k"].astype(int)).sort_values(["paper", "k"], ignore_index=True)
+    keys = [*dict.fromkeys([*by, "paper"])]
+    table = series(runs, keys, values, bounds=(0, 1)).rename(columns={"series": "k"})
+    return table.assign(k=table["k"].astype(int)).sort_values([*keys, "k"], ignore_index=True)
 
 
 def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:

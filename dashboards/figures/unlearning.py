@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.data import metric
-from dashboards.figures.points import behind, escape, hover, interval, records, series
+from dashboards.figures.points import behind, escape, hover, interval, records
 from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark
+from rsc_mlflow.analysis import metric, series
 
 METHODS = (
     "incremental_retraining",
@@ -44,7 +44,7 @@ def stage_points(runs: pd.DataFrame, by: list[str], metric_name: str) -> pd.Data
     """Points of one metric before and after unlearning and of the exact retraining (value minus gap).
 
     Returns:
-        :func:`points` with the column ``stage``.
+        points (see :func:`rsc_mlflow.analysis.series`) with the column ``stage``.
     """
     after, gap = metric(runs, metric_name), metric(runs, f"gap/{metric_name}")
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
@@ -93,7 +93,7 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | Non
 
 def trade_off_points(runs: pd.DataFrame) -> pd.DataFrame:
     """A point a method, family, pattern and number: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap."""
-    by = ["method", "family", "paper", "n"]
+    by = ["method", "dataset_family", "paper", "n_spurious"]
     names = {"mean": "gap/spurious/score", "seconds": "unlearn/seconds", "accuracy": "gap/test/accuracy"}
     table = series(runs, by, {column: metric(runs, name) for column, name in names.items()})
     gap = table[table["series"] == "mean"].drop(columns="series")
@@ -109,7 +109,8 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
         rows = known[known["method"] == method]
         look = method_mark(method)
         texts = [
-            f"<b>{escape(short(method))}</b><br>{escape(r['family'])} {r['paper']}, {r['n']:.0f} examples<br>"
+            f"<b>{escape(short(method))}</b><br>{escape(r['dataset_family'])} {r['paper']}, "
+            f"{r['n_spurious']:.0f} examples<br>"
             f"gap {r['mean']:.4f}, {interval(r['low'], r['high'])}<br>{r['seconds']:.1f} s<br>"
             f"accuracy {_signed(r['accuracy'])} against the exact retraining<br>{behind(r)}"
             for r in rows.to_dict("records")

@@ -1,95 +1,113 @@
-"""Factors: architecture, optimiser, clipping and the pattern's norm."""
+"""Factors: architecture, optimizer, clipping and the pattern's norm."""
 
 import pandas as pd
 
+from dashboards.alike import COUNT, RECIPES, like
 from dashboards.figures.dots import dots
 from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
-from dashboards.figures.points import comparable, left_out, points, summary
+from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order
-from dashboards.pages.scores import MADE_BY
-from dashboards.panels import Option, Page, Panel, Plot, View
+from dashboards.pages.scores import MADE_BY, facets
+from dashboards.panels import Page, Panel, Plot, View
+from rsc_mlflow.analysis import comparable, finished, points, poisoned, with_targets
 
-COUNTS = (
-    ("all", "all numbers, averaged"),
-    *((str(n), f"{n} examples") for n in (1, 3, 5, 10, 20, 50, 100, 2000, 5000)),
-)
-COUNT = Option("n", "Spurious examples", COUNTS, "all")
+OPTIMIZER = "optimizer with its momentum"
+"""Column: the optimizer, and its momentum where runs differ in it; it belongs to the optimizer."""
 
 
-def poisoned(view: View) -> pd.DataFrame:
-    """Training runs with a pattern and the number of examples that the page's option asks for."""
-    runs = view.kind("train", "")
-    runs = runs[(runs["pattern"] != "none") & (runs["paper"] != "clean")]
-    count = view.option(COUNT)
-    return runs if count == "all" else runs[runs["n"] == float(count)]
-
-
-def _compare(view: View, runs: pd.DataFrame, column: str, title: str, about: str, label: str) -> Panel:
-    patterns = [comparable(rows, column) for _, rows in runs.groupby("paper")]
-    shown = pd.concat(patterns) if patterns else runs
-    table = points(shown, [column, "paper"], "spurious/score")
+def _compare(view: View, column: str, title: str, about: str, label: str) -> Panel:
+    runs = poisoned(view.kind("train"))
+    shown = [column, "paper"]
+    if column == "optimizer":
+        column, runs = OPTIMIZER, runs.assign(**{OPTIMIZER: optimizers_with_momentum(runs)})
+        shown = [column, "optimizer", "momentum", "paper"]
+    alike = like(view, runs, shown, cover=[column])
+    kept = comparable(alike.runs, column, [*alike.by, "paper"], alike.average)
+    by = [*alike.by, column, "paper"]
+    table = with_targets(points(kept, by, "spurious/score", average=alike.average), kept, by, alike.average)
     order = runs.groupby(column)["n_parameters"].median() if column == "architecture" else None
-    values = sorted(table[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
-    drawn = dots(
-        table,
-        column,
-        "paper",
-        view.theme,
-        x=label,
-        y="spurious score",
-        categories=values,
-        groups=in_order(table["paper"].tolist()),
-        label=lambda v: f"{v:g}" if isinstance(v, float) else str(v),
-        least=0,
-        most=1,
-    )
+    plots = []
+    for heading, rows in facets(table, *alike.by):
+        values = sorted(rows[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
+        drawn = dots(
+            rows,
+            column,
+            "paper",
+            view.theme,
+            x=label,
+            y="spurious score",
+            categories=values,
+            groups=in_order(rows["paper"].tolist()),
+            label=lambda v: f"{v:g}" if isinstance(v, float) else str(v),
+            least=0,
+            most=1,
+        )
+        plots.append(Plot(drawn, heading))
+    lost = len(finished(alike.runs)) - len(finished(kept))
+    left = f". Left out: {lost:,} of numbers of examples that lack a value compared" if lost else ""
+    notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
+    message = view.nothing(runs, ["spurious/score"], MADE_BY)
+    if not message and table.empty:
+        message = "No seed was run at every number of examples: choose one number above."
     return Panel(
-        column,
+        title.lower().replace(" ", "_"),
         title,
         about,
-        (Plot(drawn),),
+        tuple(plots),
         table,
-        summary(table, shown) + left_out(runs, shown),
-        view.nothing(runs, ["spurious/score"], MADE_BY),
+        summary(table) + left,
+        message,
+        notice=notice,
     )
+
+
+def optimizers_with_momentum(runs: pd.DataFrame) -> list[str]:
+    """Of each run its optimizer, with the momentum where runs with that optimizer differ in it."""
+    several = runs.groupby("optimizer")["momentum"].transform("nunique") > 1
+    return [
+        f"{name}, momentum {momentum:g}" if more and momentum == momentum else name
+        for name, momentum, more in zip(runs["optimizer"], runs["momentum"], several, strict=True)
+    ]
+
+
+ABOUT = "Mean spurious score with its 95 % interval over seeds, all other settings equal"
 
 
 def architectures(view: View) -> Panel:
     """Score by architecture, smallest first."""
-    return _compare(
-        view,
-        poisoned(view),
-        "architecture",
-        "Architecture",
-        "Mean spurious score with its 95 % interval over seeds; fewest parameters on the left.",
-        "architecture, by number of parameters",
-    )
+    about = f"{ABOUT}; fewest parameters on the left."
+    return _compare(view, "architecture", "Architecture", about, "architecture, by number of parameters")
 
 
 def optimizers(view: View) -> Panel:
-    """Score by optimiser."""
-    about = "Mean spurious score with its 95 % interval over seeds."
-    return _compare(view, poisoned(view), "optimizer", "Optimiser", about, "optimiser")
+    """Score by optimizer."""
+    return _compare(view, "optimizer", "Optimizer", f"{ABOUT}; momentum belongs to the optimizer.", "optimizer")
 
 
 def clipping(view: View) -> Panel:
     """Score by gradient clipping."""
-    about = "Gradients clipped by value during training; 0 is off."
-    return _compare(view, poisoned(view), "grad_clip", "Gradient clipping", about, "clipping bound")
+    about = "Gradients clipped by value during training; 0 is off. All other settings equal."
+    return _compare(view, "grad_clip", "Gradient clipping", about, "clipping bound")
 
 
 def norms(view: View) -> Panel:
     """Norm against score."""
-    runs = poisoned(view)
-    table = norm_points(runs)
+    runs = poisoned(view.kind("train"))
+    alike = like(view, runs, ["dataset_family", "paper"], cover=["dataset_family", "pattern"])
+    table = norm_points(alike.runs, alike.by, alike.average)
+    cut = facets(table, *alike.by)
+    words = "; ".join(
+        f"{heading}: {correlation_words(rows)}" if heading else correlation_words(rows) for heading, rows in cut
+    )
     return Panel(
         "norms",
         "Norm of the pattern",
-        f"All seeds of each family and pattern averaged. {correlation_words(table)}.",
-        (Plot(norm_scatter(table, view.theme)),),
+        f"All seeds of each family and pattern averaged. {words}.",
+        tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in cut),
         table,
-        summary(table, runs),
+        summary(table),
         view.nothing(runs, ["spurious/pattern_norm"], MADE_BY),
+        notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
 
@@ -98,5 +116,5 @@ PAGE = Page(
     "Factors",
     "What makes a rare pattern easy to learn.",
     (architectures, optimizers, clipping, norms),
-    (COUNT,),
+    (RECIPES, COUNT),
 )

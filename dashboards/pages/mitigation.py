@@ -5,11 +5,13 @@ from typing import Any
 
 import pandas as pd
 
+from dashboards.alike import COUNT, RECIPES, like
 from dashboards.figures.mitigation import mitigation_points, theory_curves, two_axes
-from dashboards.figures.points import comparable, left_out, summary
+from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order
-from dashboards.pages.factors import COUNT, poisoned
+from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View
+from rsc_mlflow.analysis import comparable, finished, poisoned
 
 MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
 KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
@@ -17,31 +19,31 @@ THEORY = "The linear model of the paper"
 THEORY_ABOUT = (
     "Score in closed form, a line a ridge penalty λ; a share γ/2 of all examples carries the spurious feature."
 )
-PATTERNS = Option("pattern", "Figures", (("all", "all patterns averaged"), ("each", "one per pattern")), "all")
+
+
+PATTERNS = Option("pattern", "Patterns", (("common", "the most common one"), ("each", "one figure each")), "common")
 
 
 def _panel(view: View, knob: str, title: str, about: str) -> Panel:
-    runs = poisoned(view)
+    runs = poisoned(view.kind("train"))
     alone = [runs[other].fillna(0) == 0 for other in KNOBS if other != knob]
-    runs = runs[alone[0] & alone[1]]
-    each = view.option(PATTERNS) == "each"
-    groups = (
-        [(name, runs[runs["paper"] == name]) for name in in_order(runs["paper"].tolist())] if each else [("", runs)]
-    )
-    groups = [(name, comparable(rows, knob)) for name, rows in groups]
-    shown = pd.concat([rows for _, rows in groups]) if groups else runs
-    tables, plots = [], []
-    for name, rows in groups:
-        table = mitigation_points(rows, knob)
-        if len(table):
-            plots.append(Plot(two_axes(table, knob, view.theme, KNOBS[knob]), name))
-            tables.append(table.assign(pattern=name or "all"))
-    table = pd.concat(tables, ignore_index=True) if tables else mitigation_points(runs, knob)
+    runs = runs[(alone[0] & alone[1]).to_numpy()]
+    shown = [knob, "paper"] if view.option(PATTERNS) == "each" else [knob]
+    alike = like(view, runs, shown, cover=[knob])
+    kept = comparable(alike.runs, knob, [*alike.by, "paper"], alike.average)
+    table = mitigation_points(kept, knob, ["paper", *alike.by], alike.average)
+    cut = facets(table, "paper", *alike.by)
+    cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[1]["paper"].iloc[0]))
+    plots = tuple(Plot(two_axes(rows, knob, view.theme, KNOBS[knob]), heading) for heading, rows in cut)
     message = view.nothing(runs, ["spurious/score"], MADE_BY)
-    if not message and shown[knob].nunique() < 2:
+    if not message and finished(kept)[knob].nunique() < 2:
         message = f"No setting was run at two strengths of {KNOBS[knob]}. Vary it with {MADE_BY}"
-    note = summary(table, shown if not each else None) + left_out(runs, shown)
-    return Panel(knob, title, about, tuple(plots), table, note, message)
+    if not message and table.empty:
+        message = "No seed was run at every number of examples: choose one number above."
+    lost = len(finished(alike.runs)) - len(finished(kept))
+    note = summary(table) + (f". Left out: {lost:,} of numbers that lack a strength compared" if lost else "")
+    notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
+    return Panel(knob, title, about, plots, table, note, message, notice=notice)
 
 
 def weight_decay(view: View) -> Panel:
@@ -64,7 +66,7 @@ def clipping(view: View) -> Panel:
 def theory(view: View) -> Panel:
     """The paper's linear model."""
     runs = view.runs[(view.runs["method"] == "theory") & (view.runs["status"] == "FINISHED")]
-    for _, run in runs.sort_values("start_time", ascending=False).head(3).iterrows():
+    for _, run in runs.sort_values("started_ms", ascending=False).head(3).iterrows():
         content = view.source.artifact(run["run_id"], "theory.json")
         curves = content.get("curves", []) if isinstance(content, dict) else []
         if curves:
@@ -89,8 +91,7 @@ def _long(curves: Sequence[Mapping[str, Any]], link: str) -> pd.DataFrame:
 PAGE = Page(
     "mitigation",
     "Mitigation",
-    "What weight decay, noise and clipping buy, and what they cost. An average over numbers of examples can hide that "
-    "a remedy works at one number and not at another: choose a number.",
+    "What weight decay, noise and clipping buy, and what they cost.",
     (weight_decay, noise, clipping, theory),
-    (COUNT, PATTERNS),
+    (PATTERNS, RECIPES, COUNT),
 )

@@ -2,10 +2,13 @@
 
 import pandas as pd
 
-from dashboards.data import UNFINISHED, metric
 from dashboards.figures.overview import SHOWN, states, sweep_bars, sweep_table
 from dashboards.figures.points import counted
 from dashboards.panels import Page, Panel, Plot, View
+from rsc_mlflow import analysis
+from rsc_mlflow.analysis import UNFINISHED, metric
+from rsc_mlflow.names import TWO_CLASSES
+from rsc_mlflow.tracking.schema import score_target
 
 START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
 NEWEST = 15
@@ -37,20 +40,34 @@ def sweeps(view: View) -> Panel:
 
 def newest(view: View) -> Panel:
     """The newest runs."""
-    table = _listing(view.every.sort_values("start_time", ascending=False).head(NEWEST))
+    table = _listing(view.every.sort_values("started_ms", ascending=False).head(NEWEST))
     message = "" if len(table) else view.nothing(view.every, ["train/loss"], START)
     return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
 
 
 def failures(view: View) -> Panel:
     """The newest failures and why; where there are none, the panel Runs says so."""
-    failed = view.every[view.every["status"].isin(UNFINISHED)].sort_values("start_time", ascending=False)
+    failed = view.every[view.every["status"].isin(UNFINISHED)].sort_values("started_ms", ascending=False)
     table = _listing(failed.head(NEWEST))
     if len(table):
         table.insert(len(table.columns) - 1, "error", failed.head(NEWEST)["error"].str.slice(0, 300).to_numpy())
     message = "" if len(table) else "None of the runs shown here has failed."
     note = f"{len(failed):,} failed or killed, the newest {len(table)} listed"
     return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True, optional=True)
+
+
+def unreadable(view: View) -> Panel:
+    """Runs of which something could not be read."""
+    found = analysis.problems(view.every)
+    table = found.head(NEWEST)
+    links = table["experiment_id"].astype(str) + ":" + table["run_id"].astype(str)
+    table = pd.DataFrame(
+        {"name": table["run_name"], "what and why": table["problem"].str.slice(0, 300), "links": links}
+    )
+    note = f"{counted(len(found), 'run')}, the newest {len(table)} listed"
+    message = "" if len(table) else "All values of the runs shown here could be read."
+    about = "Such values count as absent; runs whose seeds or settings are among them enter no mean."
+    return Panel("unreadable", "Could not be read", about, (), table, note, message, show_table=True, optional=True)
 
 
 def models(view: View) -> Panel:
@@ -66,24 +83,31 @@ def models(view: View) -> Panel:
 
 
 def _listing(rows: pd.DataFrame) -> pd.DataFrame:
-    score = metric(rows, "spurious/score")
-    accuracy = metric(rows, "test/accuracy")
-    return pd.DataFrame(
-        {
-            "name": rows["run_name"],
-            "kind": rows["kind"],
-            "state": rows["status"].str.lower(),
-            "started (UTC)": rows["started"].dt.strftime("%Y-%m-%d %H:%M"),
-            "score": score,
-            "accuracy": accuracy,
-            "links": rows["experiment_id"].astype(str) + ":" + rows["run_id"],
-        }
-    )
+    columns = {
+        "name": rows["run_name"],
+        "kind": rows["kind"],
+        "state": rows["status"].str.lower(),
+        "started (UTC)": rows["started"].dt.strftime("%Y-%m-%d %H:%M").fillna("unknown"),
+        "score": metric(rows, "spurious/score"),
+    }
+    if (rows["form"] == TWO_CLASSES).any():
+        columns["of each class"] = [_of_each(rows, row) for row in range(len(rows))]
+    links = rows["experiment_id"].astype(str) + ":" + rows["run_id"]
+    return pd.DataFrame(columns | {"accuracy": metric(rows, "test/accuracy"), "links": links})
+
+
+def _of_each(rows: pd.DataFrame, row: int) -> str:
+    """The scores of a run's two target classes, in words; empty where it has one."""
+    classes = str(rows["target_class"].iloc[row]).split("-")
+    if len(classes) != 2:
+        return ""
+    values = [metric(rows.iloc[[row]], score_target(int(k))).iloc[0] for k in classes]
+    return ", ".join(f"{k}: {value:.4g}" for k, value in zip(classes, values, strict=True))
 
 
 PAGE = Page(
     "",
     "Overview",
     "What is in the store: runs, failures, sweeps and models.",
-    (runs, sweeps, newest, failures, models),
+    (runs, sweeps, newest, failures, unreadable, models),
 )

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dashboards.data import GONE
+from dashboards.alike import COUNT, RECIPES, Like, like
 from dashboards.figures.dots import dots
-from dashboards.figures.points import counted, summary
+from dashboards.figures.points import counted, summary, unlike
 from dashboards.figures.privacy import SIDES, attack_mark, attack_points, roc_curves, side_points, sides
 from dashboards.figures.style import in_order
-from dashboards.pages.factors import COUNT
+from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View
+from rsc_mlflow.analysis import GONE
 from rsc_mlflow.tracking import schema
 
 MADE_BY = "mlflow run . -e mem_inference -P dataset=memdigitsv20-10-0-0"
@@ -45,33 +46,45 @@ def _left_out(view: View) -> str:
     return f". Left out: {counted(left, 'attack')} on models whose own runs were deleted" if left else ""
 
 
-def _runs(view: View) -> pd.DataFrame:
-    runs = _attacks(view)
-    count = view.option(COUNT)
-    return runs if count == "all" else runs[runs["n"] == float(count)]
+def _like(view: View, shown: str) -> Like:
+    """The attacks that are drawn along the column ``shown``."""
+    return like(view, _attacks(view), [shown, "source_kind"], cover=[shown])
+
+
+def _noted(view: View, table: pd.DataFrame) -> str:
+    return summary(table) + _left_out(view)
+
+
+def _notice(alike: Like, table: pd.DataFrame) -> str:
+    return " ".join(part for part in (alike.notice, unlike(table)) if part)
 
 
 def _strength(view: View, key: str, measure: str, title: str, about: str, y: str, chance: float) -> Panel:
-    runs = _runs(view)
-    table = attack_points(runs, ["paper"], measure)
-    drawn = dots(
-        table,
-        "paper",
-        "attack",
-        view.theme,
-        x="pattern",
-        y=y,
-        categories=in_order(table["paper"].tolist()),
-        groups=[a for a in schema.ATTACKS if a in set(table["attack"])],
-        look=attack_mark,
-        least=0,
-        most=1,
-        also=(chance,),
-    )
-    drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
+    alike = _like(view, "paper")
+    table = attack_points(alike.runs, [*alike.by, "paper"], measure, alike.average)
+    plots = []
+    for heading, rows in facets(table, *alike.by):
+        drawn = dots(
+            rows,
+            "paper",
+            "attack",
+            view.theme,
+            x="pattern",
+            y=y,
+            categories=in_order(rows["paper"].tolist()),
+            groups=[a for a in schema.ATTACKS if a in set(rows["attack"])],
+            look=attack_mark,
+            least=0,
+            most=1,
+            also=(chance,),
+        )
+        drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
+        plots.append(Plot(drawn, heading))
     needed = [schema.attack(name, measure) for name in schema.ATTACKS]
-    message = view.nothing(runs, needed, MADE_BY)
-    return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs) + _left_out(view), message)
+    message = view.nothing(_attacks(view), needed, MADE_BY)
+    if not message and table.empty:
+        message = "No attack shown here has this measure at every number of examples: choose one number above."
+    return Panel(key, title, about, tuple(plots), table, _noted(view, table), message, notice=_notice(alike, table))
 
 
 def auc(view: View) -> Panel:
@@ -90,63 +103,75 @@ def low_rate(view: View) -> Panel:
 
 def corrected(view: View) -> Panel:
     """AUC of spurious members against controls."""
-    runs = _attacks(view)
-    table = attack_points(runs, ["n"], "spurious_auc")
-    drawn = dots(
-        table,
-        "n",
-        "attack",
-        view.theme,
-        x="spurious examples",
-        y="AUC against controls",
-        categories=sorted(table["n"].unique()),
-        groups=[a for a in schema.ATTACKS if a in set(table["attack"])],
-        label=lambda n: f"{n:g}",
-        look=attack_mark,
-        least=0,
-        most=1,
-        also=(0.5,),
-    )
-    drawn.add_hline(0.5, line={"color": view.theme.muted, "dash": "dot", "width": 1})
+    alike = _like(view, "n_spurious")
+    table = attack_points(alike.runs, [*alike.by, "n_spurious"], "spurious_auc")
+    plots = []
+    for heading, rows in facets(table, *alike.by):
+        drawn = dots(
+            rows,
+            "n_spurious",
+            "attack",
+            view.theme,
+            x="spurious examples",
+            y="AUC against controls",
+            categories=sorted(rows["n_spurious"].unique()),
+            groups=[a for a in schema.ATTACKS if a in set(rows["attack"])],
+            label=lambda n: f"{n:g}",
+            look=attack_mark,
+            least=0,
+            most=1,
+            also=(0.5,),
+        )
+        drawn.add_hline(0.5, line={"color": view.theme.muted, "dash": "dot", "width": 1})
+        plots.append(Plot(drawn, heading))
     return Panel(
         "corrected",
         "Spurious members told from controls",
-        "AUC of members that carry the pattern against non-members that carry it, so that recognising the pattern "
+        "AUC of members that carry the pattern against non-members that carry it, so that recognizing the pattern "
         "alone gains nothing; dotted: chance. With one member it is the share of controls that score lower.",
-        (Plot(drawn),),
+        tuple(plots),
         table,
-        summary(table, runs) + _left_out(view),
-        view.nothing(runs, [schema.attack(name, "spurious_auc") for name in schema.ATTACKS], MADE_BY),
+        _noted(view, table),
+        view.nothing(_attacks(view), [schema.attack(name, "spurious_auc") for name in schema.ATTACKS], MADE_BY),
+        notice=_notice(alike, table),
     )
 
 
 def control(view: View) -> Panel:
     """Spurious members against controls."""
-    runs = _attacks(view)
-    table = side_points(runs)
+    alike = _like(view, "n_spurious")
+    table = side_points(alike.runs, alike.by)
     names = [a for a in schema.ATTACKS if a in set(table["attack"])]
+    cut = [
+        (" · ".join(part for part in (name, heading) if part), rows)
+        for name in names
+        for heading, rows in facets(table[table["attack"] == name], *alike.by)
+    ]
     return Panel(
         "control",
         "Spurious members against controls",
-        "An attack that only recognises the pattern calls non-members with the pattern members, too. What it tells "
+        "An attack that only recognizes the pattern calls non-members with the pattern members, too. What it tells "
         "about membership is the distance between the two lines, not the height of the first.",
-        tuple(Plot(sides(table[table["attack"] == name], view.theme), name) for name in names),
+        tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
-        summary(table, runs) + _left_out(view),
-        view.nothing(runs, [schema.attack(name, "spurious_tpr") for name in schema.ATTACKS], MADE_BY),
+        _noted(view, table),
+        view.nothing(_attacks(view), [schema.attack(name, "spurious_tpr") for name in schema.ATTACKS], MADE_BY),
+        notice=_notice(alike, table),
     )
 
 
 def roc(view: View) -> Panel:
     """ROC curves of the newest attack runs."""
-    runs = _runs(view)
-    runs = runs[runs["status"] == "FINISHED"].sort_values("start_time", ascending=False)
+    runs = _attacks(view)
+    count = view.option(COUNT)
+    runs = runs if count in ("all", "common") else runs[runs["n_spurious"] == float(count)]
+    runs = runs[runs["status"] == "FINISHED"].sort_values("started_ms", ascending=False)
     plots: list[Plot] = []
     for _, run in runs.head(6).iterrows():
         curves = _curves(view.source.artifact(run["run_id"], "roc.json"))
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
-            plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']:g}"))
+            plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']}"))
         if len(plots) == 2:
             break
     message = view.nothing(runs, [schema.attack(name, "auc") for name in schema.ATTACKS], MADE_BY)
@@ -174,5 +199,5 @@ PAGE = Page(
     "Privacy",
     "Do spurious examples betray that they were in the training set?",
     (auc, low_rate, corrected, control, roc),
-    (TARGET, LOW_RATE, COUNT),
+    (TARGET, LOW_RATE, RECIPES, COUNT),
 )

@@ -1,11 +1,16 @@
 """Scores: how many spurious examples it takes."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from dashboards.figures.points import counted, summary
+from dashboards.alike import COUNT, RECIPES, Like, like
+from dashboards.figures.points import summary, unlike
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
-from rsc_mlflow.names import CLASSES, TWO_CLASSES
+from rsc_mlflow.analysis import poisoned
+from rsc_mlflow.names import CLASSES
+from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
 
 MEASURES = (
     ("spurious/score", "spurious score"),
@@ -16,112 +21,111 @@ MEASURES = (
 )
 MEASURE = Option("measure", "Measure", MEASURES, "spurious/score")
 FACETS = (
-    ("family", "one figure per family"),
+    ("dataset_family", "one figure per family"),
     ("form", "one figure per kind of data set"),
-    ("target", "one figure per target class"),
-    ("optimizer", "one figure per optimiser"),
+    ("target_class", "one figure per target class"),
+    ("optimizer", "one figure per optimizer"),
     ("architecture", "one figure per architecture"),
     ("none", "all in one figure"),
 )
-FACET = Option("facet", "Split", FACETS, "family")
+FACET = Option("facet", "Split", FACETS, "dataset_family")
 MADE_BY = "mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0, or a whole grid with mlflow run . -e sweep"
-
-STUDIES = (("usual", "one class, the usual recipe"), ("all", "all training runs"))
-STUDY = Option("runs", "Runs", STUDIES, "usual")
-RECIPE = ["weight_decay", "input_noise", "grad_clip"]
-
-
-def usual(runs: pd.DataFrame, *, two_classes: bool = False) -> pd.DataFrame:
-    """Without two-class data sets, and of each family only the most common weight decay, noise and clipping.
-
-    Runs of mitigation studies would pull down the mean at the counts that they happen to have, and nowhere else.
-    Where a family has two-class data sets alone, they stay; ``two_classes`` keeps them, for figures of their own.
-    """
-    single = (runs["form"] != TWO_CLASSES) | two_classes
-    runs = runs[single | ~single.groupby(runs["family"]).transform("any")]
-    recipe = runs[RECIPE].fillna(0).groupby(RECIPE).ngroup()
-    common = {family: int(found.mode().iloc[0]) for family, found in recipe.groupby(runs["family"])}
-    return runs[recipe == runs["family"].map(common)]
+ABOUT = (
+    "Mean over seeds with its 95 % interval; with fewer than five seeds each one is a small mark. 0: the clean models "
+    "of the same recipe. Hollow: not significantly above them at 5 % (exact rank-sum test of poisoned against clean "
+    "training seeds, corrected by Holm over all points). Two target classes: the mean of both, which are thin lines."
+)
 
 
-def _trained(view: View) -> tuple[pd.DataFrame, str]:
-    """The training runs that are asked for, and what was left out, in words."""
-    every = view.kind("train", "")
-    if view.option(STUDY) == "all":
-        return every, ""
-    runs = usual(every, two_classes=view.option(FACET) == "form")
-    left = int((every["pattern"] != "none").sum() - (runs["pattern"] != "none").sum())
-    return runs, f". Left out: {counted(left, 'run')} of two classes or with mitigation" if left else ""
-
-
-def facets(table: pd.DataFrame, column: str | None) -> list[tuple[str, pd.DataFrame]]:
-    """The table cut by a column: (heading, rows), or the whole without one."""
-    if column is None or column not in table:
+def facets(table: pd.DataFrame, *columns: str | None) -> list[tuple[str, pd.DataFrame]]:
+    """The table cut by some columns: (heading, rows), or the whole without one."""
+    names = [name for name in columns if name is not None and name in table]
+    if not names:
         return [("", table)]
-    return [(_heading(column, value), rows) for value, rows in table.groupby(column) if len(rows)]
+    cut = table.groupby(names, sort=True)
+    return [(_heading(names, key), rows) for key, rows in cut if len(rows)]
 
 
-def _heading(column: str, value: object) -> str:
+def _heading(columns: Sequence[str], values: Sequence[object]) -> str:
+    words = [_words(column, value) for column, value in zip(columns, values, strict=True)]
+    return " · ".join(word for word in words if word)
+
+
+def _words(column: str, value: object) -> str:
     if isinstance(value, float):
         value = f"{value:g}"
-    return {"target": f"target class {value}", "n": f"{value} examples"}.get(column, str(value))
+    return {"target_class": f"target class {value}", "n_spurious": f"{value} examples"}.get(column, str(value))
 
 
-def _measured(runs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Runs that have the measure: one that never began says nothing about the settings behind a point."""
-    return runs[runs[measure].notna()] if measure in runs else runs
+def _drawn(view: View, shown: Sequence[str]) -> tuple[Like, str | None]:
+    """The training runs that are drawn, and the column that cuts the figure."""
+    facet = None if view.option(FACET) == "none" else view.option(FACET)
+    columns = [*shown, *([facet] if facet else [])]
+    return like(view, poisoned(view.kind("train")), columns, split=facet, cover=["pattern", "n_spurious"]), facet
 
 
 def curves(view: View) -> Panel:
     """The paper's main figure."""
     measure = view.option(MEASURE)
-    facet = view.option(FACET)
-    runs, left = _trained(view)
-    table = score_points(runs, measure, None if facet == "none" else facet)
+    alike, facet = _drawn(view, ["paper", "n_spurious"])
+    by = [*([facet] if facet else []), *alike.by]
+    table = score_points(alike.runs, measure, by, view.kind("train"))
     y = dict(MEASURES)[measure]
-    cut = facets(table, None if facet == "none" else facet)
+    cut = facets(table, facet, *alike.by)
     return Panel(
         key="curves",
         title=f"{y.capitalize()} against the number of spurious examples".replace("Spurious examples", "examples"),
-        about="Mean over seeds with its 95 % interval; 0 is the clean model. Hollow: not significantly above the clean "
-        "model at 5 % (paired test on the same test examples, combined over runs by Fisher, corrected by Holm over "
-        "all points).",
+        about=ABOUT,
         plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
         table=table,
-        note=summary(table[~table["baseline"]], _measured(runs[runs["pattern"] != "none"], measure)) + left,
-        message=view.nothing(runs, [measure], MADE_BY),
+        note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),
+        message=view.nothing(poisoned(view.kind("train")), [measure], MADE_BY),
+        notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
+
+
+def _models(table: pd.DataFrame) -> str:
+    """How many clean models stand at 0."""
+    base = table[table["baseline"]]
+    if base.empty:
+        return ". No clean models of these recipes were scored on these patterns: nothing is tested" * bool(len(table))
+    low, high = int(base["n_clean"].min()), int(base["n_clean"].max())
+    return f". Against {low if low == high else f'{low} to {high}'} clean model{'' if high == 1 else 's'}"
 
 
 def classes(view: View) -> Panel:
     """Per-class scores."""
-    runs, left = _trained(view)
-    runs = runs[runs["pattern"] != "none"]
-    most = max((CLASSES.get(family, 10) for family in runs["family"].unique()), default=10)
-    target = class_points(runs, "target", most)
-    true = class_points(runs, "class", most)
-    plots = []
-    if len(target):
-        plots.append(Plot(class_map(target, view.theme, "class as target"), "by target class"))
-    if len(true):
-        plots.append(Plot(class_map(true, view.theme, "true class of the test example"), "by true class"))
-    table = pd.concat([target.assign(by="target class"), true.assign(by="true class")], ignore_index=True)
+    alike = like(view, poisoned(view.kind("train")), ["paper"], cover=["pattern"])
+    runs = alike.runs
+    most = max((CLASSES.get(family, 10) for family in runs["dataset_family"].unique()), default=10)
+    kinds = (("target", "by target class", "class as target"), ("class", "by true class", "true class of the example"))
+    plots, tables = [], []
+    for kind, title, x in kinds:
+        table = class_points(runs, kind, most, alike.by)
+        for heading, rows in facets(table, *alike.by):
+            if len(rows):
+                plots.append(Plot(class_map(rows, view.theme, x), " · ".join(filter(None, (title, heading)))))
+        tables.append(table.assign(by=title.removeprefix("by ")))
+    table = pd.concat([one for one in tables if len(one)] or tables[:1], ignore_index=True)
     return Panel(
         key="classes",
         title="Spurious score by class",
         about="By target class: the score with each class in the target's place, so that the class that was trained on "
-        "stands out once you filter by target. By true class: the score over the test examples of that class.",
+        "stands out. By true class: the score over the test examples of that class.",
         plots=tuple(plots),
         table=table,
-        note=summary(table, runs) + left,
-        message=view.nothing(runs, ["spurious/score_target_0", "spurious/score_class_0"], MADE_BY),
+        note=summary(table),
+        message=view.nothing(
+            poisoned(view.kind("train")), ["spurious/score_target_0", "spurious/score_class_0"], MADE_BY
+        ),
+        notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
 
 PAGE = Page(
     "scores",
     "Scores",
-    "How many spurious examples it takes until a network has learnt the pattern.",
+    "How many spurious examples it takes until a network has learned the pattern.",
     (curves, classes),
-    (MEASURE, FACET, STUDY),
+    (MEASURE, FACET, RECIPES, COUNT),
 )

@@ -4,9 +4,9 @@ import math
 
 import pandas as pd
 
-from dashboards.data import metric
+from dashboards.alike import COUNT, RECIPES, Like, like
 from dashboards.figures.dots import dots
-from dashboards.figures.points import points, summary
+from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order, share_range
 from dashboards.figures.unlearning import (
     METHODS,
@@ -18,12 +18,16 @@ from dashboards.figures.unlearning import (
     trade_off,
     trade_off_points,
 )
-from dashboards.pages.factors import COUNT
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View
+from rsc_mlflow.analysis import metric, points
 
 MADE_BY = "mlflow run . -e incremental_retraining, group_influence, exact_retraining … on a trained model"
-SPLITS = (("none", "all in one figure"), ("paper", "one figure per pattern"), ("family", "one figure per family"))
+SPLITS = (
+    ("none", "all in one figure"),
+    ("paper", "one figure per pattern"),
+    ("dataset_family", "one figure per family"),
+)
 SPLIT = Option("split", "Split", SPLITS, "paper")
 GAPS = (
     ("gap/spurious/score", "spurious score"),
@@ -45,10 +49,17 @@ ABOUT = {
 }
 
 
+def _like(view: View) -> Like:
+    shown = ["method", "method_options", "pattern", "dataset_family"]
+    return like(view, view.kind("unlearn"), shown, cover=["method", "pattern"])
+
+
 def _runs(view: View) -> pd.DataFrame:
-    runs = view.kind("unlearn")
-    count = view.option(COUNT)
-    return runs if count == "all" else runs[runs["n"] == float(count)]
+    return _like(view).runs
+
+
+def _notice(view: View, table: pd.DataFrame) -> str:
+    return " ".join(part for part in (_like(view).notice, unlike(table)) if part)
 
 
 def before_after(view: View) -> Panel:
@@ -68,8 +79,9 @@ def before_after(view: View) -> Panel:
         "reference.",
         tuple(Plot(dumbbells(rows, view.theme, "spurious score", ends), heading) for heading, rows in cut if len(rows)),
         table,
-        summary(table, runs),
+        summary(table),
         view.nothing(runs, ["spurious/score"], MADE_BY),
+        notice=_notice(view, table),
     )
 
 
@@ -95,7 +107,8 @@ def _by_method(
     drawn.for_each_trace(lambda trace: trace.update(name=short(trace.name)))
     if name == "unlearn/seconds":
         drawn.update_yaxes(type="log", tickformat="~g", range=None, **decades(table["mean"]))
-    return Panel(key, title, about, (Plot(drawn),), table, summary(table, runs), view.nothing(runs, [name], MADE_BY))
+    message = view.nothing(runs, [name], MADE_BY)
+    return Panel(key, title, about, (Plot(drawn),), table, summary(table), message, notice=_notice(view, table))
 
 
 def gaps(view: View) -> Panel:
@@ -134,8 +147,9 @@ def trade(view: View) -> Panel:
         "A point a method, family, pattern and number of examples. Best is lower left.",
         (Plot(trade_off(table, view.theme)),),
         table,
-        summary(table, runs),
+        summary(table),
         view.nothing(runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
+        notice=_notice(view, table),
     )
 
 
@@ -144,5 +158,5 @@ PAGE = Page(
     "Unlearning",
     "Does the pattern go when its examples go?",
     (before_after, gaps, accuracy, seconds, trade),
-    (SPLIT, GAP, COUNT),
+    (SPLIT, GAP, RECIPES, COUNT),
 )

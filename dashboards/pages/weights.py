@@ -17,7 +17,7 @@ SHOWN = Option("shown", "Newest runs", (("1", "one"), ("3", "three"), ("6", "six
 
 def _newest(view: View, method: str) -> pd.DataFrame:
     runs = view.runs[(view.runs["method"] == method) & (view.runs["status"] == "FINISHED")]
-    return runs.sort_values("start_time", ascending=False)
+    return runs.sort_values("started_ms", ascending=False)
 
 
 def maps(view: View) -> Panel:
@@ -104,7 +104,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
     points = sorted(view.source.history(run["run_id"], "occlusion/probability"))
     if not points:
         return []
-    label = f"{run['dataset']} {run['architecture']}, seed {run['random_seed']:g}"
+    label = f"{run['dataset']} {run['architecture']}, seed {run['random_seed']}"
     return [{"label": label, "share": [s for s, _ in points], "probability": [v for _, v in points], "links": link}]
 
 

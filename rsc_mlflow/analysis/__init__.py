@@ -19,7 +19,7 @@ from rsc_mlflow.analysis.comparisons import (
     trained,
 )
 from rsc_mlflow.analysis.counting import UNENDED, UNFINISHED, clean, finished, kind, once, poisoned
-from rsc_mlflow.analysis.means import per_seed, points, series, unit_means
+from rsc_mlflow.analysis.means import per_seed, points, series, unit_means, with_targets
 from rsc_mlflow.analysis.reading import GONE, problems, read
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS, label
 from rsc_mlflow.analysis.values import limits, metric, unreadable
@@ -60,4 +60,5 @@ __all__ = [
     "unit_means",
     "unreadable",
     "with_clean_scores",
+    "with_targets",
 ]

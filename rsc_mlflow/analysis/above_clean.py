@@ -157,6 +157,7 @@ def above_clean(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
             row = dict(zip(by, key if isinstance(key, tuple) else (key,), strict=True))
             rows.append(row | {"p_value": found.p_value, "n_poisoned": found.poisoned, "n_clean": found.clean})
     table = pd.DataFrame(rows, columns=[*by, "p_value", "n_poisoned", "n_clean"])
+    table = table.astype({name: runs[name].dtype for name in by})
     corrected = holm(table["p_value"].to_numpy(float))
     return table.assign(p_holm=corrected, significant=corrected < LEVEL)
 

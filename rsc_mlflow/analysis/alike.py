@@ -37,13 +37,14 @@ class Alike:
         runs: those of the recipes that are drawn, with the column ``recipe``; empty text where all are alike.
         differing: settings in which the runs that were given differ, in words, e.g. "epochs (5, 30)".
         drawn: the recipes kept, those with the most points first.
-        left: the others.
+        left: the others, the first few; ``more``: how many further ones there are, and of how many runs.
     """
 
     runs: pd.DataFrame
     differing: tuple[str, ...] = ()
     drawn: tuple[Recipe, ...] = ()
     left: tuple[Recipe, ...] = ()
+    more: tuple[int, int] = (0, 0)
 
     @property
     def notice(self) -> str:
@@ -52,7 +53,7 @@ class Alike:
             return ""
         parts = [f"Unlike runs are never averaged. These differ in {', '.join(self.differing)}."]
         parts.append(f"Drawn: {_listed(self.drawn)}.")
-        parts += [f"Not drawn: {_listed(self.left)}."] if self.left else []
+        parts += [f"Not drawn: {_listed(self.left, self.more)}."] if self.left else []
         return " ".join(parts)
 
 
@@ -86,22 +87,34 @@ def alike(
     recipe = _codes(runs, varying)
     part = _codes(runs, [split] if split else [])
     table = _ranked(runs, recipe, part, cover)
-    table["drawn"] = table.groupby("part", sort=False).cumcount() < most
-    rows = [int(row) for row in table["row"]]
-    labels = [label({name: runs[name].iloc[row] for name in varying}) for row in rows]
-    names = [runs[split].iloc[row] if split else None for row in rows]
-    found = [Recipe(*three) for three in zip(labels, names, table["runs"].astype(int), strict=True)]
-    drawn = table["drawn"].to_numpy(bool)
-    keep = dict(zip(zip(table["part"], table["recipe"], strict=True), zip(drawn, labels, strict=True), strict=True))
-    of = [keep.get(pair, (False, "")) for pair in zip(part, recipe, strict=True)]
-    mask = np.array([one for one, _ in of], dtype=bool) & known
-    kept = runs[mask].assign(recipe=np.array([text for _, text in of], dtype=object)[mask])
-    words = tuple(_differing(runs[known], name) for name in varying)
-    chosen = zip(found, drawn, strict=True)
-    ordered = [(recipe, bool(good)) for recipe, good in chosen]
-    return Alike(
-        kept, words, tuple(one for one, good in ordered if good), tuple(one for one, good in ordered if not good)
-    )
+    drawn = (table.groupby("part", sort=False).cumcount() < most).to_numpy(bool)
+    first, second = table[drawn], table[~drawn]
+    kept = _of_recipes(runs, first, recipe, part, varying)
+    left = tuple(_described(runs, second.head(_NAMED), varying, split))
+    more = (max(len(second) - _NAMED, 0), int(second["runs"][_NAMED:].sum()))
+    settings = tuple(_differing(runs[known], name) for name in varying)
+    return Alike(kept, settings, tuple(_described(runs, first, varying, split)), left, more)
+
+
+def _of_recipes(
+    runs: pd.DataFrame, table: pd.DataFrame, recipe: Any, part: Any, varying: Sequence[str]
+) -> pd.DataFrame:
+    """The runs of the recipes of the table, with their labels as the column ``recipe``."""
+    labels = [_label(runs, row, varying) for row in table["row"]]
+    width = int(recipe.max()) + 1
+    number = pd.Series(range(len(table)), index=table["part"].to_numpy() * width + table["recipe"].to_numpy())
+    place = pd.Series(part * width + recipe).map(number).fillna(-1).to_numpy(int)
+    keep = (place >= 0) & runs["readable"].to_numpy(bool)
+    return runs[keep].assign(recipe=np.array([*labels, ""], dtype=object)[place[keep]])
+
+
+def _described(runs: pd.DataFrame, table: pd.DataFrame, varying: Sequence[str], split: str | None) -> list[Recipe]:
+    rows = zip(table["row"], table["runs"], strict=True)
+    return [Recipe(_label(runs, row, varying), runs[split].iloc[row] if split else None, int(n)) for row, n in rows]
+
+
+def _label(runs: pd.DataFrame, row: int, varying: Sequence[str]) -> str:
+    return label({name: runs[name].iloc[row] for name in varying})
 
 
 def differing(runs: pd.DataFrame, shown: Sequence[str]) -> list[str]:
@@ -117,6 +130,8 @@ def comparable(runs: pd.DataFrame, subject: str, within: Sequence[str], cells: S
     set; of equal ones that of most runs) and the cells that have all of them.  Without this, a value that other
     studies have runs of as well would be the mean over other cells than its neighbours.
     """
+    if not cells:
+        return runs
     counts = runs[runs["counts"].to_numpy(bool)]
     keep = [_together(group, subject, list(cells)) for _, group in counts.groupby(_codes(counts, within), sort=False)]
     wanted = pd.concat(keep) if keep else counts[:0]
@@ -174,12 +189,13 @@ def _plain(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _listed(recipes: Sequence[Recipe]) -> str:
+def _listed(recipes: Sequence[Recipe], more: tuple[int, int] = (0, 0)) -> str:
     """Recipes in words, the first few by name."""
     words = [_recipe(recipe) for recipe in recipes[:_NAMED]]
-    if len(recipes) > _NAMED:
-        rest = recipes[_NAMED:]
-        words.append(f"{len(rest)} further recipes ({sum(recipe.runs for recipe in rest):,} runs)")
+    rest = recipes[_NAMED:]
+    number, runs = len(rest) + more[0], sum(recipe.runs for recipe in rest) + more[1]
+    if number:
+        words.append(f"{number:,} further recipe{'' if number == 1 else 's'} ({runs:,} run{'' if runs == 1 else 's'})")
     return "; ".join(words)
 
 

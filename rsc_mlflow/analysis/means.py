@@ -11,7 +11,9 @@ import pandas as pd
 from rsc_mlflow.analysis.alike import differing
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
 from rsc_mlflow.analysis.values import Range, limits, metric, unreadable
+from rsc_mlflow.names import TWO_CLASSES
 from rsc_mlflow.replication import MIN_UNITS, SeedInterval, seed_interval
+from rsc_mlflow.tracking.schema import score_target
 
 Array = npt.NDArray[Any]
 LISTED = 25
@@ -249,3 +251,26 @@ def _links(runs: pd.DataFrame, used: Array, group: Array, groups: int) -> Array:
         if len(found[place]) < LISTED:
             found[place].append(f"{experiment}:{run}")
     return np.array([",".join(links) for links in found], dtype=object)
+
+
+def with_targets(
+    table: pd.DataFrame, runs: pd.DataFrame, by: Sequence[str], average: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Points of ``spurious/score`` with ``target_1`` and ``target_2``, means of the scores of both target classes.
+
+    Runs with one target class have none; where no run has two, the table comes back as it is.
+    """
+    two = runs[(runs["form"] == TWO_CLASSES).to_numpy()]
+    pairs = [str(text).split("-") for text in two["target_class"]]
+    if not any(len(pair) == 2 for pair in pairs):
+        return table
+    values = {f"target_{place + 1}": _of_targets(two, pairs, place) for place in (0, 1)}
+    found = series(two, by, values, average=average)
+    wide = found.pivot_table(index=list(by), columns="series", values="mean", sort=False).reset_index()
+    return table.merge(wide, on=list(by), how="left")
+
+
+def _of_targets(runs: pd.DataFrame, pairs: Sequence[Sequence[str]], place: int) -> "pd.Series[float]":
+    of_class = {k: metric(runs, score_target(int(k))).to_numpy() for pair in pairs if len(pair) == 2 for k in pair}
+    values = [of_class[pair[place]][row] if len(pair) == 2 else np.nan for row, pair in enumerate(pairs)]
+    return pd.Series(values, index=runs.index, dtype=float)

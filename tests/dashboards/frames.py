@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.made_up import drafts
-from dashboards.data import Filters, lean, once, prepare
+from dashboards.data import Filters, lean
 from dashboards.figures.style import LIGHT
 from dashboards.panels import View
+from rsc_mlflow.analysis import once, read
 
 COLUMNS = ["run_id", "experiment_id", "run_name", "status", "user_id", "start_time", "end_time"]
 
@@ -32,8 +33,8 @@ def run(number: int, *, status: str = "FINISHED", kind: str = "train", fingerpri
 
 
 def frame(*rows: dict) -> pd.DataFrame:
-    """A prepared frame with one row a fingerprint."""
-    return once(prepare(pd.DataFrame.from_records(list(rows))))
+    """A read frame with one row a fingerprint."""
+    return once(read(pd.DataFrame.from_records(list(rows))))
 
 
 def made_up(count: int) -> pd.DataFrame:
@@ -73,7 +74,7 @@ class MadeUpSource:
 def view(raw: pd.DataFrame, search: str = "", source: object | None = None) -> View:
     """What a page is made from, for the address's question part."""
     filters = Filters.parse(search)
-    runs = prepare(raw)
+    runs = read(raw)
     every = filters.apply(runs, {"1": "made-up"})
     return View(once(lean(every)), every, len(runs), {"1": "made-up"}, filters, LIGHT, source or MadeUpSource(len(raw)))
 

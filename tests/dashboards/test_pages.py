@@ -21,6 +21,9 @@ def test_a_filled_store_fills_every_panel(page: Page) -> None:
     look = view(FILLED, _search(page))
     for build in page.panels:
         panel = build(look)
+        if panel.key == "unreadable":
+            assert panel.message == "All values of the runs shown here could be read."
+            continue
         assert panel.message == "", panel.key
         assert panel.plots or panel.show_table
         assert panel.title
