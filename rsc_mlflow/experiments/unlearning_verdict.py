@@ -32,7 +32,7 @@ LOSS_MARGIN = 1.0
 CONFIDENCE_MARGIN = 0.1
 """Least shortfall of the forget confidence under the reference's that counts as over-forgetting."""
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.floating[Any]]
 Values = Callable[[str], Floats]
 """Metric → its values in n runs, float [n]; NaN where a run has none."""
 
