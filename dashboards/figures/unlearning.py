@@ -59,7 +59,7 @@ def in_method_order(variants: Iterable[str]) -> list[str]:
 
 
 def hollow(symbol: str, faulty: Iterable[bool]) -> list[str]:
-    """The symbol of each point: open where a run behind it over-forgets or destroyed its model."""
+    """The symbol of each point: open where what is behind it over-forgets or destroyed its model."""
     return [f"{symbol.removesuffix('-open')}-open" if fault else symbol for fault in faulty]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsc_mlflow.analysis import finished, metric, series
-from rsc_mlflow.experiments.unlearning_verdict import VERDICTS, verdicts
+from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, OVER_FORGETS, VERDICTS, verdicts
 from rsc_mlflow.names import TWO_CLASSES
 from rsc_mlflow.tracking import schema
 
@@ -55,7 +55,8 @@ def faults(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     The rules are those of :mod:`rsc_mlflow.experiments.unlearning_verdict`; empty where every run passes them.
 
     Returns:
-        The columns of ``by``, ``verdict`` and ``faulty`` (bool: some run has a fault).
+        The columns of ``by``, ``verdict`` and ``faulty`` (bool: a run destroyed its model, or at least half of the runs
+        over-forget; of few, one alone can be the spread of training).
     """
     runs = finished(runs)
     found = verdicts(lambda name: metric(runs, name).to_numpy(float))
@@ -72,7 +73,8 @@ def faults(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 def _words(counts: Counter[str]) -> tuple[str, bool]:
     total = counts.total()
     named = [name for name in (*VERDICTS, NO_REFERENCE) if counts[name]]
-    return ", ".join(f"{name} ({counts[name]} of {total} runs)" for name in named), any(counts[v] for v in VERDICTS)
+    faulty = counts[DESTROYED] > 0 or 2 * counts[OVER_FORGETS] >= total
+    return ", ".join(f"{name} ({counts[name]} of {total} runs)" for name in named), faulty
 
 
 def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:

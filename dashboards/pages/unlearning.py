@@ -59,8 +59,8 @@ ABOUT = {
     "unlearn/parameter_distance": "How far the method moved the parameters (ℓ2 norm).",
 }
 HOLLOW = (
-    "Hollow: a run behind the point over-forgets (its loss or confidence on the forgotten examples is far beyond the "
-    "retrained reference's) or destroyed the model; no success, wherever it stands."
+    "Hollow: at least half of the runs over-forget (their loss or confidence on the forgotten examples is far beyond "
+    "the retrained reference's) or one destroyed the model; no success, wherever the point stands."
 )
 
 

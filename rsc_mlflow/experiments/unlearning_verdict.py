@@ -4,9 +4,9 @@ Two rules, on the metrics that every unlearning run logs (so that they hold for 
 
 * **destroyed**: the test accuracy fell by more than 20 points, or by more than half where the source had less than
   40 %.
-* **over-forgets**: the model is further from its old labels on the forgotten examples than a model that never saw
-  them.  Their mean loss exceeds the retrained reference's by more than 1 nat *and* by more than the reference's loss
-  itself, or their mean confidence lies below the reference's by more than .1 *and* by more than half of it.
+* **over-forgets**: on the forgotten examples the model is far beyond a model that never saw them.  Their mean loss is
+  more than three times the retrained reference's and more than 1 nat above it, or the mean confidence in their old
+  labels is less than a fifth of the reference's and more than .2 below it.
 
 ``docs/unlearning.md`` says why, and how often two retrainings that differ in their seed alone would be called so.
 """
@@ -27,10 +27,10 @@ VERDICTS = (DESTROYED, OVER_FORGETS)
 
 LOST_ACCURACY = 0.2
 """Fall of the test accuracy beyond which a model counts as destroyed."""
-LOSS_MARGIN = 1.0
-"""Least excess (nats) of the forget loss over the reference's that counts as over-forgetting."""
-CONFIDENCE_MARGIN = 0.1
-"""Least shortfall of the forget confidence under the reference's that counts as over-forgetting."""
+LOSS_MARGIN, LOSS_FACTOR = 1.0, 3.0
+"""The forget loss counts as over-forgetting above the reference's by more than the margin (nats) and the factor."""
+CONFIDENCE_MARGIN, CONFIDENCE_FACTOR = 0.2, 0.2
+"""The forget confidence does below the reference's by more than the margin and below its multiple by the factor."""
 
 Floats = npt.NDArray[np.floating[Any]]
 Values = Callable[[str], Floats]
@@ -51,13 +51,13 @@ def verdicts(value: Values) -> npt.NDArray[Any]:
 def _loses_too_much(value: Values) -> npt.NDArray[np.bool_]:
     """Whether the forget loss is too far above the reference's."""
     excess, reference = _beside_reference(value, schema.FORGET_LOSS)
-    return excess > np.fmax(LOSS_MARGIN, reference)
+    return excess > np.fmax(LOSS_MARGIN, (LOSS_FACTOR - 1) * reference)
 
 
 def _is_too_unsure(value: Values) -> npt.NDArray[np.bool_]:
     """Whether the forget confidence is too far below the reference's."""
     excess, reference = _beside_reference(value, schema.FORGET_CONFIDENCE)
-    return -excess > np.fmax(CONFIDENCE_MARGIN, reference / 2)
+    return -excess > np.fmax(CONFIDENCE_MARGIN, (1 - CONFIDENCE_FACTOR) * reference)
 
 
 def _beside_reference(value: Values, metric: str) -> tuple[Floats, Floats]:

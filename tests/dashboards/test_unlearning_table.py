@@ -43,13 +43,17 @@ def test_runs_with_a_fault_stand_last_whatever_their_gap() -> None:
     ]
 
 
-def test_one_faulty_seed_marks_its_row_and_unfinished_runs_do_not() -> None:
+def test_half_of_the_runs_over_forgetting_or_one_destroyed_mark_a_row_and_unfinished_ones_do_not() -> None:
     rows = [unlearned(k, "group_influence", GOOD | (OVER if k < 2 else FORGET)) for k in range(5)]
     rows.append(unlearned(9, "group_influence", BAD) | {"status": "FAILED"})
+    rows += [unlearned(20 + k, "gradient_difference", GOOD | (OVER if k < 2 else FORGET)) for k in range(4)]
+    rows += [unlearned(30 + k, "incremental_retraining", (BAD if k < 1 else GOOD) | FORGET) for k in range(4)]
     rows.append(unlearned(10, "relabel_finetuning", {"before/test/accuracy": 0.9, "test/accuracy": 0.9}))
     found = faults(once(read(pd.DataFrame.from_records(rows))), ["method"])
     assert found.to_numpy().tolist() == [
-        ["group_influence", "over-forgets (2 of 5 runs)", True],
+        ["gradient_difference", "over-forgets (2 of 4 runs)", True],
+        ["group_influence", "over-forgets (2 of 5 runs)", False],
+        ["incremental_retraining", "destroyed (1 of 4 runs)", True],
         ["relabel_finetuning", "no reference (1 of 1 runs)", False],
     ]
 

@@ -34,17 +34,19 @@ def test_destroyed_is_a_fall_of_20_points_or_of_half(before: float, after: float
     ("after", "reference", "expected"),
     [
         (24.9, 2.55, OVER_FORGETS),  # gradient_difference on SGD models
-        (5.1, 2.5, OVER_FORGETS),  # above twice
-        (4.9, 2.5, ""),
+        (7.6, 2.5, OVER_FORGETS),  # above three times
+        (7.4, 2.5, ""),
         (1.6, 0.5, OVER_FORGETS),  # above 1 nat more
-        (1.4, 0.5, ""),  # twice, but less than 1 nat more
+        (1.0, 0.2, ""),  # five times, but less than 1 nat more
         (0.0, 7.0, ""),
         (1.797e308, 2.5, OVER_FORGETS),  # what MLflow stores for infinity
         (float("inf"), 2.5, OVER_FORGETS),
         (float("nan"), 2.5, ""),
     ],
 )
-def test_forget_loss_beyond_a_nat_and_beyond_twice_the_reference(after: float, reference: float, expected: str) -> None:
+def test_forget_loss_beyond_a_nat_and_three_times_the_reference(
+    after: float, reference: float, expected: str
+) -> None:
     assert verdict(forget("loss", after, reference)) == expected
 
 
@@ -52,13 +54,13 @@ def test_forget_loss_beyond_a_nat_and_beyond_twice_the_reference(after: float, r
     ("after", "reference", "expected"),
     [
         (0.0, 0.21, OVER_FORGETS),
-        (0.19, 0.4, OVER_FORGETS),
-        (0.21, 0.4, ""),  # more than half of it
-        (0.01, 0.1, ""),  # within .1
+        (0.07, 0.4, OVER_FORGETS),
+        (0.09, 0.4, ""),  # more than a fifth of it
+        (0.01, 0.2, ""),  # within .2
         (0.9, 0.1, ""),
     ],
 )
-def test_forget_confidence_beyond_a_tenth_and_below_half(after: float, reference: float, expected: str) -> None:
+def test_forget_confidence_beyond_two_tenths_and_below_a_fifth(after: float, reference: float, expected: str) -> None:
     assert verdict(forget("confidence", after, reference)) == expected
 
 
