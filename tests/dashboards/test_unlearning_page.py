@@ -58,9 +58,15 @@ def test_what_is_no_success_is_hollow_in_every_figure() -> None:
         found = {trace.name: trace.marker.symbol[0] for trace in traces if isinstance(trace.marker.symbol, tuple)}
         assert {name for name, symbol in found.items() if symbol.endswith("-open")} == hollow, key
         assert len(found) == 3
-    stages = {trace.name: trace.marker.symbol for trace in shown["before_after"].plots[0].figure.data if trace.name}
-    assert stages["after"] == ("circle", "circle-open", "circle-open")  # group influence, relabel…, gradient…
-    assert stages["reference"] == ("diamond-tall",) * 3
+    stages = {trace.name: trace for trace in shown["before_after"].plots[0].figure.data if trace.name}
+    after = dict(zip(stages["after"].hovertext, stages["after"].marker.symbol, strict=True))
+    marks = {text.split("</b>")[0].removeprefix("<b>"): symbol for text, symbol in after.items()}
+    assert marks == {
+        "gradient difference, after: over-forgets (1 of 1 runs)": "circle-open",
+        "group influence, after": "circle",
+        "relabel fine-tuning, after: destroyed (1 of 1 runs)": "circle-open",
+    }
+    assert stages["reference"].marker.symbol == ("diamond-tall",) * 3
     table = shown["side_by_side"].table
     assert table["variant"].tolist() == ["group influence", "gradient difference", "relabel fine-tuning"]
     assert table["verdict"].tolist() == ["", "over-forgets (1 of 1 runs)", "destroyed (1 of 1 runs)"]

@@ -44,9 +44,7 @@ def test_destroyed_is_a_fall_of_20_points_or_of_half(before: float, after: float
         (float("nan"), 2.5, ""),
     ],
 )
-def test_forget_loss_beyond_a_nat_and_three_times_the_reference(
-    after: float, reference: float, expected: str
-) -> None:
+def test_forget_loss_beyond_a_nat_and_three_times_the_reference(after: float, reference: float, expected: str) -> None:
     assert verdict(forget("loss", after, reference)) == expected
 
 
