@@ -56,6 +56,14 @@ def like(
         split: that of them which cuts it into facets.
         cover: see :func:`rsc_mlflow.analysis.alike`.
     """
+    key = (id(runs), tuple(shown), split, tuple(cover))
+    if key not in view.memo:
+        view.memo[key] = runs, _like(view, runs, shown, split, cover)  # holds the runs, so that their id stays theirs
+    found: Like = view.memo[key][1]
+    return found
+
+
+def _like(view: View, runs: pd.DataFrame, shown: Sequence[str], split: str | None, cover: Sequence[str]) -> Like:
     count = "" if "n_spurious" in shown else view.option(COUNT)
     if count not in ("", "all", "common"):
         runs = runs[(runs["n_spurious"] == float(count)).to_numpy()]

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -12,6 +12,7 @@ from dashboards.data import Filters, has_metric
 from dashboards.figures.style import Theme
 from rsc_mlflow import analysis
 
+T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 
@@ -77,6 +78,7 @@ class View:
         filters: from the address, with the page's options.
         theme: light or dark.
         source: histories and artifacts.
+        memo: what panels of one page share.
     """
 
     runs: pd.DataFrame
@@ -87,6 +89,7 @@ class View:
     theme: Theme
     source: Source
     _kinds: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def option(self, option: "Option") -> str:
         """The value of a page's option: from the address if it is one of the choices, else the default."""
@@ -151,6 +154,14 @@ def panels(page: Page, view: View) -> list[Panel]:
         if not (panel.optional and panel.message):
             kept.setdefault(panel.message or panel.key, panel)
     return list(kept.values())
+
+
+def legible(read: Callable[..., T], *content: Any) -> T | None:
+    """What ``read`` makes of an artifact; None where its content has another shape than ours."""
+    try:
+        return read(*content)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError):
+        return None
 
 
 def _safely(build: Callable[[View], Panel], view: View) -> Panel:

@@ -10,7 +10,7 @@ from dashboards.figures.mitigation import mitigation_points, theory_curves, two_
 from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
-from dashboards.panels import Option, Page, Panel, Plot, View
+from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import comparable, finished, poisoned
 
 MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
@@ -67,8 +67,7 @@ def theory(view: View) -> Panel:
     """The paper's linear model."""
     runs = view.runs[(view.runs["method"] == "theory") & (view.runs["status"] == "FINISHED")]
     for _, run in runs.sort_values("started_ms", ascending=False).head(3).iterrows():
-        content = view.source.artifact(run["run_id"], "theory.json")
-        curves = content.get("curves", []) if isinstance(content, dict) else []
+        curves = legible(_theory, view.source.artifact(run["run_id"], "theory.json")) or []
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
             levels = sorted({float(curve["noise"]) for curve in curves})
@@ -76,6 +75,17 @@ def theory(view: View) -> Panel:
             return Panel("theory", THEORY, THEORY_ABOUT, tuple(plots), _long(curves, link), f"{len(curves)} curves")
     message = view.lacking(runs.head(3), "theory.json", "mlflow run . -e theory")
     return Panel("theory", THEORY, THEORY_ABOUT, message=message)
+
+
+def _theory(content: object) -> list[dict[str, Any]]:
+    """The curves of ``theory.json``: ``lambda`` and ``noise`` float, ``gamma`` and the measures float [points]."""
+    curves = content.get("curves", []) if isinstance(content, dict) else []
+    return [
+        {k: [float(x) for x in v] if isinstance(v, list) else v for k, v in curve.items()}
+        | {name: float(curve[name]) for name in ("lambda", "noise")}
+        for curve in curves
+        if len(curve["gamma"]) == len(curve["score"])
+    ]
 
 
 def _at(curves: Sequence[Mapping[str, Any]], noise: float) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from dashboards.figures.points import counted, summary, unlike
 from dashboards.figures.privacy import SIDES, attack_mark, attack_points, roc_curves, side_points, sides
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
-from dashboards.panels import Option, Page, Panel, Plot, View
+from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import GONE
 from rsc_mlflow.tracking import schema
 
@@ -168,7 +168,7 @@ def roc(view: View) -> Panel:
     runs = runs[runs["status"] == "FINISHED"].sort_values("started_ms", ascending=False)
     plots: list[Plot] = []
     for _, run in runs.head(6).iterrows():
-        curves = _curves(view.source.artifact(run["run_id"], "roc.json"))
+        curves = legible(_curves, view.source.artifact(run["run_id"], "roc.json")) or {}
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
             plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']}"))
@@ -185,13 +185,12 @@ def roc(view: View) -> Panel:
 
 
 def _curves(content: object) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    if not isinstance(content, dict):
-        return {}
-    return {
-        str(name): (curve["fpr"], curve["tpr"])
-        for name, curve in content.items()
-        if isinstance(curve, dict) and "fpr" in curve and "tpr" in curve
-    }
+    found: dict[str, tuple[Sequence[float], Sequence[float]]] = {}
+    for name, curve in content.items() if isinstance(content, dict) else ():
+        if isinstance(curve, dict) and "fpr" in curve and "tpr" in curve:
+            fpr, tpr = ([float(value) for value in curve[side]] for side in ("fpr", "tpr"))
+            found |= {str(name): (fpr, tpr)} if len(fpr) == len(tpr) else {}
+    return found
 
 
 PAGE = Page(

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from dashboards.figures.weights import occlusion_curves, weight_map
-from dashboards.panels import Option, Page, Panel, Plot, View
+from dashboards.panels import Option, Page, Panel, Plot, View, legible
 
 MAPS_BY = "mlflow run . -e visualize_weights"
 CURVES_BY = "mlflow run . -e occlusion"
@@ -26,7 +26,7 @@ def maps(view: View) -> Panel:
     plots: list[Plot] = []
     rows: list[dict[str, object]] = []
     for _, run in runs.head(int(view.option(SHOWN))).iterrows():
-        found = _images(view.source.artifact(run["run_id"], "weight_map.json"))
+        found = legible(_images, view.source.artifact(run["run_id"], "weight_map.json")) or {}
         ends = _range([image for label, image in found.items() if label != DIFFERENCE])
         link = f"{run['experiment_id']}:{run['run_id']}"
         for label, image in found.items():
@@ -74,7 +74,7 @@ def occlusion(view: View) -> Panel:
     runs = _newest(view, "occlusion")
     curves: list[dict[str, Any]] = []
     for _, run in runs.head(int(view.option(SHOWN))).iterrows():
-        curves += _curves(view, run)
+        curves += legible(_curves, view, run) or []
     long = [
         {"run": c["label"], "share": s, "probability": p, "links": c["links"]}
         for c in curves
@@ -96,7 +96,8 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
     content = view.source.artifact(run["run_id"], "occlusion.json")
     if isinstance(content, dict) and "share" in content:
         share = [100 * float(s) if max(content["share"]) <= 1 else float(s) for s in content["share"]]
-        named = {k: v for k, v in content.items() if k != "share" and isinstance(v, list) and len(v) == len(share)}
+        lists = {k: v for k, v in content.items() if k != "share" and isinstance(v, list) and len(v) == len(share)}
+        named = {k: [float(one) for one in v] for k, v in lists.items()}
         return [
             {"label": _title(run, label), "share": share, "probability": values, "links": link}
             for label, values in named.items()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsc_mlflow.analysis.settings import SETTINGS, SHOWN_AS, in_words, label
+from rsc_mlflow.analysis.settings import BELONGS, SETTINGS, SHOWN_AS, label
 
 MOST = 6
 """Recipes that have a figure of their own; the rest is counted."""
@@ -77,10 +77,8 @@ def alike(
         most: recipes to keep in each facet.
         averaged: settings that the figure averages over and says so.
     """
-    hidden = [name for name in SETTINGS if name not in averaged and name not in _settings(shown)]
-    hidden = [name for name in hidden if name in runs]
     known = runs["readable"].to_numpy(bool)
-    varying = [name for name in hidden if runs.loc[known, name].nunique(dropna=False) > 1]
+    varying = without_belongings(runs[known], differing(runs[known], [*shown, *averaged]))
     if not varying or not known.any():
         whole = Recipe("", None, int(runs["counts"].sum()))
         return Alike(runs.assign(recipe=""), drawn=(whole,) if len(runs) else ())
@@ -105,7 +103,8 @@ def _of_recipes(
     number = pd.Series(range(len(table)), index=table["part"].to_numpy() * width + table["recipe"].to_numpy())
     place = pd.Series(part * width + recipe).map(number).fillna(-1).to_numpy(int)
     keep = (place >= 0) & runs["readable"].to_numpy(bool)
-    return runs[keep].assign(recipe=np.array([*labels, ""], dtype=object)[place[keep]])
+    kept: pd.DataFrame = runs[keep].assign(recipe=np.array([*labels, ""], dtype=object)[place[keep]])
+    return kept
 
 
 def _described(runs: pd.DataFrame, table: pd.DataFrame, varying: Sequence[str], split: str | None) -> list[Recipe]:
@@ -121,6 +120,13 @@ def differing(runs: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     """Settings in which runs differ and that ``shown`` does not show."""
     hidden = [name for name in SETTINGS if name not in _settings(shown) and name in runs]
     return [name for name in hidden if runs[name].nunique(dropna=False) > 1]
+
+
+def without_belongings(runs: pd.DataFrame, varying: Sequence[str]) -> list[str]:
+    """Without those that follow from another one of them, as the momentum does from the optimizer."""
+    of = {name: BELONGS[name] for name in varying if BELONGS.get(name) in varying}
+    follows = [name for name, other in of.items() if runs.groupby(other)[name].nunique(dropna=False).max() == 1]
+    return [name for name in varying if name not in follows]
 
 
 def comparable(runs: pd.DataFrame, subject: str, within: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
@@ -180,7 +186,7 @@ def _ranked(runs: pd.DataFrame, recipe: Any, part: Any, cover: Sequence[str]) ->
 def _differing(runs: pd.DataFrame, name: str) -> str:
     values = runs[name].dropna().unique().tolist()
     values = sorted(values, key=lambda value: (isinstance(value, str), value))
-    words = [in_words(name, value) or _plain(value) for value in values[:_NAMED]]
+    words = [_plain(value) for value in values[:_NAMED]]
     more = [f"{len(values) - _NAMED} more"] if len(values) > _NAMED else []
     return f"{SETTINGS[name][0]} ({', '.join([*words, *more])})"
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsc_mlflow.analysis.alike import differing
+from rsc_mlflow.analysis.alike import differing, without_belongings
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
 from rsc_mlflow.analysis.values import Range, limits, metric, unreadable
 from rsc_mlflow.names import TWO_CLASSES
@@ -234,7 +234,7 @@ def _mixed(runs: pd.DataFrame, used: Array, group: Array, shown: Sequence[str], 
     """Of each group in words the settings in which its runs differ."""
     words: list[list[str]] = [[] for _ in range(groups)]
     some, of = runs[used], group[used]
-    for name in differing(some, shown):
+    for name in without_belongings(some, differing(some, shown)):
         codes = pd.factorize(some[name], use_na_sentinel=False)[0]
         pairs = np.unique(np.stack([of, codes]), axis=1)[0]
         for k in np.flatnonzero(np.bincount(pairs, minlength=groups) > 1):

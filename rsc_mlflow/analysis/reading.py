@@ -26,6 +26,7 @@ from rsc_mlflow.analysis.settings import (
 from rsc_mlflow.analysis.values import metric, unreadable_values
 from rsc_mlflow.names import PATTERNS, TWO_CLASSES, form_of
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.values import is_time
 
 TAGS: Mapping[str, str] = {
     "kind": schema.KIND,
@@ -38,8 +39,6 @@ TAGS: Mapping[str, str] = {
 }
 GONE = "gone"
 """The ``source_kind`` of a run whose source is no longer in the store."""
-LAST_MS = 4_102_444_800_000.0
-"""2100-01-01 in milliseconds since 1970: a time beyond it was stored in another unit."""
 _PLAIN = ("run_id", "experiment_id", "run_name", "status")
 """Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
 _TARGETS = re.compile(r"none|\d{1,4}(-\d{1,4})?", re.ASCII)
@@ -178,7 +177,7 @@ def _times(frame: pd.DataFrame, problems: Problems) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("start_time", "end_time"):
         stored = pd.to_numeric(frame[name], errors="coerce") if name in frame else pd.Series(np.nan, frame.index)
-        good = stored.between(0, LAST_MS)
+        good = is_time(stored)
         odd = (stored.notna() & ~good).to_numpy()
         if odd.any():
             why = [f"{name} is {value:g}; accepted: milliseconds since 1970" for value in stored]

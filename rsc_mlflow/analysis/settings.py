@@ -98,6 +98,8 @@ QUIET: Mapping[str, object] = {"weight_decay": 0.0, "input_noise": 0.0, "grad_cl
 """Values that a label leaves out: what is not there."""
 SHOWN_AS: Mapping[str, str] = {"paper": "pattern", "variant": "method_options"}
 """Columns of figures → the setting that they show."""
+BELONGS: Mapping[str, str] = {"momentum": "optimizer", "augmentation": "architecture", "schedule": "epochs"}
+"""Setting → another one that it often follows from; it is not named beside it then."""
 CELLS = ("n_spurious", "target_class")
 """Settings that some comparisons average over within each seed, and then name."""
 METHOD_OPTIONS = (

@@ -48,16 +48,18 @@ def verdicts(value: Values) -> npt.NDArray[Any]:
     return np.where(destroyed, DESTROYED, np.where(over, OVER_FORGETS, "")).astype(object)
 
 
-def _loses_too_much(value: Values) -> npt.NDArray[np.bool_]:
+def _loses_too_much(value: Values) -> npt.NDArray[Any]:
     """Whether the forget loss is too far above the reference's."""
     excess, reference = _beside_reference(value, schema.FORGET_LOSS)
-    return excess > np.fmax(LOSS_MARGIN, (LOSS_FACTOR - 1) * reference)
+    found: npt.NDArray[Any] = excess > np.fmax(LOSS_MARGIN, (LOSS_FACTOR - 1) * reference)
+    return found
 
 
-def _is_too_unsure(value: Values) -> npt.NDArray[np.bool_]:
+def _is_too_unsure(value: Values) -> npt.NDArray[Any]:
     """Whether the forget confidence is too far below the reference's."""
     excess, reference = _beside_reference(value, schema.FORGET_CONFIDENCE)
-    return -excess > np.fmax(CONFIDENCE_MARGIN, (1 - CONFIDENCE_FACTOR) * reference)
+    found: npt.NDArray[Any] = -excess > np.fmax(CONFIDENCE_MARGIN, (1 - CONFIDENCE_FACTOR) * reference)
+    return found
 
 
 def _beside_reference(value: Values, metric: str) -> tuple[Floats, Floats]:

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from rsc_mlflow.startup import uncollected
+from rsc_mlflow.tracking.values import is_time
 
 PAGE = 1000
 SLACK_MS = 60_000
@@ -36,7 +37,8 @@ class Snapshot:
 
     Attributes:
         frame: one row a run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
-            ``start_time`` and ``end_time`` (float milliseconds since 1970), ``params.…``, ``metrics.…``, ``tags.…``.
+            ``start_time`` and ``end_time`` (float milliseconds since 1970, as stored: whoever reads them checks
+            that they are times), ``params.…``, ``metrics.…``, ``tags.…``.
         experiments: id → name of every active experiment.
         version: stands for the contents: two processes that know the same runs have the same version.
         complete: the first load has finished.
@@ -69,13 +71,18 @@ def _row(run: Run) -> dict[str, object]:
         "run_name": info.run_name or "",
         "status": info.status,
         "user_id": info.user_id or "",
-        "start_time": float(info.start_time),
-        "end_time": np.nan if info.end_time is None else float(info.end_time),
+        "start_time": _number(info.start_time),
+        "end_time": _number(info.end_time),
     }
     row |= {f"params.{key}": value for key, value in data.params.items()}
     row |= {f"metrics.{key}": value for key, value in data.metrics.items()}
     row |= {f"tags.{k}": v for k, v in data.tags.items() if k in KEPT_TAGS or not k.startswith("mlflow.")}
     return row
+
+
+def _number(stored: object) -> float:
+    """A stored time as float; NaN for anything else than a number."""
+    return float(stored) if isinstance(stored, int | float) else np.nan
 
 
 def _digest(run: Run) -> int:
@@ -182,22 +189,23 @@ class RunStore:
         now = 1000 * self._clock()
         changed: dict[str, Run] = {}
         for column in ("start_time", "end_time"):
-            newest = frame[column].max() if len(frame) else 0.0
+            newest = frame[column].where(is_time(frame[column])).max() if len(frame) else 0.0
             since = int(min(now, newest if np.isfinite(newest) else 0.0) - SLACK_MS)
             changed |= self._all(f"attributes.{column} > {since}")
         running = set(frame.loc[frame["status"].isin(["RUNNING", "SCHEDULED"]), "run_id"])
         changed |= self._all("attributes.status = 'RUNNING'")
-        waiting = sorted(running - set(changed))
+        odd = frame.loc[~is_time(frame["start_time"]), "run_id"]  # no window over times finds these again
+        waiting = sorted((running | set(odd.sample(min(len(odd), WINDOW)))) - set(changed))
         for start in range(0, len(waiting), 200):
             names = ", ".join(f"'{run_id}'" for run_id in waiting[start : start + 200])
             changed |= self._all(f"attributes.run_id IN ({names})")
-        gone = running - set(changed)
+        gone = (running | set(waiting)) - set(changed)
         self._merge(frame, changed, gone)
         self._merge(self._snapshot.frame, *self._look_again(self._snapshot.frame))
 
     def _look_again(self, frame: pd.DataFrame) -> tuple[dict[str, Run], set[str]]:
         """The next window of older runs as they are now, and the ids of those that are no longer there."""
-        times = frame["start_time"].to_numpy()
+        times = frame["start_time"].where(is_time(frame["start_time"])).to_numpy()
         older = times[times <= self._before]
         if not len(older):
             self._before = np.inf

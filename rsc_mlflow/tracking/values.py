@@ -4,12 +4,16 @@ import posixpath
 import re
 import shlex
 
+import pandas as pd
+
 from rsc_mlflow.errors import InputError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. :]*(?:/[A-Za-z0-9_\-. :]+)*")
 _KEY_LENGTH = 250
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
+LAST_MS = 4_102_444_800_000.0
+"""2100-01-01 in milliseconds since 1970: a larger number was stored in another unit."""
 
 
 def param_text(value: object) -> str:
@@ -43,6 +47,11 @@ def unquoted(stored: str) -> str:
     except ValueError:
         return stored
     return parts[0] if len(parts) == 1 else stored
+
+
+def is_time(stored: "pd.Series[float]") -> "pd.Series[bool]":
+    """Which stored numbers are times: milliseconds between 1970 and 2100, and not, say, nanoseconds."""
+    return stored.between(0, LAST_MS)
 
 
 def check_metric_name(name: str) -> None:

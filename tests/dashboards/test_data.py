@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from dashboards.data import Filters, choices, once, prepare
+from dashboards.data import Filters, choices
+from rsc_mlflow.analysis import once, read
 from rsc_mlflow.errors import InputError
 from tests.dashboards.frames import frame, made_up, run
 
@@ -16,14 +17,14 @@ def test_an_address_holds_all_filters_and_comes_back_the_same() -> None:
 
 
 def test_an_empty_address_lets_everything_through() -> None:
-    runs = prepare(made_up(60))
+    runs = read(made_up(60))
     assert Filters.parse("") == Filters.parse(None) == Filters()
     assert len(Filters().apply(runs, EXPERIMENTS)) == 60
     assert Filters().search() == ""
 
 
 def test_filters_are_joined_by_and_and_their_values_by_or() -> None:
-    runs = prepare(made_up(300))
+    runs = read(made_up(300))
     filters = Filters.parse("?family=mnist&optimizer=sgd&optimizer=adam&target=1")
     kept = filters.apply(runs, EXPERIMENTS)
     by_hand = runs[
@@ -36,14 +37,14 @@ def test_filters_are_joined_by_and_and_their_values_by_or() -> None:
 
 
 def test_an_experiment_is_named_not_numbered() -> None:
-    runs = prepare(made_up(20))
+    runs = read(made_up(20))
     assert len(Filters(("made-up",)).apply(runs, EXPERIMENTS)) == 20
     assert len(Filters(("other",)).apply(runs, EXPERIMENTS)) == 0
 
 
 def test_a_bad_filter_says_what_is_accepted() -> None:
     with pytest.raises(InputError, match=r"no MLflow filter.*Accepted: params"):
-        Filters(filter="params.x = ").apply(prepare(made_up(5)), EXPERIMENTS)
+        Filters(filter="params.x = ").apply(read(made_up(5)), EXPERIMENTS)
 
 
 def test_the_newest_finished_run_of_a_fingerprint_stands_for_it() -> None:
@@ -56,24 +57,24 @@ def test_the_newest_finished_run_of_a_fingerprint_stands_for_it() -> None:
     ]
     kept = frame(*rows).set_index("fingerprint")
     assert kept["run_name"].to_dict() == {"a": "run 1", "b": "run 4"}
-    assert kept["copies"].to_dict() == {"a": 2, "b": 0}
+    assert kept["copies"].to_dict() == {"a": 1, "b": 0}
     assert kept["lost"].to_dict() == {"a": False, "b": True}
 
 
 def test_runs_without_a_fingerprint_all_count() -> None:
     rows = [run(i) | {"tags.rsc.fingerprint": None} for i in range(3)]
-    assert len(once(prepare(pd.DataFrame.from_records(rows)))) == 3
+    assert len(once(read(pd.DataFrame.from_records(rows)))) == 3
 
 
 def test_values_quoted_by_mlflow_run_are_unquoted_and_numbers_are_numbers() -> None:
     prepared = frame(run(0, p_optimizer="'sgd'", p_n_spurious="'10'", p_pattern="v20", p_target_class="none"))
     row = prepared.iloc[0]
-    assert (row["optimizer"], row["n"], row["paper"]) == ("sgd", 10.0, "R3")
-    assert pd.isna(row["target"])
+    assert (row["optimizer"], row["n_spurious"], row["paper"]) == ("sgd", 10.0, "R3")
+    assert row["target_class"] == "none"
 
 
 def test_choices_are_what_the_runs_have() -> None:
-    found = choices(prepare(made_up(400)), EXPERIMENTS)
+    found = choices(read(made_up(400)), EXPERIMENTS)
     assert found["family"] == ["fashion", "mnist"]
     assert found["target"] == ["0", "1", "2"]
     assert found["experiment"] == ["made-up"]

@@ -1,5 +1,6 @@
 """Figures hold the numbers of their tables, and patterns look the same everywhere."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,48 +9,57 @@ import pytest
 from scipy import stats
 
 from dashboards.figures import compare, factors, mitigation, overview, privacy
-from dashboards.figures.points import behind, comparable, points, summary
+from dashboards.figures.points import behind, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
 from dashboards.pages import overview as overview_page
 from dashboards.pages import privacy as privacy_page
-from dashboards.pages.scores import usual
+from dashboards.pages import scores as scores_page
+from rsc_mlflow.analysis import comparable, points, poisoned
 from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.statistics import holm
 from tests.dashboards.frames import close, frame, made_up, run, view
 
 
 def _run(i: int, n: int, seed: int, score: float, p: float = 0.5, **more: object) -> dict:
-    metrics = {"spurious/score": score, "spurious/reference_score": 0.01, "spurious/p_value": p}
-    return run(i, p_pattern="v8", p_n_spurious=n, p_random_seed=seed, p_dataset_family="mnist", m=metrics, **more)
+    metrics = {"spurious/score": score, "spurious/p_value": p}
+    row = run(i, p_pattern="v8", p_n_spurious=n, p_random_seed=seed, p_dataset_family="mnist", m=metrics, **more)
+    return row | {"tags.rsc.clean_scores": CLEAN}
 
 
+CLEAN = json.dumps({str(seed): 0.01 * seed for seed in range(10)})
+"""Scores of ten clean models: mean .045."""
 RUNS = [_run(0, 1, 0, 0.1), _run(1, 1, 1, 0.2), _run(2, 10, 0, 0.6, 1e-8), _run(3, 10, 1, 0.8, 1e-6)]
 
 
-def test_curve_shows_means_intervals_and_the_clean_model_at_zero() -> None:
-    table = score_points(frame(*RUNS), "spurious/score", None)
-    trace = score_curves(table, LIGHT, "spurious score").data[0]
-    assert close(trace.x, [0, 1, 2])
-    assert close(trace.y, [0.01, 0.15, 0.7])
-    half = stats.t.ppf(0.975, 1) * np.std([0.6, 0.8], ddof=1) / np.sqrt(2)
-    assert close(trace.error_y.array[2], half)
-    assert trace.customdata[2] == f"1:{3:032x},1:{2:032x}" or set(trace.customdata[2].split(",")) == {
-        f"1:{2:032x}",
-        f"1:{3:032x}",
-    }
+def _points(*rows: dict, measure: str = "spurious/score", by: tuple[str, ...] = ()) -> pd.DataFrame:
+    runs = frame(*rows)
+    return score_points(poisoned(runs), measure, by, runs)
 
 
-def test_significance_is_fishers_over_runs_and_holms_over_points() -> None:
-    table = score_points(frame(*RUNS), "spurious/score", None).set_index("n")
-    one = stats.chi2.sf(-2 * 2 * np.log(0.5), 4)
-    ten = stats.chi2.sf(-2 * (np.log(1e-8) + np.log(1e-6)), 4)
-    assert close(table.loc[[1.0, 10.0], "p"], holm(np.array([one, ten])))
-    assert table["significant"].to_dict() == {0.0: False, 1.0: False, 10.0: True}
-    symbols = score_curves(table.reset_index(), LIGHT, "y").data[0].marker.symbol
-    assert list(symbols) == ["diamond", "diamond-open", "diamond"]
+def test_curve_shows_means_single_seeds_and_the_clean_models_at_zero() -> None:
+    drawn = score_curves(_points(*RUNS), LIGHT, "spurious score")
+    line, seeds = drawn.data
+    assert close(line.x, [0, 1, 2])
+    assert close(line.y, [0.045, 0.15, 0.7])
+    low, high = stats.t.interval(0.95, 9, loc=0.045, scale=stats.sem([0.01 * seed for seed in range(10)]))
+    assert close([line.error_y.arrayminus[0], line.error_y.array[0]], [0.045 - low, high - 0.045])
+    assert close(line.error_y.array[1:], [0, 0])
+    assert (list(seeds.x), list(seeds.y)) == ([1, 1, 2, 2], [0.1, 0.2, 0.6, 0.8])
+    assert set(line.customdata[2].split(",")) == {f"1:{2:032x}", f"1:{3:032x}"}
+
+
+def test_significance_is_the_rank_sum_against_clean_models_and_holms_over_points() -> None:
+    table = _points(*RUNS).set_index("n_spurious")
+    clean = [0.01 * seed for seed in range(10)]
+    p = [stats.mannwhitneyu(x, clean, alternative="greater", method="exact").pvalue for x in ([0.1, 0.2], [0.6, 0.8])]
+    assert close(table.loc[[1.0, 10.0], "p"], holm(np.array(p)))
+    assert table["significant"].to_dict() == {0.0: False, 1.0: True, 10.0: True}
+    below = [_run(9, 3, 0, 0.0), _run(8, 3, 1, 0.05)]
+    symbols = score_curves(_points(*RUNS, *below), LIGHT, "y").data[0].marker.symbol
+    assert list(symbols) == ["diamond", "diamond", "diamond-open", "diamond"]
 
 
 def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
@@ -112,18 +122,24 @@ def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
     assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y2", [0.6, 0.6])]
 
 
-def test_scores_show_the_usual_recipe_unless_all_runs_are_asked_for() -> None:
-    """Of MNIST three runs without mitigation, one with noise, one of two classes; of Fashion two with weight decay."""
-    rows = [run(i, p_dataset="mnistv8-3-0-0", p_dataset_family="mnist", p_pattern="v8") for i in range(3)]
-    rows += [run(3, p_dataset="mnistv8-3-0-0", p_dataset_family="mnist", p_pattern="v8", p_input_noise="0.5")]
-    rows += [run(4, p_dataset="twoclassmnistv8-3-0-1-0", p_dataset_family="mnist", p_pattern="v8")]
-    fashion = {"p_dataset": "fashionv8-3-0-0", "p_dataset_family": "fashion", "p_pattern": "v8"}
-    rows += [run(i, p_weight_decay="1e-4", **fashion) for i in (5, 6)]
-    runs = frame(*rows)
-    assert sorted(usual(runs)["fingerprint"]) == ["f0", "f1", "f2", "f5", "f6"]
-    assert sorted(usual(runs, two_classes=True)["fingerprint"]) == ["f0", "f1", "f2", "f4", "f5", "f6"]
-    assert usual(runs[runs["fingerprint"] == "f4"])["fingerprint"].tolist() == ["f4"]  # there is nothing else to show
-    assert usual(runs[:0]).empty
+def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> None:
+    """Of MNIST two numbers with 30 epochs of Adam, one with 5 epochs of SGD, and one of two classes."""
+    usual = {"p_dataset": "mnistv8-3-0-0", "p_dataset_family": "mnist", "p_pattern": "v8", "p_random_seed": 0}
+    rows = [
+        run(n, p_n_spurious=n, p_epochs=30, p_optimizer="adam", m={"spurious/score": 0.9}, **usual) for n in (3, 20)
+    ]
+    other = {**usual, "p_n_spurious": 3, "m": {"spurious/score": 0.1}}
+    rows += [run(8, p_epochs=5, p_optimizer="sgd", **other)]
+    panel = scores_page.curves(view(pd.DataFrame.from_records(rows)))
+    assert panel.table["mean"].tolist() == [0.9, 0.9]
+    assert panel.notice.startswith(
+        "Unlike runs are never averaged. These differ in optimizer (adam, sgd), epochs (5, 30). "
+        "Drawn: mnist: adam · 30 epochs (2 runs). Not drawn: mnist: sgd · 5 epochs (1 run). Choose"
+    )
+    each = scores_page.curves(view(pd.DataFrame.from_records(rows), "?recipes=each"))
+    assert [plot.title for plot in each.plots] == ["mnist · adam · 30 epochs", "mnist · sgd · 5 epochs"]
+    assert each.plots[1].figure.data[0].y.tolist() == [0.1]
+    assert "Not drawn" not in each.notice
 
 
 def test_attacks_on_unlearned_models_are_kept_apart() -> None:
@@ -157,16 +173,16 @@ def test_strengths_are_compared_in_settings_that_have_all_of_them() -> None:
         ("v3", "0"),
     ]
     rows = [run(i, p_pattern=p, p_input_noise=s, m={"spurious/score": i / 10}) for i, (p, s) in enumerate(ran)]
-    kept = comparable(frame(*rows), "input_noise")
+    kept = comparable(frame(*rows), "input_noise", [], ["pattern"])
     assert kept["pattern"].tolist() == ["v20"] * 3
     assert mitigation.mitigation_points(kept, "input_noise").query("measure == 'spurious/score'")["mean"].tolist() == [
         0.0,
         0.1,
         0.2,
     ]
-    two = comparable(frame(*rows[3:]), "input_noise")  # without v20, v8 is the only one to compare
+    two = comparable(frame(*rows[3:]), "input_noise", [], ["pattern"])  # without v20, v8 is the only one to compare
     assert two["pattern"].tolist() == ["v8"] * 2
-    assert comparable(frame(*rows)[:0], "input_noise").empty
+    assert comparable(frame(*rows)[:0], "input_noise", [], ["pattern"]).empty
 
 
 def test_sweeps_count_jobs_once_a_fingerprint() -> None:
@@ -204,7 +220,7 @@ def test_the_clean_model_at_zero_comes_from_clean_runs_where_no_run_names_it() -
         reference = {"reference/v1/score_target_2": score, "reference/v1/score_target_3": 0.9}
         return run(i, p_pattern="none", p_random_seed=seed, p_dataset_family="mnist", m=reference, **more)
 
-    poisoned = run(
+    tested = run(
         9,
         p_pattern="v1",
         p_n_spurious=5,
@@ -214,26 +230,26 @@ def test_the_clean_model_at_zero_comes_from_clean_runs_where_no_run_names_it() -
         m={"spurious/score": 0.5},
     )
     others = [clean(3, 0, 0.7, p_optimizer="adam"), clean(4, 1, 0.7) | {"params.dataset_family": "fashion"}]
-    table = score_points(frame(*RUNS, poisoned, clean(5, 0, 0.2), clean(6, 1, 0.4), *others), "spurious/score", None)
+    table = _points(*RUNS, tested, clean(5, 0, 0.2), clean(6, 1, 0.4), *others)
     at_zero = table[table["baseline"]].set_index("paper")
-    assert at_zero["mean"].to_dict() == {"S1": pytest.approx(0.3), "S3": pytest.approx(0.01)}
-    assert at_zero.loc["S1", ["runs", "seeds"]].tolist() == [2, 2]
+    assert at_zero["mean"].to_dict() == {"S1": pytest.approx(0.3), "S3": pytest.approx(0.045)}
+    assert at_zero.loc["S1", ["runs", "units", "each"]].tolist() == [2, 2, (0.2, 0.4)]
 
 
 def test_bars_longer_than_the_scale_are_cut_and_means_are_not() -> None:
-    table = score_points(frame(_run(0, 1, 0, 0.1), _run(1, 1, 1, 0.9)), "spurious/score", None)
-    assert table["high"].max() > 2
+    table = _points(*(_run(i, 1, i, value) for i, value in enumerate((0, 0, 0, 1, 1))))
+    assert table["high"].max() > 1
     low, high = score_curves(table, LIGHT, "y").layout.yaxis.range
     assert -0.1 < low < 0.01
     assert 1 < high < 1.1
 
 
-def test_runs_that_have_not_ended_are_counted_and_named() -> None:
+def test_runs_that_have_not_ended_are_counted_and_left_out() -> None:
     running = [run(i, status="RUNNING", p_pattern="v8", p_random_seed=i, m={"spurious/score": 0.5}) for i in (7, 8)]
     table = points(frame(*RUNS, *running), ["paper"], "spurious/score")
-    assert table[["runs", "running"]].to_numpy().tolist() == [[6, 2]]
+    assert table[["runs", "running"]].to_numpy().tolist() == [[4, 2]]
     assert "2 still running" in behind(table.iloc[0])
-    assert "2 of them still running" in summary(table)
+    assert "2 still running and left out" in summary(table)
 
 
 def test_roc_curves_of_one_attack_share_a_colour_and_the_controlled_one_is_dashed() -> None:
@@ -255,17 +271,17 @@ def test_runs_that_train_shadow_models_are_no_attacks() -> None:
 
 
 def test_two_classes_and_quarters_are_told_from_the_plain_form() -> None:
-    names = ["mnistv8-10-0-0", "twoclassmnistv8-10-0-1-0", "memmnistv8-10-0-0"]
-    rows = [_run(i, 10, 0, 0.1 * (i + 1), p_dataset=name) for i, name in enumerate(names)]
-    runs = frame(*rows)
-    assert "3 kinds of data set" in summary(points(runs, ["paper"], "spurious/score"), runs)
-    table = score_points(runs, "spurious/score", "form")
-    found = dict(zip(table.loc[table["n"] == 10, "form"], table.loc[table["n"] == 10, "mean"], strict=True))
-    assert found == {
-        "one class": pytest.approx(0.1),
-        "two classes": pytest.approx(0.2),
-        "quarters": pytest.approx(0.3),
-    }
+    """A two-class run's score is the mean of both classes', which stand beside it."""
+    names = {"mnistv8-10-0-0": "0", "twoclassmnistv8-10-0-1-0": "0-1", "memmnistv8-10-0-0": "0"}
+    rows = [_run(i, 10, 0, 0.1 * (i + 1), p_dataset=n, p_target_class=t) for i, (n, t) in enumerate(names.items())]
+    rows[1] |= {"metrics.spurious/score_target_0": 0.2, "metrics.spurious/score_target_1": 0.8}
+    assert "kind of data set" in points(frame(*rows), ["paper"], "spurious/score")["mixed"].iloc[0]
+    table = _points(*rows, by=("form",))
+    table = table[table["n_spurious"] == 10].set_index("form")
+    assert table["mean"].to_dict() == pytest.approx({"one class": 0.1, "two classes": 0.5, "quarters": 0.3})
+    assert table.loc["two classes", ["target_1", "target_2"]].tolist() == pytest.approx([0.2, 0.8])
+    names = [trace.name for trace in score_curves(table.loc[["two classes"]], LIGHT, "y").data]
+    assert names == ["S3", "S3, first target class", "S3, second target class"]
 
 
 def test_sweeps_of_one_grid_have_a_bar_each_and_a_running_one_comes_first() -> None:
@@ -311,7 +327,7 @@ def test_a_class_that_one_pattern_lacks_is_an_empty_cell() -> None:
 
 
 def test_numbers_too_close_for_their_ticks_share_one() -> None:
-    table = score_points(frame(*(_run(i, n, 0, 0.1) for i, n in enumerate((1, 10, 11, 100)))), "spurious/score", None)
+    table = _points(*(_run(i, n, 0, 0.1) for i, n in enumerate((1, 10, 11, 100))))
     assert list(score_curves(table, LIGHT, "y").layout.xaxis.ticktext) == ["0", "1", "10", "100"]
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from dashboards.pages import PAGES
 from dashboards.panels import Page, Panel, View, panels
-from rsc_mlflow.names import PATTERNS
 from tests.dashboards.frames import MadeUpSource, empty, made_up, run, view
 
 FILLED = made_up(700)
@@ -151,18 +150,6 @@ def test_an_unknown_option_value_is_the_default() -> None:
     scores = next(page for page in PAGES if page.path == "scores")
     panel = scores.panels[0](view(FILLED, "?facet=nonsense&measure=../../etc/passwd"))
     assert panel.table.equals(scores.panels[0](view(FILLED)).table)
-
-
-def test_curves_agree_with_a_plain_group_by() -> None:
-    panel = next(page for page in PAGES if page.path == "scores").panels[0](view(FILLED, "?facet=none&runs=all"))
-    looked = view(FILLED)
-    train = looked.runs[(looked.runs["kind"] == "train") & ~looked.runs["lost"]]
-    for paper in PATTERNS.values():
-        rows = train[(train["paper"] == paper) & (train["n"] == 10)]
-        by_hand = rows.groupby("seed")["metrics.spurious/score"].mean().mean()
-        row = panel.table[(panel.table["paper"] == paper) & (panel.table["n"] == 10)]
-        if len(rows):
-            assert row["mean"].iloc[0] == pytest.approx(by_hand)
 
 
 def test_failures_have_a_panel_only_where_there_are_some() -> None:
