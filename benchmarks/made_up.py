@@ -207,10 +207,14 @@ def _unlearn(setting: Mapping[str, object], random: np.random.Generator, index: 
     draft.metrics["test/accuracy"] -= loss
     draft.metrics |= {f"before/{k}": v for k, v in before.items() if k.startswith(("spurious/s", "test/"))}
     exact = before["spurious/score"] * 0.08
+    forget_loss = {"gradient_difference": 24.0, "exact_retraining": 2.0}.get(method, 1 - keep) + random.random()
     draft.metrics |= {
         "gap/spurious/score": draft.metrics["spurious/score"] - exact,
         "gap/test/accuracy": -loss,
-        "unlearn/forget_loss": float(0.5 + random.random()),
+        "unlearn/forget_loss": forget_loss,
+        "gap/unlearn/forget_loss": forget_loss - 2.5,
+        "unlearn/forget_confidence": float(np.exp(-forget_loss)),
+        "gap/unlearn/forget_confidence": float(np.exp(-forget_loss) - np.exp(-2.5)),
         "unlearn/forget_accuracy": float(0.9 * keep),
         "unlearn/retain_accuracy": 0.99 - loss,
         "unlearn/gradient_norm": float(random.random()),

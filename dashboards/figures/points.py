@@ -119,6 +119,6 @@ def escape(text: object) -> str:
     return str(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def lines(text: object) -> str:
+def lines(text: object, length: int = LINE) -> str:
     """Text for a legend, which plotly does not wrap: as many lines as it takes on a phone."""
-    return "<br>".join(escape(line) for line in textwrap.wrap(str(text), LINE, break_on_hyphens=False))
+    return "<br>".join(escape(line) for line in textwrap.wrap(str(text), length, break_on_hyphens=False))

@@ -1,12 +1,15 @@
 """Unlearning: before, after and reference of each method, its gap, its price."""
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import behind, escape, hover, interval, records
+from dashboards.figures.points import behind, escape, hover, interval, lines, records
 from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark
+from dashboards.figures.unlearning_table import faults
 from rsc_mlflow.analysis import metric, series
 
 METHODS = (
@@ -35,12 +38,39 @@ def method_mark(method: str) -> Mark:
     return mark(METHODS.index(method)) if method in METHODS else mark(len(METHODS))
 
 
-def short(method: object) -> str:
-    """A method's name for a person."""
-    return SHORT.get(str(method), str(method))
+def variant_mark(variant: str, among: Sequence[str]) -> Mark:
+    """The mark of a method's variant: the method's color, and a symbol of its own among the method's variants."""
+    method = variant.split(", ")[0]
+    place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
+    own = method_mark(method)
+    return Mark(own.colour, mark(METHODS.index(method) + place if method in METHODS else place).symbol, own.dash)
 
 
-def stage_points(runs: pd.DataFrame, by: list[str], metric_name: str) -> pd.DataFrame:
+def short(variant: object) -> str:
+    """A method's name for a person, with the options that tell its variants apart."""
+    method, *options = str(variant).split(", ")
+    return ", ".join([SHORT.get(method, method), *options])
+
+
+def in_method_order(variants: Iterable[str]) -> list[str]:
+    """Variants in the order of their methods; unknown methods last."""
+    order = {method: place for place, method in enumerate(METHODS)}
+    return sorted(set(variants), key=lambda variant: (order.get(variant.split(", ")[0], len(order)), variant))
+
+
+def hollow(symbol: str, faulty: Iterable[bool]) -> list[str]:
+    """The symbol of each point: open where what is behind it over-forgets or destroyed its model."""
+    return [f"{symbol.removesuffix('-open')}-open" if fault else symbol for fault in faulty]
+
+
+def with_verdicts(table: pd.DataFrame, runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """Points with ``verdict``, what is wrong with their runs, and ``faulty``."""
+    if table.empty:
+        return table.assign(verdict="", faulty=False)
+    return table.merge(faults(runs, by), on=list(by), how="left").fillna({"verdict": "", "faulty": False})
+
+
+def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, average: Sequence[str] = ()) -> pd.DataFrame:
     """Points of one metric before and after unlearning and of the exact retraining (value minus gap).
 
     Returns:
@@ -49,18 +79,23 @@ def stage_points(runs: pd.DataFrame, by: list[str], metric_name: str) -> pd.Data
     after, gap = metric(runs, metric_name), metric(runs, f"gap/{metric_name}")
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
     staged = {"before": metric(runs, f"before/{metric_name}"), "after": after, "reference": reference}
-    return series(runs, by, staged).rename(columns={"series": "stage"})
+    return series(runs, by, staged, average=average).rename(columns={"series": "stage"})
+
+
+def titles(rows: pd.DataFrame, more: str = "") -> list[str]:
+    """Headings of hover texts: the variant, and what is wrong with its runs."""
+    pairs = zip(rows["variant"], rows["verdict"], strict=True)
+    return [escape(short(name)) + more + (f": {verdict}" if verdict else "") for name, verdict in pairs]
 
 
 def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
-    """A row a method: before, after and reference, joined by a line; ``ends`` is the axis' range."""
-    methods = [m for m in METHODS if m in set(table["method"])]
-    methods += sorted(set(table["method"]) - set(methods))
+    """A row a variant: before, after and reference, joined by a line; ``ends`` is the axis' range."""
+    methods = in_method_order(table["variant"])
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
-    change = [row for row in records(table, ["method", "stage", "mean"]) if row["stage"] != "reference"]
+    change = [row for row in records(table, ["variant", "stage", "mean"]) if row["stage"] != "reference"]
     x_line, y_line = [], []
     for place, method in enumerate(methods):
-        means = [row["mean"] for row in change if row["method"] == method]
+        means = [row["mean"] for row in change if row["variant"] == method]
         x_line += [min(means), max(means), None] if means else []
         y_line += [place, place, None] if means else []
     line = {"color": theme.muted, "width": 2}
@@ -71,57 +106,65 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | Non
         drawn.add_trace(
             go.Scatter(
                 x=rows["mean"].to_numpy(),
-                y=[methods.index(m) + (0.16 if stage == "reference" else 0) for m in rows["method"]],
+                y=[methods.index(m) + (0.16 if stage == "reference" else 0) for m in rows["variant"]],
                 name=stage,
                 mode="markers",
-                marker={"color": look.colour, "symbol": look.symbol, "size": 11},
+                marker={
+                    "color": look.colour,
+                    "symbol": hollow(look.symbol, (rows["faulty"] & (stage == "after")).tolist()),
+                    "size": 11,
+                },
                 error_x=bars | {"color": look.colour},
                 customdata=rows["links"].tolist(),
-                hovertext=hover(rows, [f"{escape(short(m))}, {stage}" for m in rows["method"]]),
+                hovertext=hover(rows, titles(rows, f", {stage}")),
                 hoverinfo="text",
             )
         )
     drawn.update_xaxes(range=ends)
     drawn.update_yaxes(
         tickvals=list(range(len(methods))),
-        ticktext=[escape(short(m)).replace(" ", "<br>") for m in methods],
+        ticktext=[lines(short(m), 16) for m in methods],
         range=[len(methods) - 0.4, -0.6],
         gridcolor=theme.grid,
     )
     return drawn
 
 
-def trade_off_points(runs: pd.DataFrame) -> pd.DataFrame:
-    """A point a method, family, pattern and number: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap."""
-    by = ["method", "dataset_family", "paper", "n_spurious"]
+def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    """A point a group: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap, and its verdict."""
+    by = list(by)
     names = {"mean": "gap/spurious/score", "seconds": "unlearn/seconds", "accuracy": "gap/test/accuracy"}
     table = series(runs, by, {column: metric(runs, name) for column, name in names.items()})
     gap = table[table["series"] == "mean"].drop(columns="series")
     means = table.set_index([*by, "series"])["mean"].unstack().reindex(columns=["seconds", "accuracy"])
-    return gap.merge(means.reset_index(), on=by, how="left")
+    return with_verdicts(gap.merge(means.reset_index(), on=by, how="left"), runs, by)
 
 
 def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Seconds (log) against the gap that is left; marks by method."""
-    drawn = figure(theme, x="seconds (log)", y="score above the exact retraining")
+    """Seconds (log) against the gap that is left; marks by variant, hollow where a run is no success."""
+    drawn = figure(theme, x="seconds (log)", y="score above the retrained reference")
     known = table[table["seconds"].notna() & (table["seconds"] > 0)]
-    for method in [m for m in METHODS if m in set(known["method"])] + sorted(set(known["method"]) - set(METHODS)):
-        rows = known[known["method"] == method]
-        look = method_mark(method)
+    for variant in in_method_order(known["variant"]):
+        rows = known[known["variant"] == variant]
+        look = variant_mark(variant, known["variant"].tolist())
         texts = [
-            f"<b>{escape(short(method))}</b><br>{escape(r['dataset_family'])} {r['paper']}, "
-            f"{r['n_spurious']:.0f} examples<br>"
+            f"<b>{head}</b><br>{escape(r['dataset_family'])} {r['paper']}, {r['n_spurious']:.0f} examples<br>"
             f"gap {r['mean']:.4f}, {interval(r['low'], r['high'])}<br>{r['seconds']:.1f} s<br>"
-            f"accuracy {_signed(r['accuracy'])} against the exact retraining<br>{behind(r)}"
-            for r in rows.to_dict("records")
+            f"accuracy {_signed(r['accuracy'])} against the retrained reference<br>{behind(r)}"
+            for head, r in zip(titles(rows), rows.to_dict("records"), strict=True)
         ]
         drawn.add_trace(
             go.Scatter(
                 x=rows["seconds"].to_numpy(),
                 y=rows["mean"].to_numpy(),
-                name=escape(short(method)),
+                name=lines(short(variant)),
                 mode="markers",
-                marker={"color": look.colour, "symbol": look.symbol, "size": 9, "opacity": 0.85},
+                marker={
+                    "color": look.colour,
+                    "symbol": hollow(look.symbol, rows["faulty"].tolist()),
+                    "size": 9,
+                    "opacity": 0.85,
+                },
                 customdata=rows["links"].tolist(),
                 hovertext=texts,
                 hoverinfo="text",

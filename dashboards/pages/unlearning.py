@@ -1,31 +1,36 @@
 """Unlearning: does the pattern go when its examples go?"""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from dashboards.alike import COUNT, RECIPES, Like, like
 from dashboards.figures.dots import dots
-from dashboards.figures.points import summary, unlike
-from dashboards.figures.style import in_order, share_range
+from dashboards.figures.points import lines, summary, unlike
+from dashboards.figures.style import Theme, in_order, share_range
 from dashboards.figures.unlearning import (
-    METHODS,
     decades,
     dumbbells,
-    method_mark,
+    hollow,
+    in_method_order,
     short,
     stage_points,
     trade_off,
     trade_off_points,
+    variant_mark,
+    with_verdicts,
 )
+from dashboards.figures.unlearning_table import gap_table, variants
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View
-from rsc_mlflow.analysis import metric, points
+from rsc_mlflow.analysis import limits, metric, points
 
 MADE_BY = "mlflow run . -e incremental_retraining, group_influence, exact_retraining … on a trained model"
 SPLITS = (
     ("none", "all in one figure"),
-    ("paper", "one figure per pattern"),
+    ("paper", "one figure per family and pattern"),
     ("dataset_family", "one figure per family"),
 )
 SPLIT = Option("split", "Split", SPLITS, "paper")
@@ -33,82 +38,132 @@ GAPS = (
     ("gap/spurious/score", "spurious score"),
     ("gap/spurious/flip_rate", "flip rate"),
     ("gap/test/accuracy", "clean accuracy"),
+    ("gap/unlearn/forget_loss", "loss on the forgotten examples"),
+    ("gap/unlearn/forget_confidence", "confidence in the forgotten examples' old labels"),
     ("unlearn/kl_to_reference", "KL to the reference, clean images"),
     ("unlearn/kl_to_reference_pattern", "KL to the reference, with the pattern"),
+    ("unlearn/forget_loss", "loss on the forgotten examples, itself"),
+    ("unlearn/forget_confidence", "confidence in the forgotten examples' old labels, itself"),
     ("unlearn/forget_accuracy", "accuracy on the forgotten examples"),
     ("unlearn/parameter_distance", "distance of the parameters to the source"),
 )
 GAP = Option("gap", "Measure", GAPS, "gap/spurious/score")
-GAP_ABOUT = "Value of the method minus that of the exact retraining; 0: nothing tells the two apart."
+GAP_ABOUT = "Value of the method minus that of the retrained reference; 0: nothing tells the two apart."
 ABOUT = {
-    "unlearn/kl_to_reference": "Divergence from the exact retraining's predictions on test examples; 0: they agree.",
-    "unlearn/kl_to_reference_pattern": "Divergence from the exact retraining's predictions on test examples that carry "
-    "the pattern; 0: they agree.",
+    "unlearn/kl_to_reference": "Divergence from the retrained reference's predictions on test examples; 0: they agree.",
+    "unlearn/kl_to_reference_pattern": "Divergence from the retrained reference's predictions on test examples that "
+    "carry the pattern; 0: they agree.",
+    "unlearn/forget_loss": "Mean loss on the forgotten examples with their old labels, in nats.",
+    "unlearn/forget_confidence": "Mean probability that the network gives the forgotten examples' old labels.",
     "unlearn/forget_accuracy": "How often the network still gives the forgotten examples their old label.",
     "unlearn/parameter_distance": "How far the method moved the parameters (ℓ2 norm).",
 }
+HOLLOW = (
+    "Hollow: at least half of the runs over-forget (their loss or confidence on the forgotten examples is far beyond "
+    "the retrained reference's) or one destroyed the model; no success, wherever the point stands."
+)
 
 
-def _like(view: View) -> Like:
-    shown = ["method", "method_options", "pattern", "dataset_family"]
-    return like(view, view.kind("unlearn"), shown, cover=["method", "pattern"])
+def _like(view: View, *shown: str) -> Like:
+    """The runs that a figure draws whose axes, marks and facets show these columns and the variants of methods."""
+    found = like(view, view.kind("unlearn"), ["variant", *shown], cover=["method", "pattern"])
+    return replace(found, runs=variants(found.runs))
 
 
-def _runs(view: View) -> pd.DataFrame:
-    return _like(view).runs
+def _notice(alike: Like, table: pd.DataFrame) -> str:
+    return " ".join(part for part in (alike.notice, unlike(table)) if part)
 
 
-def _notice(view: View, table: pd.DataFrame) -> str:
-    return " ".join(part for part in (_like(view).notice, unlike(table)) if part)
+def _cut(table: pd.DataFrame, *columns: str | None) -> list[tuple[str, pd.DataFrame]]:
+    """Facets, those of patterns in the paper's order."""
+    order = in_order(table["paper"].tolist()) if "paper" in table else []
+    return sorted(facets(table, *columns), key=lambda pair: order.index(pair[1]["paper"].iloc[0]) if order else 0)
 
 
 def before_after(view: View) -> Panel:
     """Scores before, after, and of the exact retraining."""
-    runs = _runs(view)
-    split = view.option(SPLIT)
-    column = None if split == "none" else split
-    table = stage_points(runs, ["method", column] if column else ["method"], "spurious/score")
-    cut = facets(table, column)
+    split = {"none": [], "paper": ["dataset_family", "paper"]}.get(view.option(SPLIT), ["dataset_family"])
+    alike = _like(view, *split)
+    by = ["variant", *split, *alike.by]
+    table = with_verdicts(stage_points(alike.runs, by, "spurious/score", alike.average), alike.runs, by)
     ends = share_range(table, also=(0,))
-    if column == "paper":
-        cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[0]))
     return Panel(
         "before_after",
         "Spurious score before and after unlearning",
         "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
-        "reference.",
-        tuple(Plot(dumbbells(rows, view.theme, "spurious score", ends), heading) for heading, rows in cut if len(rows)),
-        table,
+        f"reference. {HOLLOW}",
+        tuple(
+            Plot(dumbbells(rows, view.theme, "spurious score", ends), heading)
+            for heading, rows in _cut(table, *split, *alike.by)
+            if len(rows)
+        ),
+        table.drop(columns="faulty"),
         summary(table),
-        view.nothing(runs, ["spurious/score"], MADE_BY),
-        notice=_notice(view, table),
+        view.nothing(alike.runs, ["spurious/score"], MADE_BY),
+        notice=_notice(alike, table),
+    )
+
+
+def side_by_side(view: View) -> Panel:
+    """Every method on everything that it is judged by."""
+    shown = ("dataset_family", "paper", "n_spurious")
+    alike = _like(view, *shown)
+    table = gap_table(alike.runs, [*shown, *alike.by, "variant"])
+    return Panel(
+        "side_by_side",
+        "Methods side by side: distance to the retrained reference",
+        "Mean over seeds and its 95 % interval; with fewer than five seeds, the seeds themselves. Gaps: the method's "
+        "value minus the reference's. KL: from the reference's predictions. Of each setting, what is nearest to the "
+        "reference in spurious score stands first, and what has a fault last: over-forgets (its loss or confidence on "
+        "the forgotten examples is far beyond the reference's) or destroyed (its test accuracy fell).",
+        table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
+        message=view.nothing(alike.runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
+        show_table=True,
+        notice=alike.notice,
     )
 
 
 def _by_method(
-    view: View, runs: pd.DataFrame, key: str, title: str, about: str, name: str, y: str, *, limit: float = math.inf
+    view: View, key: str, title: str, about: str, name: str, y: str, of: "pd.Series[float] | None" = None
 ) -> Panel:
-    table = points(runs, ["paper", "method"], name)
-    methods = [m for m in METHODS if m in set(table["method"])]
-    methods += sorted(set(table["method"]) - set(methods))
+    """A point a variant and pattern of one metric (its values are given where no run logged it), a figure a family."""
+    alike = _like(view, "paper", "dataset_family")
+    runs = alike.runs if of is None else alike.runs.assign(**{f"metrics.{name}": of})
+    by = ["dataset_family", *alike.by, "paper", "variant"]
+    table = with_verdicts(points(runs, by, name, average=alike.average), runs, by)
+    cut = facets(table, "dataset_family", *alike.by)
+    plots = [Plot(_dots(rows, view.theme, y, name), heading if len(cut) > 1 else "") for heading, rows in cut]
+    message = view.nothing(runs, [name], MADE_BY)
+    shown = table.drop(columns="faulty")
+    return Panel(
+        key, title, f"{about} {HOLLOW}", tuple(plots), shown, summary(table), message, notice=_notice(alike, table)
+    )
+
+
+def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str) -> go.Figure:
+    order = in_method_order(table["variant"])
+    low, high = limits(name)
     drawn = dots(
         table,
         "paper",
-        "method",
-        view.theme,
+        "variant",
+        theme,
         x="pattern",
         y=y,
         categories=in_order(table["paper"].tolist()),
-        groups=methods,
-        look=method_mark,
-        least=-limit,
-        most=limit,
+        groups=order,
+        look=lambda variant: variant_mark(variant, order),
+        least=low if high <= 1 else -math.inf,
+        most=high if high <= 1 else math.inf,
     )
-    drawn.for_each_trace(lambda trace: trace.update(name=short(trace.name)))
+    for trace in drawn.data:
+        rows = table[table["variant"] == trace.name]
+        if trace.hovertext is not None and len(trace.x) == len(rows):
+            trace.marker.symbol = hollow(str(trace.marker.symbol), rows["faulty"].tolist())
+        trace.name = lines(short(trace.name))
     if name == "unlearn/seconds":
         drawn.update_yaxes(type="log", tickformat="~g", range=None, **decades(table["mean"]))
-    message = view.nothing(runs, [name], MADE_BY)
-    return Panel(key, title, about, (Plot(drawn),), table, summary(table), message, notice=_notice(view, table))
+    return drawn
 
 
 def gaps(view: View) -> Panel:
@@ -116,40 +171,41 @@ def gaps(view: View) -> Panel:
     name = view.option(GAP)
     words = dict(GAPS)[name]
     if name.startswith("gap/"):
-        title, y = f"Gap to the exact retraining: {words}", f"gap in {words}"
-        return _by_method(view, _runs(view), "gaps", title, GAP_ABOUT, name, y, limit=1)
-    title = f"{words[0].upper()}{words[1:]}"
-    return _by_method(view, _runs(view), "gaps", title, ABOUT[name], name, words)
+        title, y = f"Gap to the retrained reference: {words}", f"gap in {words}"
+        return _by_method(view, "gaps", title, GAP_ABOUT, name, y)
+    words = words.removesuffix(", itself")
+    return _by_method(view, "gaps", f"{words[0].upper()}{words[1:]}", ABOUT[name], name, words)
 
 
 def accuracy(view: View) -> Panel:
     """Clean accuracy after unlearning."""
-    runs = _runs(view)
+    runs = view.kind("unlearn")
     change = metric(runs, "test/accuracy") - metric(runs, "before/test/accuracy")
     about = "What forgetting costs on clean test examples: accuracy after minus accuracy before."
-    runs = runs.assign(**{"metrics.change": change})
-    return _by_method(view, runs, "accuracy", "Change of clean test accuracy", about, "change", "change of accuracy")
+    return _by_method(view, "accuracy", "Change of clean test accuracy", about, "change", "change of accuracy", change)
 
 
 def seconds(view: View) -> Panel:
     """Time of each method."""
     about = "Wall time of the update alone, without loading and scoring."
-    return _by_method(view, _runs(view), "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)")
+    return _by_method(view, "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)")
 
 
 def trade(view: View) -> Panel:
     """Gap against time."""
-    runs = _runs(view)
-    table = trade_off_points(runs)
+    shown = ("dataset_family", "paper", "n_spurious")
+    alike = _like(view, *shown)
+    table = trade_off_points(alike.runs, ["variant", *shown, *alike.by])
     return Panel(
         "trade_off",
         "Trade-off: what is left against what it costs",
-        "A point a method, family, pattern and number of examples. Best is lower left.",
+        "One point per method, family, pattern and number of examples. Best is a gap of 0 on the left: below 0, more "
+        f"was forgotten than retraining forgets. {HOLLOW}",
         (Plot(trade_off(table, view.theme)),),
-        table,
+        table.drop(columns="faulty"),
         summary(table),
-        view.nothing(runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
-        notice=_notice(view, table),
+        view.nothing(alike.runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
+        notice=_notice(alike, table),
     )
 
 
@@ -157,6 +213,6 @@ PAGE = Page(
     "unlearning",
     "Unlearning",
     "Does the pattern go when its examples go?",
-    (before_after, gaps, accuracy, seconds, trade),
+    (before_after, side_by_side, gaps, accuracy, seconds, trade),
     (SPLIT, GAP, RECIPES, COUNT),
 )

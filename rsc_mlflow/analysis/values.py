@@ -14,13 +14,17 @@ LARGEST = 1e100
 ANY: Range = (-LARGEST, LARGEST)
 _SHARES = re.compile(
     r"(before/)?spurious/(score.*|flip_rate|test_accuracy|p_value.*|reference_score.*)|reference/.*"
-    r"|(before/)?(train|test)/accuracy|unlearn/(forget|retain)_accuracy|attack/.*|benchmark/(ulira_auc|ulira_tpr.*)"
+    r"|(before/)?(train|test)/accuracy|(before/)?unlearn/(forget_(accuracy|confidence)|retain_accuracy)|attack/.*"
+    r"|benchmark/(ulira_auc|ulira_tpr.*)"
     r"|occlusion/(auc|probability)"
 )
-_DIFFERENCES = re.compile(r"gap/(spurious/(score.*|flip_rate|test_accuracy)|test/accuracy)")
+_DIFFERENCES = re.compile(
+    r"gap/(spurious/(score.*|flip_rate|test_accuracy)|test/accuracy"
+    r"|unlearn/(forget_(accuracy|confidence)|retain_accuracy))"
+)
 _SIZES = re.compile(
     r"(before/)?(train|test)/loss|spurious/(pattern_norm|n_reference)|cost/.*|train/learning_rate"
-    r"|unlearn/(forget_loss|gradient_norm|parameter_distance|residual|seconds|speedup)|sweep/.*"
+    r"|(before/)?unlearn/(forget_loss|gradient_norm|parameter_distance|residual|seconds|speedup)|sweep/.*"
 )
 
 

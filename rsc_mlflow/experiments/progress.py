@@ -41,9 +41,18 @@ class TrainingProgress:
         self._progress.stop()
 
     def update(self, epoch: int, values: Mapping[str, float | None]) -> None:
-        """Show one finished epoch: each value that was measured in it, by its name, e.g. ``test accuracy``."""
-        known = {name: value for name, value in values.items() if value is not None}
-        note = "  ".join(f"{name} {value:.{3 if 'score' in name else 4}f}" for name, value in known.items())
+        """Show one finished epoch.
+
+        Args:
+            epoch: counted from 1.
+            values: what was measured in this epoch, by the words that name it ("train loss", "test accuracy", "score");
+                None: not measured.  Scores are shown with 3 digits, everything else with 4.
+        """
+        note = "  ".join(f"{name} {_digits(name, value)}" for name, value in values.items() if value is not None)
         self._progress.update(self._task, completed=epoch, note=note)
         if not self._interactive and (epoch % self._every == 0 or epoch == self._epochs):
-            print(f"{self._what}: epoch {epoch}/{self._epochs}  {note}", file=sys.stderr, flush=True)
+            print(f"{self._what}: epoch {epoch}/{self._epochs}  {note}".rstrip(), file=sys.stderr, flush=True)
+
+
+def _digits(name: str, value: float) -> str:
+    return f"{value:.3f}" if name.startswith("score") else f"{value:.4f}"

@@ -19,7 +19,7 @@ from rsc_mlflow.experiments.clean_baseline import compare_with_clean
 from rsc_mlflow.experiments.influence_ranking import log_influences
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import evaluate, logits_of, norm_metric, pulled_module
-from rsc_mlflow.experiments.unlearning_judging import Judged, gaps, judge
+from rsc_mlflow.experiments.unlearning_judging import Judged, divergences, gaps, judge
 from rsc_mlflow.experiments.unlearning_methods import Plan, plan
 from rsc_mlflow.experiments.unlearning_options import (
     AUTO,
@@ -28,6 +28,7 @@ from rsc_mlflow.experiments.unlearning_options import (
     UnlearnOptions,
 )
 from rsc_mlflow.experiments.unlearning_source import Source, find_source
+from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, sentence, verdict
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
@@ -45,14 +46,15 @@ _EPOCH_METRICS = {
     "forget_loss": schema.FORGET_LOSS,
 }
 """What methods report after each epoch, and the metric it is logged as."""
-_SHOWN = {
-    "train loss": schema.TRAIN_LOSS,
-    "train accuracy": schema.TRAIN_ACCURACY,
-    "test accuracy": schema.TEST_ACCURACY,
-    "score": schema.SPURIOUS_SCORE,
-}
 _RECORDED = ("gradient_norm", "residual", "predicted_rise", "iterations", "lissa_scale", "lissa_spread", "steps")
 """What methods report at the end that is logged as ``unlearn/…``."""
+_SHOWN = {
+    schema.TRAIN_LOSS: "train loss",
+    schema.TRAIN_ACCURACY: "train accuracy",
+    schema.TEST_ACCURACY: "test accuracy",
+    schema.FORGET_LOSS: "forget loss",
+}
+"""What a line of progress shows besides the scores, where it was measured in that epoch; and its name there."""
 
 
 def unlearn(options: UnlearnOptions, parent_run_id: str | None = None) -> dict[str, float]:
@@ -113,50 +115,41 @@ class _Unlearning:
         self.options, self.source, self.chosen, self.run = options, source, chosen, run
         self.dataset, self.device = source.prepared.dataset, source.prepared.device
         self.step = chosen.epochs + chosen.offset
-        self._observing = 0.0
         self._started = time.perf_counter()
 
     def carry_out(self) -> dict[str, float]:
         """All steps of the flow; returns the last metrics."""
         log_lineage(self.run, self.source.pulled.model_id)
         before = judge(self.source.module, self.source)
-        done, seconds = self._run_method()
-        self._say(done.notes)
-        after = judge(done.model, self.source)
-        metrics = {schema.BEFORE_PREFIX + name: value for name, value in before.metrics.items()}
+        done, after, seconds = self._run_method()
+        metrics = {schema.BEFORE_PREFIX + name: value for name, value in before.compared.items()}
         metrics |= after.metrics | norm_metric(self.dataset) | self._update_metrics(done, seconds)
-        compared = compare_with_clean(after.scores, self.dataset, self.source.options, self.device)
-        self.run.set_tags(compared.tags)
-        metrics |= compared.metrics
-        metrics |= self._compare(after, seconds)
+        against_clean = compare_with_clean(after.scores, self.dataset, self.source.options, self.device)
+        self.run.set_tags(against_clean.tags)
+        metrics |= against_clean.metrics
+        metrics |= self._compare(before, after, seconds)
         if isinstance(self.options, GroupInfluenceOptions) and self.options.influences:
             metrics |= log_influences(self.run, self.source, self.chosen.config)
         metrics |= self._costs()
         self.run.metrics(metrics, self.step)
-        self._store(done.model, after)
-        print(f"{self.run.name}: {_summary(metrics)}", file=sys.stderr)
+        fault = self._note(done.notes, metrics)
+        self._store(done.model, after, registered=self.options.register and verdict(metrics) != DESTROYED)
+        print("; ".join([f"{self.run.name}: {self._summary(metrics)}", *fault]), file=sys.stderr)
         return metrics
 
-    def _run_method(self) -> tuple[Unlearned, float]:
-        """The method's result, and the seconds it took without what was scored and logged in between."""
+    def _run_method(self) -> tuple[Unlearned, Judged, float]:
+        """The method's result, how it stands, and the seconds without what was scored and logged in between."""
         forget, retain = self.source.forget.to(self.device), self.source.retain.to(self.device)
         with TrainingProgress(self.run.name, self.chosen.epochs) as progress:
-
-            def observe(epoch: int, model: nn.Module, figures: Mapping[str, float]) -> None:
-                began = time.perf_counter()
-                metrics = {_EPOCH_METRICS[name]: value for name, value in figures.items() if name in _EPOCH_METRICS}
-                if epoch < self.chosen.epochs:
-                    metrics |= self._score_epoch(model, epoch)
-                self.run.metrics(metrics, epoch + self.chosen.offset)
-                progress.update(epoch, {words: metrics.get(name) for words, name in _SHOWN.items()})
-                self._observing += time.perf_counter() - began
-
+            observe = _Observer(self, progress)
             began = time.perf_counter()
             done = self.chosen.method(self.source.module, forget, retain, self.chosen.config, observe)
-            seconds = time.perf_counter() - began - self._observing
-        return done, seconds
+            seconds = time.perf_counter() - began - observe.seconds
+            after = judge(done.model, self.source)
+            observe.show(self.chosen.epochs, after.metrics)
+        return done, after, seconds
 
-    def _score_epoch(self, model: nn.Module, epoch: int) -> dict[str, float]:
+    def score_epoch(self, model: nn.Module, epoch: int) -> dict[str, float]:
         """Scores of an epoch before the last, if they are due."""
         every = self.options.score_every
         if every == 0 or epoch % every:
@@ -172,17 +165,17 @@ class _Unlearning:
             schema.UNLEARN_SECONDS: seconds,
         }
 
-    def _compare(self, after: Judged, seconds: float) -> dict[str, float]:
+    def _compare(self, before: Judged, after: Judged, seconds: float) -> dict[str, float]:
         """``gap/…``, divergences and speed-up against the exact retraining, which is its own reference."""
         if isinstance(self.options, ExactRetrainingOptions):
             self.run.set_tags({schema.REFERENCE_RUN_ID: self.run.run_id})
-            return gaps(after, after) | {schema.SPEEDUP: 1.0}
+            return _against(before, after, after) | {schema.SPEEDUP: 1.0}
         reference = _find_reference(self.options, self.source, self.run.run_id)
         if reference is None:
             return {}
         self.run.set_tags({schema.REFERENCE_RUN_ID: reference.run_id})
         module = pulled_module(reference, self.dataset).to(self.device).eval()
-        found = gaps(after, judge(module, self.source))
+        found = _against(before, after, judge(module, self.source))
         return found | {schema.SPEEDUP: reference.run.data.metrics[schema.UNLEARN_SECONDS] / seconds}
 
     def _costs(self) -> dict[str, float]:
@@ -191,18 +184,11 @@ class _Unlearning:
             schema.PEAK_MEMORY_MB: peak_memory_mb(self.device),
         }
 
-    def _say(self, notes: tuple[str, ...]) -> None:
-        """Sentences that a person must read: on standard error, as a tag and as the run's description."""
-        if notes:
-            text = "; ".join(notes)
-            print(f"note: {text}", file=sys.stderr)
-            self.run.set_tags({schema.NOTE: text, "mlflow.note.content": text})
-
-    def _store(self, model: nn.Module, after: Judged) -> None:
+    def _store(self, model: nn.Module, after: Judged, *, registered: bool) -> None:
         """Log the model and its figures, and register it."""
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
         artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=self.chosen.epochs > 1)
-        if self.options.register:
+        if registered:
             register(
                 self.run,
                 model_uri,
@@ -213,17 +199,76 @@ class _Unlearning:
                 method=self.options.METHOD,
             )
 
+    def _note(self, notes: tuple[str, ...], metrics: Mapping[str, float]) -> tuple[str, ...]:
+        """Store what a person must read, as a tag and as the run's description; returns what is wrong, if anything."""
+        targets, fault = self.dataset.name.targets, sentence(metrics)
+        if verdict(metrics) == DESTROYED and self.options.register:
+            fault += f"; it was not registered and remains {run_uri(self.run.run_id)}"
+        both = _scores(metrics, targets) if len(targets) > 1 else ""
+        if text := "; ".join(filter(None, [*notes, fault, both])):
+            self.run.set_tags({schema.NOTE: text, schema.DESCRIPTION: text})
+        if fault:
+            self.run.set_tags({schema.VERDICT: verdict(metrics)})
+        if notes:
+            print(f"note: {'; '.join(notes)}", file=sys.stderr)
+        return (fault,) if fault else ()
 
-def _summary(metrics: Mapping[str, float]) -> str:
-    """The result in one line: before → after (exact retraining)."""
-    parts = []
-    for name, words in ((schema.SPURIOUS_SCORE, "spurious score"), (schema.TEST_ACCURACY, "test accuracy")):
-        before, after, gap = (
-            metrics.get(f"{prefix}{name}") for prefix in (schema.BEFORE_PREFIX, "", schema.GAP_PREFIX)
-        )
-        reference = "" if after is None or gap is None else f" (exact retraining {after - gap:.4f})"
-        parts.append(f"{words} {before:.4f} → {after:.4f}{reference}")
-    return ", ".join([*parts, f"{metrics[schema.UNLEARN_SECONDS]:.2f} s"])
+    def _summary(self, metrics: Mapping[str, float]) -> str:
+        """The result in one line: before → after (retrained reference)."""
+        parts = [
+            _scores(metrics, self.dataset.name.targets),
+            f"test accuracy {_change(metrics, schema.TEST_ACCURACY, '.4f')}",
+            f"forget loss {_change(metrics, schema.FORGET_LOSS, '.4g')}",
+            f"forget confidence {_change(metrics, schema.FORGET_CONFIDENCE, '.4f')}",
+            f"{metrics[schema.UNLEARN_SECONDS]:.2f} s",
+        ]
+        return ", ".join(parts)
+
+
+class _Observer:
+    """What is logged and shown after each epoch of a method; ``seconds`` is the time that it took."""
+
+    def __init__(self, unlearning: _Unlearning, progress: TrainingProgress) -> None:
+        self._unlearning, self._progress = unlearning, progress
+        self._measured: dict[str, float] = {}
+        self.seconds = 0.0
+
+    def __call__(self, epoch: int, model: nn.Module, figures: Mapping[str, float]) -> None:
+        """Log an epoch, and show it unless it is the last, whose model is scored when the method has ended."""
+        began, chosen = time.perf_counter(), self._unlearning.chosen
+        self._measured = {_EPOCH_METRICS[name]: value for name, value in figures.items() if name in _EPOCH_METRICS}
+        if epoch < chosen.epochs:
+            self._measured |= self._unlearning.score_epoch(model, epoch)
+            self.show(epoch, {})
+        self._unlearning.run.metrics(self._measured, epoch + chosen.offset)
+        self.seconds += time.perf_counter() - began
+
+    def show(self, epoch: int, more: Mapping[str, float]) -> None:
+        """The line of an epoch: what was measured in it."""
+        measured, targets = {**self._measured, **more}, self._unlearning.dataset.name.targets
+        values = {words: measured.get(name) for name, words in _SHOWN.items()}
+        names = {f"score of class {k}" if len(targets) > 1 else "score": schema.score_target(k) for k in targets}
+        self._progress.update(epoch, values | {words: measured.get(name) for words, name in names.items()})
+
+
+def _against(before: Judged, after: Judged, reference: Judged) -> dict[str, float]:
+    """Gaps of the result, and the divergences of the source and of the result from the reference."""
+    source = {schema.BEFORE_PREFIX + name: value for name, value in divergences(before, reference).items()}
+    return gaps(after, reference) | divergences(after, reference) | source
+
+
+def _scores(metrics: Mapping[str, float], targets: tuple[int, ...]) -> str:
+    """The spurious score of each target class, before → after (retrained reference)."""
+    if len(targets) == 1:
+        return f"spurious score {_change(metrics, schema.SPURIOUS_SCORE, '.4f')}"
+    parts = [f"of class {k} {_change(metrics, schema.score_target(k), '.4f')}" for k in targets]
+    return f"spurious score {', '.join(parts)}"
+
+
+def _change(metrics: Mapping[str, float], name: str, digits: str) -> str:
+    after, gap = metrics[name], metrics.get(schema.GAP_PREFIX + name)
+    reference = "" if gap is None else f" (retrained reference {after - gap:{digits}})"
+    return f"{metrics[schema.BEFORE_PREFIX + name]:{digits}} → {after:{digits}}{reference}"
 
 
 def _find_reference(options: UnlearnOptions, source: Source, parent_run_id: str) -> PulledModel | None:

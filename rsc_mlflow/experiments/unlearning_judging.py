@@ -8,7 +8,7 @@ from rsc_mlflow.experiments.scores import Evaluation, evaluate, logits_of
 from rsc_mlflow.experiments.unlearning_source import Source
 from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.unlearning.gradients import loss_and_accuracy
+from rsc_mlflow.unlearning.gradients import label_confidence, loss_and_accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +18,15 @@ class Judged:
     evaluation: Evaluation
     scores: SpuriousScores
     metrics: dict[str, float]
+    targets: tuple[int, ...]
+
+    @property
+    def compared(self) -> dict[str, float]:
+        """The metrics that ``before/…`` and ``gap/…`` carry: all but the scores of single classes, save the targets."""
+        classes = range(len(self.scores.by_target))
+        left_out = {schema.score_class(k) for k in classes}
+        left_out |= {schema.score_target(k) for k in classes if k not in self.targets}
+        return {name: value for name, value in self.metrics.items() if name not in left_out}
 
 
 def judge(module: nn.Module, source: Source) -> Judged:
@@ -27,21 +36,23 @@ def judge(module: nn.Module, source: Source) -> Judged:
     assert evaluation.scores is not None  # a source has spurious examples, and so a pattern
     metrics = evaluation.metrics(dataset.name.targets)
     metrics[schema.FORGET_LOSS], metrics[schema.FORGET_ACCURACY] = loss_and_accuracy(module, source.forget)
+    metrics[schema.FORGET_CONFIDENCE] = label_confidence(module, source.forget)
     metrics[schema.RETAIN_ACCURACY] = loss_and_accuracy(module, source.retain)[1]
-    return Judged(evaluation, evaluation.scores, metrics)
+    return Judged(evaluation, evaluation.scores, metrics, dataset.name.targets)
 
 
 def gaps(after: Judged, reference: Judged) -> dict[str, float]:
-    """Each metric's difference from the reference's, and the divergence between their predictions."""
-    found = {
-        schema.GAP_PREFIX + name: value - reference.metrics[name]
-        for name, value in after.metrics.items()
-        if name in reference.metrics
+    """Each metric's difference from the reference's."""
+    theirs = reference.compared
+    return {schema.GAP_PREFIX + name: value - theirs[name] for name, value in after.compared.items() if name in theirs}
+
+
+def divergences(model: Judged, reference: Judged) -> dict[str, float]:
+    """Mean ``KL(reference ‖ model)`` between their predictions on the test images, without and with the pattern."""
+    return {
+        schema.KL_TO_REFERENCE: mean_kl(reference.evaluation.clean_logits, model.evaluation.clean_logits),
+        schema.KL_TO_REFERENCE_PATTERN: mean_kl(reference.scores.pattern_logits, model.scores.pattern_logits),
     }
-    found[schema.KL_TO_REFERENCE] = mean_kl(reference.evaluation.clean_logits, after.evaluation.clean_logits)
-    patterned = (judged.scores.pattern_logits for judged in (reference, after))
-    found[schema.KL_TO_REFERENCE_PATTERN] = mean_kl(*patterned)
-    return found
 
 
 def mean_kl(reference_logits: Tensor, logits: Tensor) -> float:

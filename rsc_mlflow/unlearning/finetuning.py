@@ -68,7 +68,7 @@ def finetune(
     order, forget_order = torch_generator(how.random_seed, "finetuning"), torch_generator(how.random_seed, "forget")
     queue, steps = _Queue(len(forget), forget_order), 0
     for epoch in range(1, how.epochs + 1):
-        kept = retain.subset(how.retain_examples, order)
+        kept, keep_total = retain.subset(how.retain_examples, order), 0.0
         for positions in torch.split(torch.randperm(len(kept), generator=order), how.batch_size):
             images, labels = kept.rows(positions)
             gone, gone_labels = forget.rows(queue.take(how.forget_batch_size))
@@ -79,13 +79,14 @@ def finetune(
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()
+            keep_total += float(keep_term.detach()) * len(labels)
             steps += 1
         if not torch.isfinite(loss):
             found = float(loss.detach())
             raise InputError(f"the loss became {found} in epoch {epoch}; accepted: a smaller learning_rate")
         if observe is not None:
             forget_now, _ = loss_and_accuracy(trained, forget)
-            observe(epoch, trained, {"retain_loss": float(keep_term.detach()), "forget_loss": forget_now})
+            observe(epoch, trained, {"retain_loss": keep_total / len(kept), "forget_loss": forget_now})
     return trained, steps
 
 

@@ -46,16 +46,29 @@ def directional_derivatives(
     return torch.cat(out)
 
 
-@torch.no_grad()
 def loss_and_accuracy(model: nn.Module, examples: Examples, batch_size: int = 2048) -> tuple[float, float]:
     """Mean cross-entropy (nats, without weight decay) and accuracy over the examples, in evaluation mode."""
-    device, was_training = device_of(model), model.training
-    model.eval()
     loss, hits = 0.0, 0
-    for images, labels in examples.batches(batch_size):
-        labels = labels.to(device)
-        logits = model(images.to(device))
+    for logits, labels in _outputs(model, examples, batch_size):
         loss += float(cross_entropy(logits, labels, reduction="sum"))
         hits += int((logits.argmax(1) == labels).sum())
-    model.train(was_training)
     return loss / len(examples), hits / len(examples)
+
+
+def label_confidence(model: nn.Module, examples: Examples, batch_size: int = 2048) -> float:
+    """Mean over the examples of the probability of their label, in evaluation mode."""
+    total = 0.0
+    for logits, labels in _outputs(model, examples, batch_size):
+        total += float(logits.double().softmax(1).gather(1, labels[:, None]).sum())
+    return total / len(examples)
+
+
+@torch.no_grad()
+def _outputs(model: nn.Module, examples: Examples, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+    """Logits and labels, batch by batch, on the model's device and in evaluation mode."""
+    device, was_training = device_of(model), model.training
+    model.eval()
+    batches = examples.batches(batch_size)
+    found = [(model(images.to(device)), labels.to(device)) for images, labels in batches]
+    model.train(was_training)
+    return found

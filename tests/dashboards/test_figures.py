@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dashboards.figures import compare, factors, mitigation, overview, privacy, unlearning
+from dashboards.figures import compare, factors, mitigation, overview, privacy
 from dashboards.figures.points import behind, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
@@ -99,37 +99,6 @@ def test_norm_scatter_and_correlation() -> None:
     assert f"r = {expected:.2f}" in factors.correlation_words(table)
     assert sum(len(t.x) for t in factors.norm_scatter(table, LIGHT).data if t.mode == "markers") == 4
     assert "needs 3 points" in factors.correlation_words(table.head(2))
-
-
-def test_reference_is_the_value_minus_its_gap_and_exact_retraining_itself() -> None:
-    rows = [
-        run(
-            0,
-            kind="unlearn",
-            m={"spurious/score": 0.5, "before/spurious/score": 0.8, "gap/spurious/score": 0.4},
-        )
-        | {"tags.rsc.method": "group_influence"},
-        run(1, kind="unlearn", m={"spurious/score": 0.1, "before/spurious/score": 0.8})
-        | {"tags.rsc.method": "exact_retraining"},
-    ]
-    table = unlearning.stage_points(frame(*rows), ["method"], "spurious/score").set_index(["method", "stage"])["mean"]
-    assert table[("group_influence", "reference")] == pytest.approx(0.1)
-    assert table[("exact_retraining", "reference")] == pytest.approx(0.1)
-    assert table[("group_influence", "before")] == 0.8
-
-
-def test_trade_off_pairs_gap_and_seconds() -> None:
-    row = run(
-        0,
-        kind="unlearn",
-        p_pattern="v8",
-        p_n_spurious=10,
-        p_dataset_family="mnist",
-        m={"gap/spurious/score": 0.2, "unlearn/seconds": 3.0, "gap/test/accuracy": -0.01},
-    ) | {"tags.rsc.method": "group_influence"}
-    table = unlearning.trade_off_points(frame(row))
-    trace = unlearning.trade_off(table, LIGHT).data[0]
-    assert (trace.x[0], trace.y[0], table["accuracy"].iloc[0]) == (3.0, 0.2, -0.01)
 
 
 def test_attack_points_and_controls() -> None:

@@ -8,9 +8,8 @@ from rsc_mlflow.experiments.progress import TrainingProgress
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
     with TrainingProgress("a run", 40) as progress:
         for epoch in range(1, 41):
-            progress.update(
-                epoch, {"train loss": 1 / epoch, "test accuracy": 0.5, "score": 0.25 if epoch > 20 else None}
-            )
+            values = {"train loss": 1 / epoch, "test accuracy": 0.5, "score": 0.25 if epoch > 20 else None}
+            progress.update(epoch, values)
     printed = capsys.readouterr()
     assert printed.out == ""
     return printed.err

@@ -1,12 +1,10 @@
 """Unlearning runs read back through the client: the table, the lineage, the reference, and what is refused."""
 
 import json
-import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,6 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_judging import mean_kl
 from rsc_mlflow.experiments.unlearning_methods import METHODS, plan
@@ -39,56 +36,7 @@ from rsc_mlflow.unlearning.finetuning import FineTuning
 from rsc_mlflow.unlearning.gradient_difference import GradientDifferenceConfig
 from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
 from tests.experiments.stored import probabilities
-
-DATASET = "digitsv20-10-0-0"
-ALIAS = f"models:/rsc-digits-MLP@{DATASET}"
-RECIPE = {"dataset": DATASET, "model": "ce-tor-MLP", "epochs": "3", "learning_rate": "0.05"}
-SPEEDY = {"max_iterations": 5, "influences": "false"}
-
-
-def train(**changes: str) -> str:
-    """Train a source; returns its run id."""
-    options = TrainOptions.from_mapping({**RECIPE, "checkpoint_every": "0", "score_every": "0", **changes})
-    return train_members([TrainingJob(options)])[0].run_id
-
-
-@pytest.fixture(scope="module")
-def trained_store(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite store that holds one source: training it once serves all tests."""
-    folder = tmp_path_factory.mktemp("trained-store")
-    shutil.copyfile(empty_store, folder / "mlflow.db")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setenv("MLFLOW_TRACKING_URI", uri)
-        mlflow.set_tracking_uri(uri)
-        train()
-        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def source_run(trained_store: Path, sqlite_store: str, tmp_path: Path) -> str:
-    """The current store is a copy of the trained one; the id of the run that made the source."""
-    with sqlite3.connect(trained_store) as trained, sqlite3.connect(tmp_path / "mlflow.db") as copy:
-        trained.backup(copy)
-    (run,) = runs("train_classifier")
-    return str(run.info.run_id)
-
-
-def runs(method: str) -> list[Run]:
-    client = MlflowClient()
-    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-    return [run for run in found if run.data.tags[schema.METHOD] == method]
-
-
-def versions() -> int:
-    return len(MlflowClient().search_model_versions("name = 'rsc-digits-MLP'"))
-
-
-def small(method: str, **changes: object) -> UnlearnOptions:
-    own: dict[str, object] = {"group_influence": SPEEDY, "incremental_retraining": {"epochs": 5}}.get(method, {})
-    return METHODS[method].from_mapping({"model_uri": ALIAS, "score_every": 1, **own, **changes})
+from tests.experiments.unlearning_runs import ALIAS, DATASET, RECIPE, runs, small, train, versions
 
 
 def test_every_method_logs_the_same_table_and_registers_its_model_with_its_lineage(source_run: str) -> None:
@@ -114,7 +62,8 @@ def test_every_method_logs_the_same_table_and_registers_its_model_with_its_linea
         tables[method] = set(run.data.metrics)
         check_before_and_gap(run, runs("exact_retraining")[0])
     shared = set.intersection(*tables.values())
-    for name in (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.FORGET_LOSS, schema.RETAIN_ACCURACY):
+    compared = (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.RETAIN_ACCURACY)
+    for name in (*compared, schema.FORGET_LOSS, schema.FORGET_CONFIDENCE):
         assert {name, f"before/{name}", f"gap/{name}"} <= shared
     own = {schema.PARAMETER_DISTANCE, schema.UNLEARN_SECONDS, schema.SPEEDUP}
     assert own | {schema.KL_TO_REFERENCE, schema.KL_TO_REFERENCE_PATTERN, schema.SECONDS} <= shared

@@ -156,6 +156,14 @@ def test_each_epoch_is_observed():
     assert done.record["steps"] == 3 * 2  # ten of the retain set an epoch, eight at a time
 
 
+def test_the_retain_loss_of_an_epoch_is_the_mean_over_its_examples():
+    """With steps that move nothing it is the model's own loss on the retain set, uneven last batch included."""
+    seen, model, retain = [], tiny_mlp(), part(blobs(30), 5, 30)
+    how = FineTuning(epochs=2, batch_size=8, retain_examples=0, learning_rate=1e-14)
+    relabel_finetuning(model, part(blobs(30), 0, 5), retain, how, lambda *given: seen.append(given[2]["retain_loss"]))
+    assert seen == pytest.approx([loss_and_accuracy(model, retain)[0]] * 2, abs=1e-9)
+
+
 def test_a_loss_that_explodes_is_said():
     examples = blobs(30)
     how = FineTuning(epochs=30, learning_rate=1e12, optimizer="sgd")

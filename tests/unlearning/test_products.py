@@ -1,6 +1,7 @@
 """Gradients and curvature products against plain loops and matrices that are written out."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -12,7 +13,12 @@ from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.choices import Kind
 from rsc_mlflow.unlearning.curvature import Curvature, largest_sampled_curvature
 from rsc_mlflow.unlearning.ekfac import EigenKroneckerFactors
-from rsc_mlflow.unlearning.gradients import directional_derivatives, loss_and_accuracy, summed_gradient
+from rsc_mlflow.unlearning.gradients import (
+    directional_derivatives,
+    label_confidence,
+    loss_and_accuracy,
+    summed_gradient,
+)
 from rsc_mlflow.unlearning.parameters import FlatModel, parameter_distance
 from tests.unlearning.worlds import (
     blobs,
@@ -104,6 +110,17 @@ def test_ekfac_names_a_layer_it_has_no_block_for():
         EigenKroneckerFactors.fit(FlatModel(model), blobs(4))
 
 
+def test_confidence_is_the_mean_probability_of_the_labels():
+    """Logits (0, ln 3) and (ln 4, 0), both of label 1: probabilities 3/4 and 1/5."""
+    logits = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0]], dtype=torch.float64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).double()
+    with torch.no_grad():
+        model[1].weight.copy_(torch.eye(2))
+    examples = Examples.of(logits.view(2, 1, 1, 2), torch.tensor([1, 1]))
+    for batch_size in (1, 2):
+        assert label_confidence(model, examples, batch_size) == pytest.approx((3 / 4 + 1 / 5) / 2, abs=1e-12)
+
+
 def test_nothing_changes_the_model_that_was_given():
     model, examples = tiny_conv().train(), blobs(12)
     before = copy.deepcopy(model.state_dict())
@@ -113,6 +130,7 @@ def test_nothing_changes_the_model_that_was_given():
     EigenKroneckerFactors.fit(flat, examples)
     moved = flat.moved(torch.ones(flat.size, dtype=torch.float64))
     loss_and_accuracy(model, examples)
+    label_confidence(model, examples)
     assert model.training
     assert not moved.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
