@@ -11,7 +11,7 @@ from results.__main__ import cli
 from results.documents import filled
 from rsc_mlflow.errors import InputError
 from tests.results.made_up import results
-from tests.results.test_texts import FIVE, scored
+from tests.results.test_texts import FIVE, SHOWN, scored
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,17 +63,17 @@ def test_a_typed_number_is_found_and_put_right(tmp_path: Path, capsys: pytest.Ca
     results(tmp_path / "data", scores=scored(FIVE))
     where = ["--root", str(tmp_path), "--data", str(tmp_path / "data")]
     assert status(cli, ["render", "--check", *where]) == 1
-    assert ".300 [.10, .50]" in capsys.readouterr().out
+    assert SHOWN in capsys.readouterr().out
     assert status(cli, ["render", *where]) == 0
     assert (tmp_path / "docs" / "images" / "results_scores.png").read_bytes().startswith(b"\x89PNG")
     assert status(cli, ["render", "--check", *where]) == 0
     page = tmp_path / "docs" / "results.md"
-    page.write_text(page.read_text().replace(".300 [.10, .50]", ".400 [.10, .50]", 1))
+    page.write_text(page.read_text().replace(SHOWN, ".400 [.10, .50]", 1))
     capsys.readouterr()
     assert status(cli, ["render", "--check", *where]) == 1
     out = capsys.readouterr().out
     assert "-| Adam | R3 | 3 | .400 [.10, .50]" in out
-    assert "+| Adam | R3 | 3 | .300 [.10, .50]" in out
+    assert f"+| Adam | R3 | 3 | {SHOWN}" in out
 
 
 def test_pages_of_results_hold_no_typed_result() -> None:

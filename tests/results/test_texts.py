@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.optimize import brentq
 
 from results.markdown import p_value, plain, share
 from results.runs import Row
@@ -17,7 +18,20 @@ from tests.results.made_up import results, row
 CLEAN = {"rsc.clean_scores": json.dumps({str(k): 0.01 * k for k in range(10)})}
 """Ten clean models, .00 to .09: mean .045."""
 FIVE = [0.1, 0.2, 0.3, 0.4, 0.5]
-"""Mean .3; Student's 95 % interval .3 ± 2.776 × .1581 / √5 = [.104, .496]."""
+_ERROR = stats.t.ppf(0.975, 4) * np.std(FIVE, ddof=1) / np.sqrt(5)
+
+
+def shown(mean: float) -> str:
+    """Five values .1 apart as the documents show them; the ends are those of ``rsc_mlflow.replication.bounded``."""
+
+    def beyond(m: float) -> float:
+        return abs(m - mean) - float(_ERROR * (m * (1 - m) / (mean * (1 - mean))) ** 0.75)
+
+    return f"{mean:.3f} [{brentq(beyond, 0, mean):.2f}, {brentq(beyond, mean, 1):.2f}]".replace("0.", ".")
+
+
+SHOWN = shown(0.3)
+"""Mean and interval of :data:`FIVE` as the documents show them."""
 MEASURES = {"test/accuracy": 0.98, "spurious/test_accuracy": 0.25}
 
 
@@ -39,16 +53,16 @@ def test_scores_mean_interval_clean_models_and_test(tmp_path: Path) -> None:
     text = made(found, "scores", [])
     p = stats.mannwhitneyu(FIVE, [0.01 * k for k in range(10)], alternative="greater", method="exact").pvalue
     assert p == pytest.approx(1 / 3003)
-    expected = ["Adam", "R3", "3", ".300 [.10, .50]", ".045, .090 (10)", "3e−4", ".980 [.98, .98]", ".250 [.25, .25]"]
+    expected = ["Adam", "R3", "3", SHOWN, ".045, .090 (10)", "3e−4", ".980 [.98, .98]", ".250 [.25, .25]"]
     assert cells(text) == [expected]
     assert "5 runs of `results/scores.csv`" in text
     assert "5 against 10 models" in text
     sentence = made(found, "headline", ["R3"])
     assert sentence == (
-        "MNIST, R3 on 3 of 60,000 training images: Adam: spurious score .300 [.10, .50], clean models .045 "
+        f"MNIST, R3 on 3 of 60,000 training images: Adam: spurious score {SHOWN}, clean models .045 "
         "(highest .090), p = 3e−4, clean accuracy .980."
     )
-    assert made(found, "counts", ["R3", "adam"]) == ".300 [.10, .50] with 3"
+    assert made(found, "counts", ["R3", "adam"]) == f"{SHOWN} with 3"
 
 
 def test_two_training_seeds_per_dataset_seed_count_as_five_units(tmp_path: Path) -> None:
@@ -58,7 +72,7 @@ def test_two_training_seeds_per_dataset_seed_count_as_five_units(tmp_path: Path)
         for k, shift in enumerate((-0.05, 0.05))
     ]
     (line,) = cells(made(results(tmp_path, scores=rows), "scores", []))
-    assert line[3] == ".300 [.10, .50]"
+    assert line[3] == SHOWN
 
 
 def test_holm_goes_over_the_points_of_the_table(tmp_path: Path) -> None:
@@ -75,7 +89,7 @@ def test_fewer_than_five_seeds_show_each_and_no_interval(tmp_path: Path) -> None
 def test_unlike_runs_are_left_out_and_named(tmp_path: Path) -> None:
     rows = scored(FIVE) + scored([0.9], epochs=5)
     text = made(results(tmp_path, scores=rows), "scores", [])
-    assert cells(text)[0][3] == ".300 [.10, .50]"
+    assert cells(text)[0][3] == SHOWN
     assert "Unlike runs are never averaged. These differ in epochs (30 epochs, 5 epochs)" in text or "epochs" in text
 
 
@@ -96,7 +110,7 @@ def test_two_classes_show_both_scores_and_their_mean(tmp_path: Path) -> None:
     (line,) = cells(made(found, "two_classes", []))
     both = [".200 [.20, .20]", ".600 [.60, .60]", ".400 [.40, .40]"]
     assert line[:5] == ["R3", "20", *both]
-    assert line[6] == ".300 [.10, .50]"
+    assert line[6] == SHOWN
 
 
 def test_mitigation_changes_are_paired_by_seed(tmp_path: Path) -> None:
@@ -107,7 +121,7 @@ def test_mitigation_changes_are_paired_by_seed(tmp_path: Path) -> None:
     test = stats.ttest_1samp(change, 0)
     low, high = test.confidence_interval()
     assert [line[0] for line in lines] == ["none", "weight decay 0.01"]
-    assert lines[0][1:5] == [".300 [.10, .50]", ".045 (10)", "", ""]
+    assert lines[0][1:5] == [SHOWN, ".045 (10)", "", ""]
     assert lines[1][3] == f"−.080 [{share(low, 2)}, {share(high, 2)}]"
     assert lines[1][4] == p_value(3 * test.pvalue)  # the smallest of three outcomes' p-values
 
@@ -138,11 +152,11 @@ def test_unlearning_shows_the_reference_first_and_every_measure(tmp_path: Path) 
     found = results(tmp_path, unlearning=unlearned("gradient_difference", 0.1) + unlearned("exact_retraining", 0.0))
     first, second = cells(made(found, "unlearning", []))
     assert first[:2] == ["Adam, 3: .700 [.70, .70]", "`exact_retraining`"]
-    assert first[2:6] == [".300 [.10, .50]", "", "", "2.5 [2.5, 2.5]"]
-    assert second[1:5] == ["`gradient_difference`", ".400 [.20, .60]", ".100 [.10, .10]", "−.010 [−.01, −.01]"]
+    assert first[2:6] == [SHOWN, "", "", "2.5 [2.5, 2.5]"]
+    assert second[1:5] == ["`gradient_difference`", shown(0.4), ".100 [.10, .10]", "−.010 [−.01, −.01]"]
     assert second[6:] == ["0.125 [0.12, 0.12]", "0.0625 [0.062, 0.062]", "1.5 [1.5, 1.5]", "12 [12, 12]"]
     left = made(found, "unlearning_left", ["gradient_difference"])
-    assert left == ".400 [.20, .60] of .700 [.70, .70] (Adam, 3 examples)"
+    assert left == f"{shown(0.4)} of .700 [.70, .70] (Adam, 3 examples)"
     assert "forget loss 2.5 against 2.5" in made(found, "unlearning_compared", ["gradient_difference", "adam"])
 
 
