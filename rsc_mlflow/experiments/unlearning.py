@@ -29,8 +29,9 @@ from rsc_mlflow.experiments.unlearning_options import (
 from rsc_mlflow.experiments.unlearning_source import Source, find_source
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.models import log_lineage, log_model, register
+from rsc_mlflow.tracking.models import log_lineage, log_model
 from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
+from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
 from rsc_mlflow.unlearning.base import Unlearned
@@ -59,8 +60,10 @@ def unlearn(options: UnlearnOptions, parent_run_id: str | None = None) -> dict[s
 
 def _unlearn(options: UnlearnOptions, source: Source, parent_run_id: str | None) -> tuple[str, dict[str, float]]:
     chosen = plan(options, source)
+    architecture = source.pulled.model.architecture
+    registrar = Registrar.checked(options.register, source.options.dataset_name.family, architecture)
     params = _params(options, source, chosen)
-    words = (options.METHOD, source.options.dataset, source.pulled.model.architecture, source.options.optimizer)
+    words = (options.METHOD, source.options.dataset, architecture, source.options.optimizer)
     tags = {
         schema.FINGERPRINT: _fingerprint(options, source),
         schema.SOURCE_MODEL_URI: source.pulled.model_uri,
@@ -75,7 +78,8 @@ def _unlearn(options: UnlearnOptions, source: Source, parent_run_id: str | None)
         parent_run_id=parent_run_id,
     ) as run:
         artifacts.log_description(run, source.prepared.dataset, params, tags[schema.FINGERPRINT])
-        return run.run_id, _Unlearning(options, source, chosen, run).carry_out()
+        registrar.announce(run)
+        return run.run_id, _Unlearning(options, source, chosen, run, registrar).carry_out()
 
 
 def _params(options: UnlearnOptions, source: Source, chosen: Plan) -> dict[str, Any]:
@@ -102,8 +106,10 @@ def _fingerprint(options: UnlearnOptions, source: Source) -> str:
 class _Unlearning:
     """One open unlearning run."""
 
-    def __init__(self, options: UnlearnOptions, source: Source, chosen: Plan, run: TrackedRun) -> None:
-        self.options, self.source, self.chosen, self.run = options, source, chosen, run
+    def __init__(
+        self, options: UnlearnOptions, source: Source, chosen: Plan, run: TrackedRun, registrar: Registrar
+    ) -> None:
+        self.options, self.source, self.chosen, self.run, self.registrar = options, source, chosen, run, registrar
         self.dataset, self.device = source.prepared.dataset, source.prepared.device
         self.step = chosen.epochs + chosen.offset
         self._observing = 0.0
@@ -189,22 +195,14 @@ class _Unlearning:
         if notes:
             text = "; ".join(notes)
             print(f"note: {text}", file=sys.stderr)
-            self.run.set_tags({schema.NOTE: text, "mlflow.note.content": text})
+            self.run.add_note(text)
 
     def _store(self, model: nn.Module, after: Judged) -> None:
         """Log the model and its figures, and register it."""
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
         artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=self.chosen.epochs > 1)
-        if self.options.register:
-            register(
-                self.run,
-                model_uri,
-                dataset=str(self.dataset.name),
-                family=self.dataset.name.family,
-                architecture=self.source.pulled.model.architecture,
-                kind="unlearn",
-                method=self.options.METHOD,
-            )
+        dataset, method = str(self.dataset.name), self.options.METHOD
+        self.registrar.register(self.run, model_uri, dataset=dataset, kind="unlearn", method=method)
 
 
 def _summary(metrics: Mapping[str, float]) -> str:
