@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from rsc_mlflow import scratch
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.signals import deferred
-from rsc_mlflow.tracking.store import is_denied, patiently
+from rsc_mlflow.tracking.store import patiently
 
 _NO_METHOD = "none"
 
@@ -179,8 +180,4 @@ def log_lineage(run: TrackedRun, model_id: str) -> None:
     """
     with run.timed():
         inputs = [LoggedModelInput(model_id)]
-        try:
-            patiently(lambda: run.client.log_inputs(run.run_id, models=inputs), "lineage")
-        except MlflowException as error:
-            if not is_denied(error):
-                raise
+        where_allowed(lambda: run.client.log_inputs(run.run_id, models=inputs), "lineage")

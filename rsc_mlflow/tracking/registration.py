@@ -1,27 +1,18 @@
 """Registering the models of a run where the store allows it, and saying so at the start where it does not."""
 
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import mlflow
-import requests
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import Registration, register
-from rsc_mlflow.tracking.store import StoreError, connect, is_denied, patiently, reason
+from rsc_mlflow.tracking.permissions import is_denied, may_register
+from rsc_mlflow.tracking.store import StoreError, connect, reason
 from rsc_mlflow.tracking.tracked import TrackedRun
 
-_CREATE_VERSION = "/api/2.0/mlflow/model-versions/create"
 _WAYS_OUT = f"ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under a name of your own"
-_host_creds: Callable[[str], Any] = get_default_host_creds  # they carry no types
-_http_request: Callable[..., requests.Response] = http_request
 _printed: set[str] = set()  # notes that this process has printed
 
 
@@ -99,37 +90,6 @@ class Registrar:
         print(f"note: {text}", file=sys.stderr)
         run.add_note(text)
         return None
-
-
-def may_register(client: MlflowClient, name: str) -> bool:
-    """Whether this account may add versions to the registered model ``name``, which is made if it is missing.
-
-    A store without a server has no permissions.  A server refuses a model that does not exist as it refuses somebody
-    else's, so only making it tells the two apart.
-    """
-    uri = mlflow.get_registry_uri()
-    if not uri.startswith(("http://", "https://")) or _accepts_versions(uri, name):
-        return True
-    with suppress(MlflowException):  # it exists, or this account may make none: the answer below is the same
-        patiently(lambda: client.create_registered_model(name), "registered model")
-    return _accepts_versions(uri, name)
-
-
-def _accepts_versions(uri: str, name: str) -> bool:
-    """Ask the server for a version without a source, which it never makes.
-
-    The permission comes first: MLflow answers 400 (no source) to those who may add versions, and 403 to all others.
-    This is asked instead of MLflow's permission API because it holds for roles, workspaces, administrators and
-    log-ins of other make, too.
-    """
-
-    def ask() -> int:
-        answer = _http_request(_host_creds(uri), _CREATE_VERSION, "POST", json={"name": name}, raise_on_status=False)
-        if answer.status_code >= 500 or answer.status_code == requests.codes.too_many_requests:
-            answer.raise_for_status()
-        return answer.status_code
-
-    return patiently(ask, "permission to register") != requests.codes.forbidden
 
 
 def _print_once(note: str) -> None:

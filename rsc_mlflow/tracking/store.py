@@ -166,11 +166,6 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
 
 
-def is_denied(error: BaseException) -> bool:
-    """Whether the store answered that this account lacks the permission (403)."""
-    return isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED"
-
-
 def patiently(call: Callable[[], Result], what: str, seconds: float | None = None) -> Result:
     """The result of ``call``, tried again while the store is away, for ``seconds`` (default: :func:`patience`).
 
