@@ -64,7 +64,7 @@ def models(view: View) -> Panel:
     message = (
         ""
         if len(found)
-        else "No registered models of these runs. Training registers one unless register=false is given."
+        else "No registered models of these runs. Training registers one unless register=false."
     )
     return Panel("models", "Registered models", table=found, message=message, show_table=True)
 
