@@ -15,7 +15,7 @@ from tests.mlflow_server import MlflowServer
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorch's threads would fight for them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-_MINE = ("MLFLOW_", "RSC_PATIENCE")
+_MINE = ("MLFLOW_", "RSC_PATIENCE", "RSC_MODEL_PREFIX")
 
 
 NO_SKIPS = bool(os.environ.get("RSC_NO_SKIPS"))
@@ -54,6 +54,10 @@ def mlflow_leaks_nothing() -> Iterator[None]:
 
         store._last_away = -math.inf
         tracked._last_words = tracked._LastWords()
+    if "rsc_mlflow.tracking.registration" in sys.modules:
+        from rsc_mlflow.tracking import registration
+
+        registration._printed.clear()
     for key in [key for key in os.environ if key.startswith(_MINE)]:
         del os.environ[key]
     os.environ.update(before)

@@ -78,7 +78,7 @@ def models(view: View) -> Panel:
         found = found.merge(known, on="run_id", how="inner").head(NEWEST)
         links = found["experiment_id"] + ":" + found["run_id"]
         found = found[["name", "version", "dataset", "method", "aliases"]].assign(links=links)
-    message = "" if len(found) else "No registered models of these runs. Training registers one with -P register=true."
+    message = "" if len(found) else "No registered models of these runs. Training registers one unless register=false."
     return Panel("models", "Registered models", table=found, message=message, show_table=True)
 
 

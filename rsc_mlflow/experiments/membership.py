@@ -21,7 +21,7 @@ from rsc_mlflow.experiments.membership_options import METHOD, MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models
-from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare, train_members
+from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare, registrar, train_members
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
@@ -39,12 +39,13 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     """Find or train target and shadow models, run the attacks, and log everything; returns the attacks' metrics.
 
     Raises:
-        InputError: bad input, before any run is opened or model trained.
+        InputError: bad input, or models that may not be registered, before any run is opened or model trained.
     """
     began = time.perf_counter()
     prepared = prepare(TrainingJob(options.target()))
     population = make_population(prepared.dataset, options.shadow_config())
     given = None if options.model_uri == "auto" else _checked(pull(options.model_uri), options)
+    shadow_registrar = registrar(options.target())
     params = prepared.params() | options.as_params() | {"score_threshold": options.resolved_threshold}
     named = dataclasses.replace(options, model_uri=given.model_uri) if given else options  # an alias can move
     digest = fingerprint(named.identity())
@@ -55,7 +56,7 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
         run.set_tags({schema.SOURCE_MODEL_URI: source.model_uri, schema.SOURCE_RUN_ID: source.run_id})
         log_lineage(run, source.model_id)
         shadows = find_or_train_shadow_models(
-            options.target(), options.shadow_config(), prepared.dataset, population, run.run_id
+            options.target(), options.shadow_config(), prepared.dataset, population, run.run_id, shadow_registrar
         )
         target = pulled_module(source, prepared.dataset)
         attacks = options.parsed_attacks()

@@ -78,7 +78,11 @@ class TrainOptions(MachineOptions):
     score_threshold: float | str = option(
         "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
     )
-    register: bool = option("Register the model in the model registry.", boolean(), True)
+    register: bool | str = option(
+        "Register the model in the model registry: auto (where the store allows it), true (or refuse to start), false.",
+        word_or(("auto",), boolean()),
+        "auto",
+    )
     clean_seeds: int = option(
         "Clean models, with training seeds 0, 1, …, that a sweep adds for each recipe to compare scores with.",
         integer(0, 1000),

@@ -19,9 +19,10 @@ from rsc_mlflow.models import stackable
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.models import log_model, register
+from rsc_mlflow.tracking.models import log_model
 from rsc_mlflow.tracking.pull import pull, read_artifact
 from rsc_mlflow.tracking.query import condition, iterate_runs
+from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.training import EpochReport, resolve_device
@@ -49,7 +50,12 @@ def _without_choice(name: DatasetName) -> DatasetName:
 
 
 def find_or_train_shadow_models(
-    options: TrainOptions, config: ShadowConfig, dataset: Dataset, population: Population, parent_run_id: str
+    options: TrainOptions,
+    config: ShadowConfig,
+    dataset: Dataset,
+    population: Population,
+    parent_run_id: str,
+    registrar: Registrar,
 ) -> list[nn.Module]:
     """The K shadow models of ``population``, from the store if a finished run holds them, else trained and stored."""
     digest = shadow_fingerprint(options, config)
@@ -61,8 +67,9 @@ def find_or_train_shadow_models(
     with open_run(
         kind="attack", method=METHOD, name=name, params=params, tags=tags, parent_run_id=parent_run_id
     ) as run:
+        registrar.announce(run)
         modules = _train(run, options, config, dataset, population)
-        _store(run, modules, options, dataset)
+        _store(run, modules, options, dataset, registrar)
     return modules
 
 
@@ -108,20 +115,12 @@ def _train(
         return train_models(members, dataset.classes, resolve_device(options.device), report)
 
 
-def _store(run: TrackedRun, modules: list[nn.Module], options: TrainOptions, dataset: Dataset) -> None:
+def _store(
+    run: TrackedRun, modules: list[nn.Module], options: TrainOptions, dataset: Dataset, registrar: Registrar
+) -> None:
     uris = []
     for k, module in enumerate(modules):
         uri = log_model(run, module, dataset.test.images[:2], options.epochs)
         uris.append(uri)
-        if options.register:
-            register(
-                run,
-                uri,
-                dataset=options.dataset,
-                family=dataset.name.family,
-                architecture=options.model_name.architecture,
-                kind="attack",
-                method=METHOD,
-                tags={MODEL_TAG: str(k)},
-            )
+        registrar.register(run, uri, dataset=options.dataset, kind="attack", method=METHOD, tags={MODEL_TAG: str(k)})
     run.log_json({"models": uris}, MODELS)

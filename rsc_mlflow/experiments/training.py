@@ -30,7 +30,8 @@ from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import newest_checkpoint
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.models import log_model, register
+from rsc_mlflow.tracking.models import log_model
+from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import (
     Checkpoint,
@@ -147,17 +148,24 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
     """Train the jobs as one cohort, each with a run of its own, and return a result per job.
 
     Raises:
-        InputError: bad input of any of them, before any run is opened.
+        InputError: bad input of any of them, or a model that may not be registered, before any run is opened.
     """
     prepared = [prepare(job) for job in jobs]
     check_members([Member(one.data, one.config) for one in prepared])
+    registrars = [registrar(one.options) for one in jobs]
     with ExitStack() as stack:
-        live = [LiveTraining(one, stack.enter_context(_open(one, parent_run_id))) for one in prepared]
+        runs = [stack.enter_context(_open(one, parent_run_id)) for one in prepared]
+        live = [LiveTraining(*one) for one in zip(prepared, runs, registrars, strict=True)]
         for one in live:
             one.describe()
         cohort = Cohort([one.member() for one in live], prepared[0].dataset.classes, prepared[0].device)
         _train(cohort, live)
         return [one.finish(cohort, k) for k, one in enumerate(live)]
+
+
+def registrar(options: TrainOptions) -> Registrar:
+    """What registers the models of a training with these options; see :meth:`Registrar.checked`."""
+    return Registrar.checked(options.register, options.dataset_name.family, options.model_name.architecture)
 
 
 def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
@@ -206,9 +214,10 @@ def _shown(latest: Sequence[Mapping[str, float]], targets: Sequence[int]) -> dic
 class LiveTraining:
     """One member's open run: what is logged at the start, after each epoch and at the end."""
 
-    def __init__(self, prepared: PreparedTraining, run: TrackedRun) -> None:
+    def __init__(self, prepared: PreparedTraining, run: TrackedRun, registrar: Registrar) -> None:
         self.prepared = prepared
         self.run = run
+        self.registrar = registrar
         self.options = prepared.job.options
         self.latest: dict[str, float] = {}
         self._last: Evaluation | None = None
@@ -218,6 +227,7 @@ class LiveTraining:
 
     def describe(self) -> None:
         """Log what is known before the first epoch: configuration, data sets, spurious examples."""
+        self.registrar.announce(self.run)
         artifacts.log_description(
             self.run, self.prepared.dataset, self.prepared.params(), self.prepared.job.fingerprint
         )
@@ -260,8 +270,7 @@ class LiveTraining:
         self.run.set_tags(compared.tags)
         model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
         artifacts.log_figures(self.run, self.prepared.dataset, evaluation)
-        if self.options.register:
-            self._register(model_uri)
+        self.registrar.register(self.run, model_uri, dataset=str(self.prepared.dataset.name), kind="train")
         return TrainResult(self.run.run_id, model_uri, metrics)
 
     def _evaluate(self, cohort: Cohort, k: int, *, with_scores: bool) -> Evaluation:
@@ -293,17 +302,6 @@ class LiveTraining:
         with scratch.temporary() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
             self.run.log_checkpoint(path)
-
-    def _register(self, model_uri: str) -> None:
-        name = self.prepared.dataset.name
-        register(
-            self.run,
-            model_uri,
-            dataset=str(name),
-            family=name.family,
-            architecture=self.prepared.config.model.architecture,
-            kind="train",
-        )
 
 
 def _training_metrics(result: EpochResult) -> dict[str, float]:

@@ -31,8 +31,9 @@ from rsc_mlflow.experiments.unlearning_source import Source, find_source
 from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, sentence, verdict
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.models import log_lineage, log_model, register
+from rsc_mlflow.tracking.models import log_lineage, log_model
 from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
+from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
 from rsc_mlflow.unlearning.base import Unlearned
@@ -68,8 +69,10 @@ def unlearn(options: UnlearnOptions, parent_run_id: str | None = None) -> dict[s
 
 def _unlearn(options: UnlearnOptions, source: Source, parent_run_id: str | None) -> tuple[str, dict[str, float]]:
     chosen = plan(options, source)
+    architecture = source.pulled.model.architecture
+    registrar = Registrar.checked(options.register, source.options.dataset_name.family, architecture)
     params = _params(options, source, chosen)
-    words = (options.METHOD, source.options.dataset, source.pulled.model.architecture, source.options.optimizer)
+    words = (options.METHOD, source.options.dataset, architecture, source.options.optimizer)
     tags = {
         schema.FINGERPRINT: _fingerprint(options, source),
         schema.SOURCE_MODEL_URI: source.pulled.model_uri,
@@ -84,7 +87,8 @@ def _unlearn(options: UnlearnOptions, source: Source, parent_run_id: str | None)
         parent_run_id=parent_run_id,
     ) as run:
         artifacts.log_description(run, source.prepared.dataset, params, tags[schema.FINGERPRINT])
-        return run.run_id, _Unlearning(options, source, chosen, run).carry_out()
+        registrar.announce(run)
+        return run.run_id, _Unlearning(options, source, chosen, run, registrar).carry_out()
 
 
 def _params(options: UnlearnOptions, source: Source, chosen: Plan) -> dict[str, Any]:
@@ -111,8 +115,10 @@ def _fingerprint(options: UnlearnOptions, source: Source) -> str:
 class _Unlearning:
     """One open unlearning run."""
 
-    def __init__(self, options: UnlearnOptions, source: Source, chosen: Plan, run: TrackedRun) -> None:
-        self.options, self.source, self.chosen, self.run = options, source, chosen, run
+    def __init__(
+        self, options: UnlearnOptions, source: Source, chosen: Plan, run: TrackedRun, registrar: Registrar
+    ) -> None:
+        self.options, self.source, self.chosen, self.run, self.registrar = options, source, chosen, run, registrar
         self.dataset, self.device = source.prepared.dataset, source.prepared.device
         self.step = chosen.epochs + chosen.offset
         self._started = time.perf_counter()
@@ -133,7 +139,7 @@ class _Unlearning:
         metrics |= self._costs()
         self.run.metrics(metrics, self.step)
         fault = self._note(done.notes, metrics)
-        self._store(done.model, after, registered=self.options.register and verdict(metrics) != DESTROYED)
+        self._store(done.model, after, registered=verdict(metrics) != DESTROYED)
         print("; ".join([f"{self.run.name}: {self._summary(metrics)}", *fault]), file=sys.stderr)
         return metrics
 
@@ -189,15 +195,8 @@ class _Unlearning:
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
         artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=self.chosen.epochs > 1)
         if registered:
-            register(
-                self.run,
-                model_uri,
-                dataset=str(self.dataset.name),
-                family=self.dataset.name.family,
-                architecture=self.source.pulled.model.architecture,
-                kind="unlearn",
-                method=self.options.METHOD,
-            )
+            dataset, method = str(self.dataset.name), self.options.METHOD
+            self.registrar.register(self.run, model_uri, dataset=dataset, kind="unlearn", method=method)
 
     def _note(self, notes: tuple[str, ...], metrics: Mapping[str, float]) -> tuple[str, ...]:
         """Store what a person must read, as a tag and as the run's description; returns what is wrong, if anything."""
@@ -206,7 +205,7 @@ class _Unlearning:
             fault += f"; it was not registered and remains {run_uri(self.run.run_id)}"
         both = _scores(metrics, targets) if len(targets) > 1 else ""
         if text := "; ".join(filter(None, [*notes, fault, both])):
-            self.run.set_tags({schema.NOTE: text, schema.DESCRIPTION: text})
+            self.run.add_note(text)
         if fault:
             self.run.set_tags({schema.VERDICT: verdict(metrics)})
         if notes:

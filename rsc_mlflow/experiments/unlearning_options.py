@@ -70,7 +70,11 @@ class UnlearnOptions(MachineOptions):
         "find",
     )
     score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
-    register: bool = option("Register the model in the model registry.", boolean(), True)
+    register: bool | str = option(
+        "Register the model in the model registry: auto (where the store allows it), true (or refuse to start), false.",
+        word_or(("auto",), boolean()),
+        "auto",
+    )
     dataset: str = inherited("dataset")
     model: str = inherited("model")
     epochs: int | str = inherited("epochs")
@@ -98,7 +102,8 @@ class UnlearnOptions(MachineOptions):
 
     def training(self) -> TrainOptions:
         """The options of the training run that is looked up, ``auto`` as in ``train_classifier``."""
-        return TrainOptions.from_mapping({"device": self.device, "data_root": self.data_root, **self.recipe()})
+        machine = {"device": self.device, "data_root": self.data_root, "register": self.register}
+        return TrainOptions.from_mapping(machine | self.recipe())
 
     def own(self) -> dict[str, Any]:
         """The method's own options: those that decide what it does."""
@@ -119,7 +124,7 @@ class UnlearnOptions(MachineOptions):
         """The method with its defaults on the model that these training options make."""
         names = {name: f"source_{name}" if name in cls.HIDDEN else name for name in RECIPE}
         values = training.as_params()
-        machine = {"device": training.device, "data_root": training.data_root}
+        machine = {"device": training.device, "data_root": training.data_root, "register": training.register}
         return cls.from_mapping(machine | {names[name]: values[name] for name in RECIPE})
 
     def deciding(self) -> set[str]:

@@ -34,6 +34,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
+from rsc_mlflow.tracking.permissions import may_change, where_allowed
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, heartbeat_age, is_alive, process_exists
 from rsc_mlflow.tracking.store import patiently, remove_tag, was_away
@@ -243,9 +244,9 @@ class Claimant:
             if other == run_id:
                 self._begin_pulse(run, now)
             elif other not in living and run.info.status == "SCHEDULED" and not run.data.metrics:
-                patiently(partial(self.client.delete_run, other), "dead claim")
+                where_allowed(partial(self.client.delete_run, other), "dead claim")
             elif other not in living and run.info.status in ("RUNNING", "SCHEDULED") and not is_alive(run, now):
-                patiently(partial(self.client.set_terminated, other, "KILLED"), "dead run")
+                where_allowed(partial(self.client.set_terminated, other, "KILLED"), "dead run")
 
     def _begin_pulse(self, run: Run, now: float) -> None:
         run_id: str = run.info.run_id
@@ -270,10 +271,10 @@ def _text(state: str, asked: float) -> str:
 
 
 def _newest_interrupted(runs: list[Run], now: float) -> Run | None:
-    """The newest run that somebody began, or only claimed, and nobody works on."""
+    """The newest run that somebody began, or only claimed, that nobody works on, and that this account may change."""
     for run in runs:  # newest first
         dead = run.info.status != "RUNNING" or not is_alive(run, now)
-        if dead and run.info.status != "FINISHED" and ABANDONED not in run.data.tags:
+        if dead and run.info.status != "FINISHED" and ABANDONED not in run.data.tags and may_change(run):
             return run
     return None
 

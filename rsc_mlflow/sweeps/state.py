@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.sweeps.claims import claims_of
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.reaper import close, dead_runs
 from rsc_mlflow.tracking.resuming import is_alive
@@ -39,14 +40,17 @@ def _state(run: Run, now: float) -> str:
 
 
 def close_dead_runs(client: MlflowClient) -> list[str]:
-    """Reap runs that a dead process left RUNNING, except those that a living sweep has claimed; returns their ids."""
+    """Reap runs that a dead process left RUNNING, except those that a living sweep has claimed; returns their ids.
+
+    Runs that this account may read but not change are left to their owners.
+    """
     closed = []
     for run in dead_runs(client):
         fresh = patiently(partial(client.get_run, run.info.run_id), "dead run")  # it may have been claimed since
         if _lives(fresh, time.time()):
             continue
-        patiently(partial(close, client, fresh), "dead run")
-        closed.append(str(fresh.info.run_id))
+        if where_allowed(partial(close, client, fresh), "dead run"):
+            closed.append(str(fresh.info.run_id))
     return closed
 
 

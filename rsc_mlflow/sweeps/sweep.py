@@ -26,6 +26,7 @@ from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
 from rsc_mlflow.sweeps.plan import Plan, make_plan
+from rsc_mlflow.sweeps.registering import check_registration
 from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status, span
 from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
@@ -67,7 +68,7 @@ def run_sweep(options: SweepOptions) -> int:
     """Carry out ``options``; the exit status: 0 if every job of the grid has a finished run, 1 if any failed.
 
     Raises:
-        InputError: a bad grid, too many combinations, or no tracking store.
+        InputError: a bad grid, too many combinations, no tracking store, or models that may not be registered.
     """
     grid = read_grid(options)
     sweep = plan_sweep(grid, recheck=options.recheck)
@@ -80,6 +81,7 @@ def run_sweep(options: SweepOptions) -> int:
     if not sweep.left:
         print(f"{sweep.identity}: all {len(sweep.plan.requested)} jobs are finished; nothing to do")
         return 0
+    check_registration(sweep.plan.jobs[key].options for key in sweep.left)
     close_dead_runs(sweep.client)
     try:
         with _executor(options, len(sweep.left)) as (executor, logs):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rsc_mlflow import scratch
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.signals import deferred
 from rsc_mlflow.tracking.store import patiently
@@ -126,6 +127,9 @@ def register(
 ) -> Registration:
     """Register a logged model as ``rsc-{family}-{architecture}`` and move its alias to the newest version.
 
+    ``RSC_MODEL_PREFIX`` is put before the name.  Experiments register through :class:`registration.Registrar`, which
+    asks for the permission before they begin.
+
     The version is tagged with ``dataset``, ``kind``, ``method``, the run's id and ``tags``.
 
     The alias ends at the newest version of this data set and method even when several runs register at once:
@@ -170,7 +174,10 @@ def _move_alias(client: MlflowClient, name: str, alias: str, dataset: str, metho
 
 
 def log_lineage(run: TrackedRun, model_id: str) -> None:
-    """Note that ``run`` starts from the logged model ``model_id``: the UI links the two."""
+    """Note that ``run`` starts from the logged model ``model_id``: the UI links the two.
+
+    MLflow allows that to those who may change the model; on others' models tag ``rsc.source_model_uri`` tells it alone.
+    """
     with run.timed():
         inputs = [LoggedModelInput(model_id)]
-        patiently(lambda: run.client.log_inputs(run.run_id, models=inputs), "lineage")
+        where_allowed(lambda: run.client.log_inputs(run.run_id, models=inputs), "lineage")

@@ -28,6 +28,7 @@ __all__ = ["TrackedRun", "current_experiment", "mark_failed", "open_run"]
 
 _RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
+_OWN_EXPERIMENT = "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask its owner for EDIT permission"
 _logger = logging.getLogger(__name__)
 
 
@@ -141,7 +142,12 @@ def _enter(
     experiment_id = current_experiment(client)
     # Where an answer was lost, an empty run stays behind without a heartbeat: the next sweep closes it.
     return TrackedRun(
-        client, patiently(lambda: client.create_run(experiment_id, tags=all_tags, run_name=name), "new run")
+        client,
+        look_up(
+            lambda: client.create_run(experiment_id, tags=all_tags, run_name=name),
+            "new run",
+            lambda why: f"no run can be made in experiment {_experiment()} ({why}); {_OWN_EXPERIMENT}",
+        ),
     )
 
 
@@ -177,6 +183,12 @@ def _resume(
     return resumed
 
 
+def _experiment() -> str:
+    """Id or name of the experiment that new runs go to, as the environment says."""
+    chosen = (os.environ.get(name) for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))
+    return next(filter(None, chosen), schema.EXPERIMENT)
+
+
 def current_experiment(client: MlflowClient) -> str:
     """Id of the experiment that new runs go to; made if it does not exist, described if nobody has described it.
 
@@ -187,11 +199,15 @@ def current_experiment(client: MlflowClient) -> str:
         named = look_up(
             lambda: client.get_experiment(experiment_id),
             "experiment",
-            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r}: {why}",
+            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r} ({why}); {_OWN_EXPERIMENT}",
         )
         return _described(client, named)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or schema.EXPERIMENT
-    found = patiently(lambda: client.get_experiment_by_name(name), "experiment")
+    name = _experiment()
+    found = look_up(
+        lambda: client.get_experiment_by_name(name),
+        "experiment",
+        lambda why: f"experiment {name!r} cannot be opened ({why}); {_OWN_EXPERIMENT}",
+    )
     if found is None:
         try:
             tags = {schema.DESCRIPTION: schema.experiment_description(name)}
@@ -200,7 +216,7 @@ def current_experiment(client: MlflowClient) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 if is_passing(error):
                     raise
-                raise InputError(f"experiment {name!r} cannot be made: {reason(error)}") from error
+                raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {_OWN_EXPERIMENT}") from error
             found = client.get_experiment_by_name(name)  # another process was quicker
     if found is None or found.lifecycle_stage != "active":
         raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")

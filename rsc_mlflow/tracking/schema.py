@@ -3,7 +3,11 @@
 Dashboards, sweeps and scripts rely on these names: code refers to the constants, never to the text.
 """
 
+import os
+import re
 from urllib.parse import quote
+
+from rsc_mlflow.errors import InputError
 
 EXPERIMENT = "rsc"
 """Experiment of runs for which none is given by ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``."""
@@ -135,9 +139,23 @@ MODEL = "model"
 """Name under which every run logs its model."""
 
 
+PREFIX_VARIABLE = "RSC_MODEL_PREFIX"
+"""Text put before the names of registered models, for example ``ann-`` for ``ann-rsc-mnist-LargeMLP``."""
+_PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
+
+
 def registered_model(family: str, architecture: str) -> str:
-    """Registered model name, e.g. ``rsc-mnist-LargeMLP``."""
-    return f"rsc-{family}-{architecture}"
+    """Registered model name, e.g. ``rsc-mnist-LargeMLP``, after the prefix of ``RSC_MODEL_PREFIX``.
+
+    Raises:
+        InputError: the prefix is not one that a model URI can hold.
+    """
+    prefix = os.environ.get(PREFIX_VARIABLE, "")
+    if not _PREFIX.fullmatch(prefix):
+        raise InputError(
+            f"{PREFIX_VARIABLE} is {prefix!r}; accepted: up to 100 letters, digits, '.', '_' and '-', such as 'ann-'"
+        )
+    return f"{prefix}rsc-{family}-{architecture}"
 
 
 def alias(dataset: str, method: str | None = None) -> str:

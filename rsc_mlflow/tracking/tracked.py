@@ -102,6 +102,13 @@ class TrackedRun:
             for chunk in _chunks(tags):
                 patiently(partial(self.client.log_batch, self.run_id, tags=chunk), "tags")
 
+    def add_note(self, text: str) -> None:
+        """Add a sentence about the result that a person must know, in tag ``rsc.note`` and the run's description."""
+        stored: str = patiently(lambda: self.client.get_run(self.run_id), "note").data.tags.get(schema.NOTE, "")
+        if text not in stored:  # a resumed run says it once
+            notes = f"{stored}; {text}" if stored else text
+            self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: notes})
+
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Queue one point per metric at ``step`` (the epoch).
 

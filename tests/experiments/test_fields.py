@@ -6,6 +6,7 @@ import pytest
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, RelabelFinetuningOptions
 from rsc_mlflow.tracking.fingerprint import fingerprint
 
 
@@ -15,7 +16,7 @@ def test_the_contracts_defaults() -> None:
         "dataset": "mnist", "model": "ce-tor-LargeMLP", "epochs": "70", "batch_size": "128", "optimizer": "sgd",
         "learning_rate": "0.01", "momentum": "0.9", "weight_decay": "0", "grad_clip": "0", "input_noise": "0",
         "random_seed": "0", "pattern_seed": "auto", "checkpoint_every": "10", "score_every": "1",
-        "schedule": "steps", "score_threshold": "auto", "register": "true", "clean_seeds": "10",
+        "schedule": "steps", "score_threshold": "auto", "register": "auto", "clean_seeds": "10",
         "resume_run_id": "none",
         "device": "auto", "data_root": "auto",
     }  # fmt: skip
@@ -24,6 +25,21 @@ def test_the_contracts_defaults() -> None:
 def test_parameters_typed_again_give_the_same_options() -> None:
     options = TrainOptions(dataset="fashionv8-3-1-7", learning_rate=1e-5, weight_decay=0.1 + 0.2, register=False)
     assert TrainOptions.from_mapping(options.as_params()) == options
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("auto", "auto"), ("true", True), ("TRUE", True), ("False", False), (True, True), (False, False)],
+)
+def test_register_is_auto_or_a_boolean_in_any_case(given: object, kept: object) -> None:
+    assert TrainOptions.from_mapping({"dataset": "digits", "register": given}).register == kept
+    assert RelabelFinetuningOptions.from_mapping({"dataset": "digitsv20-3-0-0", "register": given}).register == kept
+
+
+def test_what_unlearning_trains_is_registered_as_it_is_itself() -> None:
+    options = RelabelFinetuningOptions(dataset="digitsv20-3-0-0", register=False)
+    assert options.training().register is False
+    assert ExactRetrainingOptions.of_recipe(options.training()).register is False
 
 
 @pytest.mark.parametrize(
@@ -43,7 +59,7 @@ def test_parameters_typed_again_give_the_same_options() -> None:
         ("weight_decay", "-1", "at least 0"),
         ("optimizer", "lion", "sgd, adam, adagrad, rms"),
         ("schedule", "cosine", "steps, none"),
-        ("register", "yes", "true or false"),
+        ("register", "yes", "auto, or true or false"),
         ("pattern_seed", "x", "auto"),
         ("score_threshold", "1", "below 1"),
         ("model", "ce-tor-HugeMLP", "LargeMLP"),
@@ -82,6 +98,8 @@ def test_the_identity_ignores_what_cannot_change_a_result() -> None:
         "pattern_seed": 0,
     }
     assert identity(**same) == identity()
+    for register in ("auto", "true", "False", True):
+        assert identity(register=register) == identity()
     assert identity(optimizer="adam", momentum=0) == identity(optimizer="adam")
 
 

@@ -23,6 +23,7 @@ from rsc_mlflow.experiments.training import TrainingJob, TrainResult, train_memb
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.tracking.query import iterate_runs
 from tests.experiments.stored import probabilities
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
@@ -232,6 +233,13 @@ def test_unregistered_on_request() -> None:
     result = train("digits", epochs=1, register=False)
     assert MlflowClient().search_model_versions(f"run_id = '{result.run_id}'") == []
     assert pull(f"runs:/{result.run_id}/model").run_id == result.run_id
+
+
+def test_a_wrong_prefix_of_registered_models_is_refused_before_a_run_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RSC_MODEL_PREFIX", "my/team")
+    with pytest.raises(InputError, match="RSC_MODEL_PREFIX is 'my/team'"):
+        train("digits", epochs=1)
+    assert list(iterate_runs(MlflowClient())) == []
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
 from rsc_mlflow.tracking.environment import host
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
+from rsc_mlflow.tracking.permissions import may_register
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.query import find_by_fingerprint
 from rsc_mlflow.tracking.run import current_experiment, open_run
@@ -105,6 +106,14 @@ def test_questions_that_are_refused_at_first(proxy: FaultyProxy) -> None:
     proxy.fault = lambda method, path: "refuse" if path.startswith("/api/2.0/mlflow-artifacts/") else ""
     with pytest.raises(InputError, match=r"the files of model m-\w+ cannot be fetched"):
         pull("models:/rsc-digitsv1-3-0-1-MLP@digitsv1-3-0-1")
+
+
+def test_the_permission_to_register_is_asked_for_again_and_asking_makes_nothing(proxy: FaultyProxy) -> None:
+    client = connect()
+    for fault in ("refuse", "lose"):
+        proxy.fault = once(fault, is_write)
+        assert may_register(client, "rsc-only-asked-for")
+    assert "rsc-only-asked-for" not in {model.name for model in client.search_registered_models()}
 
 
 def test_an_experiment_that_cannot_be_made_for_now(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from mlflow.models import Model
 
 from rsc_mlflow.tracking import models, schema
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
-from rsc_mlflow.tracking.pull import load_state
+from rsc_mlflow.tracking.pull import load_state, pull
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.signals import Interrupted, interruptible
 from tests.tracking.stores import PARAMS, example, small_model, trained
@@ -149,3 +149,12 @@ def test_lineage_leads_from_the_unlearned_model_to_its_source() -> None:
         log_lineage(run, model_id)
     (entry,) = MlflowClient().get_run(run.run_id).inputs.model_inputs
     assert entry.model_id == model_id
+
+
+def test_with_a_prefix_models_are_registered_beside_those_without_which_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, uri, first = trained()
+    monkeypatch.setenv("RSC_MODEL_PREFIX", "ann-")
+    _, other, second = trained()
+    assert (first.name, second.name) == ("rsc-digits-MLP", "ann-rsc-digits-MLP")
+    assert pull("models:/rsc-digits-MLP@digitsv20-3-0-0").model_uri == uri
+    assert pull("models:/ann-rsc-digits-MLP@digitsv20-3-0-0").model_uri == other
