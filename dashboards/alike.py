@@ -21,7 +21,7 @@ RECIPES = Option(
     (("common", "the most common recipe alone"), ("each", "one figure per recipe")),
     "common",
 )
-HOW = "Choose “one figure per recipe” above to see others, or filter."
+HOW = "The choice “one figure per recipe” and the filters show others."
 
 
 @dataclass(frozen=True)

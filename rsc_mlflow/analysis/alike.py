@@ -201,10 +201,14 @@ def _listed(recipes: Sequence[Recipe], more: tuple[int, int] = (0, 0)) -> str:
     rest = recipes[_NAMED:]
     number, runs = len(rest) + more[0], sum(recipe.runs for recipe in rest) + more[1]
     if number:
-        words.append(f"{number:,} further recipe{'' if number == 1 else 's'} ({runs:,} run{'' if runs == 1 else 's'})")
+        words.append(f"{number:,} further recipe{'' if number == 1 else 's'} ({_runs(runs)})")
     return "; ".join(words)
 
 
 def _recipe(recipe: Recipe) -> str:
     part = "" if recipe.part is None else f"{_plain(recipe.part)}: "
-    return f"{part}{recipe.label} ({recipe.runs:,} run{'' if recipe.runs == 1 else 's'})"
+    return f"{part}{recipe.label} ({_runs(recipe.runs)})"
+
+
+def _runs(number: int) -> str:
+    return f"{number:,} run{'' if number == 1 else 's'}" if number else "no run has finished"

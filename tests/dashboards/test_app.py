@@ -80,11 +80,11 @@ def ids_in(component: Any, kind: str) -> list[dict[str, Any]]:
 
 def tick(client: FlaskClient, path: str, stamp: str, page: dict[str, Any], search: str = "") -> dict[str, Any]:
     """What the browser asks for every few seconds, with the figures, notes and tables that it shows."""
-    graphs, notes, tables = (ids_in(page, kind) for kind in ("graph", "note", "table"))
+    graphs, notes, tables, warned = (ids_in(page, kind) for kind in ("graph", "note", "table", "notice"))
     outputs: list[Any] = [{"id": "page", "property": "children"}, {"id": "banner", "property": "children"}]
     outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
     outputs += [[{"id": one, "property": name} for one in graphs] for name in ("figure", "style")]
-    outputs += [[{"id": one, "property": "children"} for one in group] for group in (notes, tables)]
+    outputs += [[{"id": one, "property": "children"} for one in group] for group in (notes, tables, warned)]
     state = [
         {"id": "address", "property": "pathname", "value": path},
         {"id": "address", "property": "search", "value": search},
@@ -117,7 +117,7 @@ def test_the_menu_keeps_filters_and_drops_the_pages_own_options(server: flask.Fl
 def test_a_download_holds_the_numbers_that_the_query_api_gives(server: flask.Flask) -> None:
     client = server.test_client()
     found = rows(client, "/data/scores/curves.csv?family=mnist&facet=none&optimizer=sgd")
-    row = next(row for row in found if row["paper"] == "R3" and row["n"] == "10.0")
+    row = next(row for row in found if row["paper"] == "R3" and row["baseline"] == "False")
     hub_rows = rows(client, "/data/overview/newest.csv")
     assert len(hub_rows) == 15
     assert 0 < float(row["mean"]) < 1
@@ -338,7 +338,7 @@ def test_passwords_in_addresses_stay_here(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_runs_without_a_seed_are_listed_without_one() -> None:
     raw = made_up(20)
-    seen = Seen(view(raw).every.assign(random_seed=float("nan")), {"1": "made-up"}, Snapshot())
+    seen = Seen(view(raw).every.assign(random_seed=""), {"1": "made-up"}, Snapshot())
     hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
     parts = picked_runs(f"1:{raw['run_id'][3]}", seen, hub, "/compare")
     assert parts[1].children[0].children[1] == " · finished"

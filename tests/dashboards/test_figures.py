@@ -135,7 +135,7 @@ def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> 
     assert panel.table["mean"].tolist() == [0.9, 0.9]
     assert panel.notice.startswith(
         "Unlike runs are never averaged. These differ in optimizer (adam, sgd), epochs (5, 30). "
-        "Drawn: mnist: adam · 30 epochs (2 runs). Not drawn: mnist: sgd · 5 epochs (1 run). Choose"
+        "Drawn: mnist: adam · 30 epochs (2 runs). Not drawn: mnist: sgd · 5 epochs (1 run). The choice"
     )
     each = scores_page.curves(view(pd.DataFrame.from_records(rows), "?recipes=each"))
     assert [plot.title for plot in each.plots] == ["mnist · adam · 30 epochs", "mnist · sgd · 5 epochs"]
