@@ -19,9 +19,13 @@ ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
 
 
 def check_resumable(
-    client: MlflowClient, run_id: str, kind: str, params: Mapping[str, object], free_params: Collection[str]
+    client: MlflowClient,
+    run_id: str,
+    tags: Mapping[str, object],
+    params: Mapping[str, object],
+    free_params: Collection[str],
 ) -> Run:
-    """The run, if it is an unfinished one of this kind with these parameters that nobody works on.
+    """The run, if it is an unfinished one of this kind, fingerprint and parameters that nobody works on.
 
     Raises:
         InputError: it is not; says why.
@@ -35,29 +39,36 @@ def check_resumable(
         raise InputError(f"run {run_id} was deleted; restore it first, or start anew without resume_run_id")
     if run.info.status == "FINISHED":
         raise InputError(f"run {run_id} is finished already; there is nothing to resume")
-    stored_kind = run.data.tags.get(schema.KIND, "none")
-    if stored_kind != kind:
-        raise InputError(f"run {run_id} is of kind {stored_kind!r}; accepted here: {kind!r}")
+    stored = run.data.tags
+    if stored.get(schema.KIND) != tags[schema.KIND]:
+        kind = stored.get(schema.KIND, "none")
+        raise InputError(f"run {run_id} is of kind {kind!r}; accepted here: {tags[schema.KIND]!r}")
     if run.info.status == "RUNNING" and is_alive(run):
-        tags = run.data.tags
         raise InputError(
-            f"run {run_id} is still running on {tags.get(schema.HOST)} (process {tags.get(schema.PID)}); "
+            f"run {run_id} is still running on {stored.get(schema.HOST)} (process {stored.get(schema.PID)}); "
             "stop that process first"
         )
-    _check_params(run, params, free_params)
+    if found := differences(run, params, free_params):
+        raise InputError(f"run {run_id} was started with other options: {'; '.join(found)}; give the same ones")
+    if stored.get(schema.FINGERPRINT) != tags.get(schema.FINGERPRINT):
+        raise InputError(f"run {run_id} was started for another job ({schema.FINGERPRINT} differs); start a new run")
     return run
 
 
-def _check_params(run: Run, params: Mapping[str, object], free_params: Collection[str]) -> None:
-    differences = [
+def differences(run: Run, params: Mapping[str, object], free_params: Collection[str] = ()) -> list[str]:
+    """Parameters that the run carries with another meaning, in words.
+
+    What ``mlflow run`` stored is what was typed, so that ``auto`` stands for whatever was made of it.
+    """
+    return [
         f"{key} was {unquoted(run.data.params[key])}, is {param_text(value)}"
         for key, value in params.items()
-        if key not in free_params and key in run.data.params and not same_value(run.data.params[key], value)
+        if key not in free_params and key in run.data.params and not _agree(run.data.params[key], value)
     ]
-    if differences:
-        raise InputError(
-            f"run {run.info.run_id} was started with other options: {'; '.join(differences)}; give the same ones"
-        )
+
+
+def _agree(stored: str, given: object) -> bool:
+    return same_value(stored, given) or unquoted(stored) == "auto"
 
 
 def is_alive(run: Run, now: float | None = None) -> bool:
