@@ -5,6 +5,7 @@ Addresses are read by SQLAlchemy alone, as MLflow has them read when it opens th
 
 import functools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -100,4 +101,5 @@ def _revision(engine: Engine) -> str | None:
 @functools.cache
 def _expected_revision() -> str:
     """The revision that this MLflow's tables have; MLflow has no public name for it."""
-    return str(mlflow_db._get_latest_schema_revision())
+    ask: Callable[[], str] = mlflow_db._get_latest_schema_revision  # it carries no types
+    return ask()
