@@ -5,7 +5,8 @@ Addresses are read by SQLAlchemy alone, as MLflow has them read when it opens th
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -31,6 +32,14 @@ def sqlite_file(uri: str) -> Path | None:
     return None if not database or database == ":memory:" or database.startswith("file:") else Path(database)
 
 
+def exists(uri: str) -> bool:
+    """Whether the address names a database that is there, as far as its file can tell."""
+    if not is_database(uri):
+        return False
+    file = sqlite_file(uri) if uri.startswith("sqlite") else None
+    return not uri.startswith("sqlite") or (file is not None and file.is_file())
+
+
 def without_stray_folder(uri: str) -> str:
     """The same database, spelled so that MLflow makes no folder beside it.
 
@@ -53,26 +62,27 @@ def trouble(uri: str) -> str | None:
         Exception: a database server does not answer.
     """
     if not uri.startswith("sqlite"):
-        return _foreign_schema(uri, sqlalchemy.create_engine(uri, connect_args={"connect_timeout": _CONNECT_SECONDS}))
+        return foreign_schema(uri)
     file = sqlite_file(uri)
     if file is None:
         return None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        return _foreign_schema(uri, sqlalchemy.create_engine(uri, connect_args={"timeout": _LOCK_SECONDS}))
+        with _engine(uri) as engine, engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return foreign_schema(uri)
     except (OSError, sqlalchemy.exc.DBAPIError) as error:
         why = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
         return f"cannot be written ({why}); free or repair {file}"
 
 
-def _foreign_schema(uri: str, engine: Engine) -> str | None:
-    """What is wrong with the tables of a database that can be written; None if they are this MLflow's, or none yet."""
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if uri.startswith("sqlite") else "SELECT 1")
+def foreign_schema(uri: str) -> str | None:
+    """What is wrong with the tables of a database; None if they are this MLflow's, or there are none yet.
+
+    MLflow would bring some of them up to date without a word, and then their own MLflow could not use them any more.
+    """
+    with _engine(uri) as engine:
         found = _settled_revision(engine)
-    finally:
-        engine.dispose()
     if found in (None, _expected_revision()):
         return None
     return (
@@ -80,6 +90,16 @@ def _foreign_schema(uri: str, engine: Engine) -> str | None:
         f"{_expected_revision()}); back it up and run `mlflow db upgrade` on it, or, where it is the newer one, "
         "install the MLflow that made it"
     )
+
+
+@contextmanager
+def _engine(uri: str) -> Iterator[Engine]:
+    limit = {"timeout": _LOCK_SECONDS} if uri.startswith("sqlite") else {"connect_timeout": _CONNECT_SECONDS}
+    engine = sqlalchemy.create_engine(uri, connect_args=limit)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _settled_revision(engine: Engine) -> str | None:

@@ -17,6 +17,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 
+from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import databases
 from rsc_mlflow.tracking.signals import deferred, is_waiting
@@ -68,6 +69,10 @@ Result = TypeVar("Result")
 
 class StoreError(InputError):
     """The tracking store cannot be reached or written: a wrong address, or a store that is away."""
+
+
+class _DeniedError(StoreError):
+    """The server does not let this user in: asking again does not help."""
 
 
 def patience() -> float:
@@ -130,7 +135,7 @@ def connect(*, known: bool = False) -> MlflowClient:
             _have_answered.add(uri)
             return client
         except StoreError as error:
-            if time.monotonic() + 1.0 > deadline:
+            if isinstance(error, _DeniedError) or time.monotonic() + 1.0 > deadline:
                 raise
             note_away()
             _logger.warning("waiting for the tracking store (%s)", error)
@@ -146,9 +151,20 @@ def _client(uri: str) -> MlflowClient:
         raise
     except Exception as error:
         if denied := _denied(error):
-            raise StoreError(denied) from error
+            raise _DeniedError(denied) from error
         raise StoreError(f"the tracking store {shown(uri)} does not answer ({reason(error)}); {_WAYS_OUT}") from error
     return client
+
+
+def reading_client(uri: str) -> MlflowClient:
+    """A client for reading only, whose first call finds out whether the store answers.
+
+    Raises:
+        StoreError: the store is a database whose tables are those of another version of MLflow.
+    """
+    if databases.exists(uri) and (why := databases.foreign_schema(uri)):
+        raise StoreError(f"the tracking store {shown(uri)} {why}")
+    return MlflowClient(databases.without_stray_folder(uri))
 
 
 def shown(text: str) -> str:
@@ -158,6 +174,8 @@ def shown(text: str) -> str:
 
 def reason(error: BaseException) -> str:
     """An error in one line of at most 500 characters, without passwords."""
+    if about_temporary := scratch.complaint(error):
+        return about_temporary
     text = shown(" ".join(str(error).split())) or "no message"
     name = type(error).__name__
     line = text if isinstance(error, InputError | MlflowException) else f"{name}: {text}"

@@ -180,6 +180,8 @@ class TrackedRun:
         except Exception as error:
             if isinstance(error, MlflowException) and is_passing(error):  # the server, before it came to the folder
                 raise
+            if about_temporary := scratch.complaint(error):
+                raise StoreError(about_temporary) from error
             raise StoreError(
                 f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
                 "with mlflow server --artifacts-destination, or free some space"
