@@ -1,5 +1,6 @@
 """Whether an interrupted run may go on, and what it has stored already."""
 
+import math
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -12,10 +13,12 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.store import look_up, patiently
-from rsc_mlflow.tracking.values import param_text, same_value, unquoted
+from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run whose heartbeat is older than this is taken for dead."""
+_SKEW_SECONDS = 86_400.0
+"""A moment further ahead than this is no clock that goes wrong, but something else than seconds since 1970."""
 
 
 def check_resumable(
@@ -84,20 +87,23 @@ def is_orphan(run: Run) -> bool:
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:
-    """Seconds since the run's last heartbeat, or since its start where it never gave one."""
-    try:
-        last = float(run.data.tags[schema.HEARTBEAT])
-    except (KeyError, ValueError):
-        last = run.info.start_time / 1000
-    return (time.time() if now is None else now) - last
+    """Seconds since the run's last heartbeat, or since its start where it never gave one; infinite without both.
+
+    A moment that cannot be (see ``_SKEW_SECONDS``) counts as none.
+    """
+    now = time.time() if now is None else now
+    start = number(run.info.start_time)
+    signs = (number(run.data.tags.get(schema.HEARTBEAT)), None if start is None else start / 1000)
+    return next((now - sign for sign in signs if sign is not None and 0 <= sign <= now + _SKEW_SECONDS), math.inf)
 
 
 def process_exists(pid: str) -> bool:
     """Whether this machine has a process of that number; a text that is no number names none."""
-    if not pid.isdigit() or int(pid) == os.getpid():
-        return pid.isdigit()
+    process = whole(pid)
+    if process is None or process <= 0:
+        return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -44,7 +43,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 
 
 @pytest.fixture(scope="module")
-def folder(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working folder with a store that holds a finished training run."""
     folder = tmp_path_factory.mktemp("adopted")
     shutil.copyfile(empty_store, folder / "mlflow.db")

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -80,7 +81,7 @@ def with_close_parameter(client: MlflowClient) -> str:
 
 def being_written(client: MlflowClient) -> str:
     return opened(
-        **OURS, **{schema.KIND: "train", schema.HOST: host(), schema.PID: "1", schema.HEARTBEAT: "9999999999"}
+        **OURS, **{schema.KIND: "train", schema.HOST: host(), schema.PID: "1", schema.HEARTBEAT: f"{time.time():.0f}"}
     )
 
 
