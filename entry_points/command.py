@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import AdoptionError, InputError
 from rsc_mlflow.experiments.fields import Options
 from rsc_mlflow.tracking.values import param_text
 
@@ -60,23 +60,37 @@ def main(entry: click.Command) -> None:
 
 
 def status(entry: click.Command, arguments: list[str]) -> int:
-    """Run a command and return its exit status, with bad input reported in one line."""
+    """Run a command and return its exit status; bad input and refusals of the store are reported in one line."""
     try:  # not click's own main: that reports an EOFError, from a file cut short, as if somebody had pressed Ctrl-D
         with entry.make_context(f"python -m entry_points.{entry.name}", list(arguments)) as context:
             return int(entry.invoke(context) or 0)
     except click.exceptions.Exit as done:  # --help
         return done.exit_code
-    except (InputError, click.ClickException) as error:
-        line = _one_line(error.format_message() if isinstance(error, click.ClickException) else str(error))
-        print(f"error: {line}", file=sys.stderr)
-        _close_adopted_run(line)
-        return 2
     except KeyboardInterrupt:
         _close_adopted_run("interrupted")
         return 1
     except Exception as error:
-        _close_adopted_run(_one_line(f"{type(error).__name__}: {error}"))
-        raise
+        line = _refusal(error)
+        if line is not None:
+            print(f"error: {line}", file=sys.stderr)
+        if not isinstance(error, AdoptionError):
+            _close_adopted_run(line or _one_line(f"{type(error).__name__}: {error}"))
+        if line is None:
+            raise
+        return 2
+
+
+def _refusal(error: Exception) -> str | None:
+    """The line that is all there is to say about bad input, or about a store that said no; None for a failure."""
+    if isinstance(error, click.ClickException):
+        return _one_line(error.format_message())
+    if isinstance(error, InputError):
+        return _one_line(str(error))
+    if "mlflow" not in sys.modules:  # then no store has been asked, and importing it takes seconds
+        return None
+    from rsc_mlflow.tracking.store import refusal
+
+    return refusal(error)
 
 
 def _one_line(message: str) -> str:

@@ -40,9 +40,9 @@ def report(options: ReportOptions) -> None:
         from rsc_mlflow.tracking.details import Details
         from rsc_mlflow.tracking.frame import RunStore
         from rsc_mlflow.tracking.run import open_run
-        from rsc_mlflow.tracking.store import configure
+        from rsc_mlflow.tracking.store import connect
 
-    configure()
+    connect()
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)
     if error := store.refresh().error:

@@ -6,6 +6,7 @@ tell: they are used again, and mean nothing in another container that shares the
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -18,7 +19,11 @@ from dataclasses import dataclass
 from multiprocessing import util
 from pathlib import Path
 
+from rsc_mlflow.errors import InputError
+
 _LOCK = "owner.lock"
+_REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_TRIAL_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,36 @@ def lasting() -> Path:
     return Path(tempfile.mkdtemp(dir=_own.folder()))
 
 
+def complaint(error: BaseException | None) -> str | None:
+    """What to say about an error that comes from a temporary folder without room or permission; else None.
+
+    Such an error seldom names its file, so a small file is written there to find out.
+    """
+    while error is not None and not (isinstance(error, OSError) and error.errno in _REFUSED):
+        error = error.__cause__ or error.__context__
+    if error is None:
+        return None
+    try:
+        with tempfile.TemporaryFile(dir=_place()) as file:
+            file.write(bytes(_TRIAL_BYTES))
+    except OSError as refused:
+        return _unwritable(refused)
+    return None
+
+
+def _unwritable(error: OSError) -> str:
+    why = error.strerror or str(error)
+    return f"the temporary folder {_place()} cannot be written ({why}); free some space there or set TMPDIR to another"
+
+
+def _place() -> str:
+    """Where Python puts temporary files, or would if it could write there."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError:
+        return os.environ.get("TMPDIR", "/tmp")
+
+
 class _Own:
     """The folder of this process, made when it is first asked for; a forked process makes its own."""
 
@@ -84,7 +119,10 @@ class _Own:
     def folder(self) -> Path:
         with self._making:
             if self._held is None or not self._held.path.is_dir():
-                self._held = hold("work")
+                try:
+                    self._held = hold("work")
+                except OSError as error:
+                    raise InputError(_unwritable(error)) from error
                 # unlike atexit, this works in workers of multiprocessing too, and never in a forked child
                 util.Finalize(None, self._held.remove, exitpriority=0)
             return self._held.path

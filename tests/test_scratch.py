@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from rsc_mlflow import scratch
+from rsc_mlflow.errors import InputError
 
 HOLDER = """
 import sys
 from rsc_mlflow import scratch
+from rsc_mlflow.errors import InputError
 (scratch.lasting() / "checkpoint").write_text("weights")
 print(scratch.hold("sweep").path, flush=True)
 sys.stdin.read()
@@ -163,3 +165,21 @@ def test_another_users_folder_is_left_alone(temporary: Path) -> None:
     os.chown(folder, 65534, 65534)
     scratch.hold("work").remove()
     assert list(temporary.iterdir()) == [folder]
+
+
+def test_an_error_of_another_folder_is_not_blamed_on_the_temporary_one(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "artifacts"))
+    assert scratch.complaint(full) is None
+    assert scratch.complaint(ValueError("no error of a file")) is None
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the error that came of it names it no longer."""
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    error = ValueError("could not be packed")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    assert f"the temporary folder {tmp_path / 'file'} cannot be written" in str(scratch.complaint(error))
+    monkeypatch.setattr(scratch, "_own", scratch._Own())
+    with pytest.raises(InputError, match=r"temporary folder .*file cannot be written .*TMPDIR"), scratch.temporary():
+        pass

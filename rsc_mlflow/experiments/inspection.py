@@ -1,5 +1,6 @@
 """Finding and loading the trained models that are looked at side by side, each under a name a person knows."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -19,6 +20,7 @@ from rsc_mlflow.training import resolve_device
 
 MOST = 8
 """Models that one figure takes."""
+_PAGE = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,8 @@ def newest(dataset: str, model: str) -> str:
         if value != "any":
             kind.parse(value)
             conditions.append(condition("params", key, value))
-    run = next(iterate_runs(connect(), conditions, page=1), None)
+    found = iterate_runs(connect(), conditions, page=_PAGE)
+    run = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
     if run is None:
         what = " and ".join(f"{key} {value}" for key, value, _ in wanted)
         raise InputError(f"no finished training run with {what}; train one, or give model_uri")
@@ -103,7 +106,11 @@ def companion(model: PulledModel) -> PulledModel | None:
     if model.dataset.pattern is None:
         return None
     names = {field.name for field in fields(TrainOptions)}
-    options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
+    try:
+        options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
+    except InputError as error:
+        print(f"note: not compared with a clean model: {error}", file=sys.stderr)
+        return None
     return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 
 

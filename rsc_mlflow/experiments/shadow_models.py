@@ -4,6 +4,7 @@ The run's fingerprint leaves out the target's own seeds and the number of models
 of 4 as in one of 16, so a set serves every smaller one.
 """
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 from rsc_mlflow.attacks.base import ShadowConfig
 from rsc_mlflow.attacks.experiment import Population, shadow_members, train_models
 from rsc_mlflow.data import Dataset
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import pulled_module
@@ -25,6 +27,7 @@ from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.tracking.values import number
 from rsc_mlflow.training import EpochReport, resolve_device
 
 METHOD = "shadow_models"
@@ -80,9 +83,22 @@ def _find(digest: str, n_models: int) -> list[str] | None:
         condition("attributes", "status", "FINISHED"),
     ]
     for run in iterate_runs(connect(), conditions):
-        if int(run.data.params["shadow_models"]) >= n_models:
-            return list(read_artifact(run.info.run_id, MODELS)["models"])[:n_models]
+        count = number(run.data.params.get("shadow_models"))
+        if schema.KIND not in run.data.tags or count is None or count < n_models:
+            continue
+        if len(uris := _stored_uris(run.info.run_id)) >= n_models:
+            return uris[:n_models]
     return None
+
+
+def _stored_uris(run_id: str) -> list[str]:
+    """The models that a run of shadow models wrote down; empty where the list is lost, or is none."""
+    try:
+        uris = read_artifact(run_id, MODELS).get("models")
+    except InputError as error:
+        print(f"note: the shadow models of run {run_id} are passed over: {error}", file=sys.stderr)
+        return []
+    return uris if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris) else []
 
 
 def _params(options: TrainOptions, config: ShadowConfig, population: Population) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, read_artifact, run_uri
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.tracking.values import whole
 from rsc_mlflow.training import Checkpoint
 from rsc_mlflow.unlearning.base import Examples
 
@@ -43,7 +44,7 @@ class Source:
     @property
     def epoch(self) -> int:
         """Epochs of training that the model has seen."""
-        return int(self.pulled.params.get("epochs", self.options.epochs))
+        return whole(self.pulled.params.get("epochs")) or self.options.epochs
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
@@ -137,18 +138,18 @@ _MACHINE = ("device", "data_root", "score_every", "register")
 def _check_forget_set(pulled: PulledModel, prepared: PreparedTraining) -> None:
     """The indices that the source's run wrote down are those that its data set's name gives here."""
     record = read_artifact(pulled.run_id, schema.SPURIOUS_INDICES)
-    given = prepared.dataset.spurious_indices.tolist()
-    if record["indices"] != given or record["dataset"] != str(prepared.dataset.name):
+    stored, given = list(pulled.spurious_indices()), prepared.dataset.spurious_indices.tolist()
+    if stored != given or record.get("dataset") != str(prepared.dataset.name):
         raise InputError(
             f"the forget set of run {pulled.run_id} is not that of {prepared.dataset.name}: its "
-            f"{schema.SPURIOUS_INDICES} lists {len(record['indices'])} examples of {record['dataset']} "
-            f"({_some(record['indices'])}), the name gives {len(given)} ({_some(given)}); "
+            f"{schema.SPURIOUS_INDICES} lists {len(stored)} examples of {record.get('dataset')} "
+            f"({_some(stored)}), the name gives {len(given)} ({_some(given)}); "
             "accepted: a model trained on these very data"
         )
-    if record["pattern_seed"] != prepared.dataset.pattern_seed:
+    if (seed := record.get("pattern_seed")) != prepared.dataset.pattern_seed:
         raise InputError(
-            f"run {pulled.run_id} drew its pattern with seed {record['pattern_seed']}, not "
-            f"{prepared.dataset.pattern_seed}; give pattern_seed={record['pattern_seed']}"
+            f"run {pulled.run_id} drew its pattern with seed {seed}, not "
+            f"{prepared.dataset.pattern_seed}; give pattern_seed={seed}"
         )
 
 

@@ -13,6 +13,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
+from rsc_mlflow.tracking.values import whole
 
 WEIGHT_MAP = "weight_map.json"
 CORRELATION = "weights/pattern_correlation"
@@ -69,8 +70,8 @@ def _metrics(models: list[Inspected], maps: WeightMaps) -> dict[str, float]:
     own = models[0].pulled
     metrics: dict[str, float] = {}
     if (pattern := own.dataset.pattern) is not None:
-        given = own.params.get("pattern_seed", "auto")
-        seed = own.dataset.seed if given == "auto" else int(given)
+        given = whole(own.params.get("pattern_seed"))
+        seed = own.dataset.seed if given is None else given
         for key, one in zip((CORRELATION, CORRELATION_COMPARED), maps.maps.values(), strict=False):
             metrics[key] = pattern_correlation(one, pattern, seed)
     if maps.difference is not None:

@@ -38,6 +38,7 @@ from rsc_mlflow.tracking.permissions import may_change, where_allowed
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, heartbeat_age, is_alive, process_exists
 from rsc_mlflow.tracking.store import patiently, remove_tag, was_away
+from rsc_mlflow.tracking.values import number, whole
 
 CLAIM_PREFIX = "rsc.claim."
 ABANDONED = "rsc.abandoned"
@@ -207,7 +208,8 @@ class Claimant:
 
     def _runs(self, fingerprint: str) -> list[Run]:
         conditions = [condition("tags", schema.FINGERPRINT, fingerprint)]
-        return list(iterate_runs(self.client, conditions, self._experiments))
+        found = iterate_runs(self.client, conditions, self._experiments)
+        return [run for run in found if schema.KIND in run.data.tags]
 
     def _ask(self, found: Run | None, fingerprint: str, name: str | None, tags: Mapping[str, str], asked: float) -> str:
         """Write the claim on the interrupted run, or make a run that carries it from its first moment."""
@@ -281,8 +283,9 @@ def _newest_interrupted(runs: list[Run], now: float) -> Run | None:
 
 def _parsed(run: Run, key: str, value: str) -> Claim | None:
     parts = value.split(" ", 3)
-    try:
-        state, asked, pid, host = parts[0], float(parts[1]), int(parts[2]), parts[3]
-    except (IndexError, ValueError):
+    if len(parts) < 4:
         return None
-    return Claim(run, key.removeprefix(CLAIM_PREFIX), state, asked, host, pid) if pid > 0 else None
+    asked, pid = number(parts[1]), whole(parts[2])
+    if asked is None or pid is None or pid <= 0:
+        return None
+    return Claim(run, key.removeprefix(CLAIM_PREFIX), parts[0], asked, parts[3], pid)

@@ -26,6 +26,7 @@ from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
+from rsc_mlflow.tracking.values import number
 
 COHORT_SIZE = "rsc.cohort_size"
 """Tag: how many models trained together, so that the run's seconds can be shared out."""
@@ -38,6 +39,8 @@ MOST_ON_CPU, MOST_ON_GPU = 16, 128
 _SHAPES = {"digits": (1_437, (1, 28, 28)), "mnist": (60_000, (1, 28, 28)), "fashion": (60_000, (1, 28, 28))}
 _COLOUR = (50_000, (3, 32, 32))
 _HISTORY = 30
+_YEARS = 1e9
+"""No run takes so many seconds; MLflow stores an infinite metric as 1.797e308."""
 
 
 def examples_and_shape(name: DatasetName) -> tuple[int, tuple[int, int, int]]:
@@ -145,11 +148,12 @@ class Estimator:
 
 
 def _per_epoch(run: Run) -> float | None:
-    try:
-        together = int(run.data.tags.get(COHORT_SIZE, "1"))
-        return float(run.data.metrics[schema.SECONDS]) / together / int(run.data.params["epochs"])
-    except (KeyError, ValueError, ZeroDivisionError):
+    """Seconds an epoch that one run took; None for a run that does not say, or is no run of this project."""
+    seconds = number(run.data.metrics.get(schema.SECONDS))
+    together, epochs = number(run.data.tags.get(COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
+    if schema.KIND not in run.data.tags or seconds is None or together is None or epochs is None:
         return None
+    return seconds / together / epochs if 0 <= seconds < _YEARS and together >= 1 and epochs >= 1 else None
 
 
 def _arithmetic(options: TrainOptions) -> float:

@@ -9,12 +9,13 @@ a summary everything is asked for.
 
 import gzip
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
@@ -23,7 +24,8 @@ from rsc_mlflow import scratch
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs, pages
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import patiently, reason
+from rsc_mlflow.tracking.values import number
 
 SUMMARY = "ledger.json.gz"
 SLACK_SECONDS = 600.0
@@ -31,6 +33,8 @@ SLACK_SECONDS = 600.0
 _VERSION = 1
 _TRIED = 20  # newest sweeps looked at for a summary
 _COMPARED = 3  # summaries compared: the newest sweep need not have written the newest one
+_READ_SECONDS = 5.0  # a summary saves time; it is not worth waiting for
+_logger = logging.getLogger(__name__)
 _FINISHED = condition("attributes", "status", "FINISHED")
 
 
@@ -94,21 +98,22 @@ class Ledger:
         now = time.time()
         for run in iterate_runs(self.client, conditions, experiments):
             self.fetched += 1
-            if fingerprint := run.data.tags.get(schema.FINGERPRINT):
+            fingerprint = run.data.tags.get(schema.FINGERPRINT)
+            if fingerprint and schema.KIND in run.data.tags:
                 self.finished.setdefault(fingerprint, Entry(run.info.run_id, run.info.experiment_id))
         self._until = now
 
-    def _apply(self, summary: dict[str, Any]) -> None:
+    def _apply(self, summary: "_Summary") -> None:
         active = set(self._experiments)
         deleted = {run.info.run_id for run in self._deleted()} if active else set()
-        for fingerprint, (run_id, experiment_id) in summary["finished"].items():
-            if experiment_id in active and run_id not in deleted:
-                self.finished[fingerprint] = Entry(run_id, experiment_id)
+        for fingerprint, entry in summary.finished.items():
+            if entry.experiment_id in active and entry.run_id not in deleted:
+                self.finished[fingerprint] = entry
         self.from_summary = len(self.finished)
-        self._until = float(summary["until"])
-        if unknown := sorted(active - set(summary["experiments"])):  # made, or restored, since
+        self._until = summary.until
+        if unknown := sorted(active - summary.experiments):  # made, or restored, since
             self._ask([_FINISHED], unknown)
-            self._until = float(summary["until"])
+            self._until = summary.until
         self.refresh()
 
     def _deleted(self) -> Iterator[Run]:
@@ -116,26 +121,55 @@ class Ledger:
         return pages(lambda token: ask(page_token=token))
 
 
-def _newest_summary(client: MlflowClient, experiments: list[str]) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class _Summary:
+    """What a sweep left: the finished fingerprints of these experiments, as they were at a moment."""
+
+    until: float  # seconds since 1970
+    experiments: frozenset[str]
+    finished: dict[str, Entry]
+
+    @classmethod
+    def of(cls, content: object) -> "_Summary | None":
+        """The summary in a JSON document; None where it is anything else than :meth:`Ledger.save` writes."""
+        if not isinstance(content, dict) or content.get("version") != _VERSION:
+            return None
+        until, experiments, finished = (content.get(key) for key in ("until", "experiments", "finished"))
+        moment = number(until)
+        if moment is None or not 0 <= moment <= time.time() + SLACK_SECONDS:
+            return None
+        if not isinstance(finished, dict) or not _are_texts(experiments):
+            return None
+        if not all(_are_texts(entry) and len(entry) == 2 for entry in finished.values()):
+            return None
+        return cls(moment, frozenset(experiments), {key: Entry(*entry) for key, entry in finished.items()})
+
+
+def _are_texts(value: object) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _newest_summary(client: MlflowClient, experiments: list[str]) -> _Summary | None:
     """The summary with the latest moment among the newest sweeps; None if there is none that is whole."""
-    found: list[dict[str, Any]] = []
+    found: list[_Summary] = []
     sweeps = iterate_runs(client, [condition("tags", schema.KIND, "sweep")], experiments, page=_TRIED)
     for _, run in zip(range(_TRIED), sweeps, strict=False):
         if (summary := _summary_of(client, run.info.run_id)) is not None:
             found.append(summary)
         if len(found) == _COMPARED:
             break
-    return max(found, key=lambda summary: float(summary["until"]), default=None)
+    return max(found, key=lambda summary: summary.until, default=None)
 
 
-def _summary_of(client: MlflowClient, run_id: str) -> dict[str, Any] | None:
-    """A sweep's summary; None where it left none, or it is damaged (then the runs themselves are asked)."""
-    if not any(item.path == SUMMARY for item in patiently(lambda: client.list_artifacts(run_id), "ledger")):
-        return None
-    with scratch.temporary() as folder:
-        path = patiently(lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger")
-        try:
-            content: dict[str, Any] = json.loads(gzip.decompress(Path(path).read_bytes()))
-        except (OSError, EOFError, ValueError):
+def _summary_of(client: MlflowClient, run_id: str) -> _Summary | None:
+    """A sweep's summary; None where it left none, or none that can be read (then the runs themselves are asked)."""
+    try:
+        listed = patiently(lambda: client.list_artifacts(run_id), "ledger", _READ_SECONDS)
+        if not any(item.path == SUMMARY for item in listed):
             return None
-    return content if content.get("version") == _VERSION else None
+        with scratch.temporary() as folder:
+            path = patiently(lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger", _READ_SECONDS)
+            return _Summary.of(json.loads(gzip.decompress(Path(path).read_bytes())))
+    except Exception as error:  # whatever the artifact store of somebody else's run may raise
+        _logger.debug("run %s: its ledger is passed over (%s)", run_id, reason(error))
+        return None

@@ -24,7 +24,7 @@ def job_states(client: MlflowClient, plan: Plan, finished: Collection[str]) -> d
     now = time.time()
     found = {key: ("finished", "") if key in finished else ("missing", "") for key in plan.jobs}
     for run in iterate_runs(client, ["attributes.status != 'FINISHED'"]):
-        key = run.data.tags.get(schema.FINGERPRINT, "")
+        key = run.data.tags.get(schema.FINGERPRINT, "") if schema.KIND in run.data.tags else ""
         state = _state(run, now)
         if key in found and STATES.index(state) < STATES.index(found[key][0]):
             found[key] = (state, run.info.run_id)

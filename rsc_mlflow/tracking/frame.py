@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from rsc_mlflow.startup import uncollected
+from rsc_mlflow.tracking.store import reading_client
 from rsc_mlflow.tracking.values import is_time
 
 PAGE = 1000
@@ -117,7 +118,7 @@ class RunStore:
     def client(self) -> MlflowClient:
         """MLflow's client for this store (made when first asked for, because that may contact the store)."""
         if self._client is None:
-            self._client = MlflowClient(self.tracking_uri)
+            self._client = reading_client(self.tracking_uri)
         return self._client
 
     def snapshot(self) -> Snapshot:

@@ -1,5 +1,6 @@
 """Pulling a model out of the store by any URI of the contract, whole and checked, or not at all."""
 
+import logging
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +19,8 @@ from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
-from rsc_mlflow.tracking.query import find_by_fingerprint
-from rsc_mlflow.tracking.store import connect, look_up, patiently, reason, undivided
+from rsc_mlflow.tracking.query import finished_runs
+from rsc_mlflow.tracking.store import StoreError, connect, look_up, patiently, reason, undivided
 from rsc_mlflow.tracking.values import unquoted
 
 _FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
@@ -28,6 +29,7 @@ _VERSION = re.compile(r"models:/([^/@:]+)/(\d+)")
 _ALIAS = re.compile(r"models:/([^/@:]+)@([\w-]+)")
 _RUN = re.compile(rf"runs:/([A-Za-z0-9]+)/{schema.MODEL}")
 _SHOWN = 10
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,10 @@ class PulledModel:
         Raises:
             InputError: the run has no whole ``spurious_indices.json``.
         """
-        content = read_artifact(self.run_id, schema.SPURIOUS_INDICES)
-        return tuple(int(index) for index in content["indices"])
+        indices = read_artifact(self.run_id, schema.SPURIOUS_INDICES).get("indices")
+        if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
+            raise InputError(f"{schema.SPURIOUS_INDICES} of run {self.run_id} is no list of indices; choose another")
+        return tuple(indices)
 
 
 def pull(uri: str) -> PulledModel:
@@ -103,13 +107,25 @@ def resolve(uri: str) -> str:
 
 
 def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
-    """The model of the newest finished run with this fingerprint; None if there is no such run.
+    """The model of the newest finished run with this fingerprint that has one; None if there is no such run.
+
+    A run whose model is lost or damaged, or that only says it is such a run, does not hide the one before it.
 
     Raises:
-        InputError: there is one, and its model is lost or damaged.
+        InputError: there are such runs, and none has its model.
     """
-    run = find_by_fingerprint(fingerprint, kind=kind)
-    return None if run is None else pull(run_uri(run.info.run_id))
+    refusal: InputError | None = None
+    for run in finished_runs(fingerprint, kind=kind):
+        try:
+            return pull(run_uri(run.info.run_id))
+        except StoreError:
+            raise
+        except InputError as error:
+            _logger.warning("run %s is passed over: %s", run.info.run_id, error)
+            refusal = refusal or error
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def run_uri(run_id: str) -> str:

@@ -16,6 +16,7 @@ from rsc_mlflow.tracking.store import connect, patiently
 from rsc_mlflow.tracking.values import same_value
 
 _PAGE = 1000
+_FEW = 5
 
 
 def quoted(value: str) -> str:
@@ -93,12 +94,18 @@ def find_training_run(
     return _first(iterate_runs(client or connect(), conditions, page=100), params or {})
 
 
-def find_by_fingerprint(value: str, *, kind: str | None = None, client: MlflowClient | None = None) -> Run | None:
-    """The newest finished run with this fingerprint."""
+def finished_runs(value: str, *, kind: str | None = None, client: MlflowClient | None = None) -> Iterator[Run]:
+    """The finished runs of this project with this fingerprint, newest first."""
     conditions = [condition("tags", schema.FINGERPRINT, value), condition("attributes", "status", "FINISHED")]
     if kind is not None:
         conditions.append(condition("tags", schema.KIND, kind))
-    return _first(iterate_runs(client or connect(), conditions, page=1), {})
+    found = iterate_runs(client or connect(), conditions, page=_FEW)
+    return (run for run in found if schema.KIND in run.data.tags)
+
+
+def find_by_fingerprint(value: str, *, kind: str | None = None, client: MlflowClient | None = None) -> Run | None:
+    """The newest finished run with this fingerprint."""
+    return next(finished_runs(value, kind=kind, client=client), None)
 
 
 def _first(runs: Iterator[Run], params: Mapping[str, object]) -> Run | None:

@@ -1,5 +1,6 @@
 """Closing runs whose process is gone: MLflow would show them as RUNNING for ever."""
 
+import math
 import time
 
 from mlflow.entities import Run
@@ -20,6 +21,7 @@ def dead_runs(client: MlflowClient) -> list[Run]:
 
 def close(client: MlflowClient, run: Run) -> None:
     """End one such run as KILLED with ``rsc.error``; repeating it does no harm."""
-    last = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - heartbeat_age(run)))
-    patiently(lambda: client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat since {last}"), "dead run")
+    age = heartbeat_age(run)
+    since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - age)) if math.isfinite(age) else ""
+    patiently(lambda: client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat{since}"), "dead run")
     patiently(lambda: client.set_terminated(run.info.run_id, "KILLED"), "dead run")

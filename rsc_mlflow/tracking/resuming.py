@@ -1,5 +1,6 @@
 """Whether an interrupted run may go on, and what it has stored already."""
 
+import math
 import os
 import time
 from collections.abc import Collection, Mapping
@@ -12,16 +13,22 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.store import look_up, patiently
-from rsc_mlflow.tracking.values import param_text, same_value, unquoted
+from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run whose heartbeat is older than this is taken for dead."""
+_SKEW_SECONDS = 86_400.0
+"""A moment further ahead than this is no clock that goes wrong, but something else than seconds since 1970."""
 
 
 def check_resumable(
-    client: MlflowClient, run_id: str, kind: str, params: Mapping[str, object], free_params: Collection[str]
+    client: MlflowClient,
+    run_id: str,
+    tags: Mapping[str, object],
+    params: Mapping[str, object],
+    free_params: Collection[str],
 ) -> Run:
-    """The run, if it is an unfinished one of this kind with these parameters that nobody works on.
+    """The run, if it is an unfinished one of this kind, fingerprint and parameters that nobody works on.
 
     Raises:
         InputError: it is not; says why.
@@ -35,29 +42,36 @@ def check_resumable(
         raise InputError(f"run {run_id} was deleted; restore it first, or start anew without resume_run_id")
     if run.info.status == "FINISHED":
         raise InputError(f"run {run_id} is finished already; there is nothing to resume")
-    stored_kind = run.data.tags.get(schema.KIND, "none")
-    if stored_kind != kind:
-        raise InputError(f"run {run_id} is of kind {stored_kind!r}; accepted here: {kind!r}")
+    stored = run.data.tags
+    if stored.get(schema.KIND) != tags[schema.KIND]:
+        kind = stored.get(schema.KIND, "none")
+        raise InputError(f"run {run_id} is of kind {kind!r}; accepted here: {tags[schema.KIND]!r}")
     if run.info.status == "RUNNING" and is_alive(run):
-        tags = run.data.tags
         raise InputError(
-            f"run {run_id} is still running on {tags.get(schema.HOST)} (process {tags.get(schema.PID)}); "
+            f"run {run_id} is still running on {stored.get(schema.HOST)} (process {stored.get(schema.PID)}); "
             "stop that process first"
         )
-    _check_params(run, params, free_params)
+    if found := differences(run, params, free_params):
+        raise InputError(f"run {run_id} was started with other options: {'; '.join(found)}; give the same ones")
+    if stored.get(schema.FINGERPRINT) != tags.get(schema.FINGERPRINT):
+        raise InputError(f"run {run_id} was started for another job ({schema.FINGERPRINT} differs); start a new run")
     return run
 
 
-def _check_params(run: Run, params: Mapping[str, object], free_params: Collection[str]) -> None:
-    differences = [
+def differences(run: Run, params: Mapping[str, object], free_params: Collection[str] = ()) -> list[str]:
+    """Parameters that the run carries with another meaning, in words.
+
+    What ``mlflow run`` stored is what was typed, so that ``auto`` stands for whatever was made of it.
+    """
+    return [
         f"{key} was {unquoted(run.data.params[key])}, is {param_text(value)}"
         for key, value in params.items()
-        if key not in free_params and key in run.data.params and not same_value(run.data.params[key], value)
+        if key not in free_params and key in run.data.params and not _agree(run.data.params[key], value)
     ]
-    if differences:
-        raise InputError(
-            f"run {run.info.run_id} was started with other options: {'; '.join(differences)}; give the same ones"
-        )
+
+
+def _agree(stored: str, given: object) -> bool:
+    return same_value(stored, given) or unquoted(stored) == "auto"
 
 
 def is_alive(run: Run, now: float | None = None) -> bool:
@@ -73,20 +87,23 @@ def is_orphan(run: Run) -> bool:
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:
-    """Seconds since the run's last heartbeat, or since its start where it never gave one."""
-    try:
-        last = float(run.data.tags[schema.HEARTBEAT])
-    except (KeyError, ValueError):
-        last = run.info.start_time / 1000
-    return (time.time() if now is None else now) - last
+    """Seconds since the run's last heartbeat, or since its start where it never gave one; infinite without both.
+
+    A moment that cannot be (see ``_SKEW_SECONDS``) counts as none.
+    """
+    now = time.time() if now is None else now
+    start = number(run.info.start_time)
+    signs = (number(run.data.tags.get(schema.HEARTBEAT)), None if start is None else start / 1000)
+    return next((now - sign for sign in signs if sign is not None and 0 <= sign <= now + _SKEW_SECONDS), math.inf)
 
 
 def process_exists(pid: str) -> bool:
     """Whether this machine has a process of that number; a text that is no number names none."""
-    if not pid.isdigit() or int(pid) == os.getpid():
-        return pid.isdigit()
+    process = whole(pid)
+    if process is None or process <= 0:
+        return False
     try:
-        os.kill(int(pid), 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):

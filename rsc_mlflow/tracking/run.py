@@ -12,21 +12,21 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 import mlflow
-from mlflow.entities import Experiment, Run, RunStatus
+from mlflow.entities import Experiment, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.adopting import RUN_ID_VARIABLE, check_active, has_begun, is_vacant, taken_over
 from rsc_mlflow.tracking.resuming import check_resumable
 from rsc_mlflow.tracking.signals import Interrupted, interruptible
 from rsc_mlflow.tracking.store import connect, is_passing, look_up, patiently, reason, remove_tag, undivided
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
-from rsc_mlflow.tracking.values import check_param, check_tag, param_text
+from rsc_mlflow.tracking.values import check_param, check_tag, number, param_text
 
 __all__ = ["TrackedRun", "current_experiment", "mark_failed", "open_run"]
 
-_RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 _OWN_EXPERIMENT = "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask its owner for EDIT permission"
 _logger = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ def open_run(
 
     Which run: ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run that ``mlflow run``
     opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner then ends; else a
-    new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or ``rsc``.
+    new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or ``rsc``.  A run that
+    somebody else opened is taken over only while it is unfinished and empty (see :mod:`adopting`).
 
     Args:
         kind: one of :data:`schema.KINDS`.
@@ -66,6 +67,7 @@ def open_run(
     Raises:
         InputError: a parameter or tag that MLflow would refuse or cut; the store or its artifact folder cannot be
             written; the run cannot be resumed.
+        AdoptionError: the run that was opened elsewhere has ended, or holds something else; it is left as it is.
         Exception: the store stayed away longer than its patience at the end, so that points would be lost.
     """
     own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
@@ -77,7 +79,7 @@ def open_run(
         try:
             with undivided():  # a signal must not come between the making of a run and our knowing of it
                 run = _enter(client, name, own | _pulse(), parent_run_id, resume_run_id, params or {}, free_params)
-            run.log_params(params or {})
+            run.log_params({key: value for key, value in (params or {}).items() if key not in run.params})
             run.begin()
             yield run
             run.finish()
@@ -95,9 +97,14 @@ def _ending(error: BaseException) -> tuple[str, str]:
 
 
 def mark_failed(run_id: str, text: str) -> None:
-    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error``; never raises."""
+    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error``; never raises.
+
+    A run that has ended, or that holds anything of this project or of somebody else, is left as it is.
+    """
     try:
-        end_run(connect(), run_id, "FAILED", text)
+        client = connect()
+        if is_vacant(patiently(lambda: client.get_run(run_id), "run")):
+            end_run(client, run_id, "FAILED", text)
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
 
@@ -127,15 +134,14 @@ def _enter(
     if resume_run_id is not None:
         return _resume(client, resume_run_id, tags, params, free_params)
     if parent_run_id is None:
-        if run_id := os.environ.get(_RUN_ID_VARIABLE):
-            adopted = TrackedRun(client, _adopt(client, run_id, name))
-            adopted.set_tags(tags)
-            del os.environ[_RUN_ID_VARIABLE]  # as mlflow.start_run does: a second run of this process is its own
-            return adopted
+        if run_id := os.environ.get(RUN_ID_VARIABLE):
+            return _adopt(client, run_id, name, tags, params)
         if active := mlflow.active_run():
-            found = TrackedRun(client, patiently(lambda: client.get_run(active.info.run_id), "run"), ends=False)
-            found.set_tags(tags)
-            return found
+            found = patiently(lambda: client.get_run(active.info.run_id), "run")
+            check_active(found, tags, params)
+            opened = TrackedRun(client, found, resumed=has_begun(found), ends=False)
+            opened.set_tags(tags)
+            return opened
     all_tags = {**environment.source_tags(), **{key: str(value) for key, value in tags.items()}}
     if parent_run_id is not None:
         all_tags[schema.PARENT_RUN_ID] = parent_run_id
@@ -151,16 +157,18 @@ def _enter(
     )
 
 
-def _adopt(client: MlflowClient, run_id: str, name: str) -> Run:
-    run = look_up(
-        lambda: client.get_run(run_id),
-        "run",
-        lambda why: f"{_RUN_ID_VARIABLE} is {run_id!r}, which is no run here ({why}); unset it",
-    )
+def _adopt(
+    client: MlflowClient, run_id: str, name: str, tags: Mapping[str, object], params: Mapping[str, object]
+) -> TrackedRun:
+    """The run that ``MLFLOW_RUN_ID`` names, made ours, with our name where MLflow had made one up."""
+    with taken_over(client, run_id, tags, params) as run:
+        adopted = TrackedRun(client, run, resumed=has_begun(run))
+        adopted.set_tags(tags)
     if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
         patiently(lambda: client.update_run(run_id, name=name), "run")
-        run.info._run_name = name
-    return run
+        adopted.name = name
+    del os.environ[RUN_ID_VARIABLE]  # as mlflow.start_run does: a second run of this process is its own
+    return adopted
 
 
 def _resume(
@@ -170,14 +178,17 @@ def _resume(
     params: Mapping[str, object],
     free_params: Collection[str],
 ) -> TrackedRun:
-    run = check_resumable(client, run_id, str(tags[schema.KIND]), params, free_params)
-    if shell := os.environ.pop(_RUN_ID_VARIABLE, None):
-        patiently(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Went on in run {run_id}."), "run")
+    run = check_resumable(client, run_id, tags, params, free_params)
+    if (shell := os.environ.get(RUN_ID_VARIABLE)) and shell != run_id:
+        with taken_over(client, shell, tags, params):
+            patiently(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Went on in run {run_id}."), "run")
+    os.environ.pop(RUN_ID_VARIABLE, None)
     patiently(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
     if schema.ERROR in run.data.tags:
         remove_tag(client, run_id, schema.ERROR)
     begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: such a run begins only here
-    count = {schema.RESUMED: int(run.data.tags.get(schema.RESUMED, "0")) + 1} if begun else {}
+    before = number(run.data.tags.get(schema.RESUMED)) or 0
+    count = {schema.RESUMED: f"{before + 1:.0f}"} if begun else {}
     resumed = TrackedRun(client, run, resumed=begun)
     resumed.set_tags({**tags, **count})
     return resumed

@@ -4,14 +4,11 @@ import logging
 import math
 import os
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 import mlflow
 import requests
@@ -20,26 +17,34 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 
+from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import databases
 from rsc_mlflow.tracking.signals import deferred, is_waiting
 
 PATIENCE_VARIABLE = "RSC_PATIENCE_SECONDS"
 """How long a run waits for a store that went away, when it must write before it can end (default 120)."""
 
-_PERMANENT = frozenset(
+_LOG_IN = frozenset({"CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED"})
+_PERMANENT = _LOG_IN | frozenset(
     {
         "ALREADY_EXISTS",
         "BAD_REQUEST",
         "ENDPOINT_NOT_FOUND",
+        "FEATURE_DISABLED",
         "INVALID_PARAMETER_VALUE",
         "INVALID_STATE",
+        "INVALID_STATE_TRANSITION",
+        "MALFORMED_REQUEST",
         "NOT_FOUND",
+        "NOT_IMPLEMENTED",
         "PERMISSION_DENIED",
         "RESOURCE_ALREADY_EXISTS",
         "RESOURCE_DOES_NOT_EXIST",
-        "UNAUTHENTICATED",
     }
 )
+_HTTP_STATUS = re.compile(r"failed with error code (\d{3}) != \d{3}")
+"""MLflow's words about an answer of somebody between it and us, a proxy above all."""
 _PASSING = (  # what MLflow calls a bad request and is none
     "QueuePool limit",  # all of the server's database connections were taken
     "UNIQUE constraint failed",  # two clients wrote the same new row at once (SQLite); asked again, each sees it
@@ -50,6 +55,8 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
 _PROBE_SECONDS = 10.0
 """How long a server may take to say that it is there."""
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
+_LOG_IN_HELP = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to a user's own"
+_PERMISSION_HELP = "ask the owner for the permission, or name an experiment of your own in MLFLOW_EXPERIMENT_NAME"
 _host_creds: Callable[[str], Any] = get_default_host_creds  # it carries no types
 _logger = logging.getLogger(__name__)
 
@@ -62,6 +69,10 @@ Result = TypeVar("Result")
 
 class StoreError(InputError):
     """The tracking store cannot be reached or written: a wrong address, or a store that is away."""
+
+
+class _DeniedError(StoreError):
+    """The server does not let this user in: asking again does not help."""
 
 
 def patience() -> float:
@@ -96,6 +107,8 @@ def configure() -> None:
         ("GIT_PYTHON_REFRESH", "quiet"),
     ):
         os.environ.setdefault(name, value)
+    if (uri := mlflow.get_tracking_uri()) != (better := databases.without_stray_folder(uri)):
+        mlflow.set_tracking_uri(better)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -122,7 +135,7 @@ def connect(*, known: bool = False) -> MlflowClient:
             _have_answered.add(uri)
             return client
         except StoreError as error:
-            if time.monotonic() + 1.0 > deadline:
+            if isinstance(error, _DeniedError) or time.monotonic() + 1.0 > deadline:
                 raise
             note_away()
             _logger.warning("waiting for the tracking store (%s)", error)
@@ -137,8 +150,21 @@ def _client(uri: str) -> MlflowClient:
     except StoreError:
         raise
     except Exception as error:
+        if denied := _denied(error):
+            raise _DeniedError(denied) from error
         raise StoreError(f"the tracking store {shown(uri)} does not answer ({reason(error)}); {_WAYS_OUT}") from error
     return client
+
+
+def reading_client(uri: str) -> MlflowClient:
+    """A client for reading only, whose first call finds out whether the store answers.
+
+    Raises:
+        StoreError: the store is a database whose tables are those of another version of MLflow.
+    """
+    if databases.exists(uri) and (why := databases.foreign_schema(uri)):
+        raise StoreError(f"the tracking store {shown(uri)} {why}")
+    return MlflowClient(databases.without_stray_folder(uri))
 
 
 def shown(text: str) -> str:
@@ -148,6 +174,8 @@ def shown(text: str) -> str:
 
 def reason(error: BaseException) -> str:
     """An error in one line of at most 500 characters, without passwords."""
+    if about_temporary := scratch.complaint(error):
+        return about_temporary
     text = shown(" ".join(str(error).split())) or "no message"
     name = type(error).__name__
     line = text if isinstance(error, InputError | MlflowException) else f"{name}: {text}"
@@ -157,13 +185,40 @@ def reason(error: BaseException) -> str:
 def is_passing(error: BaseException) -> bool:
     """Whether trying again may help: the server is away or busy, as opposed to having said no."""
     if isinstance(error, MlflowException):
-        if isinstance(error.__cause__, sqlalchemy.exc.InterfaceError) or error.error_code not in _PERMANENT:
+        if isinstance(error.__cause__, sqlalchemy.exc.InterfaceError):
             return True
+        if error.error_code not in _PERMANENT:
+            answered = _HTTP_STATUS.search(str(error))
+            return answered is None or _may_pass(int(answered[1]))
         return error.error_code == "BAD_REQUEST" and any(word in str(error) for word in _PASSING)
     if isinstance(error, requests.HTTPError) and error.response is not None:
-        status = error.response.status_code
-        return not 400 <= status < 500 or status in _PASSING_STATUS
+        return _may_pass(error.response.status_code)
     return isinstance(error, OSError | requests.RequestException | sqlalchemy.exc.OperationalError)
+
+
+def _may_pass(status: int) -> bool:
+    return not 400 <= status < 500 or status in _PASSING_STATUS
+
+
+def refusal(error: BaseException) -> str | None:
+    """What there is to say, in one line, about a store that said no for good; None for every other error."""
+    if not isinstance(error, MlflowException | requests.HTTPError) or is_passing(error):
+        return None
+    if denied := _denied(error):
+        return denied
+    return f"the tracking store refused a request ({reason(error)}); check that run, experiment and model still exist"
+
+
+def _denied(error: BaseException) -> str | None:
+    """What there is to say about a user whom the server does not let in, or does not let do this; else None."""
+    code = error.error_code if isinstance(error, MlflowException) else ""
+    status = error.response.status_code if isinstance(error, requests.HTTPError) and error.response is not None else 0
+    server = shown(mlflow.get_tracking_uri())
+    if code in _LOG_IN or status == 401:
+        return f"the tracking server {server} refused the log-in ({reason(error)}); {_LOG_IN_HELP}"
+    if code == "PERMISSION_DENIED" or status == 403:
+        return f"the tracking server {server} does not permit this ({reason(error)}); {_PERMISSION_HELP}"
+    return None
 
 
 def patiently(call: Callable[[], Result], what: str, seconds: float | None = None) -> Result:
@@ -252,17 +307,10 @@ def brief(seconds: float) -> Iterator[None]:
 
 def _probe(uri: str) -> None:
     """Find out within seconds whether the store can be there at all; MLflow itself tries for up to a minute."""
-    scheme = urlsplit(uri).scheme
-    if scheme in ("http", "https"):
+    if uri.startswith(("http:", "https:")):
         _probe_server(uri)
-    elif scheme.split("+")[0] == "sqlite":
-        _probe_sqlite(uri)
-    elif scheme.split("+")[0] in ("postgresql", "mysql"):
-        engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": 5})
-        try:
-            engine.connect().close()
-        finally:
-            engine.dispose()
+    elif databases.is_database(uri) and (why := databases.trouble(uri)):
+        raise StoreError(f"the tracking store {shown(uri)} {why}; or {_WAYS_OUT}")
 
 
 def _probe_server(uri: str) -> None:
@@ -283,26 +331,3 @@ def _probe_server(uri: str) -> None:
             if attempts == 3:
                 raise StoreError(f"no server answers at {shown(uri)}; {_WAYS_OUT}") from None
             time.sleep(0.5)
-
-
-def _probe_sqlite(uri: str) -> None:
-    path = _sqlite_path(uri)
-    if path is None:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=20)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.rollback()
-        finally:
-            connection.close()
-    except (OSError, sqlite3.Error) as error:
-        raise StoreError(
-            f"the tracking store {shown(uri)} cannot be written ({error}); free or repair {path}, or {_WAYS_OUT}"
-        ) from error
-
-
-def _sqlite_path(uri: str) -> Path | None:
-    database = sqlalchemy.make_url(uri).database
-    return None if not database or database == ":memory:" else Path(unquote(database))

@@ -14,13 +14,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import scratch
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.resuming import stored_points
 from rsc_mlflow.tracking.signals import shielded
 from rsc_mlflow.tracking.store import StoreError, brief, is_passing, patience, patiently, reason
-from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text
+from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text, same_value
 
 _LAST_WORDS_SECONDS = 10.0
 _BATCH = 100  # MLflow's limit of parameters and of tags in one call
@@ -74,13 +75,20 @@ class TrackedRun:
             self._waited += time.perf_counter() - started
 
     def log_params(self, values: Mapping[str, object]) -> None:
-        """Write parameters whose key the run does not carry yet; the others stay as they are.
+        """Write parameters; those that the run carries already, in whatever spelling, stay as they are.
 
         ``mlflow run`` has stored its ``-P`` values before, as typed.
 
         Raises:
-            InputError: a key or value that MLflow would refuse or cut.
+            InputError: a key or value that MLflow would refuse or cut; a parameter that the run carries with another
+                value.
         """
+        for key, value in values.items():
+            if key in self._params and not same_value(self._params[key], value):
+                raise InputError(
+                    f"parameter {key} of run {self.run_id} is {self._params[key]!r} and cannot become "
+                    f"{param_text(value)!r}; log it under another name"
+                )
         new = {key: param_text(value) for key, value in values.items() if key not in self._params}
         for key, value in new.items():
             check_param(key, value)
@@ -179,6 +187,8 @@ class TrackedRun:
         except Exception as error:
             if isinstance(error, MlflowException) and is_passing(error):  # the server, before it came to the folder
                 raise
+            if about_temporary := scratch.complaint(error):
+                raise StoreError(about_temporary) from error
             raise StoreError(
                 f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
                 "with mlflow server --artifacts-destination, or free some space"

@@ -1,12 +1,16 @@
 """What MLflow accepts as names and values, checked before it is sent: nothing is cut or refused later."""
 
+import math
 import posixpath
 import re
 import shlex
-
-import pandas as pd
+from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from rsc_mlflow.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd  # options are checked with this module: importing it would slow every --help
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. :]*(?:/[A-Za-z0-9_\-. :]+)*")
 _KEY_LENGTH = 250
@@ -14,6 +18,7 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 LAST_MS = 4_102_444_800_000.0
 """2100-01-01 in milliseconds since 1970: a larger number was stored in another unit."""
+_EXACT = 2.0**53
 
 
 def param_text(value: object) -> str:
@@ -28,14 +33,44 @@ def param_text(value: object) -> str:
 
 
 def same_value(stored: str, given: object) -> bool:
-    """Whether a stored parameter means ``given``: numbers by value, and ``mlflow run``'s shell quotes ignored."""
+    """Whether a stored parameter means ``given``.
+
+    Numbers are compared by value, comma lists of numbers as sets, ``true`` and ``false`` in any case, and
+    ``mlflow run``'s shell quotes do not count.
+    """
     first, second = unquoted(stored), param_text(given)
-    if first == second:
+    if first == second or {first.lower(), second.lower()} in ({"true"}, {"false"}):
         return True
+    numbers = _numbers(first)
+    return numbers is not None and numbers == _numbers(second)
+
+
+def _numbers(text: str) -> set[Decimal] | None:
+    """The numbers of a comma list, or the one number; None where anything else is among them.
+
+    Fractions count as the floats that they become; large whole numbers, such as seeds, are not all floats.
+    """
+    parts = text.split(",")
+    values = [value for part in parts if (value := number(part)) is not None]
+    if len(values) < len(parts):
+        return None
+    pairs = zip(parts, values, strict=True)
+    return {Decimal(part.strip()) if abs(value) >= _EXACT else Decimal(value) for part, value in pairs}
+
+
+def number(text: object) -> float | None:
+    """A finite number out of text that anybody may have stored; None where it is none."""
     try:
-        return float(first) == float(second)
-    except ValueError:
-        return False
+        value = float(text)  # type: ignore[arg-type]  # a TypeError is an answer, too
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def whole(text: object) -> int | None:
+    """A whole number out of text that anybody may have stored; None where it is none."""
+    value = number(text)
+    return int(Decimal(str(text))) if value is not None and value.is_integer() else None
 
 
 def unquoted(stored: str) -> str:

@@ -64,9 +64,13 @@ class TestOrder:
         small_sets.write_idx(empty_machine / "FashionMNIST" / "raw", arrays)
         assert sources.locate("fashion") == empty_machine / "FashionMNIST" / "raw"
 
-    def test_a_root_that_is_no_folder(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(InputError, match="data_root '/no/such/folder' is not a folder"):
-            load_family("mnist", "/no/such/folder")
+    def test_a_root_that_is_no_folder(
+        self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "file").write_text("in the way", encoding="utf-8")
+        for wrong in (tmp_path / "file", tmp_path / "file" / "folder"):
+            with pytest.raises(InputError, match=f"data_root '{wrong}' is not a folder"):
+                load_family("mnist", str(wrong))
         monkeypatch.setenv("RSC_DATA_ROOT", __file__)
         with pytest.raises(InputError, match=r"RSC_DATA_ROOT .* is not a folder"):
             load_family("mnist")

@@ -13,6 +13,9 @@ from entry_points.mlproject import ENTRY_POINTS, entry_point
 from rsc_mlflow.errors import InputError
 
 LONG = "é" * 9000
+FILE = "no-folder"
+"""A file of the working folder: no path can lead through it, whatever else the machine has."""
+
 NONSENSE = (
     "",
     "  ",
@@ -46,10 +49,10 @@ MEANINGLESS = {
     "resume_run_id": ("nonsense", "../../etc", "0" * 32, "x' OR 'a'='a"),
     "attacks": ("nonsense", "loss,", "loss,loss", ",", LONG),
     "compare": ("nonsense", ",", "0" * 32),
-    "grid": ("nothing.yaml", "/", "../grids"),
-    "data_root": ("/nonexistent/folder", LONG, "/dev/null"),
+    "grid": ("nothing.yaml", ".", f"{FILE}/grid.yaml"),
+    "data_root": (f"{FILE}/folder", LONG, FILE),
     "ray_address": (LONG,),
-    "output": ("/nonexistent/report.html", ".", LONG),
+    "output": (f"{FILE}/report.html", ".", LONG),
     "experiments": ("nonsense", "Default,"),
     "filter": ("nonsense", "params.x ="),
 }
@@ -125,6 +128,7 @@ def folder_with_a_model(empty_store: Path, tmp_path_factory: pytest.TempPathFact
     """A working folder with a store that holds one trained model, so that only the wrong option is wrong."""
     folder = tmp_path_factory.mktemp("bad-input")
     shutil.copyfile(empty_store, folder / "mlflow.db")
+    (folder / FILE).write_text("a file", encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")

@@ -4,7 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+import requests
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import (
+    INVALID_PARAMETER_VALUE,
+    PERMISSION_DENIED,
+    TEMPORARILY_UNAVAILABLE,
+    UNAUTHENTICATED,
+)
 
 from entry_points.command import command, status
 from rsc_mlflow.errors import InputError
@@ -61,6 +69,39 @@ def test_a_failure_keeps_its_traceback_and_is_the_reason_of_the_adopted_run(adop
     with pytest.raises(type(error), match=str(error)):
         status(command("entry", Number, raising(error)), [])
     assert ending(adopted) == ("FAILED", f"{type(error).__name__}: {error}")
+
+
+def _answered(status_code: int) -> requests.HTTPError:
+    answer = requests.Response()
+    answer.status_code = status_code
+    return requests.HTTPError("no", response=answer)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MlflowException("not yours", PERMISSION_DENIED), "does not permit this (not yours); ask the owner"),
+        (MlflowException("run is deleted", INVALID_PARAMETER_VALUE), "refused a request (run is deleted); check"),
+        (MlflowException("who", UNAUTHENTICATED), "refused the log-in (who); set MLFLOW_TRACKING_USERNAME and"),
+        (_answered(403), "does not permit this"),
+        (_answered(401), "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
+        (_answered(413), "refused a request"),
+    ],
+)
+def test_a_refusal_of_the_store_is_bad_input(
+    error: Exception, line: str, adopted: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(command("entry", Number, raising(error)), []) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("error: the tracking s")
+    assert line in said
+    assert ending(adopted) == ("FAILED", said.removeprefix("error: "))
+
+
+@pytest.mark.parametrize("error", [MlflowException("broken"), MlflowException("soon", TEMPORARILY_UNAVAILABLE)])
+def test_a_store_that_is_away_is_a_failure(error: Exception) -> None:
+    with pytest.raises(MlflowException):
+        status(command("entry", Number, raising(error)), [])
 
 
 def test_an_interrupt_is_status_1(adopted: str) -> None:

@@ -1,5 +1,6 @@
 """What real training processes do when something is taken away: the server, the disk, the clock, the whole file."""
 
+import tempfile
 import time
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from mlflow.entities import Run
 
 from entry_points.command import status
 from entry_points.mlproject import entry_point
+from rsc_mlflow import scratch
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import RunStore
+from rsc_mlflow.tracking.store import reason
 from rsc_mlflow.training import Checkpoint
 from tests.integration.processes import aliases, finish, finished_run, logged_epochs, newest_run, start, wait_for
 from tests.mlflow_server import MlflowServer
@@ -67,6 +70,25 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
     folder = artifacts / run.info.run_id / "artifacts"
     whole = sorted(checkpoints(client))[:-1] or checkpoints(client)  # the last may be the one that was cut short
     assert [Checkpoint.load(folder / path).epoch for path in whole] == list(range(1, len(whole) + 1))
+
+
+def test_a_full_temporary_folder_is_named(
+    sqlite_store: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was taken for the artifact folder, which has all the room there is."""
+    monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
+    monkeypatch.setattr(scratch, "_own", scratch._Own())
+    named = f"the temporary folder {small_disk} cannot be written (No space left on device)"
+    fill(small_disk / "ballast")
+    words = ["--dataset", "digits", "--model", "ce-tor-MLP", "--epochs", "1"]
+    assert status(entry_point("train_classifier"), words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {named}")
+    run = newest_run(MlflowClient(sqlite_store))
+    assert run is not None
+    assert named in run.data.tags[schema.ERROR]
+    with pytest.raises(OSError, match="No space left") as caught, scratch.temporary() as folder:
+        (folder / "a file").write_bytes(bytes(100_000))
+    assert named in reason(caught.value)
 
 
 def fill(ballast: Path) -> None:

@@ -37,6 +37,8 @@ def test_only_finished_runs_with_a_fingerprint_count(client: MlflowClient) -> No
     client.set_terminated(client.create_run("0", tags={schema.FINGERPRINT: "b"}).info.run_id, "FAILED")
     client.create_run("0", tags={schema.FINGERPRINT: "c"})
     client.set_terminated(client.create_run("0").info.run_id, "FINISHED")
+    foreign = client.create_run("0", tags={schema.FINGERPRINT: "d"})  # of no kind: not of this project
+    client.set_terminated(foreign.info.run_id, "FINISHED")
     ledger = Ledger.read(client)
     assert {key: entry.run_id for key, entry in ledger.finished.items()} == {"a": run_id}
 

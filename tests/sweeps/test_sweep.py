@@ -59,7 +59,7 @@ def finish_all(grid: Path, *, but: int = 0) -> None:
     plan = plan_sweep(read_grid(SweepOptions(grid=str(grid)))).plan
     client = MlflowClient()
     for key in list(plan.jobs)[: len(plan) - but]:
-        client.set_terminated(client.create_run("0", tags={schema.FINGERPRINT: key}).info.run_id)
+        client.set_terminated(client.create_run("0", tags={schema.KIND: "train", schema.FINGERPRINT: key}).info.run_id)
 
 
 def test_dry_run_says_what_would_be_done_and_does_nothing(
@@ -79,7 +79,7 @@ def test_status_tells_the_states_apart(grid: Path, sqlite_store: str, capsys: py
     finish_all(grid, but=2)
     plan = plan_sweep(read_grid(SweepOptions(grid=str(grid)))).plan
     client = MlflowClient()
-    run_id = client.create_run("0", tags={schema.FINGERPRINT: list(plan.jobs)[1]}).info.run_id
+    run_id = client.create_run("0", tags={schema.KIND: "train", schema.FINGERPRINT: list(plan.jobs)[1]}).info.run_id
     client.set_terminated(run_id, "FAILED")
     assert sweep(grid, status="true") == 0
     printed = capsys.readouterr().out
@@ -93,13 +93,19 @@ def test_states_of_runs_that_have_not_ended(grid: Path) -> None:
     plan = plan_sweep(read_grid(SweepOptions(grid=str(grid)))).plan
     claimed, living, failed = plan.jobs
     young = f"holding {time.time()!r} 1 another-machine"
-    ids = [client.create_run("0", tags={schema.FINGERPRINT: claimed, f"{CLAIM_PREFIX}x": young}).info.run_id]
+    ids = [
+        client.create_run(
+            "0", tags={schema.KIND: "train", schema.FINGERPRINT: claimed, f"{CLAIM_PREFIX}x": young}
+        ).info.run_id
+    ]
     client.set_terminated(ids[0], "KILLED")
     ids.append(
-        client.create_run("0", tags={schema.FINGERPRINT: living, schema.HEARTBEAT: str(time.time())}).info.run_id
+        client.create_run(
+            "0", tags={schema.KIND: "train", schema.FINGERPRINT: living, schema.HEARTBEAT: str(time.time())}
+        ).info.run_id
     )
     for status_of in ("FAILED", "KILLED"):
-        ids.append(client.create_run("0", tags={schema.FINGERPRINT: failed}).info.run_id)
+        ids.append(client.create_run("0", tags={schema.KIND: "train", schema.FINGERPRINT: failed}).info.run_id)
         client.set_terminated(ids[-1], status_of)
     client.create_run("0", tags={schema.FINGERPRINT: "of another sweep"})
     assert job_states(client, plan, ()) == {

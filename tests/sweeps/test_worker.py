@@ -125,7 +125,7 @@ def test_a_run_that_was_given_up_while_somebody_else_did_the_job(
 
     def abandon_late(claimant: Claimant, given_up: str, why: str) -> None:
         abandon(claimant, given_up, why)
-        tags = {schema.FINGERPRINT: Job("train_classifier", options).fingerprint}
+        tags = {schema.KIND: "train", schema.FINGERPRINT: Job("train_classifier", options).fingerprint}
         elsewhere.append(client.create_run("0", tags=tags).info.run_id)
         client.set_terminated(elsewhere[0])
 

@@ -37,7 +37,9 @@ def test_everything_logged_is_in_the_store(tmp_path: Path) -> None:
     checkpoint.write_bytes(b"weights")
     tags = {schema.FINGERPRINT: "f" * 64}
     with open_run(kind="train", name="train mnist", params={"epochs": 2, "register": True}, tags=tags) as run:
-        run.log_params({"epochs": 3, "n_train": 60000})
+        run.log_params({"epochs": 2.0, "n_train": 60000})
+        with pytest.raises(InputError, match=r"parameter epochs of run .* is '2' and cannot become '3'"):
+            run.log_params({"epochs": 3, "late": 1})
         run.metrics({"train/loss": 2.0, "test/accuracy": 0.5}, 1)
         run.metrics({"train/loss": 1.0, "test/accuracy": 0.9}, 2)
         run.log_json({"indices": [3, 1]}, schema.SPURIOUS_INDICES)

@@ -19,7 +19,10 @@ from cryptography.x509.oid import NameOID
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     BAD_REQUEST,
+    CUSTOMER_UNAUTHORIZED,
     INVALID_PARAMETER_VALUE,
+    NOT_IMPLEMENTED,
+    PERMISSION_DENIED,
     RESOURCE_ALREADY_EXISTS,
     TEMPORARILY_UNAVAILABLE,
 )
@@ -219,6 +222,12 @@ def _answered(status: int) -> requests.HTTPError:
         ),
         (MlflowException("(psycopg.errors.UniqueViolation) duplicate key value violates", BAD_REQUEST), True),
         (MlflowException("a already exists. Error: UNIQUE constraint failed: a.name", RESOURCE_ALREADY_EXISTS), False),
+        (MlflowException("API request to endpoint /x failed with error code 413 != 200. Response body: ''"), False),
+        (MlflowException("API request to endpoint /x failed with error code 429 != 200. Response body: ''"), True),
+        (MlflowException("API request to endpoint /x failed with error code 502 != 200. Response body: ''"), True),
+        (MlflowException("x", PERMISSION_DENIED), False),
+        (MlflowException("x", CUSTOMER_UNAUTHORIZED), False),
+        (MlflowException("x", NOT_IMPLEMENTED), False),
         (ConnectionResetError(), True),
         (ValueError("x"), False),
         (_answered(403), False),

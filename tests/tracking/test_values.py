@@ -1,3 +1,4 @@
+import math
 import shlex
 
 import pytest
@@ -11,9 +12,11 @@ from rsc_mlflow.tracking.values import (
     check_metric_name,
     check_param,
     check_tag,
+    number,
     param_text,
     same_value,
     unquoted,
+    whole,
 )
 
 
@@ -54,6 +57,15 @@ def test_what_is_not_one_quoted_word_stays(text: str) -> None:
         ("0.1", 0.11, False),
         ("adam", "sgd", False),
         ("nan", float("nan"), True),
+        ("True", True, True),
+        ("FALSE", False, True),
+        ("9007199254740993", 9007199254740992, False),
+        ("9007199254740993", 9007199254740993, True),
+        ("1e16", 10**16, True),
+        ("inf", "1e999", False),
+        ("0.1, 0,1e-3", "0,0.001,0.1", True),
+        ("0.1,0", "0.1,1", False),
+        ("shadow,loss", "loss,shadow", False),
     ],
 )
 def test_same_value(stored: str, given: object, same: bool) -> None:
@@ -103,3 +115,26 @@ def test_lengths_are_checked_before_anything_is_sent() -> None:
         check_tag("a", "\ud800")
     with pytest.raises(InputError, match="no parameter name"):
         check_param("a=b", "1")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "count"),
+    [
+        ("3", 3.0, 3),
+        (" 3.0 ", 3.0, 3),
+        (2, 2.0, 2),
+        ("0.5", 0.5, None),
+        ("9007199254740993", 9007199254740992.0, 9007199254740993),
+        *((odd, None, None) for odd in ("", "inf", "-Infinity", "nan", "1e999", "three", "1,5", None, [], 10**400)),
+    ],
+)
+def test_numbers_out_of_whatever_was_stored(text: object, value: float | None, count: int | None) -> None:
+    assert number(text) == value
+    assert whole(text) == count
+
+
+@given(st.one_of(st.text(), st.floats(), st.integers(), st.none(), st.binary()))
+def test_no_stored_text_raises(text: object) -> None:
+    value, count = number(text), whole(text)
+    assert value is None or math.isfinite(value)
+    assert count is None or float(count) == value

@@ -1,0 +1,171 @@
+"""Every entry point takes the run that ``mlflow run`` opened for it, and leaves every other one as it is."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.projects._project_spec import load_project
+
+from entry_points.command import status
+from entry_points.mlproject import ENTRY_POINTS, entry_point
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.values import unquoted
+
+ROOT = Path(__file__).parents[2]
+SOURCE = {"dataset": "digitsv20-3-0-0", "model": "ce-tor-MLP"}
+MODEL = {"model_uri": "models:/rsc-digits-MLP@digitsv20-3-0-0"}
+SHORT = {"epochs": "1"}
+MEMBERS = {"dataset": "memdigitsv20-3-0-0", "model": "ce-tor-MLP"}
+OPTIONS: dict[str, dict[str, str]] = {
+    "main": SHORT,
+    "train_classifier": SOURCE | SHORT | {"register": "True", "learning_rate": "0.010"},
+    "mem_inference": {"dataset": "memdigitsv20-3-0-0", "model": "ce-tor-MLP", "shadow_models": "2", "attacks": "loss"}
+    | SHORT,
+    "incremental_retraining": MODEL | {"epochs": "2"},
+    "exact_retraining": MODEL,
+    "group_influence": MODEL,
+    "relabel_finetuning": MODEL,
+    "gradient_difference": MODEL,
+    "score_model": MODEL | {"dataset": "digitsv8-0-0-0"},
+    "visualize_weights": MODEL,
+    "occlusion": MODEL,
+    "theory": {"seeds": "2", "n_train": "100", "n_test": "100", "gammas": "0.9, 0.02"},
+    "sweep": {"grid": "grid of two.yaml", "workers": "1"},
+    "report": {"output": "report of all.html"},
+}
+"""Small options of every entry point; spellings that MLflow quotes or that are not ours."""
+
+
+@pytest.fixture(scope="module")
+def folder(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a store that holds a finished training run."""
+    folder = tmp_path_factory.mktemp("adopted")
+    shutil.copyfile(empty_store, folder / "mlflow.db")
+    words = "{entry_point: train_classifier, options: {model: ce-tor-MLP, epochs: 1}, axes: {dataset: [digits]}}"
+    (folder / "grid of two.yaml").write_text(words, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        assert status(entry_point("train_classifier"), words_of(SOURCE | SHORT)) == 0
+    return folder
+
+
+@pytest.fixture
+def client(folder: Path, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    monkeypatch.chdir(folder)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(uri)
+
+
+def words_of(options: dict[str, str]) -> list[str]:
+    return [word for key, value in options.items() for word in (f"--{key}", value)]
+
+
+def everything(folder: Path) -> dict[str, list[tuple[object, ...]]]:
+    """All rows of the tables that hold runs and registered models."""
+    with sqlite3.connect(folder / "mlflow.db") as connection:
+        tables = ("runs", "params", "metrics", "tags", "latest_metrics", "model_versions", "registered_model_aliases")
+        return {table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3").fetchall() for table in tables}
+
+
+def test_no_entry_point_is_left_out() -> None:
+    assert set(OPTIONS) == set(ENTRY_POINTS)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_what_mlflow_run_opened_is_taken(name: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With MLflow's own parameters, defaults and quotes included, as its runner stores them before we start."""
+    stored, extra = load_project(str(ROOT)).get_entry_point(name).compute_parameters(OPTIONS[name], None)
+    run_id = client.create_run("0", run_name="bold-fish-123").info.run_id
+    for key, value in (stored | extra).items():
+        client.log_param(run_id, key, value)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    typed = {key: unquoted(value) for key, value in (stored | extra).items()}
+    assert status(entry_point(name), words_of(typed)) == 0
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags[schema.KIND]
+    assert run.data.params.items() >= (stored | extra).items()
+    assert run.info.run_name != "bold-fish-123"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (SOURCE | SHORT | {"random_seed": "9"}, "has ended (FINISHED)"),
+        (SOURCE | SHORT, "has ended (FINISHED)"),
+        (SOURCE | SHORT | {"dataset": "nonsense"}, "nonsense"),
+        (SOURCE | SHORT | {"epochs": "none"}, "epochs"),
+    ],
+)
+def test_a_finished_run_in_the_variable_keeps_everything(
+    options: dict[str, str],
+    complaint: str,
+    client: MlflowClient,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (version,) = client.search_model_versions("tags.dataset = 'digitsv20-3-0-0'", order_by=["version_number ASC"])[:1]
+    monkeypatch.setenv("MLFLOW_RUN_ID", str(version.run_id))
+    before = everything(folder)
+    assert status(entry_point("train_classifier"), words_of(options)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert complaint in line
+    assert everything(folder) == before
+
+
+def test_a_run_of_other_options_is_not_marked_either(
+    client: MlflowClient, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is unfinished and empty, but opened for something else: the refusal itself must not end it."""
+    client.log_param(run_id := client.create_run("0").info.run_id, "random_seed", "2")
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    before = everything(folder)
+    assert status(entry_point("train_classifier"), words_of(SOURCE | SHORT | {"random_seed": "9"})) == 2
+    assert "random_seed was 2, is 9" in capsys.readouterr().err
+    assert everything(folder) == before
+
+
+SMALL = "--seeds 2 --n_train 100 --n_test 100 --gammas 0.5"
+WRAPPER = """
+name: wrapper
+entry_points:
+  main: {{command: "{python} -m entry_points.theory {small} {between} {python} -m entry_points.report"}}
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("between", "ends"), [("&&", "FAILED"), ("&& env -u MLFLOW_RUN_ID", "FINISHED")])
+def test_two_commands_in_one_mlflow_run(between: str, ends: str, sqlite_store: str, tmp_path: Path) -> None:
+    """The second is refused in one line, unless the wrapper gives it a run of its own, as docs/tracking.md says."""
+    (tmp_path / "MLproject").write_text(
+        WRAPPER.format(python=sys.executable, small=SMALL, between=between), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "mlflow", "run", str(tmp_path), "--env-manager=local"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": sqlite_store}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    runs = MlflowClient(sqlite_store).search_runs(["0"], order_by=["attributes.start_time ASC"])
+    first = runs[0]
+    assert first.info.status == ends, done.stderr  # MLflow's runner ends it as its command ended
+    assert first.data.tags[schema.METHOD] == "theory"
+    assert schema.ERROR not in first.data.tags
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    if ends == "FAILED":
+        assert len(runs) == 1
+        assert len(lines) == 1
+        assert "has ended (FINISHED)" in lines[0]
+    else:
+        assert [run.data.tags[schema.KIND] for run in runs] == ["score", "report"]
+        assert lines == []
