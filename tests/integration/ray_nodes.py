@@ -16,9 +16,7 @@ from tests.mlflow_server import free_port
 
 WITHOUT_PROJECT = """
 import sys
-from pathlib import Path
-sys.path[:] = [one for one in sys.path if not Path(one or ".", "rsc_mlflow", "__init__.py").exists()]
-sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in f"{getattr(one, '__name__', one)}"]
+sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in repr(one)]
 """
 """A ``sitecustomize`` that takes away a project that is installed in development mode."""
 
