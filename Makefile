@@ -10,20 +10,23 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 PORT ?= 5000
 # Test processes: many tests wait for servers and killed processes, so a few more than there are cores are busy.
 TESTERS ?= 3
+EXTRAS := dev,cluster,postgres
+# The environment whose versions `make constraints` writes down (.venv-latest: those of `make test-latest`).
+TESTED ?= .venv
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast coverage lint format clean
+.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast test-latest coverage lint format constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/.installed: pyproject.toml
+.venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); accepted: Python 3.11 or newer (make PYTHON=python3.12 …)" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[dev,cluster,postgres]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 setup: .venv/.installed ## Make .venv with the project and its dependencies
@@ -49,6 +52,14 @@ results: .venv/.installed ## Make the documents' tables, numbers and figures fro
 test: .venv/.installed ## Run all tests (TESTERS=… processes)
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
+test-latest: export PATH := $(CURDIR)/.venv-latest/bin:$(PATH)
+test-latest: ## Run all tests with the newest versions that pyproject.toml allows, in .venv-latest
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --upgrade pip
+	.venv-latest/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'
+	.venv-latest/bin/python -m pip freeze --exclude-editable | grep -E '^(mlflow|torch|torchvision|ray)=='
+	.venv-latest/bin/python -m pytest --numprocesses $(TESTERS) --dist worksteal
+
 test-fast: .venv/.installed ## Run the tests that start no servers, browsers or long processes
 	$(BIN)/python -m pytest -m 'not integration and not real'
 
@@ -67,5 +78,13 @@ format: .venv/.installed ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## Remove the environment and caches (keeps mlflow.db and mlruns)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache *.egg-info
+constraints: ## Write constraints.txt from the versions in TESTED=.venv, for Python 3.11 and later
+	$(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/python -m pip install --quiet uv
+	$(TESTED)/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' > .venv-constraints/tested.txt
+	.venv-constraints/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	  --constraints .venv-constraints/tested.txt --no-header --no-annotate \
+	  --output-file constraints.txt >/dev/null
+
+clean: ## Remove the environments and caches (keeps mlflow.db and mlruns)
+	rm -rf .venv .venv-latest .venv-constraints .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,5 +1,6 @@
 """A real ``mlflow server`` as a process that tests start, kill and start again."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -109,16 +110,19 @@ class MlflowServer:
         except ProcessLookupError:
             process.wait()
 
+    def _prefix(self) -> str:
+        flag = "--static-prefix"
+        return self.arguments[self.arguments.index(flag) + 1] if flag in self.arguments else ""
+
     def _wait(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"the server ended with {self._process.returncode}: {self.log.read_text()[-2000:]}")
-            try:
-                if requests.get(f"{self.uri}/health", timeout=5).ok:
+            with contextlib.suppress(requests.RequestException):
+                if requests.get(f"{self.uri}{self._prefix()}/health", timeout=5).ok:
                     return
-            except requests.RequestException:
-                time.sleep(0.2)
+            time.sleep(0.2)
         self.kill()
         raise RuntimeError(f"the server did not answer within {START_SECONDS:.0f} s: {self.log.read_text()[-2000:]}")

@@ -1,10 +1,12 @@
-"""Where units of work run: processes of this machine, or Ray tasks; a sweep knows no more than :class:`Executor`."""
+"""Where units of work run: a sweep knows no more than :class:`Executor`; here are processes of this machine.
+
+``ray_executor`` has the executor that gives units to a Ray cluster.
+"""
 
 import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -12,12 +14,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess, parent_process
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.worker import Unit, run_unit
-from rsc_mlflow.tracking.store import reason
 
 GRACE_SECONDS = 30.0
 """How long a worker may take to close its runs after it was asked to stop."""
@@ -188,79 +188,3 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(1)  # pragma: no cover - only where closing the runs takes longer, and an orphan's record is lost
-
-
-class RayExecutor:
-    """Ray tasks, on a Ray of our own on this machine or on a cluster.
-
-    Args:
-        workers: tasks at the same time; None: as many as there are CPUs.
-        address: ``local``, ``auto`` or a cluster's address.
-    """
-
-    def __init__(self, workers: int | None, address: str) -> None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        try:
-            import ray
-        except ImportError:
-            raise InputError(
-                "executor=ray needs the package ray; "
-                "install it (pip install 'rsc-mlflow[cluster]'), or use executor=local"
-            ) from None
-        self._ray: Any = ray
-        self._connect(workers, address)
-        there = ray.cluster_resources()
-        total = max(1, int(there.get("CPU", 1)))
-        self.gpus = int(there.get("GPU", 0))
-        self.workers = workers or self.gpus or total
-        self.threads = max(1, total // self.workers)
-        share = min(1.0, self.gpus / self.workers) if self.gpus else 0
-        resources = {"num_cpus": self.threads, "num_gpus": share}
-        self._task = ray.remote(**resources, max_retries=3, max_calls=JOBS_A_WORKER)(run_unit)
-        self._units: dict[Any, Unit] = {}
-
-    def _connect(self, workers: int | None, address: str) -> None:
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
-        if address == "local":
-            quiet |= {"num_cpus": max(cores(), workers or 1), "include_dashboard": False}
-            quiet |= {"_node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
-        try:
-            if ":" in address:  # HOST:PORT or ray://HOST:PORT: Ray itself would try for a quarter of an hour
-                host, _, port = address.removeprefix("ray://").rpartition(":")
-                socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-            self._ray.init(address=address, **quiet)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"no Ray answers at ray_address {address!r} ({error}); start one (ray start --head) or use local"
-            ) from error
-
-    def submit(self, unit: Unit) -> None:
-        """See :class:`Executor`."""
-        self._units[self._task.remote(unit)] = unit
-
-    def wait(self, seconds: float) -> list[Result]:
-        """See :class:`Executor`."""
-        if not self._units:
-            time.sleep(seconds)
-            return []
-        ready, _ = self._ray.wait(list(self._units), num_returns=1, timeout=seconds)
-        return [self._collect(reference) for reference in ready]
-
-    def close(self) -> None:
-        """See :class:`Executor`."""
-        for reference in self._units:
-            self._ray.cancel(reference, force=False)
-        if self._units:
-            self._ray.wait(list(self._units), num_returns=len(self._units), timeout=GRACE_SECONDS)
-        self._units.clear()
-        self._ray.shutdown()
-
-    def _collect(self, reference: Any) -> Result:
-        unit = self._units.pop(reference)
-        try:
-            return Result(unit, self._ray.get(reference))
-        except self._ray.exceptions.RayTaskError as error:
-            return Result(unit, None, f"its Ray task failed ({reason(error.cause)})")
-        except self._ray.exceptions.RayError as error:
-            return Result(unit, None, f"its Ray task was lost ({' '.join(str(error).split())[:200]})")

@@ -20,12 +20,13 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import AUTO
 from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
-from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, RayExecutor, cores
+from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, cores
 from rsc_mlflow.sweeps.grid import Grid, load_grid
 from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
 from rsc_mlflow.sweeps.plan import Plan, make_plan
+from rsc_mlflow.sweeps.ray_executor import RayExecutor
 from rsc_mlflow.sweeps.registering import check_registration
 from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status, span
 from rsc_mlflow.sweeps.schedule import Schedule

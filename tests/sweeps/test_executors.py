@@ -15,9 +15,10 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.sweeps import executors
-from rsc_mlflow.sweeps.executors import LocalExecutor, RayExecutor, Result
+from rsc_mlflow.sweeps import executors, ray_executor
+from rsc_mlflow.sweeps.executors import LocalExecutor, Result
 from rsc_mlflow.sweeps.jobs import Job, JobSpec
+from rsc_mlflow.sweeps.ray_executor import RayExecutor
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.sweeps.workers import warm_up
 from rsc_mlflow.tracking import schema
@@ -43,7 +44,7 @@ def test_a_worker_is_replaced_after_its_number_of_jobs(sqlite_store: str, tmp_pa
     finally:
         executor.close()
     process = {
-        int(run.data.params["random_seed"]): run.data.tags[schema.PID] for run in MlflowClient().search_runs("0")
+        int(run.data.params["random_seed"]): run.data.tags[schema.PID] for run in MlflowClient().search_runs(["0"])
     }
     assert process[0] == process[1] == process[2] != process[3] == process[4]
 
@@ -90,7 +91,7 @@ def test_workers_that_are_shot_fail_or_hang(sqlite_store: str, tmp_path: Path, m
             executor.submit(endless)
         os.kill(worker().pid or 0, signal.SIGKILL)
         assert executor.wait(PATIENCE_SECONDS) == [Result(endless, None, "its process was ended by SIGKILL")]
-        unknown = Unit((JobSpec("no entry point", "no fingerprint", {}),), context)
+        unknown = Unit((JobSpec("no entry point", {}, "no fingerprint"),), context)
         executor.submit(unknown)
         assert executor.wait(PATIENCE_SECONDS) == [Result(unknown, None, "its process ended with status 1")]
         assert "KeyError: 'no entry point'" in (tmp_path / "worker-0.log").read_text()
@@ -125,7 +126,7 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
         executor.submit(endless)  # goes on in the run that was left
         wait_for("it goes on", lambda: schema.RESUMED in client.search_runs(["0"])[0].data.tags)
     finally:
-        monkeypatch.setattr(executors, "GRACE_SECONDS", 60.0)
+        monkeypatch.setattr(ray_executor, "GRACE_SECONDS", 60.0)
         executor.close()
     (run,) = client.search_runs(["0"])
     assert run.info.status == "KILLED"
