@@ -78,7 +78,7 @@ def alike(
         averaged: settings that the figure averages over and says so.
     """
     known = runs["readable"].to_numpy(bool)
-    varying = without_belongings(runs[known], differing(runs[known], [*shown, *averaged]))
+    varying = without_belongings(runs[known], differing(runs[known], [*shown, *averaged]), shown)
     if not varying or not known.any():
         whole = Recipe("", None, int(runs["counts"].sum()))
         return Alike(runs.assign(recipe=""), drawn=(whole,) if len(runs) else ())
@@ -122,9 +122,10 @@ def differing(runs: pd.DataFrame, shown: Sequence[str]) -> list[str]:
     return [name for name in hidden if runs[name].nunique(dropna=False) > 1]
 
 
-def without_belongings(runs: pd.DataFrame, varying: Sequence[str]) -> list[str]:
-    """Without those that follow from another one of them, as the momentum does from the optimizer."""
-    of = {name: BELONGS[name] for name in varying if BELONGS.get(name) in varying}
+def without_belongings(runs: pd.DataFrame, varying: Sequence[str], shown: Sequence[str]) -> list[str]:
+    """Without those that follow from another one, or from what is shown, as the momentum does from the optimizer."""
+    others = {*varying, *_settings(shown)} & {*runs.columns}
+    of = {name: BELONGS[name] for name in varying if BELONGS.get(name) in others}
     follows = [name for name, other in of.items() if runs.groupby(other)[name].nunique(dropna=False).max() == 1]
     return [name for name in varying if name not in follows]
 

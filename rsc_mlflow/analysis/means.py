@@ -234,7 +234,7 @@ def _mixed(runs: pd.DataFrame, used: Array, group: Array, shown: Sequence[str], 
     """Of each group in words the settings in which its runs differ."""
     words: list[list[str]] = [[] for _ in range(groups)]
     some, of = runs[used], group[used]
-    for name in without_belongings(some, differing(some, shown)):
+    for name in without_belongings(some, differing(some, shown), shown):
         codes = pd.factorize(some[name], use_na_sentinel=False)[0]
         pairs = np.unique(np.stack([of, codes]), axis=1)[0]
         for k in np.flatnonzero(np.bincount(pairs, minlength=groups) > 1):

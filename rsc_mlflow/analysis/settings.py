@@ -65,7 +65,7 @@ WORDS = (
 """Parameters that are read as texts."""
 ABSENT = ("", "none", "auto", "any")
 """Texts of a number that was not given."""
-DEFAULTS: Mapping[str, str] = {"precision": "float32"}
+DEFAULTS: Mapping[str, str] = {"precision": "float32", "result_format": "1"}
 """Settings that runs logged before they existed lack, and what they were then."""
 
 SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
@@ -88,13 +88,14 @@ SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "grad_clip": ("gradient clipping", lambda x: f"clipping {x:g}"),
     "score_threshold": ("score threshold", lambda x: f"threshold {x:g}"),
     "precision": ("precision", str),
+    "result_format": ("version of the code", lambda number: f"result format {number}"),
     "method_options": ("options of the method", str),
     "shadow_models": ("number of shadow models", lambda n: f"{n:g} shadow models"),
     "shadow_spurious": ("spurious examples of shadow models", lambda v: f"shadow_spurious={v}"),
     "source_kind": ("kind of model attacked", lambda kind: f"on a model of kind {kind or 'train'}"),
 }
 """Column → (its name in words, a value in words).  Everything that decides a result, save the seeds."""
-QUIET: Mapping[str, object] = {"weight_decay": 0.0, "input_noise": 0.0, "grad_clip": 0.0, "form": ONE_CLASS}
+QUIET: Mapping[str, object] = {"weight_decay": 0.0, "input_noise": 0.0, "grad_clip": 0.0, "form": ONE_CLASS, "result_format": "1"}
 """Values that a label leaves out: what is not there."""
 SHOWN_AS: Mapping[str, str] = {"paper": "pattern", "variant": "method_options"}
 """Columns of figures → the setting that they show."""

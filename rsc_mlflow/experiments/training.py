@@ -16,7 +16,7 @@ from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.clean_baseline import Comparison, compare_with_clean
-from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.options import TrainOptions, result_format
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
     Evaluation,
@@ -107,6 +107,7 @@ class PreparedTraining:
             "n_parameters": self.n_parameters,
             "n_train": len(self.data),
             "n_test": len(self.dataset.test),
+            "result_format": result_format(name, model),
         }
         return self.job.options.as_params() | {"score_threshold": self.job.options.resolved_threshold} | derived
 
