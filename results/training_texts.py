@@ -9,7 +9,7 @@ import pandas as pd
 from results.groups import Groups, Key, Row, at, of_study, runs_of, trained
 from results.markdown import MISSING, counted, interval, listed, p_value, share, table
 from results.studies import Results, tour_options
-from rsc_mlflow.analysis import clean, finished, kind, metric, norm_correlation, norms, points
+from rsc_mlflow.analysis import clean, finished, kind, norm_correlation, norms, points
 from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -154,10 +154,14 @@ def noise_control(results: Results) -> str:
             "*Not run yet*: `python -m entry_points.score_model --model_uri models:/rsc-mnist-LargeMLP@mnist "
             "--dataset mnistv20-0-0-0`"
         )
-    accuracy = metric(runs, schema.SPURIOUS_TEST_ACCURACY)
-    found = [(paper, accuracy[group.index]) for paper, group in runs.groupby("paper")]
-    words = [f"{share(one.mean())} with {paper} ({counted(len(one), 'score')})" for paper, one in found]
-    return f"clean models with the pattern on: {listed(words)}"
+    models = runs_of(results, "scores").set_index("run_id")
+    own = {name: runs["source_run"].map(models[name]) for name in ("optimizer", "random_seed")}
+    table = points(runs.assign(**own), ["optimizer", "paper"], schema.SPURIOUS_TEST_ACCURACY)
+    words = [
+        f"{interval(row)} with {row['paper']} ({OPTIMIZERS[row['optimizer']]}, {counted(row['runs'], 'model')})"
+        for row in table.to_dict("records")
+    ]
+    return listed(words)
 
 
 @of_study("patterns")

@@ -95,7 +95,13 @@ SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "source_kind": ("kind of model attacked", lambda kind: f"on a model of kind {kind or 'train'}"),
 }
 """Column → (its name in words, a value in words).  Everything that decides a result, save the seeds."""
-QUIET: Mapping[str, object] = {"weight_decay": 0.0, "input_noise": 0.0, "grad_clip": 0.0, "form": ONE_CLASS, "result_format": "1"}
+QUIET: Mapping[str, object] = {
+    "weight_decay": 0.0,
+    "input_noise": 0.0,
+    "grad_clip": 0.0,
+    "form": ONE_CLASS,
+    "result_format": "1",
+}
 """Values that a label leaves out: what is not there."""
 SHOWN_AS: Mapping[str, str] = {"paper": "pattern", "variant": "method_options"}
 """Columns of figures → the setting that they show."""

@@ -237,3 +237,28 @@ def test_unknown_names_and_arguments_are_refused(tmp_path: Path) -> None:
 )
 def test_numbers_as_text(made_text: str, expected: str) -> None:
     assert made_text == expected
+
+
+def test_the_control_of_accuracy_with_the_pattern_is_told_apart_by_the_recipe_of_the_clean_models(
+    tmp_path: Path,
+) -> None:
+    clean = [
+        row(optimizer, {"test/accuracy": 0.98}, training=seed, pattern="none", optimizer=optimizer, dataset="mnist")
+        for optimizer in ("adam", "sgd")
+        for seed in range(5)
+    ]
+    scores = [
+        row(
+            f"score-{one['run_id']}",
+            {"spurious/test_accuracy": value + (0.2 if one["params.optimizer"] == "sgd" else 0)},
+            kind="score",
+            method="score_model",
+            tags={"rsc.source_run_id": str(one["run_id"])},
+        )
+        for one, value in zip(clean, FIVE * 2, strict=True)
+    ]
+    for one in scores:  # a score's run has no training options of its own
+        del one["params.optimizer"], one["params.random_seed"]
+    found = results(tmp_path, scores=clean + scores)
+    expected = f"{SHOWN} with R3 (Adam, 5 models) and {shown(0.5)} with R3 (SGD, 5 models)"
+    assert made(found, "noise_control", []) == expected
