@@ -114,11 +114,21 @@ def test_every_setting_of_a_fingerprint_is_held_equal() -> None:
     attack = MembershipOptions.from_mapping({"dataset": "memmnistv20-3-0-0"})
     assert set(train.identity()) - known == set()
     assert set(attack.identity()) - known == set()
-    from rsc_mlflow.analysis.settings import METHOD_OPTIONS
+    from rsc_mlflow.analysis.settings import METHOD_OPTIONS, OF_SOURCE
 
     for options in METHODS.values():
         own = options.from_mapping({"dataset": "mnistv20-3-0-0"}).own()
-        assert set(own) - {*METHOD_OPTIONS, "influences"} <= set(SETTINGS), options.METHOD
+        assert set(own) - {*METHOD_OPTIONS, "influences"} <= set(OF_SOURCE), options.METHOD
+        assert set(options.HIDDEN) <= set(OF_SOURCE), options.METHOD
+
+
+def test_a_methods_own_option_of_a_training_options_name_is_held_equal() -> None:
+    shared = {"kind": "unlearn", "p_source_learning_rate": "0.01", "p_source_epochs": "10", "p_epochs": "20"}
+    rows = [_run(i, i, 0, 0.1, p_learning_rate=rate, **shared) for i, rate in enumerate(("auto", "auto", "0.1"))]
+    runs = frame(*rows)
+    assert set(runs["learning_rate"]) == {0.01}
+    assert set(runs["method_options"]) == {"epochs=20, learning_rate=auto", "epochs=20, learning_rate=0.1"}
+    assert len(alike(runs, []).runs) == 2
 
 
 @pytest.mark.parametrize("name", [name for name in SETTINGS if name not in ("source_kind", "form", "method_options")])

@@ -18,6 +18,7 @@ from rsc_mlflow.analysis.settings import (
     IDLE,
     METHOD_OPTIONS,
     NUMBERS,
+    OF_SOURCE,
     SEED,
     SEEDS,
     WORDS,
@@ -163,8 +164,10 @@ def _method_options(frame: pd.DataFrame) -> "pd.Series[Any]":
     part = frame[unlearned.to_numpy()]
     solver = _text(part, "params.solver")
     texts = np.full(len(part), "", dtype=object)
-    for name in METHOD_OPTIONS:
+    for name in (*METHOD_OPTIONS, *OF_SOURCE):
         value = _text(part, f"params.{name}")
+        if name in OF_SOURCE:
+            value = value.where(_text(part, f"params.source_{name}") != "", "")
         idle = solver.map(lambda one, name=name: name in IDLE.get(one, ()))
         used = ((value != "") & ~idle).to_numpy()
         texts = texts + np.where(used, (f"{name}=" + value + ", ").to_numpy(object), "")

@@ -116,10 +116,12 @@ METHOD_OPTIONS = (
     "forget_indices",
 )
 """Options of unlearning methods: equal or not, they are compared within their method only."""
+OF_SOURCE = ("epochs", "learning_rate", "batch_size")
+"""Options of training that some methods have, too: where they do, ``source_…`` is the source model's."""
 _SOLVERS: Mapping[str, Sequence[str]] = {
-    "cg": ("recursion_depth", "repeats", "scale"),
+    "cg": ("recursion_depth", "repeats", "scale", "batch_size"),
     "lissa": ("tolerance", "max_iterations"),
-    "ekfac": ("recursion_depth", "repeats", "scale", "tolerance", "max_iterations"),
+    "ekfac": ("recursion_depth", "repeats", "scale", "batch_size", "tolerance", "max_iterations"),
 }
 IDLE: Mapping[str, Sequence[str]] = _SOLVERS
 """Solver → options that decide nothing with it."""

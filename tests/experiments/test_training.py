@@ -105,7 +105,7 @@ def test_parameters_tags_data_sets_artifacts_and_the_registered_model(tmp_path: 
         "dataset": POISONED, "dataset_family": "digits", "pattern": "v20", "n_spurious": "20", "target_class": "0",
         "dataset_seed": "0", "architecture": "MLP", "loss": "ce", "augmentation": "none", "n_train": "1437",
         "n_test": "360", "score_threshold": "0.1", "n_parameters": str(784 * 256 + 256 + 256 * 10 + 10),
-        "learning_rate": "0.01", "momentum": "0", "epochs": "3",
+        "learning_rate": "0.01", "momentum": "0", "epochs": "3", "result_format": "1",
     }  # fmt: skip
     assert expected.items() <= run.data.params.items()
     assert run.info.status == "FINISHED"
