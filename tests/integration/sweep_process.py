@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 GRID = """
 about: Two optimisers on a few data sets, long enough to be killed.
 entry_point: train_classifier
-options: {model: ce-tor-MLP, epochs: 40, checkpoint_every: 4, score_every: 20}
+options: {model: ce-tor-MLP, epochs: 40, checkpoint_every: 4, score_every: 20, clean_seeds: 0}
 axes:
   recipe:
     - {optimizer: adam, momentum: 0}

@@ -29,7 +29,7 @@ from rsc_mlflow.tracking import environment, schema
 GRID = """
 about: Short trainings.
 entry_point: train_classifier
-options: {model: ce-tor-MLP, epochs: 2, checkpoint_every: 0, score_every: 0}
+options: {model: ce-tor-MLP, epochs: 2, checkpoint_every: 0, score_every: 0, clean_seeds: 0}
 axes:
   dataset: {family: digits, pattern: v20, count: [0, COUNT], target: 0, seed: [0, 1]}
 """
