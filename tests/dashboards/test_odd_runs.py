@@ -121,15 +121,14 @@ class Artifacts(MadeUpSource):
 
 
 @QUICK
-@given(ODD_RUNS)
-def test_every_page_and_the_report_read_any_run(rows: tuple[dict[str, object], ...]) -> None:
-    for search in ("", "?facet=none&recipes=each&n=all&pattern=each"):
-        look = _look([*rows, *_good()], search)
-        choices(look.every, {"1": "x"})
-        for page in PAGES:
-            for panel in panels(page, look):
-                assert "could not be drawn" not in panel.message, (page.path, panel.key)
-                table_data(panel.table, HUB)
+@given(ODD_RUNS, st.sampled_from(["", "?facet=none&recipes=each&n=all&pattern=each"]))
+def test_every_page_and_the_report_read_any_run(rows: tuple[dict[str, object], ...], search: str) -> None:
+    look = _look([*rows, *_good()], search)
+    choices(look.every, {"1": "x"})
+    for page in PAGES:
+        for panel in panels(page, look):
+            assert "could not be drawn" not in panel.message, (page.path, panel.key)
+            table_data(panel.table, HUB)
     seen = Seen(look.every, {"1": "x"}, Snapshot())
     text = report_html(HUB, seen, Filters(), "title", "about").split("<script")[0]
     assert "could not be drawn" not in text
