@@ -93,8 +93,8 @@ def _every(driver: webdriver.Chrome, base: str, out: Path, only: list[str], runs
 
 def _readme(driver: webdriver.Chrome, base: str, out: Path) -> None:
     shoot(driver, f"{base}scores?theme=light", out / "scores.png", 1440, 900)
-    shoot(driver, f"{base}privacy?theme=dark", out / "privacy.png", 1440, 900)
-    print(out / "scores.png", out / "privacy.png")
+    shoot(driver, f"{base}unlearning?theme=dark", out / "unlearning.png", 1440, 900)
+    print(out / "scores.png", out / "unlearning.png")
 
 
 if __name__ == "__main__":
