@@ -11,6 +11,8 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options, option, text
 from rsc_mlflow.startup import importing
 
+_ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(Options):
@@ -56,17 +58,27 @@ def report(options: ReportOptions) -> None:
     with open_run(kind="report", name="report", params=options.as_params()) as run:
         run.log_text(page, "report.html")
         if output is not None:
-            output.write_text(page, encoding="utf-8")
+            _write(output, page)
     print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
 
 
 def _writable(path: Path) -> Path:
     """The path, if a file can be written there: found out before everything is drawn."""
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(
-            f"output is {str(path)!r}; accepted: a file in a folder that exists and can be written, or none"
-        )
+    try:
+        fits = path.parent.is_dir() and not path.is_dir()
+        fits = fits and os.access(path if path.exists() else path.parent, os.W_OK)
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+        fits = False
+    if not fits:
+        raise InputError(f"output is {str(path)!r}; {_ACCEPTED}")
     return path
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"output is {str(path)!r} ({error.strerror or error}); {_ACCEPTED}") from error
 
 
 def _experiments(text: str, known: Collection[str]) -> tuple[str, ...]:

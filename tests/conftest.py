@@ -3,6 +3,7 @@
 import math
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorc
 _MINE = ("MLFLOW_", "RSC_PATIENCE", "RSC_MODEL_PREFIX")
 
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so begins what a shell starts in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 NO_SKIPS = bool(os.environ.get("RSC_NO_SKIPS"))
 _NO_DATA = not os.environ.get("RSC_DATA_ROOT")
 

@@ -69,7 +69,7 @@ def dots(
                 hoverinfo="text",
             )
         )
-        drawn.add_traces(single(rows, at, own, escape(name)))
+        drawn.add_traces(single(rows, drawn.data[-1], own))
     drawn.update_xaxes(
         tickvals=list(range(len(categories))),
         ticktext=[escape(label(value)) for value in categories],

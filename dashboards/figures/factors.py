@@ -67,6 +67,6 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hoverinfo="text",
             )
         )
-        drawn.add_traces(single(rows, rows["norm"], look, name))
+        drawn.add_traces(single(rows, drawn.data[-1], look))
     drawn.update_yaxes(range=share_range(table))
     return drawn

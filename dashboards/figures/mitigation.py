@@ -54,7 +54,7 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
                 hoverinfo="text",
             )
         )
-        drawn.add_traces(single(rows, at, look, title, yaxis="y" if name == "spurious/score" else "y2"))
+        drawn.add_traces(single(rows, drawn.data[-1], look))
     drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
     axis = drawn.layout.yaxis.to_plotly_json()
     right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}

@@ -2,11 +2,12 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
+T = TypeVar("T")
 LINE = 40
 """Letters that a legend has room for on a screen of 390 pixels."""
 COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
@@ -46,12 +47,12 @@ def _mean(row: Mapping[Any, Any]) -> str:
     return words + (f"<br>first and second target class: {', '.join(known)}" if known else "")
 
 
-def seed_marks(rows: pd.DataFrame, place: Sequence[float]) -> tuple[list[float], list[float]]:
+def seed_marks(rows: pd.DataFrame, place: Sequence[T]) -> tuple[list[T], list[float]]:
     """Where single seeds are drawn: those of the points with too few of them for an interval.
 
     Args:
         rows: points.
-        place: where each point stands on the axis of categories.
+        place: of each point: where it stands, or its number.
 
     Returns:
         Places and values.

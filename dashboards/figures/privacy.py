@@ -57,7 +57,7 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 hoverinfo="text",
             )
         )
-        drawn.add_traces(single(rows, at, look, title))
+        drawn.add_traces(single(rows, drawn.data[-1], look))
     drawn.update_xaxes(tickvals=list(range(len(numbers))), ticktext=[f"{n:.0f}" for n in numbers])
     drawn.update_yaxes(range=share_range(table, also=(0,)))
     return drawn

@@ -83,7 +83,7 @@ def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name].sort_values("n_spurious")
         drawn.add_trace(_line(rows, name))
-        drawn.add_traces(single(rows, symlog(rows["n_spurious"]), PATTERN_MARKS[name], name))
+        drawn.add_traces(single(rows, drawn.data[-1], PATTERN_MARKS[name]))
         drawn.add_traces(_targets(rows, name))
     drawn.update_yaxes(range=share_range(table))
     ticks = _ticks(sorted(table["n_spurious"].unique()))
@@ -91,22 +91,34 @@ def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     return drawn
 
 
-def single(rows: pd.DataFrame, place: Any, look: Mark, group: str, **more: object) -> list[dict[str, object]]:
-    """Small marks of single seeds behind the points that have no interval, as a trace; none where all have one.
+def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]:
+    """Small marks of single seeds at the points that have no interval, as a trace; none where all have one.
+
+    A mark says what its point says, and leads to its point's runs.
 
     Args:
         rows: points of one line.
-        place: where they stand on the axis.
+        line: their trace; its name in the legend shows and hides the marks, too.
         look: of the line.
-        group: the line's name in the legend, which shows and hides its marks, too.
-        more: further properties of the trace.
     """
-    x, values = seed_marks(rows, list(place))
-    if not x:
+    at, values = seed_marks(rows, range(len(rows)))
+    if not values:
         return []
-    marker = {"color": look.colour, "symbol": look.symbol, "size": 5, "opacity": 0.55}
-    trace = {"type": "scatter", "x": x, "y": values, "mode": "markers", "marker": marker, "legendgroup": group}
-    return [trace | {"name": f"{group}, single seeds", "showlegend": False, "hoverinfo": "skip"} | more]
+    x, links, texts = ([column[k] for k in at] for column in (line.x, line.customdata, line.hovertext))
+    trace = go.Scatter(
+        x=x,
+        y=values,
+        yaxis=line.yaxis,
+        name=f"{line.name}, single seeds",
+        legendgroup=line.legendgroup,
+        showlegend=False,
+        mode="markers",
+        marker={"color": look.colour, "symbol": look.symbol, "size": 5, "opacity": 0.55},
+        customdata=links,
+        hovertext=[f"single seed: {value:.4f}<br>{text}" for value, text in zip(values, texts, strict=True)],
+        hoverinfo="text",
+    )
+    return [trace]
 
 
 def _targets(rows: pd.DataFrame, name: str) -> list[go.Scatter]:

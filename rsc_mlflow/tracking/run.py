@@ -21,14 +21,22 @@ from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.adopting import RUN_ID_VARIABLE, check_active, has_begun, is_vacant, taken_over
 from rsc_mlflow.tracking.resuming import check_resumable
 from rsc_mlflow.tracking.signals import Interrupted, interruptible
-from rsc_mlflow.tracking.store import connect, is_passing, look_up, patiently, reason, remove_tag, undivided
+from rsc_mlflow.tracking.store import (
+    OWN_EXPERIMENT,
+    connect,
+    is_passing,
+    look_up,
+    patiently,
+    reason,
+    remove_tag,
+    undivided,
+)
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
 from rsc_mlflow.tracking.values import check_param, check_tag, number, param_text
 
 __all__ = ["TrackedRun", "current_experiment", "mark_failed", "open_run"]
 
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
-_OWN_EXPERIMENT = "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask its owner for EDIT permission"
 _logger = logging.getLogger(__name__)
 
 
@@ -152,7 +160,7 @@ def _enter(
         look_up(
             lambda: client.create_run(experiment_id, tags=all_tags, run_name=name),
             "new run",
-            lambda why: f"no run can be made in experiment {_experiment()} ({why}); {_OWN_EXPERIMENT}",
+            lambda why: f"no run can be made in experiment {_experiment()} ({why}); {OWN_EXPERIMENT}",
         ),
     )
 
@@ -210,14 +218,14 @@ def current_experiment(client: MlflowClient) -> str:
         named = look_up(
             lambda: client.get_experiment(experiment_id),
             "experiment",
-            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r} ({why}); {_OWN_EXPERIMENT}",
+            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r} ({why}); {OWN_EXPERIMENT}",
         )
         return _described(client, named)
     name = _experiment()
     found = look_up(
         lambda: client.get_experiment_by_name(name),
         "experiment",
-        lambda why: f"experiment {name!r} cannot be opened ({why}); {_OWN_EXPERIMENT}",
+        lambda why: f"experiment {name!r} cannot be opened ({why}); {OWN_EXPERIMENT}",
     )
     if found is None:
         try:
@@ -227,7 +235,7 @@ def current_experiment(client: MlflowClient) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 if is_passing(error):
                     raise
-                raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {_OWN_EXPERIMENT}") from error
+                raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {OWN_EXPERIMENT}") from error
             found = client.get_experiment_by_name(name)  # another process was quicker
     if found is None or found.lifecycle_stage != "active":
         raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")

@@ -56,7 +56,8 @@ _PROBE_SECONDS = 10.0
 """How long a server may take to say that it is there."""
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
 _LOG_IN_HELP = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to a user's own"
-_PERMISSION_HELP = "ask the owner for the permission, or name an experiment of your own in MLFLOW_EXPERIMENT_NAME"
+OWN_EXPERIMENT = "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner for EDIT permission"
+"""What helps a user who may not write to an experiment."""
 _host_creds: Callable[[str], Any] = get_default_host_creds  # it carries no types
 _logger = logging.getLogger(__name__)
 
@@ -217,7 +218,7 @@ def _denied(error: BaseException) -> str | None:
     if code in _LOG_IN or status == 401:
         return f"the tracking server {server} refused the log-in ({reason(error)}); {_LOG_IN_HELP}"
     if code == "PERMISSION_DENIED" or status == 403:
-        return f"the tracking server {server} does not permit this ({reason(error)}); {_PERMISSION_HELP}"
+        return f"the tracking server {server} does not permit this ({reason(error)}); {OWN_EXPERIMENT}"
     return None
 
 

@@ -50,6 +50,10 @@ def test_curve_shows_means_single_seeds_and_the_clean_models_at_zero() -> None:
     assert close(line.error_y.array[1:], [0, 0])
     assert (list(seeds.x), list(seeds.y)) == ([1, 1, 2, 2], [0.1, 0.2, 0.6, 0.8])
     assert set(line.customdata[2].split(",")) == {f"1:{2:032x}", f"1:{3:032x}"}
+    assert list(seeds.customdata) == [line.customdata[k] for k in (1, 1, 2, 2)]
+    assert list(seeds.hovertext) == [
+        f"single seed: {value:.4f}<br>{line.hovertext[k]}" for k, value in ((1, 0.1), (1, 0.2), (2, 0.6), (2, 0.8))
+    ]
 
 
 def test_significance_is_the_rank_sum_against_clean_models_and_holms_over_points() -> None:

@@ -86,7 +86,7 @@ def test_families_options_and_recipes_are_never_averaged() -> None:
     for key in ("before_after", "gaps", "accuracy", "seconds", "trade_off"):
         assert (shown[key].table["runs"] == 1).all(), key
         assert (shown[key].table["mixed"] == "").all()
-        assert "epochs (10 epochs, 30 epochs)" in shown[key].notice
+        assert "epochs (10, 30)" in shown[key].notice
     gaps = shown["gaps"]
     assert [plot.title for plot in gaps.plots] == ["fashion", "mnist"]
     assert sorted(gaps.table["mean"].round(2)) == [0.08, 0.28, 0.48]

@@ -71,7 +71,27 @@ def test_a_store_that_does_not_answer_is_one_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert status(cli, []) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: the tracking store http://127.0.0.1:9 does not answer (")
+    assert line.startswith("error: no server answers at http://127.0.0.1:9; start the server")
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_a_folder_that_goes_away_while_the_report_is_made_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("entry_points.report._writable", lambda path: path)
+    assert status(cli, ["--output", "gone/out.html"]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert lines == [
+        "error: output is 'gone/out.html' (No such file or directory); "
+        "accepted: a file in a folder that exists and can be written, or none"
+    ]
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(cli, ["--output", "x" * 300]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("accepted: a file in a folder that exists and can be written, or none")
 
 
 def test_made_up_runs_are_always_the_same() -> None:

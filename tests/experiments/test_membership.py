@@ -20,7 +20,7 @@ from rsc_mlflow.experiments.membership import infer_membership
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models, shadow_fingerprint
-from rsc_mlflow.experiments.training import TrainingJob, train_members
+from rsc_mlflow.experiments.training import TrainingJob, registrar, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
 from rsc_mlflow.names import DatasetName
@@ -224,7 +224,7 @@ def test_models_that_cannot_be_stacked_train_one_after_the_other(
     members = draw_shadow_members(np.zeros(16, dtype=bool), 2, 0)
     population = Population(clean, nothing, clean.images[nothing], members)
     parent = MlflowClient(sqlite_store).create_run("0").info.run_id
-    first, _ = find_or_train_shadow_models(training, config, dataset, population, parent)
+    first, _ = find_or_train_shadow_models(training, config, dataset, population, parent, registrar(training))
     lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]
     assert [line.partition("epoch ")[2].split()[0] for line in lines] == ["1/4", "2/4", "3/4", "4/4"]
     (run,) = runs("shadow_models")

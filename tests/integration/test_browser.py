@@ -1,5 +1,6 @@
 """A real Chromium on a real server: pages, filters, addresses, downloads, and the way from a point to its run."""
 
+import ast
 import csv
 import json
 import time
@@ -19,6 +20,7 @@ from dashboards.data import Filters
 from dashboards.hub import Hub
 from dashboards.pages import PAGES
 from dashboards.report import report_html
+from rsc_mlflow.names import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
@@ -191,21 +193,28 @@ def test_a_bad_filter_says_so_and_the_page_comes_back(at: Callable[[str], webdri
 
 CLICK = """
 const box = document.querySelector('#panel-curves .js-plotly-plot');
-const target = [...box.querySelectorAll('.scatterlayer .points path')][5];
-const r = target.getBoundingClientRect();
-return [r.x + r.width / 2, r.y + r.height / 2];
+const marks = [...box.querySelectorAll('.scatterlayer .trace')].flatMap(trace =>
+  [...trace.querySelectorAll('.points path')].map(path => {
+    const r = path.getBoundingClientRect(), name = trace.__data__[0].trace.name;
+    return {x: r.x + r.width / 2, y: r.y + r.height / 2, links: path.__data__.data, name: name};
+  }));
+const room = mark => Math.min(...marks.filter(m => m !== mark).map(m => Math.hypot(m.x - mark.x, m.y - mark.y)));
+const wanted = marks.filter(m => m.links && m.name.endsWith(', single seeds') === arguments[0]);
+return wanted.reduce((a, b) => room(b) > room(a) ? b : a);
 """
+"""The mean or the mark of a single seed that stands farthest from all others: where it is and what it links to."""
 
 
+@pytest.mark.parametrize("single", [False, True], ids=["mean", "single-seed"])
 def test_a_point_leads_to_its_run_in_mlflows_ui(
-    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
+    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer, single: bool
 ) -> None:
     browser = at("scores?facet=none&family=mnist")
     browser.execute_script("document.querySelector('#panel-curves .plots').scrollIntoView({block: 'center'})")
 
     def picked(driver: webdriver.Chrome) -> bool:
         """Clicks the point where it is now (a figure that still settles moves it) and looks whether it was taken."""
-        x, y = driver.execute_script(CLICK)
+        x, y = map(driver.execute_script(CLICK, single).get, ("x", "y"))
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
             driver.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **pressed})
@@ -214,8 +223,10 @@ def test_a_point_leads_to_its_run_in_mlflows_ui(
         return bool(driver.find_elements(By.CSS_SELECTOR, ".picked a[target]"))
 
     WebDriverWait(browser, PATIENCE, 2).until(picked)
-    link = browser.find_element(By.CSS_SELECTOR, ".picked a[target]")
-    name, address = link.text, link.get_attribute("href")
+    links = browser.find_elements(By.CSS_SELECTOR, ".picked a[target]")
+    behind = {link.split(":")[1] for link in browser.execute_script(CLICK, single)["links"].split(",")}
+    assert {(link.get_attribute("href") or "").rsplit("/", 1)[1] for link in links} == behind
+    name, address = links[0].text, links[0].get_attribute("href")
     assert address
     assert address.startswith(f"{dashboards_server.uri}/#/experiments/1/runs/")
     run = MlflowClient(dashboards_server.uri).get_run(address.rsplit("/", 1)[1])
@@ -250,15 +261,20 @@ def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], down
         time.sleep(0.2)
     with file.open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert {(row["paper"], round(float(row["mean"]), 9)) for row in rows} == drawn
+    means = {(row["paper"], round(float(row["mean"]), 9)) for row in rows}
+    seeds = {(f"{row['paper']}, single seeds", round(y, 9)) for row in rows for y in ast.literal_eval(row["each"])}
+    assert seeds
+    assert means | seeds == drawn
 
 
 @pytest.mark.parametrize("kind", ["PNG", "SVG"])
 def test_a_figure_is_saved_as_an_image(at: Callable[[str], webdriver.Chrome], downloads: Path, kind: str) -> None:
     browser = at("mitigation")
-    button = f"//section[@id='panel-weight_decay']//button[text()='{kind}']"
-    browser.find_element(By.XPATH, button).click()
-    file = downloads / f"weight_decay-figure.{kind.lower()}"
+    panel = "//section[@id='panel-weight_decay']"
+    pattern = browser.find_element(By.XPATH, f"{panel}//h3").text
+    assert pattern in PATTERNS.values()
+    browser.find_element(By.XPATH, f"{panel}//button[text()='{kind}']").click()
+    file = downloads / f"weight_decay-{pattern}.{kind.lower()}"
     deadline = time.monotonic() + PATIENCE
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.2)

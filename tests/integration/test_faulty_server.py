@@ -58,15 +58,15 @@ def is_write(method: str, path: str) -> bool:
 def train(name: str) -> str:
     """A run that is interrupted, goes on and ends with a registered model; returns its id."""
     params = {**PARAMS, "dataset": name}
+    tags = {schema.FINGERPRINT: f"fingerprint of {name}"}
     data = DataRecord(name, "a" * 32, "training", {"n_examples": 3}, (1, 28, 28), "a test")
     stack = ExitStack()
-    run = stack.enter_context(open_run(kind="train", name=name, params=params))
+    run = stack.enter_context(open_run(kind="train", name=name, params=params, tags=tags))
     log_datasets(run, [data])
     run.metrics({"train/loss": 1.0}, 1)
     run.flush()
     error = RuntimeError("interrupted")
     assert not stack.__exit__(RuntimeError, error, None)
-    tags = {schema.FINGERPRINT: f"fingerprint of {name}"}
     with open_run(kind="train", name=name, params=params, tags=tags, resume_run_id=run.run_id) as again:
         again.metrics({"train/loss": 0.5, "test/accuracy": 0.9}, 2)
         uri = log_model(again, small_model(), example(), 2)
@@ -178,7 +178,7 @@ def test_claims(proxy: FaultyProxy, fault: str) -> None:
 
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    dead = {schema.FINGERPRINT: f"second {fault}", f"{CLAIM_PREFIX}x": f"holding 1.0 {gone.pid} {host()}"}
+    dead = {**tags, schema.FINGERPRINT: f"second {fault}", f"{CLAIM_PREFIX}x": f"holding 1.0 {gone.pid} {host()}"}
     interrupted = direct.create_run(experiment, tags=dead).info.run_id
     direct.set_terminated(interrupted, "KILLED")
     proxy.fault = once(fault, is_rest)

@@ -308,7 +308,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 while left:
     for job in list(left):
-        answer = claimant.claim(job, job, {}, resumes=True)
+        answer = claimant.claim(job, job, {"rsc.kind": "train"}, resumes=True)
         if isinstance(answer, Claimed):
             time.sleep(random.uniform(0, 0.02))
             client.log_metric(answer.run_id, "worked", 1)
