@@ -122,6 +122,14 @@ def test_every_setting_of_a_fingerprint_is_held_equal() -> None:
         assert set(options.HIDDEN) <= set(OF_SOURCE), options.METHOD
 
 
+def test_a_run_of_mlflow_run_is_like_one_of_the_command_itself() -> None:
+    """``mlflow run`` stores the threshold as typed (``auto``), the command the number that it stands for."""
+    stored = ({"p_score_threshold": "auto"}, {"p_score_threshold": "0.1"}, {"p_score_threshold": "0.2"})
+    runs = frame(*(_run(i, i, 0, 0.1, **{"p_dataset_family": "mnist", **one}) for i, one in enumerate(stored)))
+    assert runs.sort_values("run_name")["score_threshold"].tolist() == [0.1, 0.1, 0.2]
+    assert len(alike(runs, []).runs) == 2
+
+
 def test_a_methods_own_option_of_a_training_options_name_is_held_equal() -> None:
     shared = {"kind": "unlearn", "p_source_learning_rate": "0.01", "p_source_epochs": "10", "p_epochs": "20"}
     rows = [_run(i, i, 0, 0.1, p_learning_rate=rate, **shared) for i, rate in enumerate(("auto", "auto", "0.1"))]

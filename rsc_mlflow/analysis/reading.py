@@ -25,7 +25,7 @@ from rsc_mlflow.analysis.settings import (
     Number,
 )
 from rsc_mlflow.analysis.values import metric, unreadable_values
-from rsc_mlflow.names import PATTERNS, TWO_CLASSES, form_of
+from rsc_mlflow.names import CLASSES, PATTERNS, TWO_CLASSES, form_of
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.values import is_time
 
@@ -144,9 +144,18 @@ def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems
         "paper": pattern.map(PATTERNS).fillna("clean"),
         "pattern_seed": seed,
         "momentum": momentum,
+        "score_threshold": _threshold(frame, columns),
         "method_options": _method_options(frame),
         "source_kind": columns["source_run"].map({"": ""} | kinds).fillna(GONE),
     }
+
+
+def _threshold(frame: pd.DataFrame, columns: Mapping[str, Any]) -> "pd.Series[Any]":
+    """The score threshold; ``mlflow run`` stores ``auto`` as it was typed, which is 1/classes."""
+    usual = columns["dataset_family"].map({family: 1 / classes for family, classes in CLASSES.items()})
+    auto = _text(frame, "params.score_threshold") == "auto"
+    resolved: pd.Series[Any] = columns["score_threshold"].where(~auto, usual.astype(float))
+    return resolved
 
 
 def _odd(text: "pd.Series[Any]", good: Any, accepted: str, problems: Problems) -> None:
