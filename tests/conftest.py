@@ -16,11 +16,11 @@ from tests.mlflow_server import MlflowServer
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorch's threads would fight for them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so begins what a shell starts in its background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 _MINE = ("MLFLOW_", "RSC_PATIENCE", "RSC_MODEL_PREFIX")
 
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so begins what a shell starts in its background
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 NO_SKIPS = bool(os.environ.get("RSC_NO_SKIPS"))
 _NO_DATA = not os.environ.get("RSC_DATA_ROOT")
 

@@ -98,7 +98,7 @@ def test_with_a_wrong_password_after_the_server_has_answered(
     assert "refused the log-in" in the_line("report", capsys)
 
 
-@pytest.mark.parametrize("name", ["main", "train_classifier", "theory", "sweep", "report"])
+@pytest.mark.parametrize("name", ["main", "train_classifier", "mem_inference", "theory", "sweep", "report"])
 def test_in_an_experiment_that_one_may_only_read(
     name: str, admins: MlflowClient, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
