@@ -208,6 +208,7 @@ def test_a_summary_that_says_something_else(key: str, value: Any) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", b"no gzip", *map(gzip.compress, (b"no json", b"[1]", b"[" * 100_000)), b"\x1f\x8b" + b"x" * 50],
+    ids=["empty", "no gzip", "no json", "a list", "too deep", "no gzip after the magic number"],
 )
 @pytest.mark.usefixtures("sqlite_store")
 def test_a_summary_that_is_damaged_is_passed_over(data: bytes, tmp_path: Path) -> None:
