@@ -71,7 +71,7 @@ class View:
     """Everything a panel is made from.
 
     Attributes:
-        runs: this project's, read and filtered, one row a fingerprint.
+        runs: this project's, read and filtered, one row per fingerprint.
         every: the same with repetitions.
         total: runs of this project that the reader may see, before filtering.
         experiments: id → name.

@@ -106,27 +106,6 @@ def prediction_interval(values: Values, level: float = 0.95) -> Interval:
     return Interval(mean.estimate, mean.estimate - half, mean.estimate + half, mean.n, level)
 
 
-def bootstrap_interval(values: Values, level: float = 0.95, resamples: int = 9999, seed: int = 0) -> Interval:
-    """Percentile bootstrap interval for the mean (Efron 1979).
-
-    Needs no normality, but is too narrow for a handful of values: the variance of a resample is
-    (n-1)/n of the sample's, so with five seeds it is about 0.63 times as long as Student's (sqrt(4/5) × 1.96 / 2.78).
-    Read the two side by side and believe the wider one.
-
-    Raises:
-        InputError: no values, a value that is not finite, a level outside (0, 1), or no resamples.
-    """
-    sample = _sample("values", values)
-    _check_level(level)
-    _check_resamples(resamples)
-    estimate, n = float(sample.mean()), len(sample)
-    if n == 1:
-        return Interval(estimate, math.nan, math.nan, n, level)
-    rows = sample[np.random.default_rng(seed).integers(n, size=(resamples, n))]
-    low, high = np.quantile(rows.mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(estimate, float(low), float(high), n, level)
-
-
 def mcnemar(poisoned_hits: npt.NDArray[Any], clean_hits: npt.NDArray[Any]) -> float:
     """One-sided exact McNemar test: is a hit likelier under the poisoned model than under the clean one?
 

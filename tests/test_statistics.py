@@ -12,11 +12,11 @@ from scipy import stats
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.statistics import (
-    bootstrap_interval,
     holm,
     mcnemar,
     paired_comparison,
     pearson,
+    prediction_interval,
     rank_sum,
     sign_flip,
     spearman,
@@ -45,7 +45,7 @@ def test_half_widths_of_many_samples_are_those_of_each_alone() -> None:
 
 
 def test_one_seed_has_a_mean_and_no_interval() -> None:
-    for found in (t_interval([0.4]), bootstrap_interval([0.4])):
+    for found in (t_interval([0.4]), prediction_interval([0.4])):
         assert found.estimate == 0.4
         assert math.isnan(found.low)
         assert math.isnan(found.high)
@@ -55,20 +55,6 @@ def test_t_interval_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     inside = [(found := t_interval(rng.normal(3, 2, 5), 0.9)).low <= 3 <= found.high for _ in range(2000)]
     assert np.mean(inside) == pytest.approx(0.9, abs=0.02)  # three standard errors
-
-
-def test_bootstrap_of_two_values_by_hand() -> None:
-    # Means of resamples of (0, 1): 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4.
-    assert (bootstrap_interval([0, 1], 0.4).low, bootstrap_interval([0, 1], 0.4).high) == (0.5, 0.5)
-    assert (bootstrap_interval([0, 1], 0.9).low, bootstrap_interval([0, 1], 0.9).high) == (0, 1)
-
-
-def test_bootstrap_agrees_with_scipy_and_with_t_for_many_values() -> None:
-    values = np.random.default_rng(1).normal(size=200)
-    found = bootstrap_interval(values)
-    theirs = stats.bootstrap((values,), np.mean, method="percentile", rng=np.random.default_rng(2)).confidence_interval
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
-    assert found.half_width == pytest.approx(t_interval(values).half_width, rel=0.05)
 
 
 def test_mcnemar_by_hand() -> None:
@@ -293,7 +279,6 @@ def test_correction_in_general(p: list[float]) -> None:
         lambda: t_interval([1, math.nan]),
         lambda: t_interval([1, 2], 1),
         lambda: t_interval([1, 2], 0),
-        lambda: bootstrap_interval([1, 2], resamples=0),
         lambda: mcnemar(np.array([1, 0]), np.array([True, False])),
         lambda: mcnemar(np.array([True]), np.array([True, False])),
         lambda: paired_comparison([1, 2], [1]),

@@ -10,7 +10,7 @@ from dashboards.figures.style import Theme, figure, mark
 
 
 def differing(runs: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """One row a key (columns beginning with ``prefix``), one column a run; only keys whose values differ.
+    """One row per key (columns beginning with ``prefix``), one column a run; only keys whose values differ.
 
     The columns are the runs' labels in the order given; an absent value is empty.
     """

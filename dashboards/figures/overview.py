@@ -38,7 +38,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a sweep, newest first: jobs planned (nan if not logged), finished, failed, running, the sweep's run.
+    """One row per sweep, newest first: jobs planned (nan if not logged), finished, failed, running, the sweep's run.
 
     Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.  Runs that
     another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.

@@ -184,7 +184,7 @@ def error(rows: pd.DataFrame) -> dict[str, object]:
 
 
 def class_points(runs: pd.DataFrame, kind: str, classes: int, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Mean per-class scores: one row a pattern and class (and ``by``).
+    """Mean per-class scores: one row per pattern and class (and ``by``).
 
     Args:
         runs: alike, with a pattern.

@@ -78,7 +78,7 @@ def _words(counts: Counter[str]) -> tuple[str, bool]:
 
 
 def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row a group: what it is judged by, each as "mean [interval]", and its verdict.
+    """One row per group: what it is judged by, each as "mean [interval]", and its verdict.
 
     Groups with a fault stand below those without, whatever their gaps; otherwise those whose spurious score is nearer
     to the retrained reference's stand first.

@@ -93,7 +93,7 @@ def _at(curves: Sequence[Mapping[str, Any]], noise: float) -> list[Mapping[str, 
 
 
 def _long(curves: Sequence[Mapping[str, Any]], link: str) -> pd.DataFrame:
-    """One row a point of a curve."""
+    """One row per point of a curve."""
     parts = [pd.DataFrame(dict(curve)).assign(links=link) for curve in curves]
     return pd.concat(parts, ignore_index=True)
 

@@ -2,7 +2,7 @@
 
 Pure functions from data frames to data frames; dashboards, report, documents and tests all call them::
 
-    runs = once(read(frame))                    # typed columns, one row a fingerprint
+    runs = once(read(frame))                    # typed columns, one row per fingerprint
     shown = alike(runs, ["pattern", "n_spurious"])  # unlike runs set apart, with words for it
     points(shown.runs, ["pattern", "n_spurious"], "spurious/score")
 """

@@ -144,7 +144,7 @@ def above_clean(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         by: columns that make a point.
 
     Returns:
-        One row a point that can be tested: the columns of ``by``; ``p_value``; ``p_holm`` (Holm's correction over
+        One row per point that can be tested: the columns of ``by``; ``p_value``; ``p_holm`` (Holm's correction over
         the rows); ``n_poisoned`` and ``n_clean`` (models on either side); ``significant`` (``p_holm`` < .05).
     """
     score = metric(runs, schema.SPURIOUS_SCORE)

@@ -169,7 +169,7 @@ def _codes(runs: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64]:
 
 
 def _ranked(runs: pd.DataFrame, recipe: Any, part: Any, cover: Sequence[str]) -> pd.DataFrame:
-    """One row a part and recipe with readable runs: the best first; ``row`` is the position of one of its runs."""
+    """One row per part and recipe with readable runs: the best first; ``row`` is the position of one of its runs."""
     good = runs["readable"].to_numpy(bool)
     frame = pd.DataFrame({"part": part, "recipe": recipe, "cover": _codes(runs, cover), "row": range(len(runs))})
     frame["counts"] = runs["counts"].to_numpy(int)

@@ -64,7 +64,7 @@ def over_seeds(
         of: the runs that ``runs`` was cut down from, for ``runs_left_out``.
 
     Returns:
-        One row a group and outcome: the group's columns, ``outcome``, ``mean``, ``low``, ``high`` (95 %; NaN with
+        One row per group and outcome: the group's columns, ``outcome``, ``mean``, ``low``, ``high`` (95 %; NaN with
         fewer than five units), ``units``, ``over``, ``each`` (see :func:`rsc_mlflow.analysis.series`), ``runs``,
         ``runs_left_out``, ``cells``.
     """
@@ -105,7 +105,7 @@ def mitigation_effect(runs: pd.DataFrame, knob: str, *, per_count: bool = False)
     """What each strength of a mitigation changes against strength 0, paired by seeds and cell.
 
     Returns:
-        One row a group, strength above 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,
+        One row per group, strength above 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,
         ``high`` (95 %, as :func:`over_seeds`), ``units``, ``over``, ``p_value`` (Student's, paired, two-sided, over the
         units), ``p_sign_flip`` (exact permutation test over the units) and ``p_holm`` (the former, corrected over the
         whole table).
@@ -157,7 +157,7 @@ def norms(runs: pd.DataFrame) -> pd.DataFrame:
     """Mean ℓ2 norm of each pattern against its mean score, over all counts above 0 and all seeds.
 
     Returns:
-        One row a subject (and settings that vary): ``norm`` (mean over seeds: a random pattern's depends on its
+        One row per subject (and settings that vary): ``norm`` (mean over seeds: a random pattern's depends on its
         seed), ``norm_sd``, ``score`` and its ``low``, ``high``, ``units``, ``over``, ``each``, ``runs``,
         ``runs_left_out``, ``cells``.
     """
@@ -182,7 +182,7 @@ def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
     number.  R1, R2 and R3 are one noise, scaled: they are not independent patterns either.
 
     Returns:
-        One row a group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value`` (exact),
+        One row per group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value`` (exact),
         ``patterns``, ``p_holm`` (of ``p_value``).
     """
     table = norms(runs)

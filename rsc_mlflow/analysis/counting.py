@@ -9,7 +9,7 @@ _RANK = {"FINISHED": 2} | dict.fromkeys(UNENDED, 1)
 
 
 def once(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a fingerprint: the newest finished run, else the newest that has not ended, else the newest.
+    """One row per fingerprint: the newest finished run, else the newest that has not ended, else the newest.
 
     Runs without a fingerprint all stay.  Added: ``copies`` (further finished runs of this fingerprint, left out),
     ``counts`` (bool: finished, and its settings could be read: it may enter a mean), ``running`` (bool: has not

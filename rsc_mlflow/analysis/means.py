@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals: one row a group, and everything that stands behind it."""
+"""Means over seeds with their intervals: one row per group, and everything that stands behind it."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -63,7 +63,7 @@ def series(
         odd: name → bool [runs]: a value is stored and could not be read.
 
     Returns:
-        One row a group and quantity that has a mean, group by group: the columns of ``by``; ``series`` (name);
+        One row per group and quantity that has a mean, group by group: the columns of ``by``; ``series`` (name);
         ``mean``, ``low``, ``high`` (NaN with fewer than five units); ``units`` (independent seeds); ``over`` (the
         estimand in words); ``each`` (means of the units where they are fewer than five, empty otherwise); ``runs``,
         ``incomplete`` (finished runs of seeds that lack a cell), ``running`` (not ended), ``failed`` (settings of
@@ -134,7 +134,7 @@ def _means(
 def per_seed(
     runs: pd.DataFrame, by: Sequence[str], value: "pd.Series[float]", average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """One row a group and set of seeds: the columns of ``by``, the seeds' columns, ``value`` averaged over cells.
+    """One row per group and set of seeds: the columns of ``by``, the seeds' columns, ``value`` averaged over cells.
 
     Args:
         runs: as for :func:`series`.

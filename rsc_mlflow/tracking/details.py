@@ -111,7 +111,7 @@ class Details:
 
 
 def version_table(versions: Sequence[Any], models: Sequence[Any]) -> pd.DataFrame:
-    """One row a registered version.
+    """One row per registered version.
 
     Args:
         versions: anything with the attributes of MLflow's ``ModelVersion``; one that was searched for carries no

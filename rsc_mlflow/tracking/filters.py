@@ -33,7 +33,7 @@ def matching(frame: pd.DataFrame, filter_string: str) -> pd.Series:
     """Which rows ``mlflow.search_runs(filter_string=…)`` would return.
 
     Args:
-        frame: one row a run with MLflow's column names (``run_id``, ``status``, ``start_time`` in milliseconds,
+        frame: one row per run with MLflow's column names (``run_id``, ``status``, ``start_time`` in milliseconds,
             ``params.…``, ``metrics.…``, ``tags.…``), as :class:`rsc_mlflow.tracking.frame.RunStore` keeps them.
         filter_string: MLflow's filter language; empty lets everything through.
 

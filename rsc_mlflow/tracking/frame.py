@@ -37,7 +37,7 @@ class Snapshot:
     """What is known of the store at one moment.
 
     Attributes:
-        frame: one row a run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
+        frame: one row per run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
             ``start_time`` and ``end_time`` (float milliseconds since 1970, as stored: whoever reads them checks
             that they are times), ``params.…``, ``metrics.…``, ``tags.…``.
         experiments: id → name of every active experiment.
@@ -56,7 +56,7 @@ class Snapshot:
 
 
 def flatten(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row a run with MLflow's column names; metrics float64, parameters and tags str."""
+    """One row per run with MLflow's column names; metrics float64, parameters and tags str."""
     rows = [_row(run) for run in runs]
     columns = ["run_id", "experiment_id", "run_name", "status", "user_id", "start_time", "end_time"]
     frame = pd.DataFrame.from_records(rows) if rows else pd.DataFrame(columns=columns)

@@ -33,7 +33,7 @@ def run(number: int, *, status: str = "FINISHED", kind: str = "train", fingerpri
 
 
 def frame(*rows: dict) -> pd.DataFrame:
-    """A read frame with one row a fingerprint."""
+    """A read frame with one row per fingerprint."""
     return once(read(pd.DataFrame.from_records(list(rows))))
 
 
