@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "rng", "names", "config", "statistics", "replication", "scratch", "startup"),
+    ("errors", "cancellation", "rng", "names", "config", "statistics", "replication", "scratch", "startup"),
     ("data",),
     ("models",),
     ("training",),

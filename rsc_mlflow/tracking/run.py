@@ -48,6 +48,7 @@ def open_run(
     method: str | None = None,
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
+    run_id: str | None = None,
     parent_run_id: str | None = None,
     resume_run_id: str | None = None,
     free_params: Collection[str] = (),
@@ -57,8 +58,8 @@ def open_run(
     Success ends it FINISHED, after every point and file has reached the store; SIGINT and SIGTERM end it KILLED;
     any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the exception goes on.
 
-    Which run: ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run that ``mlflow run``
-    opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner then ends; else a
+    Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
+    that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner then ends; else a
     new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or ``rsc``.  A run that
     somebody else opened is taken over only while it is unfinished and empty (see :mod:`adopting`).
 
@@ -68,6 +69,7 @@ def open_run(
         method: unlearning method or attack, for tag ``rsc.method``.
         params: parameters to log at the start; in a resumed run they must equal the stored ones.
         tags: further tags.
+        run_id: empty run that was made for this job, by a sweep.
         parent_run_id: run under which this one is listed.
         resume_run_id: unfinished run of the same kind and parameters to go on with.
         free_params: parameters that may differ in a resumed run.
@@ -86,7 +88,10 @@ def open_run(
         run: TrackedRun | None = None
         try:
             with undivided():  # a signal must not come between the making of a run and our knowing of it
-                run = _enter(client, name, own | _pulse(), parent_run_id, resume_run_id, params or {}, free_params)
+                tags_at_start = own | _pulse()
+                run = _enter(
+                    client, name, tags_at_start, run_id, parent_run_id, resume_run_id, params or {}, free_params
+                )
             run.log_params({key: value for key, value in (params or {}).items() if key not in run.params})
             run.begin()
             yield run
@@ -134,16 +139,19 @@ def _enter(
     client: MlflowClient,
     name: str,
     tags: Mapping[str, object],
+    run_id: str | None,
     parent_run_id: str | None,
     resume_run_id: str | None,
     params: Mapping[str, object],
     free_params: Collection[str],
 ) -> TrackedRun:
+    if run_id is not None:
+        return _adopt(client, run_id, name, tags, params)
     if resume_run_id is not None:
         return _resume(client, resume_run_id, tags, params, free_params)
     if parent_run_id is None:
-        if run_id := os.environ.get(RUN_ID_VARIABLE):
-            return _adopt(client, run_id, name, tags, params)
+        if opened_for_us := os.environ.get(RUN_ID_VARIABLE):
+            return _adopt(client, opened_for_us, name, tags, params)
         if active := mlflow.active_run():
             found = patiently(lambda: client.get_run(active.info.run_id), "run")
             check_active(found, tags, params)
@@ -175,7 +183,7 @@ def _adopt(
     if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
         patiently(lambda: client.update_run(run_id, name=name), "run")
         adopted.name = name
-    del os.environ[RUN_ID_VARIABLE]  # as mlflow.start_run does: a second run of this process is its own
+    os.environ.pop(RUN_ID_VARIABLE, None)  # as mlflow.start_run does: a second run of this process is its own
     return adopted
 
 
