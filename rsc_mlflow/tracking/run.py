@@ -59,9 +59,10 @@ def open_run(
     any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the exception goes on.
 
     Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
-    that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner then ends; else a
-    new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or ``rsc``.  A run that
-    somebody else opened is taken over only while it is unfinished and empty (see :mod:`adopting`).
+    that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner
+    then ends; else a new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or
+    ``rsc``.  A run that somebody else opened is taken over only while it is unfinished and empty (see
+    :mod:`adopting`).
 
     Args:
         kind: one of :data:`schema.KINDS`.
