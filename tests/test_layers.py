@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "cancellation", "rng", "names", "config", "statistics", "replication", "scratch", "startup"),
+    ("errors", "cancellation", "rng", "names", "config", "statistics", "replication", "startup", "tempdirs"),
     ("data",),
     ("models",),
     ("training",),
