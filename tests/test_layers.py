@@ -7,14 +7,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "cancellation", "rng", "names", "config", "statistics", "replication", "startup", "tempdirs"),
+    (
+        "errors",
+        "cancellation",
+        "registries",
+        "rng",
+        "names",
+        "config",
+        "statistics",
+        "replication",
+        "startup",
+        "tempdirs",
+    ),
     ("data",),
     ("models",),
     ("training",),
     ("scoring", "theory"),
     ("unlearning", "attacks"),
     ("analysis", "tracking"),
-    ("experiments",),
+    ("experiments", "plugins"),
     ("sweeps",),
     ("server",),
 )
