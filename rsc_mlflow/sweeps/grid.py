@@ -30,7 +30,7 @@ from pathlib import Path
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.fields import Options
 from rsc_mlflow.names import CLASSES, PATTERNS, DatasetName
 from rsc_mlflow.sweeps.nodes import Source, unknown
 from rsc_mlflow.tracking.values import param_text
