@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from rsc_mlflow import scratch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.families import FAMILIES, Family, Split
 from rsc_mlflow.families.sources import Layout, locate, stored_file, verify
+from rsc_mlflow.tempdirs import tempdir
 
 DEBIAN_FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
@@ -67,7 +67,7 @@ def _verified(folder: Path, name: str, expected: str) -> Iterator[Path]:
         verify(stored, expected)
         yield stored
         return
-    with scratch.temporary() as temporary:
+    with tempdir() as temporary:
         unpacked = temporary / name
         try:
             with gzip.open(stored) as packed, unpacked.open("wb") as target:
