@@ -21,70 +21,82 @@ quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite://
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-.venv/.installed: pyproject.toml constraints.txt
+# uv installs in seconds what takes pip minutes; pip does it where there is no uv.
+define install
+	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '$(1)'; \
+	  else $(BIN)/python -m pip install --quiet --constraint constraints.txt -e '$(1)'; fi
+endef
+
+.venv/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); accepted: Python 3.11 or newer (make PYTHON=python3.12 …)" >&2; exit 2; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt -e '.[$(EXTRAS)]'
+	@echo "Setting up .venv with PyTorch and MLflow: 1 to 5 minutes, up to 3 GB of downloads on Linux (PyTorch with CUDA)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed here; pip takes longer"
+	$(call install,.)
 	@touch $@
 
-setup: .venv/.installed ## Make .venv with the project and its dependencies
+.venv/.dev: .venv/.core
+	@echo "Adding what tests and development need (Ray, mypy, Selenium, …): 1 to 2 minutes"
+	$(call install,.[$(EXTRAS)])
+	@touch $@
 
-quickstart: .venv/.installed ## Train on digits through MLflow, run a small sweep, say where to look
+setup: .venv/.dev ## Make .venv with the project and everything that tests and development need
+
+quickstart: .venv/.core ## Train on digits through MLflow, run a small sweep, say where to look
 	mlflow run . --env-manager=local --experiment-name quickstart
 	mlflow run . --env-manager=local --experiment-name quickstart -e sweep -P grid=grids/quick/tour.yaml
 	@printf '\nLook at the runs and the dashboards:\n\n  make serve\n\n  MLflow      http://127.0.0.1:$(PORT)/\n  dashboards  http://127.0.0.1:$(PORT)/dashboards/\n\n'
 
-serve: .venv/.installed ## Serve MLflow's UI and the dashboards on http://127.0.0.1:5000 (PORT=… for another port)
+serve: .venv/.core ## Serve MLflow's UI and the dashboards on http://127.0.0.1:5000 (PORT=… for another port)
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+	  { echo "error: port $(PORT) of 127.0.0.1 is in use or not allowed; choose another: make serve PORT=5001" >&2; exit 2; }
+	@printf 'MLflow      http://127.0.0.1:$(PORT)/\ndashboards  http://127.0.0.1:$(PORT)/dashboards/\nstore       $(MLFLOW_TRACKING_URI)\n'
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --app-name rsc --host 127.0.0.1 --port $(PORT) --workers 1 \
 	  --backend-store-uri $(MLFLOW_TRACKING_URI)
 
-sweep-demo: .venv/.installed ## Run a quick grid on digits, resumable: start it, kill it, start it again
+sweep-demo: .venv/.core ## Run a quick grid on digits, resumable: start it, kill it, start it again
 	mlflow run . --env-manager=local --experiment-name sweep-demo -e sweep -P grid=grids/quick/scores.yaml
 
-screenshots: .venv/.installed ## Make the README's pictures of the dashboards from the current store (needs Chromium)
+screenshots: .venv/.dev ## Make the README's pictures of the dashboards from the current store (needs Chromium)
 	$(BIN)/python -m benchmarks screenshots --tracking_uri $(MLFLOW_TRACKING_URI)
 
-results: .venv/.installed ## Make the documents' tables, numbers and figures from results/*.csv
+results: .venv/.core ## Make the documents' tables, numbers and figures from results/*.csv
 	$(BIN)/python -m results render
 
-test: .venv/.installed ## Run all tests (TESTERS=… processes)
+test: .venv/.dev ## Run all tests (TESTERS=… processes)
 	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
 test-latest: export PATH := $(CURDIR)/.venv-latest/bin:$(PATH)
-test-latest: ## Run all tests with the newest versions that pyproject.toml allows, in .venv-latest
+test-latest: .venv/.core ## Run all tests with the newest versions that pyproject.toml allows, in .venv-latest
 	$(PYTHON) -m venv --clear .venv-latest
-	.venv-latest/bin/python -m pip install --quiet --upgrade pip
-	.venv-latest/bin/python -m pip install --quiet -e '.[$(EXTRAS)]'
-	.venv-latest/bin/python -m pip freeze --exclude-editable | grep -E '^(mlflow|torch|torchvision|ray)=='
+	$(BIN)/uv pip install --quiet --python .venv-latest/bin/python -e '.[$(EXTRAS)]'
+	$(BIN)/uv pip freeze --python .venv-latest/bin/python --exclude-editable | grep -E '^(mlflow|torch|torchvision|ray)=='
 	.venv-latest/bin/python -m pytest --numprocesses $(TESTERS) --dist worksteal
 
-test-fast: .venv/.installed ## Run the tests that start no servers, browsers or long processes
+test-fast: .venv/.dev ## Run the tests that start no servers, browsers or long processes
 	$(BIN)/python -m pytest -m 'not integration and not real'
 
-coverage: .venv/.installed ## Run all tests, then list what no test reaches, child processes included
+coverage: .venv/.dev ## Run all tests, then list what no test reaches, child processes included
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
-lint: .venv/.installed ## Check style and types
+lint: .venv/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/.installed ## Format the code
+format: .venv/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-constraints: ## Write constraints.txt from the versions in TESTED=.venv, for Python 3.11 and later
-	$(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/python -m pip install --quiet uv
-	$(TESTED)/bin/python -m pip freeze --exclude-editable | sed 's/+.*//' > .venv-constraints/tested.txt
-	.venv-constraints/bin/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
-	  --constraints .venv-constraints/tested.txt --no-header --no-annotate \
+constraints: .venv/.core ## Write constraints.txt from the versions in TESTED=.venv, for Python 3.11 and later
+	$(BIN)/uv pip freeze --python $(TESTED)/bin/python --exclude-editable | grep -v '^uv==' | sed 's/+.*//' > .venv/tested.txt
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	  --constraints .venv/tested.txt --no-header --no-annotate \
 	  --output-file constraints.txt >/dev/null
 
 clean: ## Remove the environments and caches (keeps mlflow.db and mlruns)
-	rm -rf .venv .venv-latest .venv-constraints .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .venv .venv-latest .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -7,14 +7,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (
-    ("errors", "cancellation", "rng", "names", "config", "statistics", "replication", "scratch", "startup"),
+    (
+        "errors",
+        "cancellation",
+        "registries",
+        "architectures",
+        "families",
+        "patterns",
+        "roots",
+        "user_files",
+        "rng",
+        "names",
+        "config",
+        "statistics",
+        "replication",
+        "startup",
+        "tempdirs",
+    ),
     ("data",),
     ("models",),
     ("training",),
     ("scoring", "theory"),
     ("unlearning", "attacks"),
     ("analysis", "tracking"),
-    ("experiments",),
+    ("experiments", "plugins"),
     ("sweeps",),
     ("server",),
 )

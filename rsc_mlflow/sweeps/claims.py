@@ -33,11 +33,11 @@ from mlflow.entities import Run, RunStatus, RunTag
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.tracking import environment, schema
-from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.permissions import may_change, where_allowed
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, heartbeat_age, is_alive, process_exists
-from rsc_mlflow.tracking.store import patiently, remove_tag, was_away
+from rsc_mlflow.tracking.store import recent_outage, remove_tag, with_retries
+from rsc_mlflow.tracking.upload_queue import UPLOADER, UploadQueue
 from rsc_mlflow.tracking.values import number, whole
 
 CLAIM_PREFIX = "rsc.claim."
@@ -68,7 +68,7 @@ class Claim:
             return False
         if self.host == environment.host() and not process_exists(str(self.pid)):
             return False
-        if was_away(ALIVE_SECONDS):  # nobody could give a sign of life; whoever lives will now
+        if recent_outage(ALIVE_SECONDS):  # nobody could give a sign of life; whoever lives will now
             return True
         tags = self.run.data.tags
         same = tags.get(schema.HOST) == self.host and tags.get(schema.PID) == str(self.pid)
@@ -116,7 +116,7 @@ class Claimant:
     clock: Callable[[], float] = time.time
     owner: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
     _experiments: list[str] = field(default_factory=list)
-    _pulses: dict[str, Outbox] = field(default_factory=dict)
+    _pulses: dict[str, UploadQueue] = field(default_factory=dict)
 
     def claim(self, fingerprint: str, name: str | None, tags: Mapping[str, str], *, resumes: bool) -> Claimed | Taken:
         """Try to become the one who runs the job.
@@ -164,7 +164,7 @@ class Claimant:
         """Runs that asking made before the one we know of: their making was repeated because an answer was lost."""
         for run in runs:
             if run.info.run_id != run_id and {claim.owner for claim in claims_of([run])} == {self.owner}:
-                patiently(partial(self.client.delete_run, run.info.run_id), "claim")
+                with_retries(partial(self.client.delete_run, run.info.run_id), "claim")
 
     def release(self, run_id: str) -> None:
         """Take the claim off a run that has ended."""
@@ -174,18 +174,18 @@ class Claimant:
     def drop(self, run_id: str) -> None:
         """Give up a claim whose run was not begun: a run made for it disappears, an interrupted one is KILLED again."""
         self._stop_pulse(run_id)
-        run = patiently(lambda: self.client.get_run(run_id), "claim")
+        run = with_retries(lambda: self.client.get_run(run_id), "claim")
         if run.data.metrics or run.data.params:
-            patiently(lambda: self.client.set_terminated(run_id, "KILLED"), "claim")
+            with_retries(lambda: self.client.set_terminated(run_id, "KILLED"), "claim")
             self.release(run_id)
         else:
             self._withdraw(run_id, made=True)
 
     def abandon(self, run_id: str, reason: str) -> None:
         """Close an interrupted run that cannot go on, so that the job can start anew in another."""
-        patiently(lambda: self.client.set_tag(run_id, schema.ERROR, reason[:500]), "abandoned run")
-        patiently(lambda: self.client.set_tag(run_id, ABANDONED, "true"), "abandoned run")
-        patiently(lambda: self.client.set_terminated(run_id, "FAILED"), "abandoned run")
+        with_retries(lambda: self.client.set_tag(run_id, schema.ERROR, reason[:500]), "abandoned run")
+        with_retries(lambda: self.client.set_tag(run_id, ABANDONED, "true"), "abandoned run")
+        with_retries(lambda: self.client.set_terminated(run_id, "FAILED"), "abandoned run")
         self.release(run_id)
 
     def _judge(self, runs: list[Run], asked: float | None, *, held_wins: bool = True) -> Taken | None:
@@ -218,22 +218,22 @@ class Claimant:
             return str(found.info.run_id)
         own = {**environment.source_tags(), **tags, schema.FINGERPRINT: fingerprint}
         own[CLAIM_PREFIX + self.owner] = _text(ASKING, asked)
-        run = patiently(lambda: self.client.create_run(self.experiment_id, tags=own, run_name=name), "claim")
+        run = with_retries(lambda: self.client.create_run(self.experiment_id, tags=own, run_name=name), "claim")
         self._set_status(run.info.run_id, RunStatus.SCHEDULED)  # RUNNING when the experiment opens it
         return str(run.info.run_id)
 
     def _write(self, run_id: str, state: str, asked: float) -> None:
         text = _text(state, asked)
-        patiently(lambda: self.client.set_tag(run_id, CLAIM_PREFIX + self.owner, text), "claim")
+        with_retries(lambda: self.client.set_tag(run_id, CLAIM_PREFIX + self.owner, text), "claim")
 
     def _set_status(self, run_id: str, status: int) -> None:
-        patiently(lambda: self.client.update_run(run_id, status=RunStatus.to_string(status)), "claim")
+        with_retries(lambda: self.client.update_run(run_id, status=RunStatus.to_string(status)), "claim")
 
     def _withdraw(self, run_id: str, *, made: bool) -> None:
         """Give the claim up; a run made for it goes to MLflow's trash, unless somebody else has claimed it."""
-        run = patiently(lambda: self.client.get_run(run_id), "claim")
+        run = with_retries(lambda: self.client.get_run(run_id), "claim")
         if made and {claim.owner for claim in claims_of([run])} <= {self.owner}:
-            patiently(lambda: self.client.delete_run(run_id), "withdrawn claim")
+            with_retries(lambda: self.client.delete_run(run_id), "withdrawn claim")
         else:
             self.release(run_id)
 
@@ -257,15 +257,15 @@ class Claimant:
                 remove_tag(self.client, run_id, CLAIM_PREFIX + claim.owner)
         signs = {schema.HOST: environment.host(), schema.PID: str(os.getpid()), schema.HEARTBEAT: f"{now:.0f}"}
         tags = [RunTag(key, value) for key, value in signs.items()]
-        patiently(lambda: self.client.log_batch(run_id, tags=tags), "claim")
+        with_retries(lambda: self.client.log_batch(run_id, tags=tags), "claim")
         if run.info.status != "SCHEDULED":
             self._set_status(run_id, RunStatus.SCHEDULED)
-        self._pulses[run_id] = Outbox(self.client, run_id)
-        POSTMAN.register(self._pulses[run_id])
+        self._pulses[run_id] = UploadQueue(self.client, run_id)
+        UPLOADER.register(self._pulses[run_id])
 
     def _stop_pulse(self, run_id: str) -> None:
         if (outbox := self._pulses.pop(run_id, None)) is not None:
-            POSTMAN.release(outbox)
+            UPLOADER.release(outbox)
 
 
 def _text(state: str, asked: float) -> str:

@@ -14,7 +14,7 @@ from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.reaper import close, dead_runs
 from rsc_mlflow.tracking.resuming import is_alive
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 STATES = ("finished", "running", "interrupted", "failed", "missing")
 
@@ -46,7 +46,7 @@ def close_dead_runs(client: MlflowClient) -> list[str]:
     """
     closed = []
     for run in dead_runs(client):
-        fresh = patiently(partial(client.get_run, run.info.run_id), "dead run")  # it may have been claimed since
+        fresh = with_retries(partial(client.get_run, run.info.run_id), "dead run")  # it may have been claimed since
         if _lives(fresh, time.time()):
             continue
         if where_allowed(partial(close, client, fresh), "dead run"):

@@ -14,7 +14,7 @@ import mlflow
 import torch
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import AUTO
@@ -147,14 +147,14 @@ def default_workers(options: SweepOptions) -> int:
 
 
 @contextmanager
-def _executor(options: SweepOptions, jobs: int) -> Iterator[tuple[Executor, scratch.Held | None]]:
+def _executor(options: SweepOptions, jobs: int) -> Iterator[tuple[Executor, tempdirs.TempDirLease | None]]:
     """The executor, closed at the end, and the folder of its workers' logs, which is left to the caller."""
     executor: Executor
-    logs: scratch.Held | None = None
+    logs: tempdirs.TempDirLease | None = None
     if options.executor == "ray":
         executor = RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
     else:
-        logs = scratch.hold("sweep")
+        logs = tempdirs.TempDirLease.acquire("sweep")
         executor = LocalExecutor(min(jobs, default_workers(options)), logs.path, torch.cuda.device_count())
         print(f"what the workers print goes to {logs.path}/worker-N.log", file=sys.stderr)
     try:

@@ -20,7 +20,7 @@ from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.signals import deferred, interruptible
-from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason, undivided
+from rsc_mlflow.tracking.store import StoreError, connect, reason, undivided, with_retries
 from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
@@ -100,7 +100,7 @@ class _Work:
                 claimed.append((job, start))
         if len(claimed) > 1:
             for _, start in claimed:
-                patiently(partial(self._client.set_tag, start.run_id, COHORT_SIZE, str(len(claimed))), "claim")
+                with_retries(partial(self._client.set_tag, start.run_id, COHORT_SIZE, str(len(claimed))), "claim")
         return claimed
 
     def _claim(self, job: Job) -> Start | None:
@@ -130,14 +130,14 @@ class _Work:
         return list(groups.values())
 
     def _epoch(self, start: Start) -> int:
-        found = patiently(lambda: self._client.list_artifacts(start.run_id, schema.CHECKPOINTS), "checkpoints")
+        found = with_retries(lambda: self._client.list_artifacts(start.run_id, schema.CHECKPOINTS), "checkpoints")
         matches = (_CHECKPOINT.fullmatch(PurePosixPath(item.path).name) for item in found)
         return max((int(match[1]) for match in matches if match), default=0)
 
     def _run_together(self, group: Sequence[tuple[Job, Start]]) -> None:
         if not self._experiment.resumes:  # it adopts the run as it finds it
             for _, start in group:
-                patiently(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
+                with_retries(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
         try:
             self._experiment.run([start for _, start in group])
         except Exception as error:
@@ -183,12 +183,12 @@ class _Work:
     def _close(self, run_id: str, text: str) -> None:
         """End a run that the experiment refused before it opened it."""
         if self._status(run_id) in ("SCHEDULED", "RUNNING"):
-            patiently(lambda: self._client.set_tag(run_id, schema.ERROR, text[:500]), "failed run")
-            patiently(lambda: self._client.set_terminated(run_id, "FAILED"), "failed run")
+            with_retries(lambda: self._client.set_tag(run_id, schema.ERROR, text[:500]), "failed run")
+            with_retries(lambda: self._client.set_terminated(run_id, "FAILED"), "failed run")
 
     def _check(self, job: Job, start: Start) -> None:
         """Believe the store, not the absence of an exception."""
-        run = patiently(lambda: self._client.get_run(start.run_id), "finished run")
+        run = with_retries(lambda: self._client.get_run(start.run_id), "finished run")
         if run.info.status == "FINISHED" and run.data.tags.get(schema.FINGERPRINT) == job.fingerprint:
             self._outcomes.append(Outcome(job.fingerprint, "finished", "", start.run_id))
             return
@@ -197,7 +197,7 @@ class _Work:
         self._outcomes.append(Outcome(job.fingerprint, "failed", text, start.run_id))
 
     def _status(self, run_id: str) -> str:
-        return str(patiently(lambda: self._client.get_run(run_id), "run").info.status)
+        return str(with_retries(lambda: self._client.get_run(run_id), "run").info.status)
 
     def _let_go(self) -> None:
         """Take claims off; a run that we were stopped in before the experiment opened it is given up."""

@@ -258,7 +258,7 @@ def test_after_the_store_was_away_the_silent_are_not_taken_for_dead(
         for failure in failures:
             raise failure
 
-    store.patiently(fails_once, "a test", 5)
+    store.with_retries(fails_once, "a test", 5)
     assert claim(Claimant(client, "0"), "silent") == Taken(False, run_id)
     assert claim(Claimant(client, "0"), "gone") == Claimed(other, True)
     monkeypatch.setattr(store, "_last_away", time.monotonic() - ALIVE_SECONDS)

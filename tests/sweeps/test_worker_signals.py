@@ -25,7 +25,7 @@ def test_signals_at_any_statement_leave_no_open_run_and_no_claim(
 ) -> None:
     """Ctrl-C reaches a worker from the terminal, and the sweep's own request follows at once."""
     client = MlflowClient(sqlite_store)
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "1")
     seeds = iter(range(1000))
 
     def job_of_its_own() -> None:
