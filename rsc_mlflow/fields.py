@@ -125,13 +125,28 @@ def text() -> Parse:
     return Parse(convert, f"a text that is not empty, of at most {LONGEST_TEXT} characters, none of them NUL")
 
 
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """What a text stands for, and its canonical text."""
+
+    text: str
+    value: Any
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def parsed(convert: Parser, accepted: str) -> Parse:
-    """Text that ``convert`` can read (it may raise InputError); the option keeps the text."""
+    """Text that ``convert`` can read (it may raise InputError).
 
-    def check(value: str) -> str:
-        return str(convert(value))
+    The option is the text in its canonical form; :meth:`Options.parsed` gives what ``convert`` made of it.
+    """
 
-    return Parse(check, accepted)
+    def read(text: str) -> Parsed:
+        value = convert(text)
+        return Parsed(str(value), value)
+
+    return Parse(read, accepted)
 
 
 def option(
@@ -181,8 +196,15 @@ class Options:
         """Parse every option, so that an options object that exists is valid field by field."""
         for field in option_fields(type(self)):
             value = field.metadata["parse"](field.name, getattr(self, field.name))
+            if isinstance(value, Parsed):
+                object.__setattr__(self, f"_parsed_{field.name}", value.value)
+                value = value.text
             object.__setattr__(self, field.name, value)
         self.check()
+
+    def parsed(self, name: str) -> Any:
+        """What the text of an option made with :func:`parsed` stands for: parsed once, when the text arrived."""
+        return getattr(self, f"_parsed_{name}")
 
     def check(self) -> None:
         """Checks that involve several options; overridden where there are any.

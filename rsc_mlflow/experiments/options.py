@@ -6,8 +6,20 @@ from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.config import TrainingConfig
-from rsc_mlflow.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
+from rsc_mlflow.fields import (
+    Options,
+    Parse,
+    boolean,
+    choice,
+    integer,
+    number,
+    option,
+    parsed,
+    text,
+    word_or,
+)
 from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
+from rsc_mlflow.roots import use_root
 
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
@@ -23,11 +35,9 @@ def result_format(dataset: DatasetName, model: ModelName) -> int:
 
 
 SEED = integer(0, MAX_SEED)
-parse_dataset = lru_cache(maxsize=4096)(DatasetName.parse)
-parse_model = lru_cache(maxsize=4096)(ModelName.parse)
-"""A name is parsed once, when its text arrives; what asks for the parsed name later gets that object."""
-DATASET = parsed(parse_dataset, "a dataset name such as mnist or mnistv20-3-0-0")
-MODEL = parsed(parse_model, "a model name such as ce-tor-LargeMLP")
+DATA_ROOT = Parse(lambda value: use_root(text().convert(value)), text().accepted)
+DATASET = parsed(DatasetName.parse, "a dataset name such as mnist or mnistv20-3-0-0")
+MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 
@@ -42,7 +52,9 @@ class DataOptions(Options):
     """Where the data are; decides no result."""
 
     data_root: str = option(
-        "Folder with the datasets in torchvision's layout; auto: RSC_DATA_ROOT, else a per-user cache.", text(), "auto"
+        "Folder with datasets and a user's own; auto: RSC_DATA_ROOT, else a per-user cache.",
+        DATA_ROOT,
+        "auto",
     )
 
 
@@ -96,12 +108,14 @@ class TrainOptions(MachineOptions):
     @property
     def dataset_name(self) -> DatasetName:
         """The parsed dataset name."""
-        return parse_dataset(self.dataset)
+        name: DatasetName = self.parsed("dataset")
+        return name
 
     @property
     def model_name(self) -> ModelName:
         """The parsed model name."""
-        return parse_model(self.model)
+        name: ModelName = self.parsed("model")
+        return name
 
     @property
     def run_name(self) -> str:
