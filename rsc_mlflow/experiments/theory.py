@@ -53,7 +53,7 @@ class TheoryResult:
 
     def tables(self) -> str:
         """What the command prints and ``docs/theory.md`` shows."""
-        unregularised = [a for a in self.grid if (a.world.ridge, a.world.noise) in _corners(self.grid)]
+        unregularized = [a for a in self.grid if (a.world.ridge, a.world.noise) in _corners(self.grid)]
         held = [inside(self.grid, printed=printed) for printed in (False, True)]
         return "\n\n".join(
             [
@@ -62,10 +62,10 @@ class TheoryResult:
                 f"Of {3 * len(self.grid)} values the simulation's 99 % intervals hold {held[0]} as derived "
                 f"and {held[1]} as printed.",
                 "Point by point (± half of the 99 % interval over training sets), for the smallest and largest λ:",
-                detail_table(unregularised),
+                detail_table(unregularized),
                 "One assumption broken at a time:",
                 detail_table(self.broken),
-                "More regularisation raises the score where the variances of the two features are exchanged:",
+                "More regularization raises the score where the variances of the two features are exchanged:",
                 detail_table(self.swapped),
             ]
         )
