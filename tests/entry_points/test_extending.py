@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
 FILES = ("pruning.py", "margin.py", "pruned.yaml", "margins.yaml")
 _BLOCK = re.compile(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -121,6 +123,32 @@ def test_the_dashboards_show_both_by_their_names(outside: Outside) -> None:
     page = (outside.folder / "report.html").read_text()
     assert "weight pruning" in page
     assert "margin" in page
+
+
+def test_inside_the_package_a_method_and_an_attack_are_one_file_each(tmp_path: Path) -> None:
+    """The same files in a copy of the package: nothing else changes there, the MLproject neither."""
+    made = Outside(tmp_path)
+    for package in ("rsc_mlflow", "entry_points", "dashboards"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "assets"))
+    for name, package in (("pruning", "unlearning"), ("margin", "attacks")):
+        text = (tmp_path / f"{name}.py").read_text().replace("rsc_mlflow.plugins", f"rsc_mlflow.{package}.base")
+        (tmp_path / "rsc_mlflow" / package / "methods" / f"{name}.py").write_text(text)
+    program = """
+from pathlib import Path
+import rsc_mlflow
+assert Path(rsc_mlflow.__file__).is_relative_to(Path.cwd())
+from entry_points.commands import commands
+from entry_points.mlproject import project
+from rsc_mlflow.experiments.registry import attack_names, experiments, method_title
+print(project(), end="")
+assert "prune_weights" in commands()
+assert experiments()["prune_weights"].records == ("unlearn/zeros",)
+assert method_title("prune_weights") == "weight pruning"
+assert attack_names() == ["shadow", "loss", "lira", "rmia", "margin"]
+"""
+    done = made.attempt("-c", program, RSC_PLUGINS="", PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == (ROOT / "MLproject").read_text()
 
 
 def test_a_figure_that_a_method_does_not_declare_ends_the_run_with_an_error(outside: Outside) -> None:
