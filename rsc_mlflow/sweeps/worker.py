@@ -16,7 +16,6 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.claims import Claimant, Claimed
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.project_run import forget_run_id
@@ -101,7 +100,9 @@ class _Work:
                 claimed.append((job, start))
         if len(claimed) > 1:
             for _, start in claimed:
-                with_retries(partial(self._client.set_tag, start.run_id, COHORT_SIZE, str(len(claimed))), "claim")
+                with_retries(
+                    partial(self._client.set_tag, start.run_id, schema.COHORT_SIZE, str(len(claimed))), "claim"
+                )
         return claimed
 
     def _claim(self, job: Job) -> Start | None:

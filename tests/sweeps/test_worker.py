@@ -46,7 +46,7 @@ def test_a_cohort_leaves_a_whole_run_per_job(client: MlflowClient) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.tags[schema.SWEEP] == "a sweep"
         assert run.data.tags[schema.PARENT_RUN_ID] == "no parent"
-        assert run.data.tags[worker.COHORT_SIZE] == "3"
+        assert run.data.tags[schema.COHORT_SIZE] == "3"
         assert schema.RESUMED not in run.data.tags
         assert not any(key.startswith(CLAIM_PREFIX) for key in run.data.tags)
     assert states(unit(*options)) == ["finished"] * 3  # nothing is run again
