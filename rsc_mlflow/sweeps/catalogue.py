@@ -1,6 +1,5 @@
 """The entry points that a sweep can run, and how it deals with each."""
 
-import os
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -26,13 +25,10 @@ def options_of(name: str) -> type[Options] | None:
 
 def training() -> Experiment:
     """``train_classifier``: stacked cohorts; clean models first, since the others are compared with them."""
-    from rsc_mlflow.experiments.training import TrainingJob
-
     return Experiment(
         name="train_classifier",
         options_class=TrainOptions,
         run=_train,
-        run_name=lambda options: TrainingJob(options).run_name,
         cohort=cohort_key,
         follows=lambda options: [("train_classifier", options.for_clean())] if options.dataset_name.pattern else [],
         brings=lambda options: [("train_classifier", clean) for clean in options.clean_baselines()],
@@ -101,15 +97,11 @@ def cohort_key(options: TrainOptions) -> Hashable:
 
 
 def one_by_one(function: Callable[[Any], object]) -> Callable[[Sequence[Start]], None]:
-    """Call ``function(options)`` for each start; its ``open_run`` adopts our run as it would ``mlflow run``'s."""
+    """Call ``function(options)`` for each start."""
 
     def run(starts: Sequence[Start]) -> None:
         for start in starts:
-            os.environ[RUN_ID_VARIABLE] = start.run_id
-            try:
-                function(start.options)
-            finally:
-                os.environ.pop(RUN_ID_VARIABLE, None)
+            function(start.options)
 
     return run
 

@@ -11,14 +11,10 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class Start:
-    """A job that this process has claimed, and the run in which it is to be carried out.
-
-    ``resumes`` tells a run that was interrupted from one that was made for this job just now.
-    """
+    """A job to carry out now: in the interrupted run ``run_id``, or in a new run, which the experiment opens."""
 
     options: Any
-    run_id: str
-    resumes: bool
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,6 @@ class Experiment:
         name: the entry point.
         options_class: validates the options; its ``identity()`` says what decides the result.
         run: carries out the started jobs, several at once only where ``cohort`` gave them the same key.
-        run_name: what a person reads in the list of runs; None: the entry point names the run that it adopts.
         cohort: jobs with the same key train as one stacked model; None: this job runs alone.
         needs: jobs that must be finished before, as (entry point, options); run if they are missing.
         follows: jobs that, if the sweep has them too, run before, because this one looks up their results.
@@ -42,7 +37,6 @@ class Experiment:
     name: str
     options_class: type[Options]
     run: Callable[[Sequence[Start]], None]
-    run_name: Callable[[Any], str | None] = lambda _: None
     cohort: Callable[[Any], Hashable] = lambda _: None
     needs: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()
     follows: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()
@@ -96,7 +90,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: ``finished``, ``failed``, ``busy`` (another sweep is on it) or ``lost`` (process died)."""
+    """What became of a job: ``finished`` or ``failed``."""
 
     fingerprint: str
     state: str
