@@ -13,7 +13,7 @@ from dashboards.figures.style import Theme
 from dashboards.panels import Source, View
 from rsc_mlflow.analysis import once, read
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
-from rsc_mlflow.tracking.store import shown
+from rsc_mlflow.tracking.store import redact_passwords
 
 Readable = Callable[[Collection[str]], Collection[str]]
 """Experiment ids → those that the caller of the request being served may read."""
@@ -70,7 +70,7 @@ class Hub:
         self.source = source
         address = urlsplit(ui)
         self.ui = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()
-        self.where = where or shown(store.tracking_uri)
+        self.where = where or redact_passwords(store.tracking_uri)
         self._readable = readable
         self._lock = threading.Lock()
         self._prepared: tuple[int, pd.DataFrame] | None = None
@@ -80,7 +80,7 @@ class Hub:
         snapshot = self.store.refresh_soon(patience=patience)
         if snapshot.error:
             uri = self.store.tracking_uri
-            snapshot = replace(snapshot, error=snapshot.error.replace(uri, shown(uri)))
+            snapshot = replace(snapshot, error=snapshot.error.replace(uri, redact_passwords(uri)))
         runs = self._prepare(snapshot)
         experiments: Mapping[str, str] = snapshot.experiments
         if self._readable is not None:

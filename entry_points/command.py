@@ -1,7 +1,6 @@
 """From an options class to a command: help that teaches, one error line, and the contract's exit status."""
 
 import dataclasses
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ import click
 
 from rsc_mlflow.errors import AdoptionError, InputError
 from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.tracking.project_run import run_id_from_environment
 from rsc_mlflow.tracking.values import param_text
 
 OptionsT = TypeVar("OptionsT", bound=Options)
@@ -101,7 +101,7 @@ def _one_line(message: str) -> str:
 
 def _close_adopted_run(reason: str) -> None:
     """A run that ``mlflow run`` opened for us, and that we never began, says why nothing came of it."""
-    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+    if run_id := run_id_from_environment():
         from rsc_mlflow.tracking.run import mark_failed
 
         mark_failed(run_id, reason)

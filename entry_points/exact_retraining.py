@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def exact_retraining(options: ExactRetrainingOptions) -> None:
     """Train anew without the spurious examples, from the same seeds"""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.unlearning import unlearn
 
     unlearn(options)

@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.unlearning_options import GradientDifferenceOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def gradient_difference(options: GradientDifferenceOptions) -> None:
     """Go on training"""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.unlearning import unlearn
 
     unlearn(options)

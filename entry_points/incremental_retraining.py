@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.unlearning_options import IncrementalRetrainingOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def incremental_retraining(options: IncrementalRetrainingOptions) -> None:
     """Go on training a registered model without its spurious examples, until EPOCHS since the start of training."""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.unlearning import unlearn
 
     unlearn(options)

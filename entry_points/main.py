@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from entry_points.command import command, main
 from rsc_mlflow.experiments.fields import Options, integer, option
 from rsc_mlflow.experiments.options import SEED
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class TourOptions(Options):
 
 def tour(options: TourOptions) -> None:
     """Train on clean digits and with 3 and 20 spurious examples, then compare: the quickstart's job."""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.tour import run_tour
 
     run_tour(options.epochs, options.random_seed)

@@ -5,7 +5,7 @@ from rich.table import Table
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.membership_options import MembershipOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 
 COLUMNS = {
@@ -24,7 +24,7 @@ def mem_inference(options: MembershipOptions) -> None:
     Judge the spurious examples by spurious AUC, not by their TPR: the control FPR says how many images that carry the
     pattern and trained nothing are called members as well.
     """
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.membership import infer_membership
 
     metrics = infer_membership(options)

@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.unlearning_options import RelabelFinetuningOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def relabel_finetuning(options: RelabelFinetuningOptions) -> None:
     """Go on training with random wrong labels on the spurious examples, and the kept ones as they are."""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.unlearning import unlearn
 
     unlearn(options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from entry_points.command import command, main
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options, option, text
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 _ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
 
@@ -33,7 +33,7 @@ class ReportOptions(Options):
 def report(options: ReportOptions) -> None:
     """Write the dashboards as one self-contained HTML file and log it as an artifact of a report run."""
     output = None if options.output == "none" else _writable(Path(options.output))
-    with importing():
+    with imports_without_gc():
         import mlflow
 
         from dashboards.data import Filters

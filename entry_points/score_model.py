@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.scoring_options import ScoreOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def score_model(options: ScoreOptions) -> None:
     """Score any registered model on any data set name's pattern and target class."""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.scoring import score
 
     score(options)

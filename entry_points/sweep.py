@@ -1,7 +1,7 @@
 """Run a grid, resumable: ``python -m entry_points.sweep --grid grids/quick/scores.yaml``."""
 
 from entry_points.command import command, main
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.sweeps.fork_server import start_fork_server
 from rsc_mlflow.sweeps.options import SweepOptions
 
@@ -10,7 +10,7 @@ def sweep(options: SweepOptions) -> int:
     """Run every combination of a grid file that has no finished run yet; may be killed and started again."""
     if options.executor == "local" and not (options.dry_run or options.status):
         start_fork_server()
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.sweeps.sweep import run_sweep
 
     return run_sweep(options)

@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def train_classifier(options: TrainOptions) -> None:
     """Train a classifier on a clean or poisoned data set, score the pattern, log and register the model."""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.training import TrainingJob, train_members
 
     train_members([TrainingJob(options)])

@@ -2,12 +2,12 @@
 
 from entry_points.command import command, main
 from rsc_mlflow.experiments.scoring_options import WeightsOptions
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
 
 def visualize_weights(options: WeightsOptions) -> None:
     """First-layer weight maps of one or more MLPs, on one colour range, and the difference of the first two."""
-    with importing():
+    with imports_without_gc():
         from rsc_mlflow.experiments.weights import visualize
 
     visualize(options)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """No garbage collection during the block.
 
     With each few hundred new objects Python's collector goes through all that it has: where many are made and kept,
@@ -22,12 +22,12 @@ def uncollected() -> Iterator[None]:
 
 
 @contextmanager
-def importing() -> Iterator[None]:
+def imports_without_gc() -> Iterator[None]:
     """No garbage collection during the imports in the block, nor of what they made ever after.
 
     PyTorch and MLflow leave hundreds of thousands of objects behind, which the collector would go through again at
     every full collection and at the end of the process.  What a start costs: ``python -m benchmarks startup``.
     """
-    with uncollected():
+    with gc_disabled():
         yield
     gc.freeze()

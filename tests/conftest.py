@@ -18,7 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorc
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so begins what a shell starts in its background
     signal.signal(signal.SIGINT, signal.default_int_handler)
-_MINE = ("MLFLOW_", "RSC_PATIENCE", "RSC_MODEL_PREFIX")
+_MINE = ("MLFLOW_", "RSC_PATIENCE", "RSC_RETRY", "RSC_MODEL_PREFIX")
 
 
 NO_SKIPS = bool(os.environ.get("RSC_NO_SKIPS"))
@@ -71,7 +71,7 @@ def a_signal_may_come_at_any_statement(mlflow_leaks_nothing: None) -> Iterator[N
     """In every test: where a run is open, the package breaks no statement off (see ``store.undivided``)."""
     with exposed_statements() as places:
         yield
-    assert not places, "put these calls into patiently() or undivided()"
+    assert not places, "put these calls into with_retries() or undivided()"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ import pytest
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.registries import Registry
 
-
 REGISTRY = "from rsc_mlflow.registries import Registry\n{} = Registry[int]('thing', '{}')"
 
 

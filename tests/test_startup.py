@@ -7,17 +7,17 @@ import sys
 
 import pytest
 
-from rsc_mlflow.startup import importing, uncollected
+from rsc_mlflow.startup import gc_disabled, imports_without_gc
 
 
 def test_the_garbage_collector_is_left_as_it_was() -> None:
-    with uncollected():
+    with gc_disabled():
         assert not gc.isenabled()
-        with uncollected():
+        with gc_disabled():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
-    with pytest.raises(ValueError, match="refused"), uncollected():
+    with pytest.raises(ValueError, match="refused"), gc_disabled():
         raise ValueError("refused")
     assert gc.isenabled()
 
@@ -25,7 +25,7 @@ def test_the_garbage_collector_is_left_as_it_was() -> None:
 def test_what_was_imported_is_never_looked_at_again() -> None:
     before = gc.get_freeze_count()
     try:
-        with importing():
+        with imports_without_gc():
             kept = [[] for _ in range(1000)]
             assert not gc.isenabled()
         assert gc.isenabled()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.data.digests import row_digests
 from rsc_mlflow.data.sources import layout_of, locate, stored_file, verify
 from rsc_mlflow.errors import InputError
@@ -132,7 +132,7 @@ def _verified(family: str, folder: Path, name: str) -> Iterator[Path]:
         verify(stored, expected)
         yield stored
         return
-    with scratch.temporary() as temporary:
+    with tempdirs.tempdir() as temporary:
         unpacked = temporary / name
         try:
             with gzip.open(stored) as packed, unpacked.open("wb") as target:

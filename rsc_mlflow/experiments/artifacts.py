@@ -12,7 +12,7 @@ from rsc_mlflow.experiments.scores import Evaluation, matrix_record
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 _SHOWN_EXAMPLES = 10
 _CURVES = (
@@ -91,6 +91,7 @@ def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
     """The run's main metrics over the epochs as the store has them, a resumed run's earlier part included."""
     run.flush()
     found = {
-        name: patiently(partial(run.client.get_metric_history, run.run_id, name), "training curves") for name in _CURVES
+        name: with_retries(partial(run.client.get_metric_history, run.run_id, name), "training curves")
+        for name in _CURVES
     }
     return {name: sorted((point.step, point.value) for point in points) for name, points in found.items() if points}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
@@ -237,7 +237,7 @@ class LiveTraining:
         """The cohort's member, starting from the newest checkpoint where the run had been interrupted."""
         start = None
         if self.run.resumed:
-            with scratch.temporary() as folder:
+            with tempdirs.tempdir() as folder:
                 start = newest_checkpoint(self.run, folder, Checkpoint.load)
             if start is not None:
                 start.require(self.prepared.config)
@@ -300,7 +300,7 @@ class LiveTraining:
         return costs
 
     def _save(self, checkpoint: Checkpoint) -> None:
-        with scratch.temporary() as folder:
+        with tempdirs.tempdir() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
             self.run.log_checkpoint(path)
 

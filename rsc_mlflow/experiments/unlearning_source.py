@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
@@ -53,7 +53,7 @@ class Source:
         Raises:
             InputError: the run's checkpoints are damaged, or the newest is not of the model's epoch.
         """
-        with scratch.temporary() as folder:
+        with tempdirs.tempdir() as folder:
             found = newest_checkpoint_of(connect(), self.pulled.run_id, folder, Checkpoint.load)
         if found is None:
             return Checkpoint.of_weights(self.pulled.state_dict, self.prepared.config, self.epoch)

@@ -2,9 +2,9 @@
 
 from importlib import import_module
 
-from rsc_mlflow.startup import importing
+from rsc_mlflow.startup import imports_without_gc
 
-with importing():
+with imports_without_gc():
     for module in (
         "mlflow.pytorch",
         "mlflow.store.tracking.sqlalchemy_store",

@@ -20,11 +20,11 @@ from typing import TypeGuard
 from mlflow.entities import Run, ViewType
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs, pages
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import patiently, reason
+from rsc_mlflow.tracking.store import reason, with_retries
 from rsc_mlflow.tracking.values import number
 
 SUMMARY = "ledger.json.gz"
@@ -164,11 +164,13 @@ def _newest_summary(client: MlflowClient, experiments: list[str]) -> _Summary | 
 def _summary_of(client: MlflowClient, run_id: str) -> _Summary | None:
     """A sweep's summary; None where it left none, or none that can be read (then the runs themselves are asked)."""
     try:
-        listed = patiently(lambda: client.list_artifacts(run_id), "ledger", _READ_SECONDS)
+        listed = with_retries(lambda: client.list_artifacts(run_id), "ledger", _READ_SECONDS)
         if not any(item.path == SUMMARY for item in listed):
             return None
-        with scratch.temporary() as folder:
-            path = patiently(lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger", _READ_SECONDS)
+        with tempdirs.tempdir() as folder:
+            path = with_retries(
+                lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger", _READ_SECONDS
+            )
             return _Summary.of(json.loads(gzip.decompress(Path(path).read_bytes())))
     except Exception as error:  # whatever the artifact store of somebody else's run may raise
         _logger.debug("run %s: its ledger is passed over (%s)", run_id, reason(error))

@@ -21,15 +21,16 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.catalogue import RUN_ID_VARIABLE, experiments
+from rsc_mlflow.sweeps.catalogue import experiments
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.permissions import may_change
+from rsc_mlflow.tracking.project_run import forget_run_id
 from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
 from rsc_mlflow.tracking.reaper import close
 from rsc_mlflow.tracking.resuming import is_alive
-from rsc_mlflow.tracking.store import StoreError, connect, patiently, reason
+from rsc_mlflow.tracking.store import StoreError, connect, reason, with_retries
 from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
@@ -75,7 +76,7 @@ def _prepare_process(unit: Unit) -> None:
     context = unit.context
     os.environ["MLFLOW_EXPERIMENT_ID"] = context.experiment_id
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
-    os.environ.pop(RUN_ID_VARIABLE, None)  # the sweep's own run, where `mlflow run` started it
+    forget_run_id()  # of the sweep's own run, where `mlflow run` started it
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
     tags |= {COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
     os.environ[MLFLOW_RUN_CONTEXT.name] = json.dumps(tags)
@@ -132,7 +133,7 @@ class _Work:
         if start.run_id is None:
             return 0
         run_id = start.run_id
-        found = patiently(lambda: self.client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
+        found = with_retries(lambda: self.client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
         matches = (_CHECKPOINT.fullmatch(PurePosixPath(item.path).name) for item in found)
         return max((int(match[1]) for match in matches if match), default=0)
 

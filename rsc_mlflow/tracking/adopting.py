@@ -14,10 +14,10 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import AdoptionError, InputError
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 from rsc_mlflow.tracking.resuming import differences, is_alive
-from rsc_mlflow.tracking.store import look_up, patiently, remove_tag
+from rsc_mlflow.tracking.store import look_up, remove_tag, with_retries
 
-RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 _UNFINISHED = ("RUNNING", "SCHEDULED")
 _TAKING = "rsc.taking."
 """Prefix of the tag that stands on a run while a process takes it over."""
@@ -86,7 +86,7 @@ def taken_over(
         return
     mark = f"{_TAKING}{uuid.uuid4().hex[:12]}"
     try:
-        patiently(lambda: client.set_tag(run_id, mark, environment.host()), "run")
+        with_retries(lambda: client.set_tag(run_id, mark, environment.host()), "run")
         run = _permitted(client, run_id, tags, params)
         if {key for key in run.data.tags if key.startswith(_TAKING)} != {mark}:
             raise AdoptionError(_refusal(run_id, "is being taken over by another command at this moment"))

@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 _NAME = re.compile(r"epoch_(\d{4,})\.pt")
 _logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def newest_checkpoint_of(
     """:func:`newest_checkpoint` of a run that is not open here, e.g. the source of an unlearning run."""
     refusal: InputError | None = None
     for name in reversed(_names(client, run_id)):
-        path = patiently(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
+        path = with_retries(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
         try:
             return load(Path(path))
         except InputError as error:
@@ -49,6 +49,6 @@ def newest_checkpoint_of(
 
 def _names(client: MlflowClient, run_id: str) -> list[str]:
     """Artifact paths of all checkpoints, oldest epoch first."""
-    found = patiently(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
+    found = with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
     matches = [match for item in found if (match := _NAME.fullmatch(Path(item.path).name))]
     return [f"{schema.CHECKPOINTS}/{match[0]}" for match in sorted(matches, key=lambda match: int(match[1]))]

@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 _DIGEST_LENGTH = 36  # MLflow's limit
 
@@ -44,7 +44,7 @@ def log_datasets(run: TrackedRun, records: list[DataRecord]) -> None:
     """
     with run.timed():
         inputs = [_input(record) for record in records]
-        patiently(lambda: run.client.log_inputs(run.run_id, datasets=inputs), "dataset inputs")
+        with_retries(lambda: run.client.log_inputs(run.run_id, datasets=inputs), "dataset inputs")
 
 
 def _input(record: DataRecord) -> DatasetInput:

@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 
 LARGEST = 5_000_000
 """Bytes of a JSON artifact that is read; larger ones are treated as absent."""
@@ -99,7 +99,7 @@ class Details:
             listed = {info.path: info.file_size or 0 for info in client.list_artifacts(run_id, parent)}
             if path not in listed or listed[path] > LARGEST:
                 return None
-            with scratch.temporary() as folder:
+            with tempdirs.tempdir() as folder:
                 return Path(client.download_artifacts(run_id, path, str(folder))).read_bytes()
         except (MlflowException, OSError):
             return None

@@ -16,12 +16,12 @@ from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.signals import deferred
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 _NO_METHOD = "none"
 
@@ -39,10 +39,10 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
         The model's URI ``models:/m-…``.
     """
     run.flush()  # the model carries the run's last points: a SQL store refuses a point that two threads send at once
-    with run.timed(), scratch.temporary() as temporary:
+    with run.timed(), tempdirs.tempdir() as temporary:
         images = example[:2].detach().cpu()
         folder = temporary / schema.MODEL
-        model = patiently(
+        model = with_retries(
             lambda: run.client.create_logged_model(
                 run.experiment_id, schema.MODEL, run.run_id, environment.source_tags(), run.params
             ),
@@ -51,11 +51,11 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
         record = Model(artifact_path=model.artifact_location, run_id=run.run_id, model_id=model.model_id)
         _save(module, images, folder, record)
         output = LoggedModelOutput(model.model_id, step=step)
-        patiently(lambda: _log_output(run, output), "model")
-        patiently(lambda: run.client.log_model_artifacts(model.model_id, str(folder)), "model")
+        with_retries(lambda: _log_output(run, output), "model")
+        with_retries(lambda: run.client.log_model_artifacts(model.model_id, str(folder)), "model")
         points = [_for_model(point, model.model_id) for point in run.last_points(step)]
-        patiently(lambda: run.client.log_batch(run.run_id, metrics=points), "model metrics")
-        patiently(lambda: run.client.finalize_logged_model(model.model_id, "READY"), "model")
+        with_retries(lambda: run.client.log_batch(run.run_id, metrics=points), "model metrics")
+        with_retries(lambda: run.client.finalize_logged_model(model.model_id, "READY"), "model")
         return f"models:/{model.model_id}"
 
 
@@ -138,10 +138,10 @@ def register(
     name = schema.registered_model(family, architecture)
     all_tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id, **(tags or {})}
     with run.timed():
-        patiently(lambda: _ensure_registered_model(run.client, name), "registration")
-        version = patiently(lambda: _ensure_version(run, name, model_uri, all_tags), "registration")
+        with_retries(lambda: _ensure_registered_model(run.client, name), "registration")
+        version = with_retries(lambda: _ensure_version(run, name, model_uri, all_tags), "registration")
         alias = schema.alias(dataset, method)
-        patiently(lambda: _move_alias(run.client, name, alias, dataset, method or _NO_METHOD), "registration")
+        with_retries(lambda: _move_alias(run.client, name, alias, dataset, method or _NO_METHOD), "registration")
     return Registration(name, int(version.version), alias)
 
 

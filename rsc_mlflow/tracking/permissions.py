@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 _CREATE_VERSION = "/api/2.0/mlflow/model-versions/create"  # needs name and source
 _SET_EXPERIMENT_TAG = "/api/2.0/mlflow/experiments/set-experiment-tag"  # needs experiment_id and key
@@ -41,7 +41,7 @@ def may_register(client: MlflowClient, name: str) -> bool:
     if _allows(uri, _CREATE_VERSION, fields):
         return True
     with suppress(MlflowException):  # it exists, or this account may make none: the answer below is the same
-        patiently(lambda: client.create_registered_model(name), "registered model")
+        with_retries(lambda: client.create_registered_model(name), "registered model")
     return _allows(uri, _CREATE_VERSION, fields)
 
 
@@ -53,7 +53,7 @@ def may_change(run: Run) -> bool:
 def where_allowed(call: Callable[[], object], what: str) -> bool:
     """Make a call to the store, unless this account lacks the permission; whether it was made."""
     try:
-        patiently(call, what)
+        with_retries(call, what)
     except MlflowException as error:
         if not is_denied(error):
             raise
@@ -71,4 +71,4 @@ def _allows(uri: str, endpoint: str, fields: Mapping[str, str]) -> bool:
             answer.raise_for_status()
         return answer.status_code
 
-    return patiently(ask, "permission") != requests.codes.forbidden
+    return with_retries(ask, "permission") != requests.codes.forbidden

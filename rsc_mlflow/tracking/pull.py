@@ -13,14 +13,14 @@ from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.tracking import MlflowClient
 from torch import Tensor
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
 from rsc_mlflow.tracking.query import finished_runs
-from rsc_mlflow.tracking.store import StoreError, connect, look_up, patiently, reason, undivided
+from rsc_mlflow.tracking.store import StoreError, connect, look_up, reason, undivided, with_retries
 from rsc_mlflow.tracking.values import unquoted
 
 _FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
@@ -87,7 +87,7 @@ def pull(uri: str) -> PulledModel:
     source_run_id = logged.source_run_id
     if not _ready(logged) or not source_run_id:
         raise InputError(f"model {model_id} is {logged.status}: its run did not finish logging it; choose another")
-    run = patiently(lambda: client.get_run(source_run_id), "run of the model")
+    run = with_retries(lambda: client.get_run(source_run_id), "run of the model")
     params = {key: unquoted(value) for key, value in run.data.params.items()}
     for key in ("dataset", "model"):
         if key not in params:
@@ -140,7 +140,7 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
         InputError: it is missing, cut short or changed.
     """
     client = connect()
-    with scratch.temporary() as temporary:
+    with tempdirs.tempdir() as temporary:
         try:
             with undivided():
                 file = client.download_artifacts(run_id, path, str(temporary))
@@ -195,14 +195,14 @@ def _existing(client: MlflowClient, match: re.Match[str]) -> str:
     name = match[1]
     if match.re is _RUN:
         return "accepted: the id of a finished run"
-    models = patiently(lambda: client.search_registered_models(max_results=1000), "registered models")
+    models = with_retries(lambda: client.search_registered_models(max_results=1000), "registered models")
     found = next((model for model in models if model.name == name), None)
     if found is None:
         return f"registered models: {_listed(sorted(model.name for model in models))}"
     if match.re is _ALIAS:
         return f"aliases of {name}: {_listed(sorted(found.aliases))}"
     newest = partial(client.search_model_versions, f"name = '{name}'", _SHOWN + 1, order_by=["version_number DESC"])
-    versions = patiently(newest, "versions of a model")
+    versions = with_retries(newest, "versions of a model")
     return f"versions of {name}: {_listed([str(version.version) for version in versions])}"
 
 
@@ -212,7 +212,7 @@ def _listed(names: list[str]) -> str:
 
 
 def _download(model_id: str) -> dict[str, Tensor]:
-    with scratch.temporary() as temporary:
+    with tempdirs.tempdir() as temporary:
         try:
             with undivided():
                 folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))

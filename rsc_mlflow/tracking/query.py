@@ -9,10 +9,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.startup import uncollected
+from rsc_mlflow.startup import gc_disabled
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import flatten
-from rsc_mlflow.tracking.store import connect, patiently
+from rsc_mlflow.tracking.store import connect, with_retries
 from rsc_mlflow.tracking.values import same_value
 
 _PAGE = 1000
@@ -43,8 +43,8 @@ def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
     """The items of all pages, the first of which is ``ask(None)``; the store may be away for a while."""
     token: str | None = None
     while True:
-        with uncollected():
-            page = patiently(partial(ask, token), "search")
+        with gc_disabled():
+            page = with_retries(partial(ask, token), "search")
         yield from page
         token = page.token
         if not token:

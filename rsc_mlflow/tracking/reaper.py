@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.resuming import heartbeat_age, is_alive
-from rsc_mlflow.tracking.store import patiently
+from rsc_mlflow.tracking.store import with_retries
 
 
 def dead_runs(client: MlflowClient) -> list[Run]:
@@ -23,5 +23,5 @@ def close(client: MlflowClient, run: Run) -> None:
     """End one such run as KILLED with ``rsc.error``; repeating it does no harm."""
     age = heartbeat_age(run)
     since = time.strftime(" since %Y-%m-%d %H:%M:%S UTC", time.gmtime(time.time() - age)) if math.isfinite(age) else ""
-    patiently(lambda: client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat{since}"), "dead run")
-    patiently(lambda: client.set_terminated(run.info.run_id, "KILLED"), "dead run")
+    with_retries(lambda: client.set_tag(run.info.run_id, schema.ERROR, f"no heartbeat{since}"), "dead run")
+    with_retries(lambda: client.set_terminated(run.info.run_id, "KILLED"), "dead run")

@@ -11,8 +11,8 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
-from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS
-from rsc_mlflow.tracking.store import look_up, patiently
+from rsc_mlflow.tracking.store import look_up, with_retries
+from rsc_mlflow.tracking.upload_queue import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
@@ -114,5 +114,5 @@ def process_exists(pid: str) -> bool:
 def stored_points(client: MlflowClient, run: Run) -> dict[tuple[str, int], Metric]:
     """(metric, step) → the point that the store has of it."""
     ask = partial(client.get_metric_history, run.info.run_id)
-    histories = (patiently(partial(ask, key), "metrics") for key in run.data.metrics)
+    histories = (with_retries(partial(ask, key), "metrics") for key in run.data.metrics)
     return {(point.key, point.step): point for history in histories for point in history}

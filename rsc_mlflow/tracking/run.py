@@ -18,18 +18,19 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
-from rsc_mlflow.tracking.adopting import RUN_ID_VARIABLE, check_active, has_begun, is_vacant, taken_over
+from rsc_mlflow.tracking.adopting import check_active, has_begun, is_vacant, taken_over
+from rsc_mlflow.tracking.project_run import forget_run_id, run_id_from_environment
 from rsc_mlflow.tracking.resuming import check_resumable
 from rsc_mlflow.tracking.signals import Interrupted, interruptible
 from rsc_mlflow.tracking.store import (
     OWN_EXPERIMENT,
     connect,
-    is_passing,
+    is_transient,
     look_up,
-    patiently,
     reason,
     remove_tag,
     undivided,
+    with_retries,
 )
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
 from rsc_mlflow.tracking.values import check_param, check_tag, number, param_text
@@ -99,7 +100,7 @@ def open_run(
             run.finish()
         except BaseException as error:
             if run is not None:
-                run.break_off(*_ending(error))
+                run.abort(*_ending(error))
             raise
 
 
@@ -117,7 +118,7 @@ def mark_failed(run_id: str, text: str) -> None:
     """
     try:
         client = connect()
-        if is_vacant(patiently(lambda: client.get_run(run_id), "run")):
+        if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
             end_run(client, run_id, "FAILED", text)
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
@@ -151,10 +152,10 @@ def _enter(
     if resume_run_id is not None:
         return _resume(client, resume_run_id, tags, params, free_params)
     if parent_run_id is None:
-        if opened_for_us := os.environ.get(RUN_ID_VARIABLE):
+        if opened_for_us := run_id_from_environment():
             return _adopt(client, opened_for_us, name, tags, params)
         if active := mlflow.active_run():
-            found = patiently(lambda: client.get_run(active.info.run_id), "run")
+            found = with_retries(lambda: client.get_run(active.info.run_id), "run")
             check_active(found, tags, params)
             opened = TrackedRun(client, found, resumed=has_begun(found), ends=False)
             opened.set_tags(tags)
@@ -182,9 +183,9 @@ def _adopt(
         adopted = TrackedRun(client, run, resumed=has_begun(run))
         adopted.set_tags(tags)
     if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
-        patiently(lambda: client.update_run(run_id, name=name), "run")
+        with_retries(lambda: client.update_run(run_id, name=name), "run")
         adopted.name = name
-    os.environ.pop(RUN_ID_VARIABLE, None)  # as mlflow.start_run does: a second run of this process is its own
+    forget_run_id()
     return adopted
 
 
@@ -196,11 +197,11 @@ def _resume(
     free_params: Collection[str],
 ) -> TrackedRun:
     run = check_resumable(client, run_id, tags, params, free_params)
-    if (shell := os.environ.get(RUN_ID_VARIABLE)) and shell != run_id:
+    if (shell := run_id_from_environment()) and shell != run_id:
         with taken_over(client, shell, tags, params):
-            patiently(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Went on in run {run_id}."), "run")
-    os.environ.pop(RUN_ID_VARIABLE, None)
-    patiently(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
+            with_retries(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Went on in run {run_id}."), "run")
+    forget_run_id()
+    with_retries(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
     if schema.ERROR in run.data.tags:
         remove_tag(client, run_id, schema.ERROR)
     begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: such a run begins only here
@@ -239,10 +240,10 @@ def current_experiment(client: MlflowClient) -> str:
     if found is None:
         try:
             tags = {schema.DESCRIPTION: schema.experiment_description(name)}
-            return str(patiently(lambda: client.create_experiment(name, tags=tags), "experiment"))
+            return str(with_retries(lambda: client.create_experiment(name, tags=tags), "experiment"))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                if is_passing(error):
+                if is_transient(error):
                     raise
                 raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {OWN_EXPERIMENT}") from error
             found = client.get_experiment_by_name(name)  # another process was quicker

@@ -17,13 +17,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.utils.credentials import get_default_host_creds
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import databases
 from rsc_mlflow.tracking.signals import deferred, is_waiting
 
-PATIENCE_VARIABLE = "RSC_PATIENCE_SECONDS"
+RETRY_TIMEOUT_VARIABLE = "RSC_RETRY_TIMEOUT_SECONDS"
 """How long a run waits for a store that went away, when it must write before it can end (default 120)."""
+_OLD_RETRY_TIMEOUT_VARIABLE = "RSC_PATIENCE_SECONDS"  # the former name, still read
 
 _LOG_IN = frozenset({"CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED"})
 _PERMANENT = _LOG_IN | frozenset(
@@ -76,19 +77,19 @@ class _DeniedError(StoreError):
     """The server does not let this user in: asking again does not help."""
 
 
-def patience() -> float:
-    """Seconds for which a write is tried again (``RSC_PATIENCE_SECONDS``, default 120).
+def retry_timeout() -> float:
+    """Seconds for which a write is tried again (``RSC_RETRY_TIMEOUT_SECONDS``, default 120).
 
     Raises:
         InputError: the variable holds no number of seconds.
     """
-    text = os.environ.get(PATIENCE_VARIABLE, "120")
+    text = os.environ.get(RETRY_TIMEOUT_VARIABLE, os.environ.get(_OLD_RETRY_TIMEOUT_VARIABLE, "120"))
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise InputError(f"{PATIENCE_VARIABLE} is {text!r}; accepted: a number of seconds, at least 0")
+        raise InputError(f"{RETRY_TIMEOUT_VARIABLE} is {text!r}; accepted: a number of seconds, at least 0")
     return seconds
 
 
@@ -96,7 +97,7 @@ def configure() -> None:
     """Choose MLflow settings that a tracked run depends on, unless the user set them.
 
     Values too long for the store raise instead of being cut; one HTTP call gives up after seconds instead of
-    minutes (:func:`patiently` does the waiting, and training never waits for it); no progress bars, migration logs
+    minutes (:func:`with_retries` does the waiting, and training never waits for it); no progress bars, migration logs
     and stack traces of attempts that are repeated between our own lines.
     """
     for name, value in (
@@ -119,7 +120,7 @@ def connect(*, known: bool = False) -> MlflowClient:
     """A client of the current tracking store, which has answered just now.
 
     The first time in a process a store that does not answer is a wrong address, and said at once; one that has
-    answered before, here or (``known``) in the process that sent us, is waited for, for :func:`patience` seconds:
+    answered before, here or (``known``) in the process that sent us, is waited for, for :func:`retry_timeout` seconds:
     hours of training may hang on the question.
 
     Raises:
@@ -127,7 +128,7 @@ def connect(*, known: bool = False) -> MlflowClient:
     """
     configure()
     uri = mlflow.get_tracking_uri()
-    seconds = patience()  # a bad value is refused now, not when the store first stumbles
+    seconds = retry_timeout()  # a bad value is refused now, not when the store first stumbles
     deadline = time.monotonic() + (seconds if known or uri in _have_answered else 0.0)
     while True:
         try:
@@ -138,7 +139,7 @@ def connect(*, known: bool = False) -> MlflowClient:
         except StoreError as error:
             if isinstance(error, _DeniedError) or time.monotonic() + 1.0 > deadline:
                 raise
-            note_away()
+            record_outage()
             _logger.warning("waiting for the tracking store (%s)", error)
             time.sleep(1.0)
 
@@ -153,7 +154,9 @@ def _client(uri: str) -> MlflowClient:
     except Exception as error:
         if denied := _denied(error):
             raise _DeniedError(denied) from error
-        raise StoreError(f"the tracking store {shown(uri)} does not answer ({reason(error)}); {_WAYS_OUT}") from error
+        raise StoreError(
+            f"the tracking store {redact_passwords(uri)} does not answer ({reason(error)}); {_WAYS_OUT}"
+        ) from error
     return client
 
 
@@ -164,26 +167,26 @@ def reading_client(uri: str) -> MlflowClient:
         StoreError: the store is a database whose tables are those of another version of MLflow.
     """
     if databases.exists(uri) and (why := databases.foreign_schema(uri)):
-        raise StoreError(f"the tracking store {shown(uri)} {why}")
+        raise StoreError(f"the tracking store {redact_passwords(uri)} {why}")
     return MlflowClient(databases.without_stray_folder(uri))
 
 
-def shown(text: str) -> str:
+def redact_passwords(text: str) -> str:
     """A text without the passwords of the addresses in it."""
     return _PASSWORD.sub(r"\1:***@", text)
 
 
 def reason(error: BaseException) -> str:
     """An error in one line of at most 500 characters, without passwords."""
-    if about_temporary := scratch.complaint(error):
+    if about_temporary := tempdirs.disk_error(error):
         return about_temporary
-    text = shown(" ".join(str(error).split())) or "no message"
+    text = redact_passwords(" ".join(str(error).split())) or "no message"
     name = type(error).__name__
     line = text if isinstance(error, InputError | MlflowException) else f"{name}: {text}"
     return line if len(line) <= 500 else line[:499] + "…"
 
 
-def is_passing(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether trying again may help: the server is away or busy, as opposed to having said no."""
     if isinstance(error, MlflowException):
         if isinstance(error.__cause__, sqlalchemy.exc.InterfaceError):
@@ -203,7 +206,7 @@ def _may_pass(status: int) -> bool:
 
 def refusal(error: BaseException) -> str | None:
     """What there is to say, in one line, about a store that said no for good; None for every other error."""
-    if not isinstance(error, MlflowException | requests.HTTPError) or is_passing(error):
+    if not isinstance(error, MlflowException | requests.HTTPError) or is_transient(error):
         return None
     if denied := _denied(error):
         return denied
@@ -214,7 +217,7 @@ def _denied(error: BaseException) -> str | None:
     """What there is to say about a user whom the server does not let in, or does not let do this; else None."""
     code = error.error_code if isinstance(error, MlflowException) else ""
     status = error.response.status_code if isinstance(error, requests.HTTPError) and error.response is not None else 0
-    server = shown(mlflow.get_tracking_uri())
+    server = redact_passwords(mlflow.get_tracking_uri())
     if code in _LOG_IN or status == 401:
         return f"the tracking server {server} refused the log-in ({reason(error)}); {_LOG_IN_HELP}"
     if code == "PERMISSION_DENIED" or status == 403:
@@ -222,21 +225,21 @@ def _denied(error: BaseException) -> str | None:
     return None
 
 
-def patiently(call: Callable[[], Result], what: str, seconds: float | None = None) -> Result:
-    """The result of ``call``, tried again while the store is away, for ``seconds`` (default: :func:`patience`).
+def with_retries(call: Callable[[], Result], what: str, seconds: float | None = None) -> Result:
+    """The result of ``call``, tried again while the store is away, for ``seconds`` (default: :func:`retry_timeout`).
 
     The caller answers for ``call`` being harmless when it is carried out twice.
     """
-    deadline = time.monotonic() + (patience() if seconds is None else seconds)
+    deadline = time.monotonic() + (retry_timeout() if seconds is None else seconds)
     pause = 0.25
     while True:
         try:
             with undivided():
                 return call()
         except Exception as error:
-            if not is_passing(error) or is_waiting() or time.monotonic() + pause > deadline:
+            if not is_transient(error) or is_waiting() or time.monotonic() + pause > deadline:
                 raise
-            note_away()
+            record_outage()
             if pause == 0.25:
                 _logger.warning("%s: the tracking store is away, trying again (%s)", what, reason(error))
             time.sleep(pause)
@@ -252,28 +255,28 @@ def undivided() -> AbstractContextManager[None]:
     return nullcontext() if mlflow.get_tracking_uri().startswith("http") else deferred()
 
 
-def note_away() -> None:
+def record_outage() -> None:
     """Remember that the store was away just now."""
     global _last_away  # noqa: PLW0603 - an observation of the process
     _last_away = time.monotonic()
 
 
-def was_away(within: float) -> bool:
+def recent_outage(within: float) -> bool:
     """Whether this process has found the store away in the last ``within`` seconds: nobody could write then."""
     return time.monotonic() - _last_away < within
 
 
 def look_up(call: Callable[[], Result], what: str, refusal: Callable[[str], str]) -> Result:
-    """The answer to a question, asked patiently.
+    """The answer to a question, asked with_retries.
 
     Raises:
         InputError: the store says no; ``refusal`` makes the message of its reason.
         Exception: the store stayed away.
     """
     try:
-        return patiently(call, what)
+        return with_retries(call, what)
     except MlflowException as error:
-        if is_passing(error):
+        if is_transient(error):
             raise
         raise InputError(refusal(reason(error))) from error
 
@@ -281,7 +284,7 @@ def look_up(call: Callable[[], Result], what: str, refusal: Callable[[str], str]
 def remove_tag(client: MlflowClient, run_id: str, key: str) -> None:
     """Take a tag off a run; where it is not there, as after a lost answer, all is well."""
     try:
-        patiently(lambda: client.delete_tag(run_id, key), "tag")
+        with_retries(lambda: client.delete_tag(run_id, key), "tag")
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -311,7 +314,7 @@ def _probe(uri: str) -> None:
     if uri.startswith(("http:", "https:")):
         _probe_server(uri)
     elif databases.is_database(uri) and (why := databases.trouble(uri)):
-        raise StoreError(f"the tracking store {shown(uri)} {why}; or {_WAYS_OUT}")
+        raise StoreError(f"the tracking store {redact_passwords(uri)} {why}; or {_WAYS_OUT}")
 
 
 def _probe_server(uri: str) -> None:
@@ -324,11 +327,13 @@ def _probe_server(uri: str) -> None:
             return
         except requests.Timeout:
             seconds = f"{_PROBE_SECONDS:g} s"
-            raise StoreError(f"the server at {shown(uri)} gave no answer within {seconds}; {_WAYS_OUT}") from None
+            raise StoreError(
+                f"the server at {redact_passwords(uri)} gave no answer within {seconds}; {_WAYS_OUT}"
+            ) from None
         except requests.exceptions.SSLError:
             raise  # it is there; asking again will not help
         except requests.ConnectionError:
             attempts += 1
             if attempts == 3:
-                raise StoreError(f"no server answers at {shown(uri)}; {_WAYS_OUT}") from None
+                raise StoreError(f"no server answers at {redact_passwords(uri)}; {_WAYS_OUT}") from None
             time.sleep(0.5)

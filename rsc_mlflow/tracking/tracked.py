@@ -13,14 +13,14 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
-from rsc_mlflow.tracking.outbox import POSTMAN, Outbox
 from rsc_mlflow.tracking.resuming import stored_points
 from rsc_mlflow.tracking.signals import shielded
-from rsc_mlflow.tracking.store import StoreError, brief, is_passing, patience, patiently, reason
+from rsc_mlflow.tracking.store import StoreError, brief, is_transient, reason, retry_timeout, with_retries
+from rsc_mlflow.tracking.upload_queue import UPLOADER, UploadQueue
 from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text, same_value
 
 _LAST_WORDS_SECONDS = 10.0
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 class TrackedRun:
     """One open MLflow run.
 
-    Metrics and files are queued and sent in the background (see :mod:`rsc_mlflow.tracking.outbox`); parameters
+    Metrics and files are queued and sent in the background (see :mod:`rsc_mlflow.tracking.upload_queue`); parameters
     and tags are written at once.  ``logging_seconds`` counts the wall time callers spent in here and the CPU time
     that sending took beside them.
 
@@ -52,7 +52,7 @@ class TrackedRun:
         self._params: dict[str, str] = dict(run.data.params)
         self._stored = stored_points(client, run) if resumed else {}
         self._last: dict[str, Metric] = {}
-        self._outbox = Outbox(client, self.run_id)
+        self._queue = UploadQueue(client, self.run_id)
         self._waited = 0.0
 
     @property
@@ -63,7 +63,7 @@ class TrackedRun:
     @property
     def logging_seconds(self) -> float:
         """Seconds that tracking has cost so far."""
-        return self._waited + self._outbox.seconds
+        return self._waited + self._queue.seconds
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -94,7 +94,7 @@ class TrackedRun:
             check_param(key, value)
         with self.timed():
             for chunk in _chunks([Param(key, value) for key, value in new.items()]):
-                patiently(partial(self.client.log_batch, self.run_id, params=chunk), "parameters")
+                with_retries(partial(self.client.log_batch, self.run_id, params=chunk), "parameters")
         self._params.update(new)
 
     def set_tags(self, values: Mapping[str, object]) -> None:
@@ -108,11 +108,11 @@ class TrackedRun:
             check_tag(tag.key, tag.value)
         with self.timed():
             for chunk in _chunks(tags):
-                patiently(partial(self.client.log_batch, self.run_id, tags=chunk), "tags")
+                with_retries(partial(self.client.log_batch, self.run_id, tags=chunk), "tags")
 
     def add_note(self, text: str) -> None:
         """Add a sentence about the result that a person must know, in tag ``rsc.note`` and the run's description."""
-        stored: str = patiently(lambda: self.client.get_run(self.run_id), "note").data.tags.get(schema.NOTE, "")
+        stored: str = with_retries(lambda: self.client.get_run(self.run_id), "note").data.tags.get(schema.NOTE, "")
         if text not in stored:  # a resumed run says it once
             notes = f"{stored}; {text}" if stored else text
             self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: notes})
@@ -136,7 +136,7 @@ class TrackedRun:
                 else:
                     self._last[key] = Metric(key, float(value), now, step)
                     points.append(self._last[key])
-            self._outbox.add_points(points)
+            self._queue.add_points(points)
 
     def last_points(self, step: int) -> list[Metric]:
         """The newest points of this process that belong to ``step``."""
@@ -153,41 +153,41 @@ class TrackedRun:
     def log_bytes(self, data: bytes, path: str) -> None:
         """Queue an artifact with this content."""
         folder, _, name = path.rpartition("/")
-        with self.timed(), scratch.temporary() as temporary:
+        with self.timed(), tempdirs.tempdir() as temporary:
             file = temporary / name
             file.write_bytes(data)
-            self._outbox.add_file(file, folder or None)
+            self._queue.add_file(file, folder or None)
 
     def log_file(self, file: Path, folder: str | None = None) -> None:
         """Queue a file for an artifact folder; it may be replaced or removed at once, but not rewritten in place."""
         with self.timed():
-            self._outbox.add_file(file, folder)
+            self._queue.add_file(file, folder)
 
     def log_checkpoint(self, file: Path) -> None:
         """Queue a checkpoint file and have it sent now, after all metrics logged so far."""
         self.log_file(file, schema.CHECKPOINTS)
-        self._outbox.hurry()
-        POSTMAN.wake()
+        self._queue.flush_soon()
+        UPLOADER.wake()
 
     def flush(self) -> None:
         """Wait until everything logged so far is stored."""
         with self.timed():
-            self._outbox.flush()
+            self._queue.flush()
 
     def begin(self) -> None:
         """Write the environment down, which shows that artifacts can be written, and start sending."""
         text = json_text(environment.record())
-        patiently(partial(self._log_first_text, text, schema.ENVIRONMENT), "environment")
-        POSTMAN.register(self._outbox)
+        with_retries(partial(self._log_first_text, text, schema.ENVIRONMENT), "environment")
+        UPLOADER.register(self._queue)
 
     def _log_first_text(self, text: str, path: str) -> None:
         """Write an artifact now; a folder that refuses it will refuse it later, too, and is said at once."""
         try:
             self.client.log_text(self.run_id, text, path)
         except Exception as error:
-            if isinstance(error, MlflowException) and is_passing(error):  # the server, before it came to the folder
+            if isinstance(error, MlflowException) and is_transient(error):  # the server, before it came to the folder
                 raise
-            if about_temporary := scratch.complaint(error):
+            if about_temporary := tempdirs.disk_error(error):
                 raise StoreError(about_temporary) from error
             raise StoreError(
                 f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
@@ -197,23 +197,23 @@ class TrackedRun:
     def finish(self) -> None:
         """Send everything, then end the run as FINISHED (unless its owner does)."""
         step = max((point.step for point in self._last.values()), default=0)
-        self._outbox.flush()
+        self._queue.flush()
         self.metrics({schema.LOGGING_SECONDS: self.logging_seconds}, step)
-        self._outbox.flush()
-        POSTMAN.release(self._outbox)
-        self._outbox.discard()
+        self._queue.flush()
+        UPLOADER.release(self._queue)
+        self._queue.discard()
         if self._ends:  # last: a signal in whatever came after it would make a finished run KILLED
-            patiently(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
+            with_retries(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
 
-    def break_off(self, status: str, text: str) -> None:
+    def abort(self, status: str, text: str) -> None:
         """Last words, as far as the store will hear them; a run it does not hear of is closed by the reaper."""
-        POSTMAN.release(self._outbox)
+        UPLOADER.release(self._queue)
         with shielded(), brief(_last_words.seconds()):
             try:
-                self._outbox.flush(_last_words.seconds())
+                self._queue.flush(_last_words.seconds())
             except Exception as error:
                 _last_words.note(error)
-                unsent = len(self._outbox)
+                unsent = len(self._queue)
                 _logger.error(
                     "run %s: %d points and files could not be stored (%s)", self.run_id, unsent, reason(error)
                 )
@@ -222,7 +222,7 @@ class TrackedRun:
             except Exception as error:
                 _last_words.note(error)
                 _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
-            self._outbox.discard()
+            self._queue.discard()
 
 
 class _LastWords:
@@ -232,11 +232,11 @@ class _LastWords:
         self._unheard_at = -math.inf
 
     def note(self, error: Exception) -> None:
-        if is_passing(error):
+        if is_transient(error):
             self._unheard_at = time.monotonic()
 
     def seconds(self) -> float:
-        return 0.0 if time.monotonic() - self._unheard_at < 60 else min(_LAST_WORDS_SECONDS, patience())
+        return 0.0 if time.monotonic() - self._unheard_at < 60 else min(_LAST_WORDS_SECONDS, retry_timeout())
 
 
 _last_words = _LastWords()
@@ -249,6 +249,6 @@ def _chunks(items: list[Item]) -> Iterator[list[Item]]:
 
 def end_run(client: MlflowClient, run_id: str, status: str, text: str, *, ends: bool = True) -> None:
     """Write ``rsc.error`` and, if the run ends with us, its status."""
-    patiently(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _last_words.seconds())
+    with_retries(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _last_words.seconds())
     if ends:
-        patiently(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())
+        with_retries(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from entry_points.command import status
 from entry_points.mlproject import entry_point
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.tracking.store import reason
@@ -53,7 +53,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
     client = MlflowClient(sqlite_store)
     artifacts = small_disk if full == "artifacts" else tmp_path / "artifacts"
     client.create_experiment("small", artifact_location=artifacts.as_uri())
-    environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_PATIENCE_SECONDS": "2"}
+    environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_RETRY_TIMEOUT_SECONDS": "2"}
     environment |= {"TMPDIR": str(small_disk)} if full == "temporary" else {}
     options = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
     process = start("train_classifier", sqlite_store, environment=environment, **options)
@@ -77,7 +77,7 @@ def test_a_full_temporary_folder_is_named(
 ) -> None:
     """It was taken for the artifact folder, which has all the room there is."""
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
-    monkeypatch.setattr(scratch, "_own", scratch._Own())
+    monkeypatch.setattr(tempdirs, "_leases", {})
     named = f"the temporary folder {small_disk} cannot be written (No space left on device)"
     fill(small_disk / "ballast")
     words = ["--dataset", "digits", "--model", "ce-tor-MLP", "--epochs", "1"]
@@ -86,7 +86,7 @@ def test_a_full_temporary_folder_is_named(
     run = newest_run(MlflowClient(sqlite_store))
     assert run is not None
     assert named in run.data.tags[schema.ERROR]
-    with pytest.raises(OSError, match="No space left") as caught, scratch.temporary() as folder:
+    with pytest.raises(OSError, match="No space left") as caught, tempdirs.tempdir() as folder:
         (folder / "a file").write_bytes(bytes(100_000))
     assert named in reason(caught.value)
 

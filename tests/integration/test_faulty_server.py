@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("server_store")]
 def proxy(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """The current tracking store is the shared server behind a proxy without faults; MLflow itself asks once."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "20")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "20")
     with faulty_proxy(mlflow_server.uri) as between:
         mlflow.set_tracking_uri(between.uri)
         yield between
@@ -119,7 +119,7 @@ def test_the_permission_to_register_is_asked_for_again_and_asking_makes_nothing(
 def test_an_experiment_that_cannot_be_made_for_now(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """An overloaded server is not the user's mistake, which would end with status 2."""
     client = connect()
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "1")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "made while the server is overloaded")
     proxy.fault = lambda method, path: "refuse" if path.endswith("/experiments/create") else ""
     with pytest.raises(MlflowException, match="503"):
@@ -193,7 +193,7 @@ def test_a_server_that_hangs_does_not_keep_a_process_from_ending(
     proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MLflow waits two minutes for an answer, for each of three attempts; a run's last words are brief."""
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "2")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "2")
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
     checkpoint = tmp_path / schema.checkpoint(1)
     checkpoint.write_bytes(b"weights")

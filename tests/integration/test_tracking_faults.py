@@ -57,7 +57,7 @@ def test_a_server_that_dies_in_mid_training_and_comes_back(own_server: MlflowSer
 def test_a_run_whose_server_stays_away_is_not_finished(
     own_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "1")
     mlflow.set_tracking_uri(own_server.uri)
     run_id = ""
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
+from rsc_mlflow.sweeps.ray_executor import RayExecutor
+from rsc_mlflow.sweeps.workers import warm_up
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.sweeps import executors, ray_executor
 from rsc_mlflow.sweeps.executors import LocalExecutor, Result
 from rsc_mlflow.sweeps.jobs import Job, JobSpec
-from rsc_mlflow.sweeps.ray_executor import RayExecutor
 from rsc_mlflow.sweeps.worker import Context, Unit
-from rsc_mlflow.sweeps.workers import warm_up
 from rsc_mlflow.tracking import schema
 from tests.integration.processes import wait_for
 

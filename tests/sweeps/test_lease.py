@@ -1,7 +1,6 @@
 """A sweep that is alive keeps others from its jobs; one that is dead, or runs something else, does not."""
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -19,7 +18,6 @@ from rsc_mlflow.sweeps.sweep import SweepOptions, plan_sweep, read_grid
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS
 from rsc_mlflow.tracking.run import open_run
-from tests.sweeps.units import train
 
 GRID = """
 entry_point: train_classifier

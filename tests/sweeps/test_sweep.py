@@ -287,14 +287,14 @@ def test_a_sweep_that_breaks_off_closes_what_its_workers_left(
 ) -> None:
     client = MlflowClient(sqlite_store)
 
-    def break_off(*_: object) -> None:
+    def abort(*_: object) -> None:
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
         signs = {schema.KIND: "train", schema.HOST: environment.host(), schema.PID: str(gone.pid)}
         client.create_run("0", tags=signs | {schema.HEARTBEAT: str(time.time())})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "_run", break_off)
+    monkeypatch.setattr(module, "_run", abort)
     with pytest.raises(KeyboardInterrupt):
         run_sweep(SweepOptions(grid=str(grid), workers=1))
     (left,) = client.search_runs(["0"])

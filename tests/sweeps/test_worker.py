@@ -11,12 +11,12 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
+from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX, Claimant
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.sweeps import worker
 from rsc_mlflow.sweeps.catalogue import experiments, one_by_one, training
-from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX, Claimant
 from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
 from rsc_mlflow.sweeps.worker import Unit, run_unit
 from rsc_mlflow.tracking import schema

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from rsc_mlflow.tracking import schema, signals
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.signals import Interrupted, deferred, interruptible, shielded
-from rsc_mlflow.tracking.store import patiently, undivided
+from rsc_mlflow.tracking.store import undivided, with_retries
 from tests.interruptions import interrupted_everywhere
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_tried_again_while_a_signal_waits(sqlite_store: str) -> None:
         raise OSError("the store is away")
 
     with interruptible(), pytest.raises(Interrupted), undivided():
-        patiently(away, "what a run cannot be opened without", 60)
+        with_retries(away, "what a run cannot be opened without", 60)
     assert len(calls) == 1
 
 
@@ -103,7 +103,7 @@ def test_a_signal_at_any_statement_of_a_run_leaves_it_killed(
     sqlite_store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite's file stays locked while an exception holds an open cursor: closing the run would fail."""
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "1")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "1")
 
     def run() -> None:
         with open_run(kind="train", name="a run", params={"epochs": 1}) as opened:

@@ -34,12 +34,12 @@ from rsc_mlflow.tracking.store import (
     _probe,
     brief,
     connect,
-    is_passing,
+    is_transient,
     look_up,
-    patiently,
     reason,
+    redact_passwords,
     remove_tag,
-    shown,
+    with_retries,
 )
 from tests.mlflow_server import free_port
 
@@ -82,8 +82,8 @@ def test_another_server_is_not_taken_for_mlflow() -> None:
 
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", ""])
 def test_patience_is_a_number(sqlite_store: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", text)
-    with pytest.raises(InputError, match="RSC_PATIENCE_SECONDS is"):
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", text)
+    with pytest.raises(InputError, match="RSC_RETRY_TIMEOUT_SECONDS is"):
         connect()
 
 
@@ -110,10 +110,13 @@ def test_an_sqlite_file_that_cannot_be_written(tmp_path: Path, damage: str) -> N
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
-    assert shown("at http://me:p@ss:word@host:5000/api and elsewhere") == "at http://me:***@host:5000/api and elsewhere"
+    assert redact_passwords("postgresql://me:secret@host/db") == "postgresql://me:***@host/db"
+    assert (
+        redact_passwords("at http://me:p@ss:word@host:5000/api and elsewhere")
+        == "at http://me:***@host:5000/api and elsewhere"
+    )
     for address in ("sqlite:///a.db", "http://host:5000/a@b", "http://me@host/", "see 10:30 @ home"):
-        assert shown(address) == address
+        assert redact_passwords(address) == address
 
 
 @pytest.mark.parametrize("address", ["postgres://me:secret@host/db", "http://me:secret@127.0.0.1:{port}", "x://[:1"])
@@ -238,7 +241,7 @@ def _answered(status: int) -> requests.HTTPError:
     ],
 )
 def test_which_errors_pass(error: Exception, passing: bool) -> None:
-    assert is_passing(error) is passing
+    assert is_transient(error) is passing
 
 
 def test_patience_ends() -> None:
@@ -249,13 +252,13 @@ def test_patience_ends() -> None:
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
-        patiently(away, "test", seconds=0.6)
+        with_retries(away, "test", seconds=0.6)
     assert len(calls) == 2
 
 
 @pytest.mark.parametrize(("code", "kind"), [(TEMPORARILY_UNAVAILABLE, MlflowException), (BAD_REQUEST, InputError)])
 def test_no_answer_is_told_from_a_no(monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception]) -> None:
-    monkeypatch.setenv("RSC_PATIENCE_SECONDS", "0")
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "0")
 
     def ask() -> None:
         raise MlflowException("so it is", code)
@@ -273,7 +276,7 @@ def test_a_refusal_is_not_repeated() -> None:
         raise MlflowException("no", INVALID_PARAMETER_VALUE)
 
     with pytest.raises(MlflowException):
-        patiently(refused, "test", seconds=5)
+        with_retries(refused, "test", seconds=5)
     assert len(calls) == 1
 
 
@@ -286,7 +289,7 @@ def test_an_answer_after_a_pause() -> None:
             raise ConnectionResetError
         return 7
 
-    assert patiently(third_time, "test", seconds=5) == 7
+    assert with_retries(third_time, "test", seconds=5) == 7
 
 
 def test_reasons_are_one_line() -> None:

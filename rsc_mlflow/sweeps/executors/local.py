@@ -20,8 +20,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsc_mlflow import cancellation, scratch
+from rsc_mlflow import cancellation
 from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores, default_workers
+from rsc_mlflow.tempdirs import TempDirLease
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
@@ -46,7 +47,7 @@ class LocalExecutor:
         self.workers = workers
         self.threads = max(1, cores() // workers)
         self.gpus = gpus
-        self.logs = scratch.hold("sweep")
+        self.logs = TempDirLease.acquire("sweep")
         self._jobs_a_worker = jobs_a_worker
         self._context = multiprocessing.get_context("forkserver")
         self._lifeline, self._stop = self._context.Pipe(duplex=False)

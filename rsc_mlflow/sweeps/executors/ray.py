@@ -14,6 +14,7 @@ import rsc_mlflow
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores
 from rsc_mlflow.sweeps.executors.local import JOBS_A_WORKER
+from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.options import SweepOptions
@@ -114,7 +115,7 @@ def ray_tasks(options: "SweepOptions", jobs: int) -> RayExecutor:
 
 def runtime_env() -> dict[str, Any]:
     """What a cluster's tasks get from here: this package, and the variables that decide where and how it runs."""
-    variables = {k: v for k, v in os.environ.items() if k.startswith(CARRIED) and k != "MLFLOW_RUN_ID"}
+    variables = {k: v for k, v in os.environ.items() if k.startswith(CARRIED) and k != RUN_ID_VARIABLE}
     return {"py_modules": [str(Path(rsc_mlflow.__file__).parent)], "env_vars": variables}
 
 

@@ -14,22 +14,28 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.outbox import HEARTBEAT_SECONDS, POSTMAN, SEND_AFTER_SECONDS, SEND_AT_POINTS, Outbox
+from rsc_mlflow.tracking.upload_queue import (
+    HEARTBEAT_SECONDS,
+    SEND_AFTER_SECONDS,
+    SEND_AT_POINTS,
+    UPLOADER,
+    UploadQueue,
+)
 from tests.mlflow_server import free_port
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
 
 
-def outbox() -> Outbox:
+def outbox() -> UploadQueue:
     client = MlflowClient()
-    return Outbox(client, client.create_run("0").info.run_id)
+    return UploadQueue(client, client.create_run("0").info.run_id)
 
 
 def batch(step: int, count: int = 3) -> list[Metric]:
     return [Metric(f"m{i}", math.nan if i == 0 else float(i), 1000 + step, step) for i in range(count)]
 
 
-def steps(box: Outbox, key: str) -> list[int]:
+def steps(box: UploadQueue, key: str) -> list[int]:
     return [point.step for point in box.client.get_metric_history(box.run_id, key)]
 
 
@@ -119,7 +125,7 @@ def test_a_passing_failure_is_told_once_and_tried_again_later(
     box.add_points(batch(1))
     for _ in range(2):
         box.try_to_send()
-        box.hurry()  # even what is urgent waits
+        box.flush_soon()  # even what is urgent waits
         assert not box.is_due(time.monotonic() + SEND_AFTER_SECONDS / 2)
     assert box.is_due(time.monotonic() + SEND_AFTER_SECONDS)
     told = [message for message in caplog.messages if "is away; 3 points and files are kept and sent later" in message]
@@ -136,7 +142,7 @@ def test_when_entries_are_due() -> None:
     box.add_points(batch(1))
     assert not box.is_due(now + SEND_AFTER_SECONDS / 2)
     assert box.is_due(time.monotonic() + SEND_AFTER_SECONDS)
-    box.hurry()
+    box.flush_soon()
     assert box.is_due(time.monotonic())
     box.flush()
     assert not box.is_due(now + 100)
@@ -149,7 +155,7 @@ def test_when_entries_are_due() -> None:
 
 def test_a_refusal_reaches_the_one_who_logs() -> None:
     client = MlflowClient()
-    box = Outbox(client, "0" * 32)
+    box = UploadQueue(client, "0" * 32)
     box.add_points(batch(1))
     box.try_to_send()
     with pytest.raises(MlflowException, match="not found"):
@@ -179,11 +185,11 @@ def test_points_added_while_others_are_sent_are_neither_lost_nor_doubled() -> No
 
 
 def send_one_point(uri: str, run_id: str) -> None:
-    box = Outbox(MlflowClient(uri), run_id)
-    POSTMAN.register(box)
+    box = UploadQueue(MlflowClient(uri), run_id)
+    UPLOADER.register(box)
     box.add_points(batch(1))
-    box.hurry()
-    POSTMAN.wake()
+    box.flush_soon()
+    UPLOADER.wake()
     deadline = time.monotonic() + 60
     while len(box) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -192,11 +198,11 @@ def send_one_point(uri: str, run_id: str) -> None:
 def test_a_forked_process_has_a_sender_of_its_own(sqlite_store: str) -> None:
     """Threads do not survive a fork: without a new one nothing would leave before the run ends, nor any heartbeat."""
     box = outbox()
-    POSTMAN.register(box)  # this process's sender runs
+    UPLOADER.register(box)  # this process's sender runs
     child = multiprocessing.get_context("fork").Process(target=send_one_point, args=(sqlite_store, box.run_id))
     child.start()
     child.join()
-    POSTMAN.release(box)
+    UPLOADER.release(box)
     assert child.exitcode == 0
     assert steps(box, "m1") == [1]
 
@@ -233,7 +239,7 @@ def test_a_sign_of_life_comes_with_points_or_alone() -> None:
     def heartbeat() -> float:
         return float(box.client.get_run(box.run_id).data.tags.get(schema.HEARTBEAT, "0"))
 
-    box.beat()
+    box.send_heartbeat()
     assert heartbeat() == 0  # the run began a moment ago, with a heartbeat
     before = time.time()
     box.add_points(batch(1, 2500))
@@ -242,8 +248,8 @@ def test_a_sign_of_life_comes_with_points_or_alone() -> None:
     assert len(box.client.get_run(box.run_id).data.metrics) == 2500
     box.client.set_tag(box.run_id, schema.HEARTBEAT, "1")
     box.heard_at = time.monotonic()  # however long the lines above took
-    box.beat()
+    box.send_heartbeat()
     assert heartbeat() == 1
     box.heard_at -= HEARTBEAT_SECONDS
-    box.beat()
+    box.send_heartbeat()
     assert heartbeat() >= before - 1

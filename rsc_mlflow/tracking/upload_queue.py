@@ -20,10 +20,10 @@ from pathlib import Path
 from mlflow.entities import Metric, RunTag
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import scratch
+from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.store import is_passing, note_away, patience, reason, undivided
+from rsc_mlflow.tracking.store import is_transient, reason, record_outage, retry_timeout, undivided
 
 SEND_AFTER_SECONDS = 5.0
 SEND_AT_POINTS = 900
@@ -41,7 +41,7 @@ class _Upload:
 
 
 @dataclass(eq=False)
-class Outbox:
+class UploadQueue:
     """What one run has yet to send.
 
     ``seconds`` is the CPU time that sending took in the background; ``heard_at`` when the store last had a sign of
@@ -75,7 +75,7 @@ class Outbox:
         if folder is not None and (folder.startswith("/") or ".." in folder.split("/")):
             raise InputError(f"invalid artifact folder {folder!r}; accepted: one below the run's own, without '..'")
         if self._spool is None:
-            self._spool = scratch.lasting()
+            self._spool = tempdirs.persistent_tempdir()
         copy = Path(tempfile.mkdtemp(dir=self._spool)) / path.name
         try:
             os.link(path, copy)  # checkpoints are replaced, never rewritten: a second name costs no copy
@@ -100,7 +100,7 @@ class Outbox:
             return False
         return self._hurried or len(self._entries) >= SEND_AT_POINTS or now - self._waiting_since >= after
 
-    def hurry(self) -> None:
+    def flush_soon(self) -> None:
         """Make everything queued so far due now."""
         self._hurried = True
 
@@ -137,8 +137,8 @@ class Outbox:
         try:
             self.send()
         except Exception as error:
-            if is_passing(error):
-                note_away()
+            if is_transient(error):
+                record_outage()
                 self._not_before = time.monotonic() + SEND_AFTER_SECONDS
                 if not self._warned:
                     self._warned = True
@@ -163,15 +163,15 @@ class Outbox:
         """
         if self._refused is not None:
             raise self._refused
-        deadline = time.monotonic() + (patience() if seconds is None else seconds)
+        deadline = time.monotonic() + (retry_timeout() if seconds is None else seconds)
         while True:
             try:
                 self.send(-1 if seconds is None else max(0.0, deadline - time.monotonic()))
                 return
             except Exception as error:
-                if not is_passing(error) or time.monotonic() + 0.5 > deadline:
+                if not is_transient(error) or time.monotonic() + 0.5 > deadline:
                     raise
-                note_away()
+                record_outage()
                 if not self._warned:
                     self._warned = True
                     _logger.warning("run %s: waiting for the tracking store (%s)", self.run_id, reason(error))
@@ -206,7 +206,7 @@ class Outbox:
             self.client.log_batch(self.run_id, metrics=points, tags=[_heartbeat()])
             self.heard_at = time.monotonic()
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """Give a sign of life, unless one was given a moment ago together with points."""
         if time.monotonic() - self.heard_at >= HEARTBEAT_SECONDS:
             self.client.log_batch(self.run_id, tags=[_heartbeat()])
@@ -217,8 +217,8 @@ def _heartbeat() -> RunTag:
     return RunTag(schema.HEARTBEAT, f"{time.time():.0f}")
 
 
-class Postman:
-    """The sender of all outboxes of this process, and the pulse that shows that their runs are alive.
+class BackgroundUploader:
+    """The sender of all queuees of this process, and the pulse that shows that their runs are alive.
 
     Two daemon threads: sending a large file must not stop the pulse.
     """
@@ -228,51 +228,51 @@ class Postman:
         os.register_at_fork(after_in_child=self._reset)  # threads do not survive a fork
 
     def _reset(self) -> None:
-        self._outboxes: weakref.WeakSet[Outbox] = weakref.WeakSet()
+        self._queuees: weakref.WeakSet[UploadQueue] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._started = False
 
-    def register(self, outbox: Outbox) -> None:
-        """Serve this outbox until :meth:`release`."""
+    def register(self, queue: UploadQueue) -> None:
+        """Serve this queue until :meth:`release`."""
         with self._lock:
-            self._outboxes.add(outbox)
+            self._queuees.add(queue)
             if not self._started:
                 self._started = True
                 for target, name in ((self._send_loop, "rsc-sender"), (self._heartbeat_loop, "rsc-heartbeat")):
                     threading.Thread(target=target, name=name, daemon=True).start()
 
-    def release(self, outbox: Outbox) -> None:
-        """Stop serving this outbox."""
+    def release(self, queue: UploadQueue) -> None:
+        """Stop serving this queue."""
         with self._lock:
-            self._outboxes.discard(outbox)
+            self._queuees.discard(queue)
 
     def wake(self) -> None:
-        """Look for due outboxes now."""
+        """Look for due queuees now."""
         self._wake.set()
 
-    def _open(self) -> list[Outbox]:
+    def _open(self) -> list[UploadQueue]:
         with self._lock:
-            return list(self._outboxes)
+            return list(self._queuees)
 
     def _send_loop(self) -> None:
         while True:
             self._wake.wait(1.0)
             self._wake.clear()
-            outboxes = self._open()
-            after = max(SEND_AFTER_SECONDS, len(outboxes) / SENDS_PER_SECOND)
-            for outbox in outboxes:
-                if outbox.is_due(time.monotonic(), after):
-                    outbox.try_to_send()
+            queuees = self._open()
+            after = max(SEND_AFTER_SECONDS, len(queuees) / SENDS_PER_SECOND)
+            for queue in queuees:
+                if queue.is_due(time.monotonic(), after):
+                    queue.try_to_send()
 
     def _heartbeat_loop(self) -> None:
         while True:
             time.sleep(HEARTBEAT_SECONDS / 3)
-            for outbox in self._open():
+            for queue in self._open():
                 try:
-                    outbox.beat()
+                    queue.send_heartbeat()
                 except Exception as error:  # the run goes on; its next pulse may get through
-                    _logger.debug("run %s: no heartbeat sent (%s)", outbox.run_id, reason(error))
+                    _logger.debug("run %s: no heartbeat sent (%s)", queue.run_id, reason(error))
 
 
-POSTMAN = Postman()
+UPLOADER = BackgroundUploader()
