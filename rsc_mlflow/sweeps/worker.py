@@ -80,7 +80,6 @@ def _prepare_process(unit: Unit) -> None:
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
     tags |= {COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
     os.environ[MLFLOW_RUN_CONTEXT.name] = json.dumps(tags)
-    environment.source_tags.cache_clear()
     mlflow.set_tracking_uri(context.tracking_uri)
     torch.set_num_threads(context.threads)
 

@@ -13,7 +13,6 @@ from rsc_mlflow.registries import Registry
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
-    from rsc_mlflow.sweeps.options import SweepOptions
     from rsc_mlflow.sweeps.worker import Unit
 
 GRACE_SECONDS = 30.0
@@ -52,7 +51,16 @@ class Executor(Protocol):
         """Stop everything, units under way too; their runs end as KILLED."""
 
 
-EXECUTORS: Registry[Callable[["SweepOptions", int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")
+class ExecutorOptions(Protocol):
+    """What an executor is told: the options of ``sweep``."""
+
+    @property
+    def workers(self) -> int | str: ...
+    @property
+    def ray_address(self) -> str: ...
+
+
+EXECUTORS: Registry[Callable[[ExecutorOptions, int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")
 """Name → function of a sweep's options and number of jobs that makes the executor."""
 
 
@@ -61,7 +69,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_workers(options: "SweepOptions") -> int:
+def default_workers(options: ExecutorOptions) -> int:
     """The option ``workers``; for ``auto`` one per GPU of this machine, or one per core where there are none."""
     import torch
 

@@ -21,14 +21,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores, default_workers
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores, default_workers
 from rsc_mlflow.tempdirs import TempDirLease
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
-    from rsc_mlflow.sweeps.options import SweepOptions
     from rsc_mlflow.sweeps.worker import Unit
 
+KILL_AFTER_SECONDS = GRACE_SECONDS + 5
+"""When a worker that does not react is killed."""
 JOBS_A_WORKER = 200
 """A worker is replaced after about so many jobs: libraries keep something of each for as long as a process lives
 (PyTorch's exporter the symbolic shapes of every model; ``python -m benchmarks long_runs --epochs 0``)."""
@@ -75,7 +76,7 @@ class LocalExecutor:
     def close(self, *, keep_logs: bool = True) -> None:
         """See :class:`Executor`."""
         self._stop.close()
-        impatient = threading.Timer(GRACE_SECONDS + 5, _kill_workers)
+        impatient = threading.Timer(KILL_AFTER_SECONDS, _kill_workers)
         impatient.start()
         for pool in self._pools.values():
             pool.shutdown(cancel_futures=True)
@@ -137,7 +138,7 @@ def _end_with_sweep(lifeline: Connection) -> None:
 
 
 @partial(EXECUTORS.register, "local")
-def local(options: "SweepOptions", jobs: int) -> LocalExecutor:
+def local(options: ExecutorOptions, jobs: int) -> LocalExecutor:
     """Processes of this machine: one per core, or per GPU where there are any."""
     import torch
 

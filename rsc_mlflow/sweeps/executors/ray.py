@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import rsc_mlflow
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores
 from rsc_mlflow.sweeps.executors.local import JOBS_A_WORKER
 from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
-    from rsc_mlflow.sweeps.options import SweepOptions
     from rsc_mlflow.sweeps.worker import Unit
 
 CARRIED = ("MLFLOW_", "RSC_")
@@ -108,7 +107,7 @@ class RayExecutor:
 
 
 @partial(EXECUTORS.register, "ray")
-def ray_tasks(options: "SweepOptions", jobs: int) -> RayExecutor:
+def ray_tasks(options: ExecutorOptions, jobs: int) -> RayExecutor:
     """Ray tasks, at ``ray_address``; as many as there are CPUs, or GPUs, unless ``workers`` is a number."""
     return RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
 
