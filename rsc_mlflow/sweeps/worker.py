@@ -28,13 +28,12 @@ from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.permissions import may_change
 from rsc_mlflow.tracking.project_run import forget_run_id
 from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
-from rsc_mlflow.tracking.reaper import close
+from rsc_mlflow.tracking.reaper import UNENDED, close
 from rsc_mlflow.tracking.resuming import is_alive
 from rsc_mlflow.tracking.store import StoreError, connect, reason, with_retries
 from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
-_UNENDED = ("RUNNING", "SCHEDULED")
 _logger = logging.getLogger(__name__)
 
 
@@ -119,7 +118,7 @@ class _Work:
         is dead, even if its last heartbeat is fresh.  A run that somebody works on by hand is left alone.
         """
         for run in runs:
-            unended, tags = run.info.status in _UNENDED, run.data.tags
+            unended, tags = run.info.status in UNENDED, run.data.tags
             lost = tags.get(schema.PARENT_RUN_ID) == self.parent_run_id and tags.get(schema.HOST) != environment.host()
             if (unended and is_alive(run) and not lost) or not may_change(run):
                 continue

@@ -55,9 +55,12 @@ class ExecutorOptions(Protocol):
     """What an executor is told: the options of ``sweep``."""
 
     @property
-    def workers(self) -> int | str: ...
+    def workers(self) -> int | str:
+        """How many units run at the same time; ``auto``: as many as the executor finds right."""
+
     @property
-    def ray_address(self) -> str: ...
+    def ray_address(self) -> str:
+        """Where Ray is."""
 
 
 EXECUTORS: Registry[Callable[[ExecutorOptions, int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")

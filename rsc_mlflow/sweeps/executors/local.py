@@ -130,6 +130,8 @@ def _end_with_sweep(lifeline: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
     deadline = time.monotonic() + GRACE_SECONDS
+    if cancellation.request():  # work that does not look at requests yet is interrupted
+        os.kill(os.getpid(), signal.SIGTERM)
     while cancellation.request() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)
