@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error, single
-from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, share_range
+from dashboards.figures.style import Mark, Theme, figure, pattern_mark, share_range
 
 WIDTH = 0.7
 """Share of a category's room that its points take."""
@@ -25,7 +25,7 @@ def dots(
     categories: Sequence[object],
     groups: Sequence[str],
     label: Callable[[object], str] = str,
-    look: Callable[[str], Mark] = PATTERN_MARKS.__getitem__,
+    look: Callable[[str], Mark] = pattern_mark,
     least: float = -np.inf,
     most: float = np.inf,
     also: Sequence[float] = (),

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error, single
-from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order, share_range
+from dashboards.figures.style import Theme, figure, in_order, pattern_mark, share_range
 from rsc_mlflow.analysis import correlation, points
 
 
@@ -47,7 +47,7 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
         )
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name]
-        look = PATTERN_MARKS[name]
+        look = pattern_mark(name)
         titles = [
             f"{name} on {escape(family)}, norm {norm:.2f}"
             for family, norm in zip(rows["dataset_family"], rows["norm"], strict=True)

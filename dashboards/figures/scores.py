@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.points import TARGETS, behind, hover, seed_marks, symlog
-from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, in_order, share_range
+from dashboards.figures.style import Mark, Theme, figure, in_order, pattern_mark, share_range
 from rsc_mlflow.analysis import (
     above_clean,
     clean_rows,
@@ -83,7 +83,7 @@ def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name].sort_values("n_spurious")
         drawn.add_trace(_line(rows, name))
-        drawn.add_traces(single(rows, drawn.data[-1], PATTERN_MARKS[name]))
+        drawn.add_traces(single(rows, drawn.data[-1], pattern_mark(name)))
         drawn.add_traces(_targets(rows, name))
     drawn.update_yaxes(range=share_range(table))
     ticks = _ticks(sorted(table["n_spurious"].unique()))
@@ -123,7 +123,7 @@ def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]
 
 def _targets(rows: pd.DataFrame, name: str) -> list[go.Scatter]:
     """Thin lines of the two target classes, where there are two."""
-    look, found = PATTERN_MARKS[name], []
+    look, found = pattern_mark(name), []
     for place, column in enumerate(TARGETS):
         known = rows[rows[column].notna()] if column in rows else rows[:0]
         if len(known):
@@ -146,7 +146,7 @@ def _ticks(numbers: Sequence[float]) -> list[float]:
 
 
 def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
-    look = PATTERN_MARKS[name]
+    look = pattern_mark(name)
     hollow = ~rows["significant"] & rows["p"].notna()
     titles = [
         f"{name}, {models} clean models" if base else f"{name}, {n:.0f} examples"

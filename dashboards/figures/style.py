@@ -5,6 +5,7 @@ people with any common colour vision can tell apart, and symbol and dash say the
 Methods, attacks and other groups take Paul Tol's "bright" colours.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,7 @@ PATTERN_MARKS = {
     "Co": Mark("#808891", "x", "dashdot"),
     "clean": Mark("#808891", "circle-open", "dot"),
 }
-"""Paper name of a pattern → how it is drawn, on every page."""
+"""Paper name of a pattern → how it is drawn, on every page; for any pattern see :func:`pattern_mark`."""
 PATTERN_ORDER = tuple(PATTERN_MARKS)
 
 _BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
@@ -61,9 +62,15 @@ def mark(index: int) -> Mark:
     return Mark(_BRIGHT[index % 7], _SYMBOLS[index % 7], _DASHES[(index // 7) % 4])
 
 
+def pattern_mark(name: str) -> Mark:
+    """How a pattern is drawn, on every page; one from outside the package by a mark that its name alone decides."""
+    return PATTERN_MARKS.get(name) or mark(zlib.crc32(name.encode()))
+
+
 def in_order(patterns: Sequence[str]) -> list[str]:
-    """Paper names in the paper's order."""
-    return [name for name in PATTERN_ORDER if name in set(patterns)]
+    """Paper names in the paper's order, then the names of other patterns."""
+    found = set(patterns)
+    return [name for name in PATTERN_ORDER if name in found] + sorted(found - set(PATTERN_ORDER))
 
 
 def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:

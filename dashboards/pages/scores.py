@@ -9,7 +9,7 @@ from dashboards.figures.points import summary, unlike
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import poisoned
-from rsc_mlflow.names import CLASSES
+from rsc_mlflow.names import classes_of
 from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
 
 MEASURES = (
@@ -97,7 +97,7 @@ def classes(view: View) -> Panel:
     """Per-class scores."""
     alike = like(view, poisoned(view.kind("train")), ["paper"], cover=["pattern"])
     runs = alike.runs
-    most = max((CLASSES.get(family, 10) for family in runs["dataset_family"].unique()), default=10)
+    most = max((classes_of(family) or 10 for family in runs["dataset_family"].unique()), default=10)
     kinds = (("target", "by target class", "class as target"), ("class", "by true class", "true class of the example"))
     plots, tables = [], []
     for kind, title, x in kinds:

@@ -6,8 +6,20 @@ from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.config import TrainingConfig
-from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
+from rsc_mlflow.experiments.fields import (
+    Options,
+    Parse,
+    boolean,
+    choice,
+    integer,
+    number,
+    option,
+    parsed,
+    text,
+    word_or,
+)
 from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
+from rsc_mlflow.roots import use_root
 
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
@@ -23,6 +35,7 @@ def result_format(dataset: DatasetName, model: ModelName) -> int:
 
 
 SEED = integer(0, MAX_SEED)
+DATA_ROOT = Parse(lambda value: use_root(text().convert(value)), text().accepted)
 DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
@@ -39,7 +52,9 @@ class DataOptions(Options):
     """Where the data are; decides no result."""
 
     data_root: str = option(
-        "Folder with the data sets in torchvision's layout; auto: RSC_DATA_ROOT, else a per-user cache.", text(), "auto"
+        "Folder with datasets and a user's own; auto: RSC_DATA_ROOT, else a per-user cache.",
+        DATA_ROOT,
+        "auto",
     )
 
 

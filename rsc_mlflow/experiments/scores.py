@@ -12,7 +12,7 @@ from rsc_mlflow.data import Dataset, apply_pattern, pattern_norm
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.clean_baseline import pattern_of, patterned_images
 from rsc_mlflow.models import build_empty
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import PulledModel
@@ -76,9 +76,11 @@ def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str
 
 
 def reference_metrics(logits: Logits, dataset: Dataset, clean_logits: Tensor, threshold: float) -> dict[str, float]:
-    """What a clean model gives for each pattern (seed 0) and class: the baseline of every poisoned run."""
+    """What a clean model gives for each class and each registered pattern (seed 0) that its images can carry."""
     metrics: dict[str, float] = {}
-    for pattern in PATTERNS:
+    for pattern, declared in PATTERNS.registered().items():
+        if not declared.fits(*dataset.image_shape[1:]):
+            continue
         patterned = logits(apply_pattern(pattern, dataset.test.images, REFERENCE_SEED))
         scores = SpuriousScores(clean_logits, patterned, dataset.test.labels, threshold)
         for k, score in enumerate(scores.by_target):

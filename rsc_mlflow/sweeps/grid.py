@@ -31,7 +31,9 @@ from yaml.nodes import MappingNode, Node, SequenceNode
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.fields import Options
-from rsc_mlflow.names import CLASSES, PATTERNS, DatasetName
+from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.sweeps.nodes import YamlFile, unknown
 from rsc_mlflow.tracking.values import param_text
 
@@ -309,7 +311,7 @@ class _Reader:
         return int(text)
 
     def _parts(self, part: str, node: Node, form: str) -> list[str]:
-        accepted = {"family": tuple(CLASSES), "pattern": tuple(PATTERNS)}.get(part)
+        accepted = {"family": tuple(FAMILIES), "pattern": tuple(PATTERNS)}.get(part)
         found: dict[str, None] = {}
         for item in self._where.items_or_one(node, part):
             text = self._where.scalar(item, part)

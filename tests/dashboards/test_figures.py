@@ -18,7 +18,7 @@ from dashboards.pages import overview as overview_page
 from dashboards.pages import privacy as privacy_page
 from dashboards.pages import scores as scores_page
 from rsc_mlflow.analysis import comparable, points, poisoned
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.replication import seed_interval
 from rsc_mlflow.statistics import holm
 from tests.dashboards.frames import close, frame, made_up, run, view
@@ -74,10 +74,10 @@ def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
         for build in page.panels:
             for plot in build(look).plots:
                 for trace in plot.figure.data:
-                    if trace.name in PATTERNS.values():
+                    if trace.name in {one.title for one in PATTERNS.values()}:
                         symbol = np.atleast_1d(trace.marker.symbol)[0].removesuffix("-open")
                         seen.setdefault(trace.name, set()).add((trace.marker.color, symbol))
-    assert set(seen) == set(PATTERNS.values())
+    assert set(seen) == {one.title for one in PATTERNS.values()}
     assert seen == {name: {(PATTERN_MARKS[name].colour, PATTERN_MARKS[name].symbol)} for name in seen}
     assert len({mark.colour for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
 

@@ -27,7 +27,7 @@ from tests.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.integration
 EXECUTORS = ("local", "ray")
-LONG = GRID.replace("epochs: 40", "epochs: 100_000").replace("seed: [0, 1, 2]", "seed: [0]")
+LONG = GRID.replace("epochs: 40", "epochs: 100000").replace("seed: [0, 1, 2]", "seed: [0]")
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
-from rsc_mlflow.names import CLASSES, DatasetName
+from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps import estimate
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator, examples_and_shape, machine_rate, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
@@ -74,7 +75,7 @@ def test_sizes_are_those_of_the_data(name: str) -> None:
 
 
 def test_every_family_has_a_size() -> None:
-    for family in CLASSES:
+    for family in FAMILIES:
         assert examples_and_shape(DatasetName(family))[0] > 0
     assert examples_and_shape(DatasetName("mnist", quarters=True))[0] == 17_500
     assert examples_and_shape(DatasetName("cifar10", quarters=True))[0] == 15_000

@@ -1,4 +1,4 @@
-"""Weight initialisation from an explicit generator.
+"""Weight initialization from an explicit generator.
 
 PyTorch's own layers draw their weights from the global generator while they are constructed.  Here
 models are constructed without storage (:func:`without_storage`), which draws nothing, and each
@@ -20,6 +20,16 @@ def without_storage(construct: Callable[[], nn.Module]) -> nn.Module:
     with torch.device("meta"):
         module = construct()
     return module.to_empty(device="cpu")
+
+
+def with_global_seed(construct: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """The module that ``construct`` makes on the CPU while PyTorch's global generator starts at ``seed``.
+
+    The global generator is as it was afterwards.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return construct()
 
 
 def default_linear_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:

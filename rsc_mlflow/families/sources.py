@@ -1,10 +1,9 @@
-"""Where the files of a real data set are: found in a data root, or downloaded into one.
+"""Where the files of a downloaded dataset are: found in a data root, or downloaded into one.
 
-Roots are searched in this order: the ``data_root`` option, the environment variable ``RSC_DATA_ROOT``, the
-per-user cache folder.  Inside a root the layout is torchvision's.  Fashion-MNIST is also taken from the folder
-of Debian's package ``dataset-fashion-mnist``.  What is found nowhere is downloaded by torchvision into the
-first root that can be written to, in a staging folder and under a lock, so that neither a broken download nor
-two processes at once can leave files that look whole and are not.
+Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  Inside a root the layout is torchvision's.
+What is found nowhere is downloaded by torchvision into the first root that can be written to, in a staging folder
+and under a lock, so that neither a broken download nor two processes at once can leave files that look whole and
+are not.
 """
 
 import hashlib
@@ -19,103 +18,50 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock, Timeout
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.roots import ENVIRONMENT_VARIABLE, data_roots
 
-ENVIRONMENT_VARIABLE = "RSC_DATA_ROOT"
-DEBIAN_FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 IDX_SUFFIX = "-ubyte"
 STALL_SECONDS = 30.0
 """A download that gets no byte for this long has failed."""
-
-MNIST_MD5 = {
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
-"""MD5 of the *uncompressed* files; torchvision checks only the archives, and those only while downloading."""
-
-FASHION_MD5 = {
-    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
-    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
-    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
-    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
-}
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a family: torchvision's class, the folder below a root, and the MD5 of each file."""
+    """The files of a family.
 
+    Attributes:
+        family: its name.
+        torchvision_class: the class that downloads it.
+        folder: where its files lie below a root.
+        md5: file name → MD5.
+        more_folders: folders outside the roots that may hold the files.
+        advice: further ways to get them, for the error that says there are none.
+    """
+
+    family: str
     torchvision_class: str
     folder: str
     md5: Mapping[str, str]
+    more_folders: tuple[Path, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
-def layout_of(family: str) -> Layout:
-    """The files of a family that has files (all but ``digits``)."""
-    if family == "mnist":
-        return Layout("MNIST", "MNIST/raw", MNIST_MD5)
-    if family == "fashion":
-        return Layout("FashionMNIST", "FashionMNIST/raw", FASHION_MD5)
-    from torchvision import datasets
-
-    source = datasets.CIFAR10 if family == "cifar10" else datasets.CIFAR100
-    md5 = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
-    return Layout(source.__name__, source.base_folder, md5)
-
-
-def locate(family: str, data_root: str | Path = "auto") -> Path:
+def locate(layout: Layout, data_root: str | Path = "auto") -> Path:
     """The folder that holds all files of the family, downloaded if they are nowhere.
 
     Raises:
         InputError: a given root is no folder, or there is no data and it could not be downloaded.
     """
-    layout = layout_of(family)
     roots = data_roots(data_root)
-    folders = [root / layout.folder for root in roots]
-    if family == "fashion":
-        folders.append(DEBIAN_FASHION_FOLDER)
-    for folder in folders:
+    for folder in (*(root / layout.folder for root in roots), *layout.more_folders):
         if _is_complete(folder, layout):
             return folder
-    return _download(family, layout, roots)
-
-
-def data_roots(data_root: str | Path = "auto") -> list[Path]:
-    """The roots to search, in order: the option (unless ``auto``), the environment variable, the user's cache.
-
-    Raises:
-        InputError: the option or the environment variable names no existing folder.
-    """
-    given = {
-        "data_root": "" if str(data_root) == "auto" else str(data_root),
-        ENVIRONMENT_VARIABLE: os.environ.get(ENVIRONMENT_VARIABLE, ""),
-    }
-    roots = []
-    for source, text in given.items():
-        if not text:
-            continue
-        root = _folder(text)
-        if root is None:
-            raise InputError(f"{source} {text!r} is not a folder; accepted: an existing folder, or leave it out")
-        roots.append(root)
-    roots.append(platformdirs.user_cache_path("rsc-mlflow", appauthor=False))
-    return list(dict.fromkeys(roots))
-
-
-def _folder(text: str) -> Path | None:
-    """The existing folder of that name, if there is one."""
-    try:
-        root = Path(os.path.expanduser(text)).resolve()
-        return root if root.is_dir() else None
-    except (OSError, ValueError, RuntimeError):  # too long, no text a file system takes, a link to itself
-        return None
+    return _download(layout, roots)
 
 
 def stored_file(folder: Path, name: str) -> Path | None:
@@ -147,26 +93,26 @@ def _is_complete(folder: Path, layout: Layout) -> bool:
     return all(stored_file(folder, name) for name in layout.md5)
 
 
-def _download(family: str, layout: Layout, roots: list[Path]) -> Path:
+def _download(layout: Layout, roots: list[Path]) -> Path:
     root = next(filter(_is_writable, roots), None)
     if root is None:
-        raise InputError(_ways_out(family, layout, roots, "none of these folders can be written to"))
+        raise InputError(_ways_out(layout, roots, "none of these folders can be written to"))
     folder = root / layout.folder
     try:
-        with _lock(root / f".{layout.torchvision_class}.lock", family):
+        with _lock(root / f".{layout.torchvision_class}.lock", layout.family):
             if not _is_complete(folder, layout):  # another process may have brought it meanwhile
-                _fetch(family, layout, root)
+                _fetch(layout, root)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(_ways_out(family, layout, roots, f"the download failed ({reason})")) from error
+        raise InputError(_ways_out(layout, roots, f"the download failed ({reason})")) from error
     return folder
 
 
-def _fetch(family: str, layout: Layout, root: Path) -> None:
+def _fetch(layout: Layout, root: Path) -> None:
     """Download into a staging folder beside the final one, verify, and only then move each file to its place."""
     from torchvision import datasets
 
-    _LOGGER.warning("downloading %s into %s", family, root)
+    _LOGGER.warning("downloading %s into %s", layout.family, root)
     staging = root / f".{layout.torchvision_class}.partial"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
@@ -220,14 +166,13 @@ def _is_writable(root: Path) -> bool:
     return bool(mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)) and os.access(root, os.W_OK)
 
 
-def _ways_out(family: str, layout: Layout, roots: list[Path], reason: str) -> str:
+def _ways_out(layout: Layout, roots: list[Path], reason: str) -> str:
     ways = [
         "run again with a network connection",
         f"put torchvision's {layout.folder} ({', '.join(layout.md5)}) into one of these folders",
         f"name the folder that has it with data_root or {ENVIRONMENT_VARIABLE}",
     ]
-    if family == "fashion":
-        ways.append(f"install Debian's package dataset-fashion-mnist (read from {DEBIAN_FASHION_FOLDER})")
+    ways.extend(layout.advice)
     ways.append("use the family digits, which needs no files")
     looked_in = ", ".join(map(str, roots))
-    return f"no data for {family!r}: not found in {looked_in}, and {reason}; ways out: {'; '.join(ways)}"
+    return f"no data for {layout.family!r}: not found in {looked_in}, and {reason}; ways out: {'; '.join(ways)}"

@@ -1,15 +1,17 @@
-"""Normalisation of the input inside the model (the ``…Norm02`` architectures)."""
+"""Normalization of the input inside the model (the ``…Norm02`` architectures)."""
 
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
+NORM02 = "Norm02"
+"""How the names of these architectures end."""
 NORM02_MEAN = (0.4914, 0.4822, 0.4465)
 NORM02_STD = (0.2023, 0.1994, 0.2010)
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     """``(x - mean) / std`` per channel; mean and std are constants and no part of the state dict."""
 
     mean: Tensor
@@ -21,10 +23,10 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` float32 [N, 3, H, W] in [0, 1] → the same shape, normalised."""
+        """``x`` float32 [N, 3, H, W] in [0, 1] → the same shape, normalized."""
         return (x - self.mean) / self.std
 
 
 def with_norm02(network: nn.Module) -> nn.Sequential:
-    """``network`` behind a :class:`Normalise`; its state-dict keys get the prefix ``network.``."""
-    return nn.Sequential(OrderedDict(normalise=Normalise(), network=network))
+    """``network`` behind a :class:`Normalize`; its state-dict keys get the prefix ``network.``."""
+    return nn.Sequential(OrderedDict(normalize=Normalize(), network=network))
