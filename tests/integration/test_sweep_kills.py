@@ -12,7 +12,6 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from rsc_mlflow.sweeps.state import close_dead_runs
 from tests.integration.sweep_process import (
     GRID,
     JOBS,
@@ -133,25 +132,6 @@ def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
         )
     assert len(with_checkpoints(sqlite_store)) == 2
     wait_for(lambda: not any(psutil.pid_exists(int(run.data.tags["rsc.pid"])) for run in found), 30, sweep.text)
-
-
-def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_what_is_left(
-    sqlite_store: str, tmp_path: Path, sweeps: Callable[..., SweepProcess]
-) -> None:
-    """The workers are stopped, so that they cannot react: only the second signal ends the sweep before its grace."""
-    sweep = sweeps(tmp_path, sqlite_store, "--workers", "1", "--cohort_size", "2", grid=LONG)
-    sweep.start()
-    wait_for(lambda: training_processes(sqlite_store), 400, sweep.text)
-    (worker,) = training_processes(sqlite_store)
-    os.kill(worker, signal.SIGSTOP)
-    sweep.signal(signal.SIGINT)
-    time.sleep(2)
-    assert not sweep.is_over()
-    sweep.signal(signal.SIGINT)
-    assert sweep.wait(5) == -signal.SIGINT
-    os.kill(worker, signal.SIGKILL)
-    left = [run.info.run_id for run in runs(sqlite_store)]
-    assert sorted(close_dead_runs(MlflowClient(sqlite_store))) == sorted(left)
 
 
 def test_the_server_is_killed_and_comes_back(
