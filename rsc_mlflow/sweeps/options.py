@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rsc_mlflow.experiments.fields import Options, Parse, boolean, integer, option, text, word_or
+from rsc_mlflow.fields import Options, Parse, boolean, integer, option, text, word_or
 from rsc_mlflow.sweeps.executors import EXECUTORS
 
 LIMIT = 1_000

@@ -21,9 +21,9 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.catalogue import experiments
+from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE
-from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
+from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.permissions import may_change
 from rsc_mlflow.tracking.project_run import forget_run_id
@@ -88,7 +88,7 @@ class _Work:
     """A unit while it is carried out."""
 
     client: MlflowClient
-    experiment: Experiment
+    experiment: ExperimentSpec
     parent_run_id: str
     outcomes: list[Outcome] = field(default_factory=list)
 

@@ -20,12 +20,12 @@ from rsc_mlflow.attacks.base import ShadowConfig
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.inspection import newest
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments
 from rsc_mlflow.experiments.shadow_models import METHOD as SHADOW
 from rsc_mlflow.experiments.shadow_models import _find as find_shadow_models
 from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.experiments.unlearning_source import find_source
-from rsc_mlflow.sweeps.catalogue import experiments
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.lease import check_no_overlap
@@ -40,6 +40,8 @@ from rsc_mlflow.tracking.pull import pull_finished
 from rsc_mlflow.tracking.query import find_by_fingerprint, find_training_run
 from rsc_mlflow.tracking.resuming import check_resumable, heartbeat_age
 from rsc_mlflow.tracking.run import open_run
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 OPTIONS = TrainOptions(dataset="digitsv20-3-0-0", model="ce-tor-MLP", epochs=2)
 JOB = Job("train_classifier", OPTIONS)

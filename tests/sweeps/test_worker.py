@@ -12,11 +12,12 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.declarations import TRAINING
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import Start, experiments
 from rsc_mlflow.experiments.training import LiveTraining, TrainingJob, train_members
 from rsc_mlflow.sweeps import worker
-from rsc_mlflow.sweeps.catalogue import experiments, training
-from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
+from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.worker import Unit, run_unit
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import StoreError
@@ -136,18 +137,17 @@ def test_a_job_that_cannot_be_done_fails_and_says_why(client: MlflowClient) -> N
 
 def use(monkeypatch: pytest.MonkeyPatch, run: Callable[[Sequence[Start]], None], *, resumes: bool = True) -> None:
     """Let ``train_classifier`` be carried out by ``run``."""
-    changed = dataclasses.replace(training(), run=run, resumes=resumes)
+    changed = dataclasses.replace(TRAINING, run=run, resumes=resumes)
     monkeypatch.setattr(worker, "experiments", lambda: {**experiments(), changed.name: changed})
 
 
 def test_when_a_cohort_fails_its_members_are_tried_alone(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member that cannot train must not take the others with it."""
-    original: Experiment = training()
 
     def run(starts: Sequence[Start]) -> None:
         if any(start.options.random_seed == 1 for start in starts):
             raise RuntimeError("seed 1 does not train")
-        original.run(starts)
+        TRAINING.run(starts)
 
     use(monkeypatch, run)
     options = [train(random_seed=seed) for seed in range(3)]
@@ -160,11 +160,11 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A decay of 2100 at a rate of .01 multiplies weights by −20 a step: they survive one epoch of 12 steps, no two."""
-    original, sizes = training(), []
+    sizes = []
 
     def run(starts: Sequence[Start]) -> None:
         sizes.append(len(starts))
-        original.run(starts)
+        TRAINING.run(starts)
 
     use(monkeypatch, run)
     calm = [train(random_seed=seed) for seed in range(2)]
@@ -245,7 +245,7 @@ def test_a_run_that_somebody_works_on_is_left_alone_and_a_dead_one_goes_on(
 def test_a_dead_run_of_what_cannot_be_resumed_is_closed(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     options = train("digitsv20-3-0-0")
     run_id = left_running(client, options, PID="999999999")
-    use(monkeypatch, training().run, resumes=False)
+    use(monkeypatch, TRAINING.run, resumes=False)
     assert states(unit(options)) == ["finished"]
     assert sorted(run.info.status for run in all_runs(client)) == ["FINISHED", "KILLED"]
     assert client.get_run(run_id).info.status == "KILLED"
