@@ -15,6 +15,7 @@ from rsc_mlflow.experiments.theory_options import TheoryOptions
 from rsc_mlflow.experiments.tour_options import TourOptions
 from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, method_options, reference_of
 from rsc_mlflow.startup import imports_without_gc
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.base import UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
 
@@ -109,7 +110,7 @@ def unlearning(method: UnlearningMethod) -> ExperimentSpec:
         run=_unlearn,
         requires=_source_and_reference,
         runs_after=lambda options: _reference(options) if options.reference == "find" else [],
-        records=tuple(f"unlearn/{name}" for name in method.records),
+        records=tuple(schema.UNLEARN_PREFIX + name for name in method.records),
     )
 
 

@@ -188,7 +188,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         finally:
             executor.close()  # before the run ends: it is the lease on what the workers do
         if schedule.failed:
-            parent.log_json({"failed": _failures(sweep.plan, schedule)}, "failures.json")
+            parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
     return schedule.failed
 
@@ -266,9 +266,9 @@ class _Coordinator:
         schedule = self.schedule
         done = len(schedule.finished & self.sweep.plan.jobs.keys())
         values = {
-            "sweep/finished": done,
-            "sweep/failed": len(schedule.failed),
-            "sweep/running": len(schedule.running),
-            "sweep/left": schedule.left,
+            schema.SWEEP_FINISHED: done,
+            schema.SWEEP_FAILED: len(schedule.failed),
+            schema.SWEEP_RUNNING: len(schedule.running),
+            schema.SWEEP_LEFT: schedule.left,
         }
         self.parent.metrics(values, done + len(schedule.failed))

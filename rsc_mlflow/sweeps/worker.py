@@ -22,7 +22,6 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.permissions import may_change
@@ -77,7 +76,7 @@ def _prepare_process(unit: Unit) -> None:
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
     forget_run_id()  # of the sweep's own run, where `mlflow run` started it
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
-    tags |= {COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
+    tags |= {schema.COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
     os.environ[MLFLOW_RUN_CONTEXT.name] = json.dumps(tags)
     mlflow.set_tracking_uri(context.tracking_uri)
     torch.set_num_threads(context.threads)

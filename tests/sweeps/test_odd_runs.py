@@ -26,7 +26,7 @@ from rsc_mlflow.experiments.shadow_models import _find as find_shadow_models
 from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.experiments.unlearning_source import find_source
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator
+from rsc_mlflow.sweeps.estimate import Estimator
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.lease import check_no_overlap
 from rsc_mlflow.sweeps.ledger import SUMMARY, Ledger, _Summary
@@ -81,7 +81,7 @@ TAGS = st.fixed_dictionaries(
         schema.HOST: st.sampled_from([host(), "elsewhere"]),
         schema.PID: TEXTS,
         schema.RESUMED: TEXTS,
-        COHORT_SIZE: TEXTS,
+        schema.COHORT_SIZE: TEXTS,
         "rsc.claim.somebody": TEXTS,  # of older versions
     },
 )

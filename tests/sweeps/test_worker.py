@@ -45,7 +45,7 @@ def test_a_cohort_leaves_a_whole_run_per_job(client: MlflowClient) -> None:
         assert run.info.status == "FINISHED"
         assert run.data.tags[schema.SWEEP] == "a sweep"
         assert run.data.tags[schema.PARENT_RUN_ID] == "no parent"
-        assert run.data.tags[worker.COHORT_SIZE] == "3"
+        assert run.data.tags[schema.COHORT_SIZE] == "3"
         assert schema.RESUMED not in run.data.tags
     assert states(unit(*options)) == ["finished"] * 3  # nothing is run again
     assert len(all_runs(client)) == 3
