@@ -157,6 +157,6 @@ def method_options(name: str) -> type[UnlearnOptions]:
     return made
 
 
-def reference_of(training: TrainOptions) -> UnlearnOptions:
+def retrained_reference(training: TrainOptions) -> UnlearnOptions:
     """The options of the retrained reference of the model that these training options make."""
     return method_options(REFERENCE_METHOD).of_recipe(training)
