@@ -15,7 +15,7 @@ class ScoreOptions(MachineOptions):
     )
     dataset: str = option("Dataset whose pattern and class to score, e.g. mnistv20-0-0-0.", DATASET)
     pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the data set's seed.", word_or(("auto",), SEED), "auto"
+        "Seed of a random pattern's noise; auto: the dataset's seed.", word_or(("auto",), SEED), "auto"
     )
     score_threshold: float | str = option(
         "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
