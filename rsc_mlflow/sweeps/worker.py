@@ -20,7 +20,7 @@ from rsc_mlflow.sweeps.estimate import COHORT_SIZE
 from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.signals import deferred, interruptible
-from rsc_mlflow.tracking.store import StoreError, connect, reason, undivided, with_retries
+from rsc_mlflow.tracking.store import StoreError, connect, reason, with_retries
 from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
@@ -94,7 +94,7 @@ class _Work:
     def _claim_all(self) -> list[tuple[Job, Start]]:
         claimed = []
         for job in self._jobs:
-            with undivided():  # a signal must not come between a claim and our knowing of it
+            with deferred():  # a signal must not come between a claim and our knowing of it
                 start = self._claim(job)
             if start is not None:
                 claimed.append((job, start))

@@ -16,12 +16,12 @@ from mlflow.entities import Experiment, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.adopting import check_active, has_begun, is_vacant, taken_over
 from rsc_mlflow.tracking.project_run import forget_run_id, run_id_from_environment
 from rsc_mlflow.tracking.resuming import check_resumable
-from rsc_mlflow.tracking.signals import Interrupted, interruptible
 from rsc_mlflow.tracking.store import (
     OWN_EXPERIMENT,
     connect,
@@ -29,7 +29,7 @@ from rsc_mlflow.tracking.store import (
     look_up,
     reason,
     remove_tag,
-    undivided,
+    retry_timeout,
     with_retries,
 )
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
@@ -85,29 +85,25 @@ def open_run(
     own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
     own |= {schema.METHOD: method} if method else {}
     _check(params or {}, own)
-    with interruptible():
+    with cancellation.cancellable():
         client = connect()
-        run: TrackedRun | None = None
+        cancellation.check()
+        run = _enter(client, name, own | _pulse(), run_id, parent_run_id, resume_run_id, params or {}, free_params)
         try:
-            with undivided():  # a signal must not come between the making of a run and our knowing of it
-                tags_at_start = own | _pulse()
-                run = _enter(
-                    client, name, tags_at_start, run_id, parent_run_id, resume_run_id, params or {}, free_params
-                )
             run.log_params({key: value for key, value in (params or {}).items() if key not in run.params})
             run.begin()
             yield run
+            cancellation.check()
             run.finish()
         except BaseException as error:
-            if run is not None:
-                run.abort(*_ending(error))
+            run.abort(*_ending(error))
             raise
 
 
 def _ending(error: BaseException) -> tuple[str, str]:
     """Status and ``rsc.error`` of a run that ends so."""
     if isinstance(error, KeyboardInterrupt):
-        return "KILLED", str(error) if isinstance(error, Interrupted) else "interrupted"
+        return "KILLED", str(error) or "interrupted"
     return "FAILED", reason(error)
 
 
@@ -119,7 +115,7 @@ def mark_failed(run_id: str, text: str) -> None:
     try:
         client = connect()
         if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
-            end_run(client, run_id, "FAILED", text)
+            end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
 
