@@ -21,8 +21,8 @@ from mlflow.tracking import MlflowClient
 from benchmarks.filling import fill_store
 from benchmarks.measuring import machine, print_table
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.experiments.training import TrainingJob, train_members
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.grid import Grid, load_grid
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.plan import make_plan

@@ -6,9 +6,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from entry_points.command import command, main
+from entry_points.command import command_of, main
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, option, text
+from rsc_mlflow.experiments.registry import ExperimentSpec
+from rsc_mlflow.fields import Options, option, text
 from rsc_mlflow.startup import imports_without_gc
 
 _ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
@@ -89,7 +90,14 @@ def _experiments(text: str, known: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-cli = command("report", ReportOptions, report)
+EXPERIMENT = ExperimentSpec(
+    name="report",
+    title="report",
+    kind="report",
+    summary="Write the dashboards as one self-contained HTML file and log it as an artifact of a report run.",
+    options_class=ReportOptions,
+    command=report,
+)
 
 if __name__ == "__main__":
-    main(cli)
+    main(command_of(EXPERIMENT))

@@ -15,8 +15,9 @@ from rsc_mlflow.analysis.above_clean import parse, test_point
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_methods import METHODS
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.statistics import holm
+from rsc_mlflow.unlearning.base import METHODS
 from tests.dashboards.frames import frame, run, view
 from tests.test_analysis import GRID
 
@@ -116,7 +117,7 @@ def test_every_setting_of_a_fingerprint_is_held_equal() -> None:
     assert set(attack.identity()) - known == set()
     from rsc_mlflow.analysis.settings import METHOD_OPTIONS, OF_SOURCE
 
-    for options in METHODS.values():
+    for options in map(method_options, METHODS):
         own = options.from_mapping({"dataset": "mnistv20-3-0-0"}).own()
         assert set(own) - {*METHOD_OPTIONS, "influences"} <= set(OF_SOURCE), options.METHOD
         assert set(options.HIDDEN) <= set(OF_SOURCE), options.METHOD

@@ -10,6 +10,7 @@ LAYERS = (
     (
         "errors",
         "cancellation",
+        "fields",
         "registries",
         "architectures",
         "families",

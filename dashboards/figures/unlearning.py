@@ -11,21 +11,8 @@ from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark
 from dashboards.figures.unlearning_table import faults
 from rsc_mlflow.analysis import metric, series
+from rsc_mlflow.experiments.registry import method_names, method_title
 
-METHODS = (
-    "incremental_retraining",
-    "group_influence",
-    "relabel_finetuning",
-    "gradient_difference",
-    "exact_retraining",
-)
-SHORT = {
-    "incremental_retraining": "incremental retraining",
-    "group_influence": "group influence",
-    "relabel_finetuning": "relabel fine-tuning",
-    "gradient_difference": "gradient difference",
-    "exact_retraining": "exact retraining",
-}
 STAGES = {
     "before": Mark("#999999", "circle-open", "solid"),
     "after": Mark("#4477AA", "circle", "solid"),
@@ -35,7 +22,13 @@ STAGES = {
 
 def method_mark(method: str) -> Mark:
     """A method's fixed mark."""
-    return mark(METHODS.index(method)) if method in METHODS else mark(len(METHODS))
+    return mark(_place(method))
+
+
+def _place(method: str) -> int:
+    """A method's place among the registered ones; beyond them for one that is not registered here."""
+    names = method_names()
+    return names.index(method) if method in names else len(names)
 
 
 def variant_mark(variant: str, among: Sequence[str]) -> Mark:
@@ -43,19 +36,18 @@ def variant_mark(variant: str, among: Sequence[str]) -> Mark:
     method = variant.split(", ")[0]
     place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
     own = method_mark(method)
-    return Mark(own.colour, mark(METHODS.index(method) + place if method in METHODS else place).symbol, own.dash)
+    return Mark(own.colour, mark(_place(method) + place).symbol, own.dash)
 
 
 def short(variant: object) -> str:
     """A method's name for a person, with the options that tell its variants apart."""
     method, *options = str(variant).split(", ")
-    return ", ".join([SHORT.get(method, method), *options])
+    return ", ".join([method_title(method), *options])
 
 
 def in_method_order(variants: Iterable[str]) -> list[str]:
     """Variants in the order of their methods; unknown methods last."""
-    order = {method: place for place, method in enumerate(METHODS)}
-    return sorted(set(variants), key=lambda variant: (order.get(variant.split(", ")[0], len(order)), variant))
+    return sorted(set(variants), key=lambda variant: (_place(variant.split(", ")[0]), variant))
 
 
 def hollow(symbol: str, faulty: Iterable[bool]) -> list[str]:

@@ -12,6 +12,7 @@ from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import GONE
+from rsc_mlflow.experiments.registry import attack_names
 from rsc_mlflow.tracking import schema
 
 MADE_BY = "mlflow run . -e mem_inference -P dataset=memdigitsv20-10-0-0"
@@ -72,7 +73,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
             x="pattern",
             y=y,
             categories=in_order(rows["paper"].tolist()),
-            groups=[a for a in schema.ATTACKS if a in set(rows["attack"])],
+            groups=[a for a in attack_names() if a in set(rows["attack"])],
             look=attack_mark,
             least=0,
             most=1,
@@ -80,7 +81,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
         )
         drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
         plots.append(Plot(drawn, heading))
-    needed = [schema.attack(name, measure) for name in schema.ATTACKS]
+    needed = [schema.attack(name, measure) for name in attack_names()]
     message = view.nothing(_attacks(view), needed, MADE_BY)
     if not message and table.empty:
         message = "No attack shown here has this measure at every number of examples: choose one number above."
@@ -115,7 +116,7 @@ def corrected(view: View) -> Panel:
             x="spurious examples",
             y="AUC against controls",
             categories=sorted(rows["n_spurious"].unique()),
-            groups=[a for a in schema.ATTACKS if a in set(rows["attack"])],
+            groups=[a for a in attack_names() if a in set(rows["attack"])],
             label=lambda n: f"{n:g}",
             look=attack_mark,
             least=0,
@@ -132,7 +133,7 @@ def corrected(view: View) -> Panel:
         tuple(plots),
         table,
         _noted(view, table),
-        view.nothing(_attacks(view), [schema.attack(name, "spurious_auc") for name in schema.ATTACKS], MADE_BY),
+        view.nothing(_attacks(view), [schema.attack(name, "spurious_auc") for name in attack_names()], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -141,7 +142,7 @@ def control(view: View) -> Panel:
     """Spurious members against controls."""
     alike = _like(view, "n_spurious")
     table = side_points(alike.runs, alike.by)
-    names = [a for a in schema.ATTACKS if a in set(table["attack"])]
+    names = [a for a in attack_names() if a in set(table["attack"])]
     cut = [
         (" · ".join(part for part in (name, heading) if part), rows)
         for name in names
@@ -155,7 +156,7 @@ def control(view: View) -> Panel:
         tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
         _noted(view, table),
-        view.nothing(_attacks(view), [schema.attack(name, "spurious_tpr") for name in schema.ATTACKS], MADE_BY),
+        view.nothing(_attacks(view), [schema.attack(name, "spurious_tpr") for name in attack_names()], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -174,7 +175,7 @@ def roc(view: View) -> Panel:
             plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']}"))
         if len(plots) == 2:
             break
-    message = view.nothing(runs, [schema.attack(name, "auc") for name in schema.ATTACKS], MADE_BY)
+    message = view.nothing(runs, [schema.attack(name, "auc") for name in attack_names()], MADE_BY)
     if not message and not plots:
         message = f"The newest attack runs have no roc.json. It is logged by: {MADE_BY}"
     about = (

@@ -139,18 +139,23 @@ def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems
     given = columns["pattern_seed"]
     seed = given.where(given != "", dataset).where(random, "")
     _odd(pattern, lambda name: name == "" or is_name(name), "none, or a pattern's name", problems)
-    _odd(target, lambda text: text == "" or _TARGETS.fullmatch(text) is not None, "none, a class, or two", problems)
+    _odd(target, _is_target, "none, a class, or two", problems)
     kinds = dict(zip(frame["run_id"], columns["kind"], strict=True))
     momentum = columns["momentum"].where(~columns["optimizer"].isin(["adam", "adagrad"]), 0.0)
     return {
         "form": columns["dataset"].map(form_of).astype("object"),
         "paper": pattern.map(lambda name: declared[name].title if name in declared else _CLEAN.get(name, name)),
         "pattern_seed": seed,
+        "target_class": target.where(target.map(_is_target).astype(bool), ""),
         "momentum": momentum,
         "score_threshold": _threshold(frame, columns),
         "method_options": _method_options(frame),
         "source_kind": columns["source_run"].map({"": ""} | kinds).fillna(GONE),
     }
+
+
+def _is_target(text: str) -> bool:
+    return text == "" or _TARGETS.fullmatch(text) is not None
 
 
 def _threshold(frame: pd.DataFrame, columns: Mapping[str, Any]) -> "pd.Series[Any]":

@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Doubles, Ints, Observations
 from rsc_mlflow.attacks.metrics import (
     SpuriousLeak,
@@ -104,6 +105,8 @@ def evaluate(
     Raises:
         InputError: the attack refuses the observations, or there are no ordinary members or non-members.
     """
+    cancellation.check()
+    attack.check(population.n_shadow)
     result = attack.run(queries, population)
     spurious, controls = result.scores[roles == Role.SPURIOUS], result.scores[roles == Role.CONTROL]
     leak = spurious_leak(spurious, controls, result.threshold, seed) if len(spurious) and len(controls) else None

@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rsc_mlflow.attacks.base import Attack, Bools, Observations, ShadowConfig
+from rsc_mlflow import cancellation
+from rsc_mlflow.attacks.base import Attack, Bools, Floats, Observations, ShadowConfig
 from rsc_mlflow.attacks.evaluation import Outcome, Role, evaluate
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.config import TrainingConfig
@@ -175,6 +176,7 @@ def train_models(
     for start in range(0, len(members), together):
         cohort = Cohort(members[start : start + together], classes, device)
         for epoch in cohort.epochs():
+            cancellation.check()
             report(epoch)
         modules += [cohort.module(k) for k in range(len(cohort))]
     return modules
@@ -216,5 +218,11 @@ def observe(
     device: torch.device,
 ) -> Observations:
     """Logits of target and shadow models on images float32 [N, C, H, W] with labels int64 [N]."""
-    shadow = np.stack([evaluate_logits(module, images, device).numpy() for module in shadows])
-    return Observations(evaluate_logits(target, images, device).numpy(), shadow, shadow_members, labels.numpy())
+    shadow = np.stack([_logits(module, images, device) for module in shadows])
+    return Observations(_logits(target, images, device), shadow, shadow_members, labels.numpy())
+
+
+def _logits(module: nn.Module, images: Tensor, device: torch.device) -> Floats:
+    cancellation.check()
+    logits: Floats = evaluate_logits(module, images, device).numpy()
+    return logits

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rsc_mlflow.data import Dataset
-from rsc_mlflow.experiments.unlearning_source import Source
+from rsc_mlflow.experiments.unlearning_source import SourceModel
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.unlearning.base import Examples
-from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
 from rsc_mlflow.unlearning.influences import Ranking, influences, ranking
+from rsc_mlflow.unlearning.solver_options import InfluenceConfig
 
 _SHOWN = 16
 _LISTED = 100
@@ -39,7 +39,7 @@ class Ranked:
     ranking: Ranking
 
 
-def log_influences(run: TrackedRun, source: Source, config: GroupInfluenceConfig) -> dict[str, float]:
+def log_influences(run: TrackedRun, source: SourceModel, config: InfluenceConfig) -> dict[str, float]:
     """Compute, draw and log both rankings; returns their metrics."""
     dataset = source.prepared.dataset
     found = {name: _rank(source, index, config) for name, index in _test_examples(dataset).items()}
@@ -62,7 +62,7 @@ def _test_examples(dataset: Dataset) -> dict[str, int]:
     return {"target": int(is_target.nonzero()[0]), "other": int((~is_target).nonzero()[0])}
 
 
-def _rank(source: Source, index: int, config: GroupInfluenceConfig) -> Ranked:
+def _rank(source: SourceModel, index: int, config: InfluenceConfig) -> Ranked:
     """The loss is taken at the target class for both, so that what teaches the pattern is positive in both."""
     dataset, device = source.prepared.dataset, source.prepared.device
     target = dataset.name.targets[0]

@@ -6,8 +6,11 @@ second attack on the same target retrains nothing, and targets that differ in th
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from rsc_mlflow.attacks.evaluation import Outcome, Role
 from rsc_mlflow.attacks.experiment import attack_model, make_population
@@ -33,10 +36,23 @@ _MAY_DIFFER = ("random_seed", "score_threshold")
 """Parts of a target's identity that its shadow models need not share."""
 ROC = "roc.json"
 SPURIOUS_MEMBERS = "spurious_members.json"
+_COLUMNS = {
+    "auc": "AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "tpr_at_fpr_0.01": "TPR at FPR 1 %",
+    "spurious_tpr": "spurious TPR",
+    "control_fpr": "control FPR",
+    "spurious_auc": "spurious AUC",
+}
+"""Measures of the printed table, and their headings."""
 
 
-def infer_membership(options: MembershipOptions) -> dict[str, float]:
+def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -> dict[str, float]:
     """Find or train target and shadow models, run the attacks, and log everything; returns the attacks' metrics.
+
+    Args:
+        options: of ``mem_inference``.
+        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
 
     Raises:
         InputError: bad input, or models that may not be registered, before any run is opened or model trained.
@@ -50,7 +66,8 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     named = dataclasses.replace(options, model_uri=given.model_uri) if given else options  # an alias can move
     digest = fingerprint(named.identity())
     name = f"{METHOD} {options.dataset} {options.model_name.architecture} seed {options.random_seed}"
-    with open_run(kind="attack", method=METHOD, name=name, params=params, tags={schema.FINGERPRINT: digest}) as run:
+    tags = {schema.FINGERPRINT: digest}
+    with open_run(kind="attack", method=METHOD, name=name, params=params, tags=tags, run_id=run_id) as run:
         artifacts.log_description(run, prepared.dataset, params, digest)
         source = given or _find_or_train_target(prepared, run.run_id)
         run.set_tags({schema.SOURCE_MODEL_URI: source.model_uri, schema.SOURCE_RUN_ID: source.run_id})
@@ -137,3 +154,14 @@ def _spurious_record(outcomes: Sequence[Outcome], dataset: Dataset) -> dict[str,
         "scores": {outcome.attack.name: outcome.scores(Role.SPURIOUS).tolist() for outcome in outcomes},
         "thresholds": {outcome.attack.name: outcome.result.threshold for outcome in outcomes},
     }
+
+
+def print_attacks(options: MembershipOptions, metrics: Mapping[str, float]) -> None:
+    """Print what each attack achieved as a table."""
+    table = Table(title=f"Membership attacks on {options.dataset}")
+    for heading in ("attack", *_COLUMNS.values()):
+        table.add_column(heading, justify="left" if heading == "attack" else "right")
+    for attack in options.parsed_attacks():
+        values = [metrics.get(schema.attack(attack.name, measure)) for measure in _COLUMNS]
+        table.add_row(attack.title, *("–" if value is None else f"{value:.3f}" for value in values))
+    Console(width=130).print(table)

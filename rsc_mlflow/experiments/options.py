@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.config import TrainingConfig
-from rsc_mlflow.experiments.fields import (
+from rsc_mlflow.fields import (
     Options,
     Parse,
     boolean,
@@ -36,7 +36,7 @@ def result_format(dataset: DatasetName, model: ModelName) -> int:
 
 SEED = integer(0, MAX_SEED)
 DATA_ROOT = Parse(lambda value: use_root(text().convert(value)), text().accepted)
-DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
+DATASET = parsed(DatasetName.parse, "a dataset name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
@@ -81,7 +81,7 @@ class TrainOptions(MachineOptions):
     input_noise: float = option("Standard deviation of Gaussian noise added to training inputs.", number(0), 0.0)
     random_seed: int = option("Seed of weights, batches, noise and dropout.", SEED, 0)
     pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the data set's seed, as in the paper's code.",
+        "Seed of a random pattern's noise; auto: the dataset's seed, as in the paper's code.",
         word_or(("auto",), SEED),
         "auto",
     )
@@ -107,13 +107,20 @@ class TrainOptions(MachineOptions):
 
     @property
     def dataset_name(self) -> DatasetName:
-        """The parsed data set name."""
-        return DatasetName.parse(self.dataset)
+        """The parsed dataset name."""
+        name: DatasetName = self.parsed("dataset")
+        return name
 
     @property
     def model_name(self) -> ModelName:
         """The parsed model name."""
-        return ModelName.parse(self.model)
+        name: ModelName = self.parsed("model")
+        return name
+
+    @property
+    def run_name(self) -> str:
+        """What a person reads in the list of runs."""
+        return f"{self.dataset} {self.model_name.architecture} {self.optimizer} seed {self.random_seed}"
 
     @property
     def resolved_pattern_seed(self) -> int:
@@ -134,7 +141,7 @@ class TrainOptions(MachineOptions):
         """Everything that decides the result, in one canonical spelling; its hash is the fingerprint.
 
         Left out is what cannot change the weights or the final scores: where it runs, how often it saves
-        or scores, whether it registers.  Momentum counts as 0 for optimisers that have none.
+        or scores, whether it registers.  Momentum counts as 0 for optimizers that have none.
         """
         identity: dict[str, Any] = {
             "format": result_format(self.dataset_name, self.model_name),

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from rsc_mlflow.experiments.fields import integer, number, option, text, word_or
 from rsc_mlflow.experiments.options import DATASET, MODEL, SEED, DataOptions, MachineOptions
+from rsc_mlflow.fields import integer, number, option, text, word_or
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,8 +25,7 @@ from rsc_mlflow.experiments.scores import (
     norm_metric,
     reference_metrics,
 )
-from rsc_mlflow.models import build, n_parameters
-from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import newest_checkpoint
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -72,8 +71,7 @@ class TrainingJob:
     @property
     def run_name(self) -> str:
         """What a person reads in the list of runs."""
-        options = self.options
-        return f"{options.dataset} {options.model_name.architecture} {options.optimizer} seed {options.random_seed}"
+        return self.options.run_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,9 +133,7 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
     dataset = load_dataset(options.dataset_name, options.data_root, seed)
     data = TrainingData.of(dataset, without_spurious)
-    model = build(
-        options.model_name.architecture, dataset.image_shape, dataset.classes, torch_generator(0, "shape check")
-    )
+    model = build_empty(options.model_name.architecture, dataset.image_shape, dataset.classes)
     if options.model_name.augmentation:
         check_aug01(dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):

@@ -30,8 +30,8 @@ from pathlib import Path
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options
 from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.fields import Options
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.sweeps.nodes import Source, unknown

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, option, text, word_or
+from rsc_mlflow.fields import Options, boolean, choice, integer, option, text, word_or
 
 LIMIT = 1_000
 """More combinations than this need ``yes``: a typing error should not start a month of work."""

@@ -12,9 +12,9 @@ from typing import Any
 
 import rsc_mlflow
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.catalogue import RUN_ID_VARIABLE
 from rsc_mlflow.sweeps.executors import GRACE_SECONDS, JOBS_A_WORKER, Result, cores
 from rsc_mlflow.sweeps.worker import Unit, run_unit
+from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 from rsc_mlflow.tracking.store import reason
 
 CARRIED = ("MLFLOW_", "RSC_")

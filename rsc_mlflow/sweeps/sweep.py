@@ -17,8 +17,7 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import AUTO
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
+from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
 from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, cores
 from rsc_mlflow.sweeps.grid import Grid, load_grid
@@ -37,6 +36,7 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import resolve
 from rsc_mlflow.tracking.run import TrackedRun, current_experiment, open_run
 from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.unlearning.choices import AUTO
 
 POLL_SECONDS = 1.0
 BUSY_SECONDS = 5.0
@@ -165,13 +165,13 @@ def _executor(options: SweepOptions, jobs: int) -> Iterator[tuple[Executor, temp
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
     """The state of all jobs before the first starts."""
-    catalogue = experiments()
+    known = experiments()
     cohorts: dict[str, Hashable] = {}
     sizes: dict[Hashable, int] = {}
     gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
     for key in sweep.left:
         job = sweep.plan.jobs[key]
-        cohort = catalogue[job.entry_point].cohort(job.options) if options.cohort_size != 1 else None
+        cohort = known[job.entry_point].cohort(job.options) if options.cohort_size != 1 else None
         cohorts[key] = None if cohort is None else (job.entry_point, cohort)
         if cohort is not None and cohorts[key] not in sizes:
             sizes[cohorts[key]] = _most_members(job.options, options, workers, gpu)

@@ -14,11 +14,12 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.catalogue import RUN_ID_VARIABLE, experiments
+from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.claims import Claimant, Claimed
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE
-from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
+from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.project_run import forget_run_id
 from rsc_mlflow.tracking.signals import deferred, interruptible
 from rsc_mlflow.tracking.store import StoreError, connect, reason, with_retries
 from rsc_mlflow.training import Diverged
@@ -63,7 +64,7 @@ def run_unit(unit: Unit) -> list[Outcome]:
 def _prepare_process(context: Context) -> None:
     os.environ["MLFLOW_EXPERIMENT_ID"] = context.experiment_id
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
-    os.environ.pop(RUN_ID_VARIABLE, None)  # the sweep's own run, where `mlflow run` started it
+    forget_run_id()  # the sweep's own run, where `mlflow run` started it
     mlflow.set_tracking_uri(context.tracking_uri)
     torch.set_num_threads(context.threads)
 
@@ -71,7 +72,7 @@ def _prepare_process(context: Context) -> None:
 class _Work:
     """A unit while it is carried out."""
 
-    def __init__(self, client: MlflowClient, unit: Unit, experiment: Experiment, claimant: Claimant) -> None:
+    def __init__(self, client: MlflowClient, unit: Unit, experiment: ExperimentSpec, claimant: Claimant) -> None:
         self._client = client
         self._context = unit.context
         self._experiment = experiment

@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +58,22 @@ class PulledModel:
         """Id of the run that made the model."""
         return str(self.run.info.run_id)
 
+    @cached_property
+    def spurious_record(self) -> dict[str, Any]:
+        """The run's ``spurious_indices.json``, read once.
+
+        Raises:
+            InputError: the run has no whole one.
+        """
+        return read_artifact(self.run_id, schema.SPURIOUS_INDICES)
+
     def spurious_indices(self) -> tuple[int, ...]:
         """Indices of the spurious examples in the training set, as the run wrote them down.
 
         Raises:
             InputError: the run has no whole ``spurious_indices.json``.
         """
-        indices = read_artifact(self.run_id, schema.SPURIOUS_INDICES).get("indices")
+        indices = self.spurious_record.get("indices")
         if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
             raise InputError(f"{schema.SPURIOUS_INDICES} of run {self.run_id} is no list of indices; choose another")
         return tuple(indices)

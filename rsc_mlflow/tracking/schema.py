@@ -77,7 +77,6 @@ SECONDS_PER_EPOCH = "cost/seconds_per_epoch"
 LOGGING_SECONDS = "cost/logging_seconds"
 PEAK_MEMORY_MB = "cost/peak_memory_mb"
 
-ATTACKS = ("shadow", "loss", "lira", "rmia")
 ATTACK_MEASURES = (
     "auc",
     "balanced_accuracy",

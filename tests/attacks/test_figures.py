@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from rsc_mlflow.attacks.base import parse_attacks
 from rsc_mlflow.attacks.evaluation import Role, evaluate
 from rsc_mlflow.attacks.figures import BINS, roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import auc, roc_curve
-from rsc_mlflow.attacks.registry import parse_attacks
 from tests.attacks.worlds import gaussian_world
 
 

@@ -13,9 +13,11 @@ from mlflow import MlflowClient
 from mlflow.projects._project_spec import load_project
 
 from entry_points.command import status
-from entry_points.mlproject import ENTRY_POINTS, entry_point
+from entry_points.commands import entry_point, programs
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.values import unquoted
+
+PROGRAMS = programs(generic=False)
 
 ROOT = Path(__file__).parents[2]
 SOURCE = {"dataset": "digitsv20-3-0-0", "model": "ce-tor-MLP"}
@@ -77,11 +79,11 @@ def everything(folder: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_no_entry_point_is_left_out() -> None:
-    assert set(OPTIONS) == set(ENTRY_POINTS)
+    assert set(OPTIONS) == set(PROGRAMS)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_what_mlflow_run_opened_is_taken(name: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """With MLflow's own parameters, defaults and quotes included, as its runner stores them before we start."""
     stored, extra = load_project(str(ROOT)).get_entry_point(name).compute_parameters(OPTIONS[name], None)

@@ -19,7 +19,7 @@ from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
-from rsc_mlflow.experiments.unlearning_options import RelabelFinetuningOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Claimed, Taken
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
@@ -33,6 +33,8 @@ from rsc_mlflow.tracking.store import connect
 from tests.integration.faulty_proxy import FaultyProxy, faulty_proxy, once
 from tests.mlflow_server import MlflowServer
 from tests.tracking.stores import PARAMS, example, small_model
+
+RelabelFinetuningOptions = method_options("relabel_finetuning")
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("server_store")]
 

@@ -19,7 +19,7 @@ from dashboards.hub import Hub
 from dashboards.pages import PAGES
 from dashboards.panels import panels
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.tracking.pull import pull

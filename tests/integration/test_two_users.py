@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.sweeps.claims import Claimant, Claimed
 from rsc_mlflow.sweeps.state import close_dead_runs
@@ -43,7 +43,7 @@ axes: {random_seed: [1, 2]}
 PROGRAM = """
 import json, sys
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 print(json.dumps([status(entry_point(name), words) for name, words in json.loads(sys.argv[1])]))
 """
 

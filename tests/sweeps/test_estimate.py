@@ -5,13 +5,15 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps import estimate
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator, examples_and_shape, machine_rate, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 
 def train(**options: object) -> TrainOptions:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.sweeps import grid as module
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.grid import Grid, load_grid, parse_grid
 from rsc_mlflow.sweeps.plan import make_plan
 

@@ -23,7 +23,7 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.shadow_models import METHOD as SHADOW
 from rsc_mlflow.experiments.shadow_models import _find as find_shadow_models
 from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.experiments.unlearning_source import find_source
 from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Taken, claims_of
 from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator
@@ -38,6 +38,8 @@ from rsc_mlflow.tracking.pull import pull_finished
 from rsc_mlflow.tracking.query import find_by_fingerprint, find_training_run
 from rsc_mlflow.tracking.resuming import check_resumable, heartbeat_age
 from rsc_mlflow.tracking.run import open_run
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 OPTIONS = TrainOptions(dataset="digitsv20-3-0-0", model="ce-tor-MLP", epochs=2)
 JOB = Job("train_classifier", OPTIONS)

@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.declarations import cohort_key
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import ExperimentSpec, experiments
 from rsc_mlflow.experiments.training import TrainingJob
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, IncrementalRetrainingOptions
-from rsc_mlflow.sweeps.catalogue import cohort_key, experiments
-from rsc_mlflow.sweeps.jobs import Experiment, Job, Outcome
+from rsc_mlflow.experiments.unlearning_options import method_options
+from rsc_mlflow.sweeps.jobs import Job, Outcome
 from rsc_mlflow.sweeps.plan import Plan, make_plan, next_unit
 from rsc_mlflow.sweeps.schedule import ATTEMPTS, Schedule
+
+ExactRetrainingOptions = method_options("exact_retraining")
+IncrementalRetrainingOptions = method_options("incremental_retraining")
 
 
 def train(dataset: str, **options: Any) -> TrainOptions:
@@ -180,15 +184,23 @@ def outcome(key: str, state: str) -> Outcome:
     return Outcome(key, state, "why")
 
 
-def letters(needs: dict[str, str], follows: dict[str, str] | None = None) -> dict[str, Experiment]:
-    """A catalogue of one experiment: letter → the letters that it needs, or that run before it."""
+def letters(requires: dict[str, str], runs_after: dict[str, str] | None = None) -> dict[str, ExperimentSpec]:
+    """One experiment: letter → the letters that it requires, or that run before it."""
 
     def among(waits: dict[str, str]) -> Callable[[Letter], list[tuple[str, Letter]]]:
         return lambda options: [("letters", Letter(one)) for one in waits.get(options.letter, "")]
 
     return {
-        "letters": Experiment(
-            "letters", TrainOptions, lambda starts: None, needs=among(needs), follows=among(follows or {})
+        "letters": ExperimentSpec(
+            name="letters",
+            title="letters",
+            kind="train",
+            summary="Nothing.",
+            options_class=TrainOptions,
+            command=lambda options: None,
+            run=lambda starts: None,
+            requires=among(requires),
+            runs_after=among(runs_after or {}),
         )
     }
 
@@ -198,8 +210,8 @@ def test_a_job_that_the_grid_has_and_another_needs_is_the_grids() -> None:
     assert [(job.options.letter, job.requested) for job in plan.jobs.values()] == [("a", True), ("b", True)]
 
 
-def test_a_catalogue_that_waits_for_itself_is_refused() -> None:
-    with pytest.raises(InputError, match="letters a needs itself"):
+def test_a_declaration_that_waits_for_itself_is_refused() -> None:
+    with pytest.raises(InputError, match="letters a requires itself"):
         make_plan([Letter("a")], "letters", letters({"a": "b", "b": "a"}))
     with pytest.raises(InputError, match="wait for each other in a circle"):
         make_plan([Letter("a"), Letter("b")], "letters", letters({}, {"a": "b", "b": "a"}))

@@ -5,8 +5,8 @@ from collections.abc import Hashable
 import pytest
 
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
+from rsc_mlflow.experiments.registry import experiments, options_of
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.sweeps.grid import parse_grid
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.plan import Plan, make_plan
@@ -20,6 +20,8 @@ from rsc_mlflow.sweeps.report import (
     span,
 )
 from rsc_mlflow.sweeps.schedule import Schedule
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 
 @pytest.mark.parametrize(

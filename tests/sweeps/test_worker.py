@@ -13,14 +13,14 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.declarations import TRAINING
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import Start, experiments
 from rsc_mlflow.sweeps import worker
-from rsc_mlflow.sweeps.catalogue import experiments, one_by_one, training
 from rsc_mlflow.sweeps.claims import ABANDONED, CLAIM_PREFIX, Claimant
-from rsc_mlflow.sweeps.jobs import Experiment, Job, Start
+from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.worker import Unit, run_unit
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.store import StoreError
 from rsc_mlflow.training import Diverged
 from tests.sweeps.units import all_runs, train, unit
@@ -211,18 +211,17 @@ def test_a_job_that_cannot_be_done_fails_and_says_why(client: MlflowClient) -> N
 
 def use(monkeypatch: pytest.MonkeyPatch, run: Callable[[Sequence[Start]], None], *, resumes: bool = True) -> None:
     """Let ``train_classifier`` be carried out by ``run``."""
-    changed = dataclasses.replace(training(), run=run, resumes=resumes)
+    changed = dataclasses.replace(TRAINING, run=run, resumes=resumes)
     monkeypatch.setattr(worker, "experiments", lambda: {**experiments(), changed.name: changed})
 
 
 def test_when_a_cohort_fails_its_members_are_tried_alone(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """One member that cannot train must not take the others with it."""
-    original: Experiment = training()
 
     def run(starts: Sequence[Start]) -> None:
         if any(start.options.random_seed == 1 for start in starts):
             raise RuntimeError("seed 1 does not train")
-        original.run(starts)
+        TRAINING.run(starts)
 
     use(monkeypatch, run)
     options = [train(random_seed=seed) for seed in range(3)]
@@ -235,11 +234,11 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
     client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A decay of 2100 at a rate of .01 multiplies weights by −20 a step: they survive one epoch of 12 steps, no two."""
-    original, sizes = training(), []
+    sizes = []
 
     def run(starts: Sequence[Start]) -> None:
         sizes.append(len(starts))
-        original.run(starts)
+        TRAINING.run(starts)
 
     use(monkeypatch, run)
     calm = [train(random_seed=seed) for seed in range(2)]
@@ -335,19 +334,6 @@ def test_a_run_that_its_experiment_was_stopped_before_opening_disappears(
 def states_again(client: MlflowClient, monkeypatch: pytest.MonkeyPatch, work: Unit) -> list[str]:
     monkeypatch.setattr(worker, "experiments", experiments)
     return states(work)
-
-
-def test_other_entry_points_adopt_the_claimed_run(client: MlflowClient) -> None:
-    seen: list[str] = []
-
-    def run(options: TrainOptions) -> None:
-        with open_run(kind="score", name="named by the entry point") as tracked:
-            seen.append(tracked.run_id)
-
-    one_by_one(run)([Start(train(), client.create_run("0").info.run_id, False)])
-    (found,) = all_runs(client)
-    assert [found.info.run_id] == seen
-    assert found.info.run_name == "named by the entry point"
 
 
 def test_bad_options_do_not_reach_a_run(client: MlflowClient) -> None:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from rsc_mlflow.experiments.scores import Evaluation, evaluate, logits_of
-from rsc_mlflow.experiments.unlearning_source import Source
+from rsc_mlflow.experiments.unlearning_source import SourceModel
 from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.gradients import label_confidence, loss_and_accuracy
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class UnlearningEvaluation:
     """One model on the test set, with and without the pattern, and on the forget and retain sets."""
 
     evaluation: Evaluation
@@ -29,7 +29,7 @@ class Judged:
         return {name: value for name, value in self.metrics.items() if name not in left_out}
 
 
-def judge(module: nn.Module, source: Source) -> Judged:
+def evaluate_unlearning(module: nn.Module, source: SourceModel) -> UnlearningEvaluation:
     """Everything that ``before/…``, the result and ``gap/…`` are made of."""
     dataset, device = source.prepared.dataset, source.prepared.device
     evaluation = evaluate(logits_of(module, device), dataset, source.options.resolved_threshold)
@@ -38,16 +38,16 @@ def judge(module: nn.Module, source: Source) -> Judged:
     metrics[schema.FORGET_LOSS], metrics[schema.FORGET_ACCURACY] = loss_and_accuracy(module, source.forget)
     metrics[schema.FORGET_CONFIDENCE] = label_confidence(module, source.forget)
     metrics[schema.RETAIN_ACCURACY] = loss_and_accuracy(module, source.retain)[1]
-    return Judged(evaluation, evaluation.scores, metrics, dataset.name.targets)
+    return UnlearningEvaluation(evaluation, evaluation.scores, metrics, dataset.name.targets)
 
 
-def gaps(after: Judged, reference: Judged) -> dict[str, float]:
+def gaps(after: UnlearningEvaluation, reference: UnlearningEvaluation) -> dict[str, float]:
     """Each metric's difference from the reference's."""
     theirs = reference.compared
     return {schema.GAP_PREFIX + name: value - theirs[name] for name, value in after.compared.items() if name in theirs}
 
 
-def divergences(model: Judged, reference: Judged) -> dict[str, float]:
+def divergences(model: UnlearningEvaluation, reference: UnlearningEvaluation) -> dict[str, float]:
     """Mean ``KL(reference ‖ model)`` between their predictions on the test images, without and with the pattern."""
     return {
         schema.KL_TO_REFERENCE: mean_kl(reference.evaluation.clean_logits, model.evaluation.clean_logits),

@@ -7,14 +7,24 @@ The command line, grid files and Python callers all build an options object thro
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking.values import param_text
 
 Parser = Callable[[str], Any]
 LONGEST_TEXT = 6000
+
+
+def param_text(value: object) -> str:
+    """A parameter as one types it: ``true``, ``none``, and the shortest exact text of a float."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
 
 
 class Parse:
@@ -115,18 +125,67 @@ def text() -> Parse:
     return Parse(convert, f"a text that is not empty, of at most {LONGEST_TEXT} characters, none of them NUL")
 
 
+@dataclasses.dataclass(frozen=True)
+class Parsed:
+    """What a text stands for, and its canonical text."""
+
+    text: str
+    value: Any
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def parsed(convert: Parser, accepted: str) -> Parse:
-    """Text that ``convert`` can read (it may raise InputError); the option keeps the text."""
+    """Text that ``convert`` can read (it may raise InputError).
 
-    def check(value: str) -> str:
-        return str(convert(value))
+    The option is the text in its canonical form; :meth:`Options.parsed` gives what ``convert`` made of it.
+    """
 
-    return Parse(check, accepted)
+    def read(text: str) -> Parsed:
+        value = convert(text)
+        return Parsed(str(value), value)
+
+    return Parse(read, accepted)
 
 
-def option(help: str, parse: Parse, default: Any = dataclasses.MISSING) -> Any:
-    """A dataclass field for one option; without a default the option is required."""
-    return dataclasses.field(default=default, metadata={"help": help, "parse": parse})
+def option(
+    help: str | Callable[[], str],
+    parse: Parse,
+    default: Any = dataclasses.MISSING,
+    *,
+    declared: bool = True,
+    decides: bool = True,
+    only_if: tuple[str, str] | None = None,
+) -> Any:
+    """A dataclass field for one option; without a default the option is required.
+
+    Args:
+        help: what it is, for ``--help``; a function where that depends on what is registered.
+        parse: how its text is read.
+        default: the value where none is given.
+        declared: whether the MLproject lists it.  Where the default stands for a value that is found later, ``mlflow
+            run`` would store the default as the run's parameter; what is not declared it passes on all the same.
+        decides: of a method's own option: whether the result depends on it.
+        only_if: of a method's own option: name and value of another option; with any other value this one has no
+            effect.
+    """
+    metadata = {"help": help, "parse": parse, "declared": declared, "decides": decides, "only_if": only_if}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+Field = dataclasses.Field[Any]
+
+
+def option_fields(options_class: type["Options"]) -> list[Field]:
+    """The fields that are options, in order; a class may hold others."""
+    return [field for field in dataclasses.fields(options_class) if "parse" in field.metadata]
+
+
+def help_of(field: Field) -> str:
+    """An option's help, without its default."""
+    text: str | Callable[[], str] = field.metadata["help"]
+    return text if isinstance(text, str) else text()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,11 +193,18 @@ class Options:
     """Base of all option classes."""
 
     def __post_init__(self) -> None:
-        """Parse every field, so that an options object that exists is valid field by field."""
-        for field in dataclasses.fields(self):
+        """Parse every option, so that an options object that exists is valid field by field."""
+        for field in option_fields(type(self)):
             value = field.metadata["parse"](field.name, getattr(self, field.name))
+            if isinstance(value, Parsed):
+                object.__setattr__(self, f"_parsed_{field.name}", value.value)
+                value = value.text
             object.__setattr__(self, field.name, value)
         self.check()
+
+    def parsed(self, name: str) -> Any:
+        """What the text of an option made with :func:`parsed` stands for: parsed once, when the text arrived."""
+        return getattr(self, f"_parsed_{name}")
 
     def check(self) -> None:
         """Checks that involve several options; overridden where there are any.
@@ -154,22 +220,22 @@ class Options:
         Raises:
             InputError: an unknown or missing option, or a value that is not accepted.
         """
-        names = {field.name for field in dataclasses.fields(cls)}
+        fields = {field.name: field for field in option_fields(cls)}
         for name in values:
-            if name not in names:
+            if name not in fields:
                 raise InputError(
-                    f"unknown option {name!r}{_suggestion(name, names)}; accepted: {', '.join(sorted(names))}"
+                    f"unknown option {name!r}{_suggestion(name, fields)}; accepted: {', '.join(sorted(fields))}"
                 )
-        for field in dataclasses.fields(cls):
-            if field.default is dataclasses.MISSING and field.name not in values:
-                raise InputError(f"{field.name} is missing; accepted: {field.metadata['parse'].accepted}")
+        for name, field in fields.items():
+            if field.default is dataclasses.MISSING and name not in values:
+                raise InputError(f"{name} is missing; accepted: {field.metadata['parse'].accepted}")
         return cls(**values)
 
     def as_params(self) -> dict[str, str]:
         """Every option as the text that, typed again, gives the same object."""
-        return {field.name: param_text(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: param_text(getattr(self, field.name)) for field in option_fields(type(self))}
 
 
-def _suggestion(name: str, names: set[str]) -> str:
+def _suggestion(name: str, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, sorted(names), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -2,7 +2,7 @@
 
 Koh & Liang 2017; Basu et al. 2020 ("On second-order group influence functions", its first-order term).
 
-Derivation.  Training minimises ``(1/n) Σ_i ℓ(z_i, θ)``, so at a minimum ``Σ_retain ∇ℓ = −Σ_forget ∇ℓ``.
+Derivation.  Training minimizes ``(1/n) Σ_i ℓ(z_i, θ)``, so at a minimum ``Σ_retain ∇ℓ = −Σ_forget ∇ℓ``.
 Without the m forgotten examples the objective is ``L_r(θ) = (1/(n−m)) Σ_retain ℓ``, with gradient
 ``−(1/(n−m)) Σ_forget ∇ℓ`` and Hessian ``H`` (the mean over the *retain* set) at θ.  One Newton step on it:
 
@@ -18,18 +18,17 @@ influence *cannot* act, however exact the solve.  And with a small λ the step c
 quadratic model holds.  The record and the notes say so.
 """
 
-from dataclasses import dataclass, field
+from __future__ import annotations
 
-from torch import Tensor, nn
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from rsc_mlflow.errors import InputError
-from rsc_mlflow.rng import torch_generator
-from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned, check_range, check_sets
-from rsc_mlflow.unlearning.choices import KINDS, Kind
-from rsc_mlflow.unlearning.curvature import Curvature
-from rsc_mlflow.unlearning.gradients import loss_and_accuracy, summed_gradient
-from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import Solution, SolverConfig, relative_residual, solve
+from rsc_mlflow.fields import boolean, option
+from rsc_mlflow.unlearning.base import Examples, Observe, SourceTraining, Unlearned, check_sets, register_method
+from rsc_mlflow.unlearning.solver_options import InfluenceConfig
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NO_EFFECT = 0.01
 """Predicted mean rise of the forget loss (nats) below which an update is called without effect."""
@@ -38,35 +37,36 @@ TOO_FAR = 2.0
 """Predicted mean rise (nats) above which the step has left the region of the quadratic model."""
 
 
-@dataclass(frozen=True)
-class GroupInfluenceConfig:
-    """Options of group influence.
+@dataclass(frozen=True, kw_only=True)
+class GroupInfluenceConfig(InfluenceConfig):
+    """Options of group influence."""
 
-    ``curvature``: ``ggn`` or ``hessian``; ``damping``: λ, above 0 because networks have flat directions;
-    ``weight_decay``: that of the training recipe; ``curvature_examples``: how many of the retain set
-    estimate the curvature (0: all); ``batch_size``: examples at a time, which bounds memory.
-    """
+    influences: bool = option(
+        "Also rank all training examples by their influence on a test example with the pattern.",
+        boolean(),
+        True,
+        decides=False,
+    )
 
-    solver: SolverConfig = field(default_factory=SolverConfig)
-    curvature: Kind = "ggn"
-    damping: float = 0.002
-    weight_decay: float = 0.0
-    curvature_examples: int = 4000
-    batch_size: int = 2048
-
-    def __post_init__(self) -> None:
-        if self.curvature not in KINDS:
-            raise InputError(f"unknown curvature {self.curvature!r}; accepted: {', '.join(KINDS)}")
-        check_range("damping", self.damping, 0, open_low=True)
-        check_range("weight_decay", self.weight_decay, 0)
-        check_range("curvature_examples", self.curvature_examples, 0)
-        check_range("batch_size", self.batch_size, 1)
+    def offset(self, source: SourceTraining) -> int:
+        """The update adds no epoch of training."""
+        return source.epoch - 1
 
 
+@register_method(
+    title="group influence",
+    config=GroupInfluenceConfig,
+    records=(
+        *("gradient_norm", "residual", "step_norm", "predicted_rise", "iterations"),
+        *("lissa_scale", "lissa_spread"),
+    ),
+)
 def group_influence(
     model: nn.Module, forget: Examples, retain: Examples, config: GroupInfluenceConfig, observe: Observe | None = None
 ) -> Unlearned:
-    """One step θ' = θ + (1/(n−m))·(H+λI)⁻¹ Σ_forget ∇ℓ(θ), with batch-norm statistics fixed.
+    """Remove the spurious examples' influence by one first-order step: (1/(n-m)) (H + damping I)^-1 gradient.
+
+    θ' = θ + (1/(n−m))·(H+λI)⁻¹ Σ_forget ∇ℓ(θ), with batch-norm statistics fixed.
 
     Record: ``gradient_norm`` ‖Σ_forget ∇ℓ‖, ``residual`` ‖(H+λI)x − Σ∇ℓ‖/‖Σ∇ℓ‖, ``step_norm`` ‖θ' − θ‖,
     ``predicted_rise`` of the mean forget loss to first order (nats), ``iterations`` and the solver's own.
@@ -75,9 +75,13 @@ def group_influence(
     Raises:
         InputError: an empty set, a model that diverged, or a solver that cannot solve this system; see ``solve``.
     """
+    from rsc_mlflow.unlearning.gradients import summed_gradient
+    from rsc_mlflow.unlearning.parameters import FlatModel
+    from rsc_mlflow.unlearning.solvers import relative_residual, solve_damped
+
     check_sets(forget, retain)
     flat = FlatModel(model)
-    gradient = summed_gradient(flat, forget, config.weight_decay, config.batch_size)
+    gradient = summed_gradient(flat, forget, config.weight_decay, config.examples_at_once)
     curvature, solution = solve_damped(flat, retain, gradient, config)
     step = solution.x / len(retain)
     record = {
@@ -90,23 +94,8 @@ def group_influence(
     }
     moved = flat.moved(step)
     if observe is not None:
-        observe(1, moved, record)
+        observe(1, moved, {})  # the record is logged with the result
     return Unlearned(moved, record, solution.notes + _notes(model, forget, record))
-
-
-def solve_damped(
-    flat: FlatModel, examples: Examples, gradient: Tensor, config: GroupInfluenceConfig
-) -> tuple[Curvature, Solution]:
-    """``(H + λI)⁻¹ gradient`` with the curvature over ``config.curvature_examples`` of the examples; ``[P]`` both.
-
-    Raises:
-        InputError: the gradient is not finite, or the solver cannot solve this system; see ``solve``.
-    """
-    if not gradient.isfinite().all():
-        raise InputError("the loss has no finite gradient: the model diverged; train it with a lower learning rate")
-    sample = examples.subset(config.curvature_examples, torch_generator(config.solver.random_seed, "curvature"))
-    curvature = Curvature(flat, sample, config.curvature, config.damping, config.weight_decay, config.batch_size)
-    return curvature, solve(curvature, gradient, config.solver)
 
 
 def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tuple[str, ...]:
@@ -119,6 +108,8 @@ def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tupl
         )
     if record["predicted_rise"] >= NO_EFFECT:
         return ()
+    from rsc_mlflow.unlearning.gradients import loss_and_accuracy
+
     loss, accuracy = loss_and_accuracy(model, forget)
     return (
         f"influence cannot act here: the summed gradient of the {len(forget)} examples to forget has norm "

@@ -5,22 +5,19 @@ is at most the average training loss of the target, which an attacker does not s
 estimated here as the mean loss of the shadow models on their own members.
 """
 
-from rsc_mlflow.attacks.base import Attack, AttackResult, Observations
+from rsc_mlflow.attacks.base import AttackResult, Observations, register_attack
 from rsc_mlflow.attacks.signals import log_probability
 
 
-def attack(queries: Observations, population: Observations) -> AttackResult:
+@register_attack(title="Loss (Yeom et al. 2018)")
+def loss(queries: Observations, population: Observations) -> AttackResult:
     """Scores log p_y [N] and the mean log p_y of shadow models on their members.
 
     Raises:
         InputError: there is no shadow model.
     """
-    ATTACK.check(population.n_shadow)
     shadow = log_probability(population.shadow, population.labels)
     return AttackResult(
         scores=log_probability(queries.target, queries.labels),
         threshold=float(shadow[population.shadow_members].mean()),
     )
-
-
-ATTACK = Attack("loss", "Loss (Yeom et al. 2018)", 1, attack)

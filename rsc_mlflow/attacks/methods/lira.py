@@ -10,13 +10,13 @@ standard deviation of all confidences, which holds the spread *between* examples
 example's own mean keeps to the spread between models.  Their code for the offline attack also differs from their paper:
 it takes the median for μ and scores by the Gaussian density, so that an unusually low confidence counts as well.
 
-Threshold: the best balanced accuracy in the rehearsals on the population.
+Threshold: the best balanced accuracy in the leave-one-out rounds on the population.
 """
 
 import numpy as np
 
-from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Doubles, Observations
-from rsc_mlflow.attacks.rehearsal import mean_out, rehearsed_threshold
+from rsc_mlflow.attacks.base import AttackResult, Bools, Doubles, Observations, register_attack
+from rsc_mlflow.attacks.leave_one_out import calibrated_threshold, mean_over_out_models
 from rsc_mlflow.attacks.signals import confidence
 from rsc_mlflow.errors import InputError
 
@@ -39,16 +39,16 @@ def pooled_std(signal: Doubles, out: Bools) -> Doubles:
 def lira_scores(target: Doubles, shadow: Doubles, out: Bools, std: Doubles | None) -> Doubles:
     """(φ - μ) / σ of confidences [N], [K, N] with the models that have not seen them [K, N]; ``std`` None: own σ."""
     spread = own_std(shadow, out) if std is None else std
-    return (target - mean_out(shadow, out)) / np.maximum(spread, _SMALLEST_STD)
+    return (target - mean_over_out_models(shadow, out)) / np.maximum(spread, _SMALLEST_STD)
 
 
-def attack(queries: Observations, population: Observations) -> AttackResult:
-    """Scores (φ - μ) / σ [N] and the rehearsed threshold.
+@register_attack(title="LiRA, offline (Carlini et al. 2022)", min_shadow_models=4)
+def lira(queries: Observations, population: Observations) -> AttackResult:
+    """Scores (φ - μ) / σ [N] and the calibrated threshold.
 
     Raises:
         InputError: too few shadow models, or a query that fewer than two of them have not seen.
     """
-    ATTACK.check(population.n_shadow)
     out, known_out = ~queries.shadow_members, ~population.shadow_members
     fewest = int(out.sum(axis=0).min())
     if fewest < 2:
@@ -62,15 +62,12 @@ def attack(queries: Observations, population: Observations) -> AttackResult:
     shadow = confidence(queries.shadow, queries.labels)
     return AttackResult(
         scores=lira_scores(confidence(queries.target, queries.labels), shadow, out, std),
-        threshold=rehearsed_threshold(
+        threshold=calibrated_threshold(
             known, population.shadow_members, lambda r: lira_scores(r.target, r.shadow, r.out, std)
         ),
     )
 
 
 def _squares(signal: Doubles, out: Bools) -> Doubles:
-    squares: Doubles = np.where(out, (signal - mean_out(signal, out)) ** 2, 0.0).sum(axis=0)
+    squares: Doubles = np.where(out, (signal - mean_over_out_models(signal, out)) ** 2, 0.0).sum(axis=0)
     return squares
-
-
-ATTACK = Attack("lira", "LiRA, offline (Carlini et al. 2022)", 4, attack)

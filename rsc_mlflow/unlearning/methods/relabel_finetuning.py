@@ -9,28 +9,40 @@ What it leaves: the model *un*learns more than retraining would, since examples 
 a pattern are now taught as "not k"; the gap to the exact retraining can be negative.
 """
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from rsc_mlflow.rng import torch_generator
-from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned
-from rsc_mlflow.unlearning.finetuning import FineTuning, finetune
+from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned, register_method
+from rsc_mlflow.unlearning.finetuning import FineTuning
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 
 def wrong_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
     """For each label one of the other ``classes − 1`` classes, uniformly: int64 of the labels' shape."""
+    import torch
+
     shift = torch.randint(1, classes, labels.shape, generator=generator)
     return (labels + shift.to(labels.device)) % classes
 
 
+@register_method(title="relabel fine-tuning", config=FineTuning, records=("steps",))
 def relabel_finetuning(
     model: nn.Module, forget: Examples, retain: Examples, config: FineTuning, observe: Observe | None = None
 ) -> Unlearned:
-    """Minimise ``(1−w)·CE(retain) + w·CE(forget, random wrong labels)`` for some epochs.
+    """Go on training with random wrong labels on the spurious examples, and the kept ones as they are.
 
-    Cost: ``epochs`` training epochs.  See ``Method`` for arguments and errors.
+    Minimizes ``(1−w)·CE(retain) + w·CE(forget, random wrong labels)`` for some epochs.  Cost: ``unlearn_epochs``
+    training epochs.  See ``Method`` for arguments and errors.
     """
+    from torch.nn.functional import cross_entropy
+
+    from rsc_mlflow.unlearning.finetuning_loop import finetune
+
     generator = torch_generator(config.random_seed, "wrong labels")
 
     def forget_loss(logits: Tensor, labels: Tensor) -> Tensor:
