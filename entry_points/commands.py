@@ -8,15 +8,14 @@ from entry_points import report, sweep
 from entry_points.command import OptionsCommand, command_of
 from entry_points.generic import GENERIC, Generic
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments
+from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments, by_name
 
 _FOLDER = Path(__file__).parent
 
 
 def commands() -> dict[str, ExperimentSpec | Generic]:
     """Name → what it runs."""
-    service = (sweep.EXPERIMENT, report.EXPERIMENT)
-    return {**all_experiments(), **{one.name: one for one in (*GENERIC, *service)}}
+    return by_name([*all_experiments().values(), *GENERIC, sweep.EXPERIMENT, report.EXPERIMENT])
 
 
 def programs(*, generic: bool = True) -> list[str]:

@@ -12,16 +12,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rsc_mlflow.architectures import ARCHITECTURES, Architecture
+from rsc_mlflow.attacks.base import register_attack
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.families import FAMILIES, Family, Split
 from rsc_mlflow.patterns import PATTERNS, Pattern
 from rsc_mlflow.registries import load_plugins, plugin_versions
+from rsc_mlflow.unlearning.base import register_method
 from rsc_mlflow.user_files import family_name_problem, pattern_name_problem
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["load", "register_architecture", "register_family", "register_pattern", "versions"]
+__all__ = [
+    "load",
+    "register_architecture",
+    "register_attack",
+    "register_family",
+    "register_method",
+    "register_pattern",
+    "versions",
+]
 
 load = load_plugins
 versions = plugin_versions

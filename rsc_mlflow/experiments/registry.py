@@ -1,5 +1,9 @@
 """Every experiment, declared once: what sweeps, the command line, the MLproject and the dashboards are made from."""
 
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.declarations import INSPECTIONS, MEMBERSHIP, TOUR, TRAINING, unlearning
 from rsc_mlflow.experiments.spec import ExperimentSpec, Start, cannot_be_swept
 from rsc_mlflow.fields import Options
@@ -10,6 +14,7 @@ __all__ = [
     "Start",
     "all_experiments",
     "attack_names",
+    "by_name",
     "experiments",
     "method_names",
     "method_title",
@@ -18,10 +23,34 @@ __all__ = [
 ]
 
 
+class Named(Protocol):
+    """What has a name."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+
+T = TypeVar("T", bound=Named)
+
+
 def all_experiments() -> dict[str, ExperimentSpec]:
     """Name → experiment, those of plug-ins included."""
-    found = (TOUR, TRAINING, MEMBERSHIP, *map(unlearning, methods()), *INSPECTIONS)
-    return {one.name: one for one in found}
+    return by_name([TOUR, TRAINING, MEMBERSHIP, *map(unlearning, methods()), *INSPECTIONS])
+
+
+def by_name(experiments: Iterable[T]) -> dict[str, T]:
+    """Name → experiment.
+
+    Raises:
+        InputError: two have one name: a method of a plug-in has that of a command.
+    """
+    found: dict[str, T] = {}
+    for one in experiments:
+        if one.name in found:
+            raise InputError(f"a plug-in registers {one.name!r}, which is the name of a command; choose another name")
+        found[one.name] = one
+    return found
 
 
 def experiments() -> dict[str, ExperimentSpec]:

@@ -15,7 +15,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from entry_points.command import status
-from entry_points.sweep import cli
+from entry_points.commands import entry_point
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
@@ -45,7 +45,7 @@ def grid(sqlite_store: str, tmp_path: Path) -> Path:
 
 def sweep(grid: Path, **options: str) -> int:
     arguments = [word for key, value in options.items() for word in (f"--{key}", value)]
-    return status(cli, ["--grid", str(grid), *arguments])
+    return status(entry_point("sweep"), ["--grid", str(grid), *arguments])
 
 
 def runs(store: str) -> list[str]:
