@@ -26,9 +26,8 @@ def main() -> None:
                 checkpoint.write_bytes(b"weights")
                 run.log_checkpoint(checkpoint)
                 print(run.run_id, flush=True)
-            cancellation.sleep(0.05)
-            if epoch == 4:
                 (time.sleep if "busy" in sys.argv else cancellation.sleep)(600)
+            cancellation.sleep(0.05)
 
 
 if __name__ == "__main__":
