@@ -217,9 +217,9 @@ def _load(name: str, load: Callable[[], Any], source: str) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+        remedy = "add its folder to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else "correct it"
         raise InputError(
-            f"cannot load the plug-in {name!r} ({source}): {what}{reason}; "
-            "correct it, add its folder to PYTHONPATH, or take it out of the list"
+            f"cannot load the plug-in {name!r} ({source}): {what}{reason}; {remedy}, or take it out of the list"
         ) from error
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from rsc_mlflow.data.digests import row_digests
+from rsc_mlflow.data.digests import row_digests, set_digest
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.families import FAMILIES
 
@@ -56,6 +56,11 @@ class ImageSet:
     def digests(self) -> Bytes:
         """SHA-256 of each image, uint8 ``[N, 32]``; computed once."""
         return row_digests(self.images)
+
+    @cached_property
+    def digest(self) -> str:
+        """32 hexadecimal digits that stand for every image and label; computed once."""
+        return set_digest(self.digests, self.labels, self.labels[:0])
 
 
 def load_family(family: str, data_root: str | Path = "auto") -> tuple[ImageSet, ImageSet]:

@@ -69,7 +69,7 @@ def theory_png(
             for curve in (one for one in curves if one.noise == noise):
                 line = _line(ridges.index(curve.ridge))
                 axis.plot(curve.gammas, curve.column(name), **line, label=f"λ = {curve.ridge:g}", zorder=2)
-            _dots(axis, [a for a in agreements if a.world.noise == noise], row, ridges)
+            _dots(axis, [a for a in agreements if a.params.noise == noise], row, ridges)
             axis.grid(alpha=0.25)
         axes[0][column].set_title(f"noise {noise:g}")
         axes[-1][column].set_xlabel("γ")
@@ -83,10 +83,10 @@ def theory_png(
 
 def _dots(axis: Axes, agreements: Sequence[Agreement], measure: int, ridges: Sequence[float]) -> None:
     for k, ridge in enumerate(ridges):
-        own = [a for a in agreements if a.world.ridge == ridge]
+        own = [a for a in agreements if a.params.ridge == ridge]
         values = [a.measured[measure] for a in own]
         axis.errorbar(
-            [a.world.gamma for a in own],
+            [a.params.gamma for a in own],
             [value.estimate for value in values],
             yerr=np.array([value.half_width for value in values]),
             fmt="o",

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.config import TrainingConfig
+from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.fields import (
     Options,
     Parse,
@@ -19,6 +20,7 @@ from rsc_mlflow.fields import (
     word_or,
 )
 from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.roots import use_root
 
 FORMAT = 1
@@ -158,7 +160,16 @@ class TrainOptions(MachineOptions):
         if self.optimizer in ("adam", "adagrad"):
             identity["momentum"] = 0.0
         identity["pattern_seed"] = self.resolved_pattern_seed if self.dataset_name.pattern else None
-        return identity
+        return identity | self._outside_digests()
+
+    def _outside_digests(self) -> dict[str, str]:
+        """What a family or pattern from outside the package holds now; nothing for built-in ones."""
+        name = self.dataset_name
+        if FAMILIES.is_builtin(name.family) and (name.pattern is None or PATTERNS.is_builtin(name.pattern)):
+            return {}
+        from rsc_mlflow.data.content import outside_digests
+
+        return outside_digests(name, self.data_root, self.resolved_pattern_seed)
 
     def clean_baselines(self) -> list["TrainOptions"]:
         """The same training on the clean dataset with training seeds 0 … ``clean_seeds`` - 1; none of a clean one."""

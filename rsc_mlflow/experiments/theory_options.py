@@ -10,7 +10,7 @@ from rsc_mlflow.experiments.options import SEED
 from rsc_mlflow.fields import Options, Parse, integer, number, option, param_text
 
 if TYPE_CHECKING:
-    from rsc_mlflow.theory import World
+    from rsc_mlflow.theory import LinearModelParams
 
 
 def numbers(maximum: float = float("inf")) -> Parse:
@@ -50,19 +50,19 @@ class TheoryOptions(Options):
         for ridge in _floats(self.ridges):
             for noise in self.noise_levels():
                 try:
-                    self.world(0, ridge, noise)
+                    self.params(0, ridge, noise)
                 except InputError as error:
                     raise InputError(f"at ridge {ridge:g} and noise {noise:g}: {error}") from None
 
-    def world(self, gamma: float, ridge: float = 0.0, noise: float = 0.0) -> World:
+    def params(self, gamma: float, ridge: float = 0.0, noise: float = 0.0) -> LinearModelParams:
         """The generative model at one point."""
-        from rsc_mlflow.theory import World  # imports SciPy
+        from rsc_mlflow.theory import LinearModelParams  # imports SciPy
 
-        return World(gamma, ridge, noise, self.sigma_inv, self.sigma_sp, x_sp_squared=self.x_sp_squared)
+        return LinearModelParams(gamma, ridge, noise, self.sigma_inv, self.sigma_sp, x_sp_squared=self.x_sp_squared)
 
-    def settings(self) -> list[World]:
-        """One world for each noise and ridge, gamma 0."""
-        return [self.world(0, ridge, noise) for noise in self.noise_levels() for ridge in _floats(self.ridges)]
+    def settings(self) -> list[LinearModelParams]:
+        """One set of parameters for each noise and ridge, gamma 0."""
+        return [self.params(0, ridge, noise) for noise in self.noise_levels() for ridge in _floats(self.ridges)]
 
     def simulated_gammas(self) -> list[float]:
         """``gammas`` as numbers."""

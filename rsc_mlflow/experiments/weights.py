@@ -51,7 +51,7 @@ def record(maps: WeightMaps) -> dict[str, Any]:
     """
     pictures = {label: as_picture(one).tolist() for label, one in maps.maps.items()}
     difference = None if maps.difference is None else as_picture(maps.difference).tolist()
-    return {"maps": pictures, "order": list(pictures), "difference": difference, "range": list(maps.colour_range)}
+    return {"maps": pictures, "order": list(pictures), "difference": difference, "range": list(maps.color_range)}
 
 
 def _models(options: WeightsOptions) -> tuple[list[Inspected], Dataset]:

@@ -66,8 +66,9 @@ def _outside(
     Its :class:`torch.nn.Dropout` layers draw from a generator of their own, as those of all models do.
     """
     _check(architecture, declared, image_shape, classes)
-    model = with_global_seed(lambda: declared.construct(image_shape, classes), seed).eval()
+    model = with_global_seed(lambda: declared.construct(image_shape, classes), seed)
     replace_dropouts(model)
+    model.eval()
     try:
         with torch.no_grad():
             logits = model(torch.zeros(2, *image_shape))

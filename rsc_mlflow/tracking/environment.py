@@ -12,6 +12,7 @@ import torch
 from mlflow.tracking.context import registry
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 
+from rsc_mlflow.registries import plugin_versions
 from rsc_mlflow.tracking import schema
 
 _SHOWN_PACKAGES = ("rsc-mlflow", "torch", "torchvision", "numpy", "scikit-learn", "mlflow")
@@ -78,7 +79,7 @@ def _git(*arguments: str) -> str:
 
 
 def tags() -> dict[str, str]:
-    """Tags ``rsc.env.…``: what one filters and compares runs by."""
+    """Tags ``rsc.env.…`` and ``rsc.plugins``: what one filters and compares runs by."""
     installed = packages()
     values = {name: installed.get(name, "not installed") for name in _SHOWN_PACKAGES}
     values |= {
@@ -87,7 +88,10 @@ def tags() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "gpu": _gpu(),
     }
-    return {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}
+    found = {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}
+    if plugins := plugin_versions():
+        found[schema.PLUGINS] = ", ".join(f"{name} {version}" for name, version in plugins.items())
+    return found
 
 
 def record() -> dict[str, object]:

@@ -36,6 +36,8 @@ RESUMED = "rsc.resumed"
 PARENT_RUN_ID = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
 """Of an experiment or a run: Markdown that MLflow's UI shows."""
+PLUGINS = "rsc.plugins"
+"""Names and versions of the plug-ins that the process had loaded; absent where there were none."""
 ENVIRONMENT_PREFIX = "rsc.env."
 
 # ---- metrics

@@ -69,7 +69,7 @@ class TrainingData:
 class Member:
     """One model to train: its data, its options and, if it goes on from somewhere, its start.
 
-    A start that holds optimiser and generator states is continued exactly; ``config`` may differ from the
+    A start that holds optimizer and generator states is continued exactly; ``config`` may differ from the
     start's in everything that the cohort allows (learning rate, schedule, …), see
     :meth:`Checkpoint.require` for refusing that.
     """
