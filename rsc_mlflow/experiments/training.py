@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rsc_mlflow import cancellation, tempdirs
+from rsc_mlflow import tempdirs
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
@@ -186,7 +186,6 @@ def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
     what = live[0].run.name if len(live) == 1 else f"{len(live)} models ({live[0].run.name}, …)"
     with TrainingProgress(what, options.epochs, cohort.epoch) as progress:
         for report in cohort.epochs():
-            cancellation.check()
             for k, one in enumerate(live):
                 one.after_epoch(cohort, k, report)
             progress.update(report.epoch, _shown([one.latest for one in live], live[0].prepared.targets))
