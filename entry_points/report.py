@@ -11,6 +11,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec
 from rsc_mlflow.fields import Options, option, text
 from rsc_mlflow.startup import imports_without_gc
+from rsc_mlflow.tracking import schema
 
 _ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
 
@@ -57,7 +58,7 @@ def report(options: ReportOptions) -> None:
     about = f"{len(store.snapshot().frame):,} runs of {hub.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
     page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about, options.compared)
     with open_run(kind="report", name="report", params=options.as_params()) as run:
-        run.log_text(page, "report.html")
+        run.log_text(page, schema.REPORT)
         if output is not None:
             _write(output, page)
     print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")

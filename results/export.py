@@ -41,7 +41,7 @@ TAGS = (
     schema.REFERENCE_RUN_ID,
     schema.NOTE,
     schema.CLEAN_SCORES,
-    "rsc.verdict",
+    schema.VERDICT,
     "mlflow.source.git.commit",
     "mlflow.source.git.dirty",
 )

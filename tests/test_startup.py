@@ -52,7 +52,9 @@ print("imported:", *(heavy & set(sys.modules)))
     assert done.stdout.splitlines()[-1] == "imported:", done.stdout
 
 
-@pytest.mark.parametrize("module", ["rsc_mlflow.tracking.run", "dashboards.__main__", "rsc_mlflow.sweeps.preloaded"])
+@pytest.mark.parametrize(
+    "module", ["rsc_mlflow.tracking.run", "dashboards.__main__", "rsc_mlflow.sweeps.fork_server_imports"]
+)
 def test_usage_statistics_are_off_unless_they_were_asked_for(module: str) -> None:
     program = f"import {module}; from mlflow.telemetry import client; print(client.get_telemetry_client())"
     plain = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}  # MLflow knows tests and CI

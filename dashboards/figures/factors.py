@@ -10,6 +10,7 @@ from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error, single
 from dashboards.figures.style import Theme, figure, in_order, pattern_mark, share_range
 from rsc_mlflow.analysis import correlation, points
+from rsc_mlflow.tracking import schema
 
 
 def correlation_words(table: pd.DataFrame) -> str:
@@ -30,8 +31,8 @@ def correlation_words(table: pd.DataFrame) -> str:
 def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[str] = ()) -> pd.DataFrame:
     """Mean score of each family and pattern, with the mean norm of the pattern as column ``norm``."""
     by = [*dict.fromkeys([*by, "dataset_family", "paper"])]
-    table = points(runs, by, "spurious/score", average=average)
-    norms = points(runs, by, "spurious/pattern_norm")[[*by, "mean"]].rename(columns={"mean": "norm"})
+    table = points(runs, by, schema.SPURIOUS_SCORE, average=average)
+    norms = points(runs, by, schema.PATTERN_NORM)[[*by, "mean"]].rename(columns={"mean": "norm"})
     return table.merge(norms, on=by, how="inner")
 
 

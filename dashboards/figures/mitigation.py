@@ -10,11 +10,12 @@ from dashboards.figures.points import hover
 from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 from rsc_mlflow.analysis import metric, series, with_targets
+from rsc_mlflow.tracking import schema
 
 SERIES = {
-    "spurious/score": ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
-    "test/accuracy": ("clean accuracy (right)", Mark("#4477AA", "square", "dash")),
-    "spurious/test_accuracy": ("accuracy with the pattern (right)", Mark("#228833", "diamond", "dot")),
+    schema.SPURIOUS_SCORE: ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
+    schema.TEST_ACCURACY: ("clean accuracy (right)", Mark("#4477AA", "square", "dash")),
+    schema.SPURIOUS_TEST_ACCURACY: ("accuracy with the pattern (right)", Mark("#228833", "diamond", "dot")),
 }
 
 
@@ -27,7 +28,7 @@ def mitigation_points(
     table = series(runs, keys, values, average=average, bounds=(0, 1)).rename(columns={"series": "measure"})
     whole = with_targets(table, runs, keys, average)
     for name in [name for name in whole if name not in table]:
-        whole[name] = whole[name].where(whole["measure"] == "spurious/score")
+        whole[name] = whole[name].where(whole["measure"] == schema.SPURIOUS_SCORE)
     return whole
 
 
@@ -42,7 +43,7 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
             go.Scatter(
                 x=at,
                 y=rows["mean"],
-                yaxis="y" if name == "spurious/score" else "y2",
+                yaxis="y" if name == schema.SPURIOUS_SCORE else "y2",
                 name=title,
                 legendgroup=title,
                 mode="lines+markers",
@@ -58,7 +59,7 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
     drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
     axis = drawn.layout.yaxis.to_plotly_json()
     right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}
-    ends = share_range(table[table["measure"] == "spurious/score"])
+    ends = share_range(table[table["measure"] == schema.SPURIOUS_SCORE])
     left = [0, ends[1]] if ends else None  # the accuracies' axis begins at 0, too
     drawn.update_layout(yaxis={"range": left}, yaxis2=right, yaxis2_title_text="accuracy")
     return drawn

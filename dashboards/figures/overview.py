@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure
 from rsc_mlflow.analysis import UNENDED, metric
+from rsc_mlflow.tracking import schema
 
 STATES = {"FINISHED": "#228833", "RUNNING": "#4477AA", "SCHEDULED": "#66CCEE", "FAILED": "#EE6677", "KILLED": "#CCBB44"}
 SHOWN = 12
@@ -51,7 +52,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         parents = own[own["sweep"] == sweep]
         newest = parents.iloc[0] if len(parents) else None
         total = parents["n_jobs"].max() if len(parents) else float("nan")
-        counted = metric(parents, "sweep/finished").max()
+        counted = metric(parents, schema.SWEEP_FINISHED).max()
         rows.append(
             {
                 "sweep": sweep if newest is None else newest["run_name"] or sweep,

@@ -192,7 +192,8 @@ def class_points(runs: pd.DataFrame, kind: str, classes: int, by: Sequence[str] 
         classes: how many classes to look for.
         by: columns that cut the figure.
     """
-    values = {str(k): metric(runs, f"spurious/score_{kind}_{k}") for k in range(classes)}
+    name_of = {"target": schema.score_target, "class": schema.score_class}[kind]
+    values = {str(k): metric(runs, name_of(k)) for k in range(classes)}
     keys = [*dict.fromkeys([*by, "paper"])]
     table = series(runs, keys, values, bounds=(0, 1)).rename(columns={"series": "k"})
     return table.assign(k=table["k"].astype(int)).sort_values([*keys, "k"], ignore_index=True)

@@ -12,6 +12,7 @@ from dashboards.figures.style import Mark, Theme, figure, mark
 from dashboards.figures.unlearning_table import faults
 from rsc_mlflow.analysis import metric, series
 from rsc_mlflow.experiments.registry import method_names, method_title
+from rsc_mlflow.tracking import schema
 
 STAGES = {
     "before": Mark("#999999", "circle-open", "solid"),
@@ -68,9 +69,9 @@ def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, averag
     Returns:
         points (see :func:`rsc_mlflow.analysis.series`) with the column ``stage``.
     """
-    after, gap = metric(runs, metric_name), metric(runs, f"gap/{metric_name}")
+    after, gap = metric(runs, metric_name), metric(runs, schema.gap(metric_name))
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
-    staged = {"before": metric(runs, f"before/{metric_name}"), "after": after, "reference": reference}
+    staged = {"before": metric(runs, schema.before(metric_name)), "after": after, "reference": reference}
     return series(runs, by, staged, average=average).rename(columns={"series": "stage"})
 
 
@@ -125,7 +126,11 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | Non
 def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """A point a group: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap, and its verdict."""
     by = list(by)
-    names = {"mean": "gap/spurious/score", "seconds": "unlearn/seconds", "accuracy": "gap/test/accuracy"}
+    names = {
+        "mean": schema.gap(schema.SPURIOUS_SCORE),
+        "seconds": schema.UNLEARN_SECONDS,
+        "accuracy": schema.gap(schema.TEST_ACCURACY),
+    }
     table = series(runs, by, {column: metric(runs, name) for column, name in names.items()})
     gap = table[table["series"] == "mean"].drop(columns="series")
     means = table.set_index([*by, "series"])["mean"].unstack().reindex(columns=["seconds", "accuracy"])

@@ -12,6 +12,7 @@ from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import comparable, finished, poisoned
+from rsc_mlflow.tracking import schema
 
 MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
 KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
@@ -35,7 +36,7 @@ def _panel(view: View, knob: str, title: str, about: str) -> Panel:
     cut = facets(table, "paper", *alike.by)
     cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[1]["paper"].iloc[0]))
     plots = tuple(Plot(two_axes(rows, knob, view.theme, KNOBS[knob]), heading) for heading, rows in cut)
-    message = view.nothing(runs, ["spurious/score"], MADE_BY)
+    message = view.nothing(runs, [schema.SPURIOUS_SCORE], MADE_BY)
     if not message and finished(kept)[knob].nunique() < 2:
         message = f"No setting was run at two strengths of {KNOBS[knob]}. Vary it with {MADE_BY}"
     if not message and table.empty:
@@ -67,13 +68,13 @@ def theory(view: View) -> Panel:
     """The paper's linear model."""
     runs = view.runs[(view.runs["method"] == "theory") & (view.runs["status"] == "FINISHED")]
     for _, run in runs.sort_values("started_ms", ascending=False).head(3).iterrows():
-        curves = legible(_theory, view.source.artifact(run["run_id"], "theory.json")) or []
+        curves = legible(_theory, view.source.artifact(run["run_id"], schema.THEORY)) or []
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
             levels = sorted({float(curve["noise"]) for curve in curves})
             plots = [Plot(theory_curves(_at(curves, noise), view.theme, link), f"noise {noise:g}") for noise in levels]
             return Panel("theory", THEORY, THEORY_ABOUT, tuple(plots), _long(curves, link), f"{len(curves)} curves")
-    message = view.lacking(runs.head(3), "theory.json", "mlflow run . -e theory")
+    message = view.lacking(runs.head(3), schema.THEORY, "mlflow run . -e theory")
     return Panel("theory", THEORY, THEORY_ABOUT, message=message)
 
 

@@ -8,6 +8,7 @@ from dashboards.panels import Page, Panel, Plot, View
 from rsc_mlflow import analysis
 from rsc_mlflow.analysis import UNFINISHED, metric
 from rsc_mlflow.names import TWO_CLASSES
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import score_target
 
 START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
@@ -41,7 +42,7 @@ def sweeps(view: View) -> Panel:
 def newest(view: View) -> Panel:
     """The newest runs."""
     table = _listing(view.every.sort_values("started_ms", ascending=False).head(NEWEST))
-    message = "" if len(table) else view.nothing(view.every, ["train/loss"], START)
+    message = "" if len(table) else view.nothing(view.every, [schema.TRAIN_LOSS], START)
     return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
 
 
@@ -88,12 +89,12 @@ def _listing(rows: pd.DataFrame) -> pd.DataFrame:
         "kind": rows["kind"],
         "state": rows["status"].str.lower(),
         "started (UTC)": rows["started"].dt.strftime("%Y-%m-%d %H:%M").fillna("unknown"),
-        "score": metric(rows, "spurious/score"),
+        "score": metric(rows, schema.SPURIOUS_SCORE),
     }
     if (rows["form"] == TWO_CLASSES).any():
         columns["of each class"] = [_of_each(rows, row) for row in range(len(rows))]
     links = rows["experiment_id"].astype(str) + ":" + rows["run_id"]
-    return pd.DataFrame(columns | {"accuracy": metric(rows, "test/accuracy"), "links": links})
+    return pd.DataFrame(columns | {"accuracy": metric(rows, schema.TEST_ACCURACY), "links": links})
 
 
 def _of_each(rows: pd.DataFrame, row: int) -> str:

@@ -169,7 +169,7 @@ def roc(view: View) -> Panel:
     runs = runs[runs["status"] == "FINISHED"].sort_values("started_ms", ascending=False)
     plots: list[Plot] = []
     for _, run in runs.head(6).iterrows():
-        curves = legible(_curves, view.source.artifact(run["run_id"], "roc.json")) or {}
+        curves = legible(_curves, view.source.artifact(run["run_id"], schema.ROC)) or {}
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
             plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']}"))

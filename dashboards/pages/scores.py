@@ -10,16 +10,17 @@ from dashboards.figures.scores import class_map, class_points, score_curves, sco
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import poisoned
 from rsc_mlflow.names import classes_of
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
 
 MEASURES = (
-    ("spurious/score", "spurious score"),
-    ("spurious/score_nontarget", "spurious score, other classes"),
-    ("spurious/flip_rate", "flip rate"),
-    ("spurious/test_accuracy", "accuracy with the pattern"),
-    ("test/accuracy", "clean test accuracy"),
+    (schema.SPURIOUS_SCORE, "spurious score"),
+    (schema.SPURIOUS_SCORE_NONTARGET, "spurious score, other classes"),
+    (schema.SPURIOUS_FLIP_RATE, "flip rate"),
+    (schema.SPURIOUS_TEST_ACCURACY, "accuracy with the pattern"),
+    (schema.TEST_ACCURACY, "clean test accuracy"),
 )
-MEASURE = Option("measure", "Measure", MEASURES, "spurious/score")
+MEASURE = Option("measure", "Measure", MEASURES, schema.SPURIOUS_SCORE)
 FACETS = (
     ("dataset_family", "one figure per family"),
     ("form", "one figure per kind of data set"),
@@ -115,9 +116,7 @@ def classes(view: View) -> Panel:
         plots=tuple(plots),
         table=table,
         note=summary(table),
-        message=view.nothing(
-            poisoned(view.kind("train")), ["spurious/score_target_0", "spurious/score_class_0"], MADE_BY
-        ),
+        message=view.nothing(poisoned(view.kind("train")), [schema.score_target(0), schema.score_class(0)], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dashboards.figures.weights import occlusion_curves, weight_map
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
+from rsc_mlflow.tracking import schema
 
 MAPS_BY = "mlflow run . -e visualize_weights"
 CURVES_BY = "mlflow run . -e occlusion"
@@ -26,7 +27,7 @@ def maps(view: View) -> Panel:
     plots: list[Plot] = []
     rows: list[dict[str, object]] = []
     for _, run in runs.head(int(view.option(SHOWN))).iterrows():
-        found = legible(_images, view.source.artifact(run["run_id"], "weight_map.json")) or {}
+        found = legible(_images, view.source.artifact(run["run_id"], schema.WEIGHT_MAP)) or {}
         ends = _range([image for label, image in found.items() if label != DIFFERENCE])
         link = f"{run['experiment_id']}:{run['run_id']}"
         for label, image in found.items():
@@ -34,7 +35,7 @@ def maps(view: View) -> Panel:
             plots.append(Plot(weight_map(image, view.theme, shown, link), _title(run, label)))
             low, high = _range([image])
             rows.append({"dataset": run["dataset"], "map": label, "smallest": low, "largest": high, "links": link})
-    message = "" if plots else _missing(view, runs, "weight_map.json", MAPS_BY)
+    message = "" if plots else _missing(view, runs, schema.WEIGHT_MAP, MAPS_BY)
     return Panel(
         "maps",
         "First-layer weights",
@@ -93,7 +94,7 @@ def occlusion(view: View) -> Panel:
 
 def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
     link = f"{run['experiment_id']}:{run['run_id']}"
-    content = view.source.artifact(run["run_id"], "occlusion.json")
+    content = view.source.artifact(run["run_id"], schema.OCCLUSION)
     if isinstance(content, dict) and "share" in content:
         share = [100 * float(s) if max(content["share"]) <= 1 else float(s) for s in content["share"]]
         lists = {k: v for k, v in content.items() if k != "share" and isinstance(v, list) and len(v) == len(share)}

@@ -39,7 +39,7 @@ TAGS: Mapping[str, str] = {
     "sweep": schema.SWEEP,
     "error": schema.ERROR,
     "source_run": schema.SOURCE_RUN_ID,
-    "clean_scores": "rsc.clean_scores",
+    "clean_scores": schema.CLEAN_SCORES,
 }
 GONE = "gone"
 """The ``source_kind`` of a run whose source is no longer in the store."""
@@ -47,7 +47,7 @@ _PLAIN = ("run_id", "experiment_id", "run_name", "status")
 """Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
 _CLEAN = {"": "clean", "none": "clean"}
 _TARGETS = re.compile(r"none|\d{1,4}(-\d{1,4})?", re.ASCII)
-_OF_FIRST_TARGET = ("spurious/score_nontarget", "spurious/flip_rate", "spurious/test_accuracy")
+_OF_FIRST_TARGET = (schema.SPURIOUS_SCORE_NONTARGET, schema.SPURIOUS_FLIP_RATE, schema.SPURIOUS_TEST_ACCURACY)
 
 
 def read(runs: pd.DataFrame) -> pd.DataFrame:
@@ -231,8 +231,8 @@ def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
     score = np.array([np.mean([of_class[k][row] for k in pair]) for row, pair in enumerate(pairs)])
     old = two.copy()
     old[two] = ~(np.abs(part[column].to_numpy(float) - score) <= 1e-6)
-    names = [f"{prefix}{name}" for prefix in ("", "before/", "gap/") for name in _OF_FIRST_TARGET]
-    names += [f"{prefix}{schema.SPURIOUS_SCORE}" for prefix in ("before/", "gap/")]
+    names = [f"{prefix}{name}" for prefix in ("", schema.BEFORE_PREFIX, schema.GAP_PREFIX) for name in _OF_FIRST_TARGET]
+    names += [f"{prefix}{schema.SPURIOUS_SCORE}" for prefix in (schema.BEFORE_PREFIX, schema.GAP_PREFIX)]
     stale = {f"metrics.{name}": runs[f"metrics.{name}"].mask(old) for name in names if f"metrics.{name}" in runs}
     whole = runs[column].to_numpy(float).copy()
     whole[two] = score

@@ -15,6 +15,7 @@ from rsc_mlflow.experiments.theory_options import TheoryOptions
 from rsc_mlflow.experiments.tour_options import TourOptions
 from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, method_options, reference_of
 from rsc_mlflow.startup import imports_without_gc
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.base import UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
 
@@ -57,7 +58,6 @@ TRAINING = ExperimentSpec(
     options_class=TrainOptions,
     command=_train_one,
     run=_train,
-    run_name=lambda options: options.run_name,
     cohort=cohort_key,
     runs_after=_clean_twin,
     brings=lambda options: [("train_classifier", clean) for clean in options.clean_baselines()],
@@ -110,7 +110,7 @@ def unlearning(method: UnlearningMethod) -> ExperimentSpec:
         run=_unlearn,
         requires=_source_and_reference,
         runs_after=lambda options: _reference(options) if options.reference == "find" else [],
-        records=tuple(f"unlearn/{name}" for name in method.records),
+        records=tuple(schema.UNLEARN_PREFIX + name for name in method.records),
     )
 
 

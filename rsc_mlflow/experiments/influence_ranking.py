@@ -43,16 +43,16 @@ def log_influences(run: TrackedRun, source: SourceModel, config: InfluenceConfig
     """Compute, draw and log both rankings; returns their metrics."""
     dataset = source.prepared.dataset
     found = {name: _rank(source, index, config) for name, index in _test_examples(dataset).items()}
-    run.log_json({name: _record(one, dataset) for name, one in found.items()}, "influences.json")
+    run.log_json({name: _record(one, dataset) for name, one in found.items()}, schema.INFLUENCES)
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: one.values.numpy() for name, one in found.items()}
     np.savez_compressed(buffer, **arrays)
-    run.log_bytes(buffer.getvalue(), "influences.npz")
+    run.log_bytes(buffer.getvalue(), schema.INFLUENCE_ARRAYS)
     run.log_bytes(_figure(found, dataset), f"{schema.FIGURES}/influences.png")
     metrics = {}
     for name, one in found.items():
-        metrics[f"unlearn/influence_{name}_auc"] = one.ranking.auc
-        metrics[f"unlearn/influence_{name}_top_share"] = one.ranking.top_share
+        metrics[f"{schema.UNLEARN_PREFIX}influence_{name}_auc"] = one.ranking.auc
+        metrics[f"{schema.UNLEARN_PREFIX}influence_{name}_top_share"] = one.ranking.top_share
     return metrics
 
 

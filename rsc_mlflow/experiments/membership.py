@@ -34,8 +34,6 @@ from rsc_mlflow.training import peak_memory_mb
 
 _MAY_DIFFER = ("random_seed", "score_threshold")
 """Parts of a target's identity that its shadow models need not share."""
-ROC = "roc.json"
-SPURIOUS_MEMBERS = "spurious_members.json"
 _COLUMNS = {
     "auc": "AUC",
     "balanced_accuracy": "balanced accuracy",
@@ -134,9 +132,9 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset,
     run.metrics(metrics, step)
     page = svg_page([roc_figure(outcomes), score_figure(outcomes)], f"{run.name}: membership attacks")
     run.log_text(page, f"{schema.FIGURES}/roc.html")
-    run.log_json(_curves(outcomes), ROC)
+    run.log_json(_curves(outcomes), schema.ROC)
     if len(dataset.spurious_indices):
-        run.log_json(_spurious_record(outcomes, dataset), SPURIOUS_MEMBERS)
+        run.log_json(_spurious_record(outcomes, dataset), schema.SPURIOUS_MEMBERS)
     return metrics
 
 

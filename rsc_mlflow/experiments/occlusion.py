@@ -14,7 +14,6 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import resolve_device
 
-OCCLUSION = "occlusion.json"
 PROBABILITY = "occlusion/probability"
 AUC = "occlusion/auc"
 
@@ -41,7 +40,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
             log_lineage(run, one.pulled.model_id)
         curves = {one.label: plan.curve(one.logits(options.device), options.steps) for one in models}
         _log_points(run, list(curves.values()))
-        run.log_json(record(curves), OCCLUSION)
+        run.log_json(record(curves), schema.OCCLUSION)
         run.log_bytes(occlusion_png(curves), f"{schema.FIGURES}/occlusion.png")
     for label, curve in curves.items():
         print(f"{label}: area under the occlusion curve {curve.auc:.4f}", file=sys.stderr)

@@ -23,7 +23,6 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.run import open_run
 
-THEORY = "theory.json"
 TABLES = "theory.md"
 SWAPPED_RIDGES = (0.001, 0.1, 0.3, 0.7, 3.0, 30.0)
 
@@ -127,7 +126,7 @@ def run_theory(options: TheoryOptions) -> TheoryResult:
     with open_run(kind="score", method="theory", name="theory", params=options.as_params(), tags=tags) as run:
         result = calculate(options)
         run.metrics(result.metrics(), 0)
-        run.log_json(result.record(), THEORY)
+        run.log_json(result.record(), schema.THEORY)
         run.log_text(result.tables(), TABLES)
         picture = theory_png(result.curves, result.printed, result.grid, options.noise_levels())
         run.log_bytes(picture, f"{schema.FIGURES}/theory.png")

@@ -56,8 +56,7 @@ FREE_WHEN_RESUMING = (
 class TrainingJob:
     """One model to train.
 
-    ``run_id`` is a run that a sweep made, or found interrupted, for this job; it is no option, and so not
-    among the run's parameters.
+    ``run_id`` is an interrupted run of this job that goes on; it is no option, and so not among the run's parameters.
     """
 
     options: TrainOptions

@@ -177,7 +177,7 @@ class _Unlearning:
             InputError: a figure that the method does not declare.
         """
         self.method.check_declared(figures)
-        return {_EPOCH_METRICS.get(name, f"unlearn/{name}"): value for name, value in figures.items()}
+        return {_EPOCH_METRICS.get(name, schema.UNLEARN_PREFIX + name): value for name, value in figures.items()}
 
     def _update_metrics(self, done: Unlearned, seconds: float) -> dict[str, float]:
         return {

@@ -15,7 +15,6 @@ from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.values import whole
 
-WEIGHT_MAP = "weight_map.json"
 CORRELATION = "weights/pattern_correlation"
 CORRELATION_COMPARED = "weights/pattern_correlation_compared"
 DIFFERENCE = "weights/mean_absolute_difference"
@@ -37,7 +36,7 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
         for one in models:
             log_lineage(run, one.pulled.model_id)
         run.metrics(metrics, 0)
-        run.log_json(record(maps), WEIGHT_MAP)
+        run.log_json(record(maps), schema.WEIGHT_MAP)
         run.log_bytes(weights_png(maps), f"{schema.FIGURES}/weights.png")
     print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), file=sys.stderr)
     return metrics

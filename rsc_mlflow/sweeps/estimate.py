@@ -30,8 +30,6 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.values import number
 
-COHORT_SIZE = "rsc.cohort_size"
-"""Tag: how many models trained together, so that the run's seconds can be shared out."""
 PER_JOB_SECONDS = 1.0
 """Logging, scoring and registering, per run."""
 ABOVE_LIMIT = 2.0
@@ -157,7 +155,7 @@ class Estimator:
 def _per_epoch(run: Run) -> float | None:
     """Seconds an epoch that one run took; None for a run that does not say, or is no run of this project."""
     seconds = number(run.data.metrics.get(schema.SECONDS))
-    together, epochs = number(run.data.tags.get(COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
+    together, epochs = number(run.data.tags.get(schema.COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
     if schema.KIND not in run.data.tags or seconds is None or together is None or epochs is None:
         return None
     return seconds / together / epochs if 0 <= seconds < _YEARS and together >= 1 and epochs >= 1 else None

@@ -162,7 +162,7 @@ HUB = Hub(RunStore("sqlite:///nothing.db"), Artifacts(0))
     ("odd", "why"),
     [
         ({"params.random_seed": "inf"}, "random_seed is 'inf'; accepted: a whole number of at least 0"),
-        ({"params.pattern": "v99"}, "pattern is 'v99'; accepted: one of none, v1"),
+        ({"params.pattern": "V 99"}, "pattern is 'V 99'; accepted: none, or a pattern's name"),
         (
             {"params.target_class": "-1", "params.dataset": "twoclassmnistv8-3-0-1-0"},
             "target_class is '-1'; accepted: none, a class, or two",

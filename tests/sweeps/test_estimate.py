@@ -9,7 +9,7 @@ from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps import estimate
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator, examples_and_shape, machine_rate, members_that_fit
+from rsc_mlflow.sweeps.estimate import Estimator, examples_and_shape, machine_rate, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
 
@@ -32,7 +32,7 @@ def test_finished_runs_tell_better(sqlite_store: str) -> None:
     client = MlflowClient(sqlite_store)
     tags = {schema.METHOD: "train_classifier", schema.KIND: "train"}
     for seconds, together in ((20.0, "1"), (120.0, "4")):  # 2 and 3 seconds an epoch and model
-        run = client.create_run("0", tags={**tags, COHORT_SIZE: together})
+        run = client.create_run("0", tags={**tags, schema.COHORT_SIZE: together})
         params = {
             "model": "ce-tor-MLP",
             "optimizer": "sgd",
