@@ -58,7 +58,6 @@ TRAINING = ExperimentSpec(
     options_class=TrainOptions,
     command=_train_one,
     run=_train,
-    run_name=lambda options: options.run_name,
     cohort=cohort_key,
     runs_after=_clean_twin,
     brings=lambda options: [("train_classifier", clean) for clean in options.clean_baselines()],

@@ -9,14 +9,10 @@ from rsc_mlflow.fields import Options
 
 @dataclass(frozen=True)
 class Start:
-    """A job that this process has claimed, and the run in which it is to be carried out.
-
-    ``resumes`` tells a run that was interrupted from one that was made for this job just now.
-    """
+    """A job to carry out now: in the interrupted run ``run_id``, or in a new run, which the experiment opens."""
 
     options: Any
-    run_id: str
-    resumes: bool
+    run_id: str | None = None
 
 
 Required = Sequence[tuple[str, Any]]
@@ -46,7 +42,6 @@ class ExperimentSpec:
         command: carries it out for the command line; may return an exit status.
         run: carries out the started jobs of a sweep, several at once only where ``cohort`` gave them the same key;
             left out, it cannot be swept.
-        run_name: what a person reads in the list of runs; None: the experiment names the run that it is given.
         cohort: jobs with the same key train as one stacked model; None: this job runs alone.
         requires: jobs that must be finished before; run if they are missing.
         runs_after: jobs that, if the sweep has them too, run before, because this one looks up their results.
@@ -65,7 +60,6 @@ class ExperimentSpec:
     options_class: type[Options]
     command: Callable[[Any], int | None]
     run: Callable[[Sequence[Start]], None] = cannot_be_swept
-    run_name: Callable[[Any], str | None] = lambda _: None
     cohort: Callable[[Any], Hashable] = lambda _: None
     requires: Callable[[Any], Required] = _none
     runs_after: Callable[[Any], Required] = _none

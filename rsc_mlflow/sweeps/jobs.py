@@ -53,7 +53,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: ``finished``, ``failed``, ``busy`` (another sweep is on it) or ``lost`` (process died)."""
+    """What became of a job: ``finished`` or ``failed``."""
 
     fingerprint: str
     state: str

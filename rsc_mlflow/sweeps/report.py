@@ -113,7 +113,6 @@ class Reporter:
         done = self._total - schedule.left - len(schedule.failed)
         note = f"{len(schedule.running)} running"
         note += f", {len(schedule.failed)} failed" if schedule.failed else ""
-        note += f", {len(schedule.busy)} run by another sweep" if schedule.busy else ""
         now = time.monotonic()
         seconds = remaining_seconds(now - self._began, done - self._first, len(schedule.running), schedule.left)
         note += f", about {span(seconds)} left" if seconds else ""

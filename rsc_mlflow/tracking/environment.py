@@ -49,11 +49,11 @@ def _gpu() -> str:
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
 
 
-@functools.cache
 def source_tags() -> dict[str, str]:
-    """MLflow's own tags for user, program and git commit, as ``mlflow.start_run`` would set them.
+    """MLflow's own tags for user, program and git commit, and those of its run context (``MLFLOW_RUN_CONTEXT``).
 
-    The commit is that of this project where the program itself lies in no repository.
+    They are what ``mlflow.start_run`` would set.  The commit is that of this project where the program itself lies in
+    no repository.
     """
     found = {key: str(value) for key, value in registry.resolve_tags().items()}
     if MLFLOW_GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
@@ -63,6 +63,7 @@ def source_tags() -> dict[str, str]:
     return found
 
 
+@functools.cache
 def _git(*arguments: str) -> str:
     """What git says about the folder of this package; empty where there is no git or no repository."""
     try:

@@ -1,4 +1,4 @@
-"""``kill -9`` of a sweep's parent, of its workers and of the server: nothing is repeated, lost or doubled."""
+"""A sweep, its workers and the server are killed or stopped: nothing is repeated, lost, doubled or left open."""
 
 import os
 import random
@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from mlflow import MlflowClient
 
 from tests.integration.sweep_process import (
+    GRID,
     JOBS,
     SweepProcess,
     assert_each_job_finished_once,
@@ -23,6 +26,7 @@ from tests.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.integration
 EXECUTORS = ("local", "ray")
+LONG = GRID.replace("epochs: 40", "epochs: 100000").replace("seed: [0, 1, 2]", "seed: [0]")
 
 
 @pytest.fixture
@@ -47,6 +51,12 @@ def kill_one(dice: random.Random, uri: str) -> bool:
     except (ProcessLookupError, IndexError):
         return False
     return True
+
+
+def with_checkpoints(uri: str) -> list[str]:
+    """The runs that have stored a checkpoint."""
+    client = MlflowClient(uri)
+    return [run.info.run_id for run in jobs_of(runs(uri)) if client.list_artifacts(run.info.run_id, "checkpoints")]
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
@@ -82,17 +92,46 @@ def test_killed_again_and_again(
     assert_each_job_finished_once(own_server.uri, JOBS)
 
 
-def test_two_sweeps_at_once_share_the_jobs(
+def test_a_second_sweep_is_refused_while_the_first_lives(
     own_server: MlflowServer, tmp_path: Path, sweeps: Callable[..., SweepProcess]
 ) -> None:
-    both = []
-    cpus = sorted(os.sched_getaffinity(0))
-    for cpu, name in ((cpus[0], "one"), (cpus[-1], "other")):
-        (tmp_path / name).mkdir()
-        both.append(sweeps(tmp_path / name, own_server.uri, "--workers", "1", "--cohort_size", "2", cpu=cpu))
-        both[-1].start()
-    assert [sweep.wait() for sweep in both] == [0, 0], both[0].text() + both[1].text()
+    """The first is killed in the end: then the second goes on with its jobs, in its run."""
+    folders = [tmp_path / name for name in ("first", "second")]
+    first, second = (sweeps(folder, own_server.uri, "--workers", "2", "--cohort_size", "2") for folder in folders)
+    first.start()
+    wait_for(lambda: training_processes(own_server.uri), 400, first.text)
+    second.start()
+    assert second.wait() == 2, second.text()
+    (parent,) = [run for run in runs(own_server.uri) if run.data.tags["rsc.kind"] == "sweep"]
+    assert f"(run {parent.info.run_id}, process {first.pid} on " in second.text().splitlines()[-1]
+    first.kill()
+    second.start()
+    assert second.wait() == 0, second.text()
     assert_each_job_finished_once(own_server.uri, JOBS)
+    assert [run.info.run_id for run in runs(own_server.uri) if run.data.tags["rsc.kind"] == "sweep"] == [
+        parent.info.run_id
+    ]
+
+
+@pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
+    number: signal.Signals, group: bool, sqlite_store: str, tmp_path: Path, sweeps: Callable[..., SweepProcess]
+) -> None:
+    """Ctrl-C in a terminal reaches the workers as well as the sweep; ``kill`` the sweep alone."""
+    sweep = sweeps(tmp_path, sqlite_store, "--workers", "2", "--cohort_size", "2", grid=LONG)
+    sweep.start()
+    wait_for(lambda: len(with_checkpoints(sqlite_store)) == 2, 400, sweep.text)
+    sweep.signal(number, group=group)
+    assert sweep.wait(60) not in (0, None)
+    found = runs(sqlite_store)
+    assert len(found) == 3
+    for run in found:
+        assert run.info.status == "KILLED"
+        assert (
+            f"stopped by {number.name}" in run.data.tags["rsc.error"] or "stopped by SIG" in run.data.tags["rsc.error"]
+        )
+    assert len(with_checkpoints(sqlite_store)) == 2
+    wait_for(lambda: not any(psutil.pid_exists(int(run.data.tags["rsc.pid"])) for run in found), 30, sweep.text)
 
 
 def test_the_server_is_killed_and_comes_back(

@@ -219,40 +219,29 @@ def test_a_declaration_that_waits_for_itself_is_refused() -> None:
 
 def test_a_schedule_waits_for_what_a_job_needs() -> None:
     one = schedule({"a": "", "b": "a", "c": "b"})
-    assert one.next(0, 2) == ["a"]
-    assert one.next(0, 2) is None
-    one.take([outcome("a", "finished")], 0, 5)
-    assert one.next(0, 2) == ["b"]
-    one.take([outcome("b", "failed")], 0, 5)
-    assert one.next(0, 2) is None
+    assert one.next(2) == ["a"]
+    assert one.next(2) is None
+    one.take([outcome("a", "finished")])
+    assert one.next(2) == ["b"]
+    one.take([outcome("b", "failed")])
+    assert one.next(2) is None
     assert one.over
     assert one.failed == {"b": "why", "c": "needs letters b, which failed"}
 
 
 def test_a_job_that_only_follows_another_survives_its_failure() -> None:
     one = schedule({"a": "", "b": ""}, {"b": "a"})
-    assert [one.next(0, 2), one.next(0, 2)] == [["a"], None]
-    one.take([outcome("a", "failed")], 0, 5)
-    assert one.next(0, 2) == ["b"]
-
-
-def test_a_job_that_is_busy_elsewhere_is_looked_at_again() -> None:
-    one = schedule({"a": "", "b": "a"})
-    one.next(0, 2)
-    one.take([outcome("a", "busy")], 10.0, 5.0)
-    assert one.next(14.9, 2) is None
-    assert not one.over
-    assert one.next(15.0, 2) == ["a"]
-    one.take([outcome("a", "finished")], 16.0, 5.0)
-    assert one.next(16.0, 2) == ["b"]
+    assert [one.next(2), one.next(2)] == [["a"], None]
+    one.take([outcome("a", "failed")])
+    assert one.next(2) == ["b"]
 
 
 def test_a_job_whose_process_dies_is_tried_again_and_then_given_up() -> None:
     one = schedule({"a": ""})
     for attempt in range(ATTEMPTS):
-        assert one.next(0, 1) == ["a"], attempt
+        assert one.next(1) == ["a"], attempt
         one.died(["a"], "its process was ended by SIGKILL")
-    assert one.next(0, 1) is None
+    assert one.next(1) is None
     assert one.over
     assert one.failed == {"a": f"its process was ended by SIGKILL, {ATTEMPTS} times"}
 
@@ -262,9 +251,9 @@ def test_members_of_a_cohort_whose_process_died_twice_start_alone() -> None:
     one = schedule(dict.fromkeys("abc", ""))
     one.cohorts, one.sizes = dict.fromkeys("abc", "alike"), {"alike": 16}
     for _ in range(2):
-        assert sorted(one.next(0, 1) or ()) == ["a", "b", "c"]
+        assert sorted(one.next(1) or ()) == ["a", "b", "c"]
         one.died("abc", "its process was ended by SIGKILL")
-    assert sorted(one.next(0, 1) or [] for _ in range(3)) == [["a"], ["b"], ["c"]]
+    assert sorted(one.next(1) or [] for _ in range(3)) == [["a"], ["b"], ["c"]]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -278,14 +267,11 @@ def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
     states: Sequence[Callable[[str], Outcome]] = (
         lambda key: outcome(key, "finished"),
         lambda key: outcome(key, "finished"),
-        lambda key: outcome(key, "busy"),
         lambda key: outcome(key, "failed"),
     )
-    clock = 0.0
     running: list[str] = []
     while not one.over:
-        clock += 1
-        while len(running) < 3 and (unit := one.next(clock, 3)) is not None:
+        while len(running) < 3 and (unit := one.next(3)) is not None:
             assert set(before[unit[0]]) <= one.finished
             assert set(after[unit[0]]) <= one.finished | set(one.failed)
             assert unit[0] not in running
@@ -295,7 +281,6 @@ def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
             if dice.random() < 0.1:
                 one.died([key], "died")
             else:
-                one.take([dice.choice(states)(key)], clock, 2.0)
-        assert clock < 10_000
+                one.take([dice.choice(states)(key)])
     assert one.finished | set(one.failed) == set(keys)
     assert not one.finished & set(one.failed)

@@ -5,17 +5,19 @@ import os
 import re
 import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rsc_mlflow
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.executors import GRACE_SECONDS, JOBS_A_WORKER, Result, cores
-from rsc_mlflow.sweeps.worker import Unit, run_unit
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores
+from rsc_mlflow.sweeps.executors.local import JOBS_A_WORKER
 from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
-from rsc_mlflow.tracking.store import reason
+
+if TYPE_CHECKING:
+    from rsc_mlflow.sweeps.worker import Unit
 
 CARRIED = ("MLFLOW_", "RSC_")
 """Environment variables with these prefixes are set for the tasks on a cluster."""
@@ -43,6 +45,8 @@ class RayExecutor:
                 "executor=ray needs the package ray; "
                 "install it (pip install 'rsc-mlflow[cluster]'), or use executor=local"
             ) from None
+        from rsc_mlflow.sweeps.worker import run_unit
+
         self._ray: Any = ray
         self._connect(workers, address)
         there = ray.cluster_resources()
@@ -70,19 +74,18 @@ class RayExecutor:
             except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
                 raise _refused(address, error, written()) from error
 
-    def submit(self, unit: Unit) -> None:
+    def submit(self, unit: "Unit") -> None:
         """See :class:`Executor`."""
         self._units[self._task.remote(unit)] = unit
 
     def wait(self, seconds: float) -> list[Result]:
         """See :class:`Executor`."""
         if not self._units:
-            time.sleep(seconds)
             return []
         ready, _ = self._ray.wait(list(self._units), num_returns=1, timeout=seconds)
         return [self._collect(reference) for reference in ready]
 
-    def close(self) -> None:
+    def close(self, *, keep_logs: bool = True) -> None:
         """See :class:`Executor`."""
         for reference in self._units:
             self._ray.cancel(reference, force=False)
@@ -92,6 +95,8 @@ class RayExecutor:
         self._ray.shutdown()
 
     def _collect(self, reference: Any) -> Result:
+        from rsc_mlflow.tracking.store import reason
+
         unit = self._units.pop(reference)
         try:
             return Result(unit, self._ray.get(reference))
@@ -99,6 +104,12 @@ class RayExecutor:
             return Result(unit, None, f"its Ray task failed ({reason(error.cause)})")
         except self._ray.exceptions.RayError as error:
             return Result(unit, None, f"its Ray task was lost ({' '.join(str(error).split())[:200]})")
+
+
+@partial(EXECUTORS.register, "ray")
+def ray_tasks(options: ExecutorOptions, jobs: int) -> RayExecutor:
+    """Ray tasks, at ``ray_address``; as many as there are CPUs, or GPUs, unless ``workers`` is a number."""
+    return RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
 
 
 def runtime_env() -> dict[str, Any]:

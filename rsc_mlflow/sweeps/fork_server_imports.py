@@ -1,4 +1,4 @@
-"""Imports all that a worker needs, some of which PyTorch and MLflow themselves put off until it is used."""
+"""What the fork server imports: all that a worker needs, some of which PyTorch and MLflow import at first use only."""
 
 from importlib import import_module
 
