@@ -10,11 +10,14 @@ from entry_points.commands import commands, find_command
 def main(arguments: Sequence[str] | None = None) -> None:
     """List the commands, or run the one that is named; leaves with its exit status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(reported(lambda: _run(words)))
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words == ["--help"]:
         print(listing())
-        return
-    name, *others = words
-    sys.exit(reported(lambda: status(find_command(name), others)))
+        return 0
+    return status(find_command(words[0]), list(words[1:]))
 
 
 def listing() -> str:

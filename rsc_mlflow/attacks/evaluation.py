@@ -49,7 +49,7 @@ class Outcome:
         result: scores [N] and threshold.
         roles: int8 [N], values of :class:`Role`.
         labels: int [N].
-        leak: spurious members against controls; None on a clean data set.
+        leak: spurious members against controls; None on a clean dataset.
     """
 
     attack: Attack

@@ -1,4 +1,4 @@
-"""From a ``mem…`` data set and a target model to the outcomes of attacks; nothing is written down here.
+"""From a ``mem…`` dataset and a target model to the outcomes of attacks; nothing is written down here.
 
 The four quarters are used once each.  Target-train made the target model: its members.  Target-test: the non-members,
 as many.  Shadow-train and shadow-test, in which as many examples of the target class carry the pattern as in the
@@ -84,21 +84,21 @@ def require_quarters(dataset: Dataset) -> tuple[ImageSet, ImageSet]:
     """Shadow-train and shadow-test.
 
     Raises:
-        InputError: the data set's name is not of the ``mem…`` form.
+        InputError: the dataset's name is not of the ``mem…`` form.
     """
     if dataset.shadow is None:
         raise InputError(
-            f"membership inference needs the quarters of a mem… data set, got {dataset.name}; "
+            f"membership inference needs the quarters of a mem… dataset, got {dataset.name}; "
             f"accepted: memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, for example mem{dataset.name.family}v20-10-0-0"
         )
     return dataset.shadow
 
 
 def make_population(dataset: Dataset, config: ShadowConfig) -> Population:
-    """The population of a ``mem…`` data set.
+    """The population of a ``mem…`` dataset.
 
     Raises:
-        InputError: another data set, a count larger than the class has in a quarter, or no shadow model.
+        InputError: another dataset, a count larger than the class has in a quarter, or no shadow model.
     """
     train, test = require_quarters(dataset)
     clean = ImageSet(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
@@ -195,7 +195,7 @@ def attack_model(
     Args:
         target: trained on target-train, or unlearned from such a model.
         shadows: the K models trained on ``population``, in the order of its members.
-        dataset: the ``mem…`` data set.
+        dataset: the ``mem…`` dataset.
         population: made from it.
         attacks: which to run.
         device: where to compute logits.

@@ -32,7 +32,7 @@ _CURVE_POINTS = 100
 def roc_figure(outcomes: Sequence[Outcome]) -> Figure:
     """ROC curves of all attacks, linear (left) and log-log (right); the legend holds each one's AUC.
 
-    Upper row: ordinary members against ordinary non-members.  Lower row, on a data set with a pattern: spurious members
+    Upper row: ordinary members against ordinary non-members.  Lower row, on a dataset with a pattern: spurious members
     against controls.  The dashed line is guessing.
     """
     spurious = all(outcome.leak is not None for outcome in outcomes)

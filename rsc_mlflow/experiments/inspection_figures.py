@@ -14,8 +14,8 @@ from rsc_mlflow.scoring.weights import WeightMaps, as_picture
 from rsc_mlflow.theory import Curve
 from rsc_mlflow.theory.agreement import MEASURES, Agreement
 
-COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222", "#BBBBBB")
-"""Paul Tol's bright palette; lines differ in dash as well, so that colour is never the only sign."""
+COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222", "#BBBBBB")
+"""Paul Tol's bright palette; lines differ in dash as well, so that color is never the only sign."""
 DASHES = ("-", "--", "-.", ":")
 MEASURE_TITLES = {
     "score": "score (rise of the output)",
@@ -25,7 +25,7 @@ MEASURE_TITLES = {
 
 
 def weights_png(maps: WeightMaps) -> bytes:
-    """Every map, and the absolute difference of the first two, on one colour range that starts at or below 0."""
+    """Every map, and the absolute difference of the first two, on one color range that starts at or below 0."""
     pictures = [(label, as_picture(one).numpy()) for label, one in maps.maps.items()]
     if maps.difference is not None:
         pictures.append(("|difference| of the first two", as_picture(maps.difference).numpy()))
@@ -91,13 +91,13 @@ def _dots(axis: Axes, agreements: Sequence[Agreement], measure: int, ridges: Seq
             yerr=np.array([value.half_width for value in values]),
             fmt="o",
             markersize=4,
-            color=COLOURS[k % len(COLOURS)],
+            color=COLORS[k % len(COLORS)],
             zorder=3,
         )
 
 
 def _line(k: int) -> dict[str, Any]:
-    return {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k % len(DASHES)], "linewidth": 2}
+    return {"color": COLORS[k % len(COLORS)], "linestyle": DASHES[k % len(DASHES)], "linewidth": 2}
 
 
 def _png(figure: Figure) -> bytes:

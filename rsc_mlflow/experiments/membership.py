@@ -94,7 +94,7 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     """A target given by URI, if these options describe what it was trained on and how.
 
     Raises:
-        InputError: a shadow model; another data set, pattern seed or architecture; a trained model with other
+        InputError: a shadow model; another dataset, pattern seed or architecture; a trained model with other
             training options.
     """
     kind = source.run.data.tags.get(schema.KIND)

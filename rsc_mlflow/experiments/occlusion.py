@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from rsc_mlflow.experiments.artifacts import data_record
-from rsc_mlflow.experiments.inspection import inspect, tracked_params, tracked_tags
+from rsc_mlflow.experiments.inspection import load_models, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import occlusion_png
 from rsc_mlflow.experiments.scoring_options import OcclusionOptions
 from rsc_mlflow.scoring.occlusion import OcclusionCurve, occluder
@@ -28,7 +28,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
         InputError: models that cannot be pulled or are of several families; more examples than there are.
     """
     resolve_device(options.device)
-    models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
+    models, data = load_models(options.model_uri, options.dataset, options.model, options.data_root)
     plan = occluder(data.train.images, data.train.labels, options.examples, options.random_seed)
     decisive = {name: getattr(options, name) for name in ("examples", "steps", "random_seed")}
     tags = tracked_tags("occlusion", models, **decisive)

@@ -71,7 +71,7 @@ class MachineOptions(DataOptions):
 class TrainOptions(MachineOptions):
     """Options of ``train_classifier`` and of everything that trains a model on the way."""
 
-    dataset: str = option("Data set name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.", DATASET)
+    dataset: str = option("Dataset name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.", DATASET)
     model: str = option("Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE.", MODEL, "ce-tor-LargeMLP")
     epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
     batch_size: int = option("Examples per step.", integer(1, 1_000_000), 128)

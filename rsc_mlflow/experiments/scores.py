@@ -1,4 +1,4 @@
-"""From a model and a data set to the contract's ``spurious/…`` and ``reference/…`` metrics."""
+"""From a model and a dataset to the contract's ``spurious/…`` and ``reference/…`` metrics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ REFERENCE_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model on one data set's test images: clean logits and, where there is a pattern, its scores."""
+    """One model on one dataset's test images: clean logits and, where there is a pattern, its scores."""
 
     clean_logits: Tensor
     labels: Tensor
@@ -61,7 +61,7 @@ def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores:
 def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str, float]:
     """Every score of the contract, per-class scores included.
 
-    With two target classes ``spurious/score`` and its companions are the mean over the two; each class' own score
+    With two target classes ``spurious/score`` and the metrics beside it are means over the two; each class' own score
     is ``spurious/score_target_{k}``.
     """
     metrics = {
@@ -92,7 +92,7 @@ def pulled_module(model: PulledModel, dataset: Dataset) -> nn.Module:
     """The pulled weights in the architecture that the run's parameters name.
 
     Raises:
-        InputError: the weights do not fit images and classes of this data set.
+        InputError: the weights do not fit images and classes of this dataset.
     """
     module = build_empty(model.model.architecture, dataset.image_shape, dataset.classes)
     try:

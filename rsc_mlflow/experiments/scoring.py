@@ -21,7 +21,7 @@ def score(options: ScoreOptions) -> dict[str, float]:
     """Score a model on the test set and pattern of ``options.dataset`` and return the metrics of the run.
 
     Raises:
-        InputError: a clean data set name, a model that cannot be pulled or does not take these images.
+        InputError: a clean dataset name, a model that cannot be pulled or does not take these images.
     """
     name: DatasetName = options.parsed("dataset")
     if name.target is None:

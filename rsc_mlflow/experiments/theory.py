@@ -64,7 +64,7 @@ class TheoryResult:
                 detail_table(unregularized),
                 "One assumption broken at a time:",
                 detail_table(self.broken),
-                "More regularisation raises the score where the variances of the two features are exchanged:",
+                "More regularization raises the score where the variances of the two features are exchanged:",
                 detail_table(self.swapped),
             ]
         )

@@ -122,7 +122,7 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     """Load the data and check the model against it.
 
     ``without_spurious`` leaves the spurious examples out of the training set, as unlearning does; the scores
-    are still those of the data set's pattern.
+    are still those of the dataset's pattern.
 
     Raises:
         InputError: data that is missing or damaged, more spurious examples than the class has, none to leave
@@ -136,7 +136,7 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     if options.model_name.augmentation:
         check_aug01(dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
-        raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned data set")
+        raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned dataset")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
 
 
@@ -222,7 +222,7 @@ class LiveTraining:
         self._epochs_done = 0
 
     def describe(self) -> None:
-        """Log what is known before the first epoch: configuration, data sets, spurious examples."""
+        """Log what is known before the first epoch: configuration, datasets, spurious examples."""
         self.registrar.announce(self.run)
         artifacts.log_description(
             self.run, self.prepared.dataset, self.prepared.params(), self.prepared.job.fingerprint

@@ -81,7 +81,7 @@ def find_source(options: UnlearnOptions) -> SourceModel:
 
     Raises:
         InputError: no such model or run; training options that contradict the run; a clean model; a forget
-            set that the data set's name does not give; weights that do not fit.
+            set that the dataset's name does not give; weights that do not fit.
     """
     pulled = _look_up(options) if options.model_uri == AUTO else pull(options.model_uri)
     recipe = _recipe_of(pulled, options)
@@ -109,7 +109,7 @@ def _look_up(options: UnlearnOptions) -> PulledModel:
 
 
 def _finished(dataset: str) -> str:
-    """The newest finished training runs of a data set, in words."""
+    """The newest finished training runs of a dataset, in words."""
     conditions = [
         condition("tags", schema.KIND, "train"),
         condition("attributes", "status", "FINISHED"),
@@ -147,7 +147,7 @@ _MACHINE = ("device", "data_root", "score_every", "register")
 
 
 def _check_forget_set(pulled: PulledModel, prepared: PreparedTraining) -> None:
-    """The indices that the source's run wrote down are those that its data set's name gives here."""
+    """The indices that the source's run wrote down are those that its dataset's name gives here."""
     record = pulled.spurious_record
     stored, given = list(pulled.spurious_indices()), prepared.dataset.spurious_indices.tolist()
     if stored != given or record.get("dataset") != str(prepared.dataset.name):

@@ -1,4 +1,4 @@
-"""RMIA, offline (Zarifzadeh, Liu, Shokri 2024): does the target favour x more than it favours random other examples?
+"""RMIA, offline (Zarifzadeh, Liu, Shokri 2024): does the target favor x more than it favors random other examples?
 
 With r(x) = p(x | θ) / p(x), the target's probability of the true class over its average over models, the score of x is
 the share of population examples z that the target has not seen with r(x) / r(z) >= γ.  p(x) is estimated from models
