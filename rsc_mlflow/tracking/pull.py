@@ -20,7 +20,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
 from rsc_mlflow.tracking.query import finished_runs
-from rsc_mlflow.tracking.store import StoreError, connect, look_up, reason, undivided, with_retries
+from rsc_mlflow.tracking.store import StoreError, connect, look_up, reason, with_retries
 from rsc_mlflow.tracking.values import unquoted
 
 _FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
@@ -151,8 +151,7 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
     client = connect()
     with tempdirs.tempdir() as temporary:
         try:
-            with undivided():
-                file = client.download_artifacts(run_id, path, str(temporary))
+            file = client.download_artifacts(run_id, path, str(temporary))
         except Exception as error:
             raise InputError(f"run {run_id} has no readable {path} ({reason(error)})") from error
         return read_json(Path(file))
@@ -223,8 +222,7 @@ def _listed(names: list[str]) -> str:
 def _download(model_id: str) -> dict[str, Tensor]:
     with tempdirs.tempdir() as temporary:
         try:
-            with undivided():
-                folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
         except Exception as error:
             raise InputError(f"the files of model {model_id} cannot be fetched ({reason(error)})") from error
         return load_state(folder, model_id)
