@@ -141,14 +141,15 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_what_is_left(
     sweep = sweeps(tmp_path, sqlite_store, "--workers", "1", "--cohort_size", "2", grid=LONG)
     sweep.start()
     sweep.until(lambda: training_processes(sqlite_store))
-    (worker,) = training_processes(sqlite_store)
-    os.kill(worker, signal.SIGSTOP)
+    worker = psutil.Process(training_processes(sqlite_store)[0])
+    worker.suspend()
     os.kill(sweep.pid, signal.SIGINT)
     time.sleep(2)
     assert not sweep.is_over()
     os.kill(sweep.pid, signal.SIGINT)
     assert sweep.wait(5) == -signal.SIGINT
-    os.kill(worker, signal.SIGKILL)
+    worker.kill()
+    worker.wait(60)
     left = [run.info.run_id for run in runs(sqlite_store)]
     assert sorted(close_dead_runs(MlflowClient(sqlite_store))) == sorted(left)
 
