@@ -18,6 +18,8 @@ from werkzeug.serving import make_server
 from dashboards.app import build_app
 from dashboards.guard import LOCAL_HOSTS, refuse_foreign_hosts, refuse_foreign_origins, say_headers
 from dashboards.hub import Hub
+from rsc_mlflow import plugins
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 
@@ -50,6 +52,11 @@ def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: st
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the page says at once that a server is gone
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    try:
+        plugins.load()
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
     hosts = tuple(part.strip() for part in allowed_hosts.split(",") if part.strip())
     app = build_server(tracking_uri, ui_url, hosts)
     try:

@@ -86,6 +86,11 @@ class Registry(Mapping[str, T]):
         """Let names that nobody registered be looked for, in files for example."""
         self._finders.append(finder)
 
+    def of_plugins(self) -> tuple[str, ...]:
+        """Names that plug-ins registered; the package's modules are imported only if there are any."""
+        load_plugins()
+        return tuple(name for name in self._values if not self.is_builtin(name)) if self.load_builtins.done else ()
+
     def is_builtin(self, name: str) -> bool:
         """Whether the package itself registered this name."""
         self.load_builtins()
@@ -151,11 +156,11 @@ class _Once:
     def __init__(self, function: Callable[[], None]) -> None:
         self._function = function
         self._lock = threading.RLock()
-        self._begun = self._done = False
+        self._begun = self.done = False
         self._error: InputError | None = None
 
     def __call__(self) -> None:
-        if not self._done:
+        if not self.done:
             with self._lock:
                 self._first()
         if self._error is not None:
@@ -172,7 +177,7 @@ class _Once:
         except BaseException:
             self._begun = False
             raise
-        self._done = True
+        self.done = True
 
 
 def _natural(name: str) -> list[str | int]:

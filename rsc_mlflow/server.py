@@ -31,6 +31,8 @@ from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from mlflow.server.handlers import _add_static_prefix
 from mlflow.server.security import get_allowed_origins
 
+from rsc_mlflow import plugins
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking.details import VERSIONS, Details, version_table
 from rsc_mlflow.tracking.frame import RunStore
 
@@ -84,6 +86,10 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
 
     They are imported here because the command ``mlflow server`` loads this module, too, to look at its names.
     """
+    try:
+        plugins.load()
+    except InputError as error:
+        _end_server(str(error))
     from dashboards.app import build_app
     from dashboards.guard import refuse_foreign_origins, say_headers
     from dashboards.hub import Hub

@@ -190,6 +190,54 @@ def test_registered_values_are_what_the_registries_hold() -> None:
     assert all(map(FAMILIES.is_builtin, ("digits", "cifar100coarse")))
 
 
+INSIDE = {
+    "families": """
+        import numpy as np
+        from rsc_mlflow.families import FAMILIES, Family
+        pixels = np.zeros((6, 1, 30, 30), dtype=np.uint8)
+        FAMILIES.register("birds", Family(3, lambda place: ((pixels, [0, 1, 2] * 2), (pixels[:3], [0, 1, 2]))))
+    """,
+    "patterns": """
+        from rsc_mlflow.patterns import PATTERNS, Pattern
+        from rsc_mlflow.patterns.paper import Patch
+        PATTERNS.register("corner", Pattern(Patch(0, 2, 0, 2), "K"))
+    """,
+    "models": """
+        from torch import nn
+        from rsc_mlflow.architectures import ARCHITECTURES, Architecture
+        ARCHITECTURES.register("Flat", Architecture(lambda s, c: nn.Sequential(nn.Flatten(), nn.Linear(900, c))))
+    """,
+}
+
+
+def test_inside_the_package_a_family_a_pattern_or_an_architecture_is_one_file(tmp_path: Path) -> None:
+    """Each package looks into one more folder, which holds one new file; nothing else is changed."""
+    for package, text in INSIDE.items():
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "new.py").write_text(textwrap.dedent(text))
+    code = f"""
+        from importlib import import_module
+        for package in {list(INSIDE)}:
+            import_module("rsc_mlflow." + package).__path__.append("{tmp_path}/" + package)
+        import torch
+        from rsc_mlflow.experiments.options import TrainOptions
+        from rsc_mlflow.data import load_dataset
+        from rsc_mlflow.families import FAMILIES
+        from rsc_mlflow.models import build, n_parameters
+        from rsc_mlflow.training import Cohort, Member, TrainingData
+        options = TrainOptions(dataset="twoclassbirdscorner-1-0-2-0", model="ce-tor-Flat", epochs=1)
+        data = load_dataset(options.dataset_name)
+        cohort = Cohort([Member(TrainingData.of(data), options.config())], data.classes, torch.device("cpu"))
+        print(len(list(cohort.epochs())), (data.spurious_images == 1).sum().item(), n_parameters(cohort.module(0)))
+        print(FAMILIES.is_builtin("birds"), len(options.identity()))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.stderr == ""
+    assert done.stdout.split() == ["1", "8", str(900 * 3 + 3), "True", "17"]
+
+
 def test_a_bad_registration_is_one_line_of_a_command(tmp_path: Path) -> None:
     code = """
         from rsc_mlflow.plugins import register_family

@@ -13,7 +13,12 @@ from rsc_mlflow.experiments.scoring_options import OcclusionOptions, ScoreOption
 from rsc_mlflow.experiments.spec import ExperimentSpec, Required, Start
 from rsc_mlflow.experiments.theory_options import TheoryOptions
 from rsc_mlflow.experiments.tour_options import TourOptions
-from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, method_options, reference_of
+from rsc_mlflow.experiments.unlearning_options import (
+    REFERENCE_METHOD,
+    UnlearnOptions,
+    method_options,
+    retrained_reference,
+)
 from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.base import UnlearningMethod
@@ -85,7 +90,7 @@ def _unlearn(starts: Sequence[Start]) -> None:
 def _reference(options: UnlearnOptions) -> Required:
     if options.model_uri != AUTO or options.METHOD.name == REFERENCE_METHOD:
         return []
-    return [(REFERENCE_METHOD, reference_of(options.training()))]
+    return [(REFERENCE_METHOD, retrained_reference(options.training()))]
 
 
 def _source_and_reference(options: UnlearnOptions) -> Required:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from rsc_mlflow.architectures import ARCHITECTURES
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.fields import (
@@ -43,6 +44,20 @@ MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 
+def _dataset_help() -> str:
+    return (
+        "Dataset name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.  "
+        f"Families: {', '.join(FAMILIES)}.  Patterns: {', '.join(PATTERNS)}."
+    )
+
+
+def _model_help() -> str:
+    """Built-in architectures are not listed: importing them takes PyTorch."""
+    form = "Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE; an unknown architecture is answered with the known ones."
+    names = ", ".join(ARCHITECTURES.of_plugins())
+    return f"{form}  Of plug-ins: {names}." if names else form
+
+
 @lru_cache(maxsize=1024)
 def _with_seeds(options: "TrainOptions", seeds: int) -> tuple["TrainOptions", ...]:
     """The options with training seeds 0 … ``seeds`` - 1; thousands of poisoned runs share their clean baselines."""
@@ -71,8 +86,8 @@ class MachineOptions(DataOptions):
 class TrainOptions(MachineOptions):
     """Options of ``train_classifier`` and of everything that trains a model on the way."""
 
-    dataset: str = option("Dataset name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.", DATASET)
-    model: str = option("Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE.", MODEL, "ce-tor-LargeMLP")
+    dataset: str = option(_dataset_help, DATASET)
+    model: str = option(_model_help, MODEL, "ce-tor-LargeMLP")
     epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
     batch_size: int = option("Examples per step.", integer(1, 1_000_000), 128)
     optimizer: str = option("sgd, adam, adagrad or rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd")

@@ -21,7 +21,7 @@ from rsc_mlflow.training import evaluate_logits
 Logits = Callable[[Tensor], Tensor]
 """Images float32[N, C, H, W] → logits float[N, classes] of one model in evaluation mode."""
 
-REFERENCE_SEED = 0
+CLEAN_PATTERN_SEED = 0
 """Seed of the patterns whose scores a clean model logs (the contract's ``reference/…``)."""
 
 
@@ -75,13 +75,13 @@ def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str
     return metrics | {schema.score_class(k): score for k, score in by_class if score == score}
 
 
-def reference_metrics(logits: Logits, dataset: Dataset, clean_logits: Tensor, threshold: float) -> dict[str, float]:
+def clean_model_scores(logits: Logits, dataset: Dataset, clean_logits: Tensor, threshold: float) -> dict[str, float]:
     """What a clean model gives for each class and each registered pattern (seed 0) that its images can carry."""
     metrics: dict[str, float] = {}
     for pattern, declared in PATTERNS.registered().items():
         if not declared.fits(*dataset.image_shape[1:]):
             continue
-        patterned = logits(apply_pattern(pattern, dataset.test.images, REFERENCE_SEED))
+        patterned = logits(apply_pattern(pattern, dataset.test.images, CLEAN_PATTERN_SEED))
         scores = SpuriousScores(clean_logits, patterned, dataset.test.labels, threshold)
         for k, score in enumerate(scores.by_target):
             metrics[schema.reference_score_target(pattern, k)] = score

@@ -20,10 +20,10 @@ from rsc_mlflow.experiments.options import TrainOptions, result_format
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
     Evaluation,
+    clean_model_scores,
     evaluate,
     logits_of,
     norm_metric,
-    reference_metrics,
 )
 from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.tracking import schema
@@ -261,7 +261,7 @@ class LiveTraining:
         evaluation = self._last or self._evaluate(cohort, k, with_scores=True)
         compared = self._compare(evaluation)
         metrics = evaluation.metrics(self.prepared.targets) | norm_metric(self.prepared.dataset)
-        metrics |= self._reference(cohort, k, evaluation) | compared.metrics | self._costs()
+        metrics |= self._scores_of_clean_model(cohort, k, evaluation) | compared.metrics | self._costs()
         self.run.metrics(self.latest | metrics, epoch)
         self.run.set_tags(compared.tags)
         model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
@@ -279,13 +279,13 @@ class LiveTraining:
             return Comparison()
         return compare_with_clean(evaluation.scores, self.prepared.dataset, self.options, self.prepared.device)
 
-    def _reference(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
+    def _scores_of_clean_model(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
         """A clean model's scores on every pattern."""
         if evaluation.scores is not None:
             return {}
         logits = logits_of(cohort.module(k), self.prepared.device)
         threshold = self.options.resolved_threshold
-        return reference_metrics(logits, self.prepared.dataset, evaluation.clean_logits, threshold)
+        return clean_model_scores(logits, self.prepared.dataset, evaluation.clean_logits, threshold)
 
     def _costs(self) -> dict[str, float]:
         peak = peak_memory_mb(self.prepared.device)

@@ -19,7 +19,7 @@ from rsc_mlflow.experiments.influence_ranking import log_influences
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import evaluate, logits_of, norm_metric, pulled_module
 from rsc_mlflow.experiments.unlearning_evaluation import UnlearningEvaluation, divergences, evaluate_unlearning, gaps
-from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, reference_of
+from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, retrained_reference
 from rsc_mlflow.experiments.unlearning_source import SourceModel, find_source
 from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, sentence, verdict
 from rsc_mlflow.tracking import schema
@@ -111,7 +111,7 @@ def _fingerprint(options: UnlearnOptions, source: SourceModel) -> str:
     Of exact retraining that of its recipe, however the source was named, so that it is found as a reference.
     """
     if options.METHOD.name == REFERENCE_METHOD:
-        options = reference_of(source.options)
+        options = retrained_reference(source.options)
     elif options.model_uri != AUTO:
         options = replace(options, model_uri=source.pulled.model_uri)
     return fingerprint(options.identity())
@@ -191,7 +191,7 @@ class _Unlearning:
         if self.method.name == REFERENCE_METHOD:
             self.run.set_tags({schema.REFERENCE_RUN_ID: self.run.run_id})
             return _against(before, after, after) | {schema.SPEEDUP: 1.0}
-        reference = _find_reference(self.options, self.source, self.run.run_id)
+        reference = _find_retrained_reference(self.options, self.source, self.run.run_id)
         if reference is None:
             return {}
         self.run.set_tags({schema.REFERENCE_RUN_ID: reference.run_id})
@@ -287,11 +287,11 @@ def _change(metrics: Mapping[str, float], name: str, digits: str) -> str:
     return f"{metrics[schema.BEFORE_PREFIX + name]:{digits}} → {after:{digits}}{reference}"
 
 
-def _find_reference(options: UnlearnOptions, source: SourceModel, parent_run_id: str) -> PulledModel | None:
+def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, parent_run_id: str) -> PulledModel | None:
     """The exact retraining of the source's recipe: found, trained, or None, as ``options.reference`` says."""
     if options.reference == "none":
         return None
-    wanted = reference_of(source.options)
+    wanted = retrained_reference(source.options)
     missing = "no exact retraining of this model was run"
     try:
         if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):

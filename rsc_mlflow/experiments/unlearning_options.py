@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import MachineOptions, TrainOptions
-from rsc_mlflow.fields import boolean, choice, integer, option, option_fields, text, word_or
+from rsc_mlflow.fields import boolean, choice, help_of, integer, option, option_fields, text, word_or
 from rsc_mlflow.unlearning.base import METHODS, MethodConfig, SourceTraining, UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
 
@@ -42,7 +42,11 @@ RECIPE = (
 def inherited(name: str) -> Any:
     """The training option of this name, with ``auto`` as its default."""
     metadata = _TRAINING[name].metadata
-    help_text = f"Of the source model: {metadata['help'][0].lower()}{metadata['help'][1:]}"
+
+    def help_text() -> str:
+        text = help_of(_TRAINING[name])
+        return f"Of the source model: {text[0].lower()}{text[1:]}"
+
     return option(help_text, word_or((AUTO,), metadata["parse"]), AUTO, declared=False)
 
 
@@ -157,6 +161,6 @@ def method_options(name: str) -> type[UnlearnOptions]:
     return made
 
 
-def reference_of(training: TrainOptions) -> UnlearnOptions:
+def retrained_reference(training: TrainOptions) -> UnlearnOptions:
     """The options of the retrained reference of the model that these training options make."""
     return method_options(REFERENCE_METHOD).of_recipe(training)

@@ -11,7 +11,7 @@ from scipy import stats
 from dashboards.figures import compare, factors, mitigation, overview, privacy
 from dashboards.figures.points import behind, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
-from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
+from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS, in_order, pattern_mark
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
 from dashboards.pages import overview as overview_page
@@ -80,6 +80,25 @@ def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
     assert set(seen) == {one.title for one in PATTERNS.values()}
     assert seen == {name: {(PATTERN_MARKS[name].colour, PATTERN_MARKS[name].symbol)} for name in seen}
     assert len({mark.colour for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
+
+
+def test_a_family_and_a_pattern_that_are_not_known_here_are_shown_like_any() -> None:
+    raw = made_up(700)
+    raw["params.pattern"] = raw["params.pattern"].replace("v8", "logo")
+    raw["params.dataset_family"] = raw["params.dataset_family"].replace("mnist", "birds")
+    raw["params.dataset"] = raw["params.dataset"].str.replace("mnist", "birds").str.replace("v8-", "logo-")
+    look = view(raw)
+    assert not look.runs["problem"].any()
+    assert "logo" in set(look.runs["paper"])
+    assert "S3" not in set(look.runs["paper"])
+    marks = set()
+    for page in PAGES:
+        for plot in (plot for build in page.panels for plot in build(look).plots):
+            named = [trace for trace in plot.figure.data if trace.name == "logo"]
+            marks |= {(trace.marker.color, np.atleast_1d(trace.marker.symbol)[0]) for trace in named}
+    color, symbol = pattern_mark("logo").colour, pattern_mark("logo").symbol
+    assert {(one, name.removesuffix("-open")) for one, name in marks} == {(color, symbol)}
+    assert in_order(["logo", "Co", "S1", "clean", "fade"]) == ["S1", "Co", "clean", "fade", "logo"]
 
 
 def test_class_map_holds_mean_scores_by_pattern_and_class() -> None:

@@ -68,6 +68,9 @@ def test_the_page_runs_as_written(folder: Path) -> None:
 @pytest.mark.usefixtures("sqlite_store")
 def test_names_are_listed_and_mistakes_are_one_line(folder: Path) -> None:
     before = commands().split("python -m")[0]
+    listed = " ".join(shell(f"{before}python -m entry_points.train_classifier --help", folder).stdout.split())
+    assert re.search(r"Families: cifar10, [\w, ]*stripes, shapes\. Patterns: v1, [\w, ]*fade, logo\.", listed)
+    assert "Of plug-ins: TinyNet." in listed
     for arguments, words in {
         "--dataset shape": "dataset family 'shape' (did you mean 'shapes'?); accepted: cifar10, .*stripes, shapes",
         "--dataset shapeslego-3-0-0": "unknown pattern 'lego' (did you mean 'logo'?); accepted: v1, .*fade, logo",

@@ -1,7 +1,11 @@
 """Estimates by hand arithmetic, and from runs of known duration."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
@@ -81,6 +85,19 @@ def test_every_family_has_a_size() -> None:
         assert examples_and_shape(DatasetName(family))[0] > 0
     assert examples_and_shape(DatasetName("mnist", quarters=True))[0] == 17_500
     assert examples_and_shape(DatasetName("cifar10", quarters=True))[0] == 15_000
+
+
+def test_sizes_of_a_folder_are_read_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, split in enumerate(("train", "train", "test")):
+        for name in ("a", "b", "c"):
+            folder = tmp_path / "folders" / "tiles" / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((5, 7, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    monkeypatch.setenv("RSC_DATA_ROOT", str(tmp_path))
+    assert examples_and_shape(DatasetName.parse("tiles")) == (6, (3, 5, 7))
+    assert examples_and_shape(DatasetName.parse("memtiles")) == (2, (3, 5, 7))
+    weights = 3 * 5 * 7 * 256 + 256 + 256 * 3 + 3
+    assert estimate._size("MLP", (3, 5, 7), 3).weights == weights
 
 
 def test_cohorts_shrink_with_memory_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:
