@@ -247,15 +247,15 @@ def _attack(setting: Mapping[str, object], random: np.random.Generator, index: i
     roc: dict[str, object] = {}
     for strength, attack in enumerate(ATTACKS):
         auc = float(0.52 + 0.02 * strength + 0.01 * random.random())
-        memorised = min(0.95, 0.3 + draft.metrics[schema.SPURIOUS_SCORE] * 0.6)
+        memorized = min(0.95, 0.3 + draft.metrics[schema.SPURIOUS_SCORE] * 0.6)
         draft.metrics |= {
             schema.attack(attack, "auc"): auc,
             schema.attack(attack, "balanced_accuracy"): auc - 0.01,
             schema.attack(attack, "tpr_at_fpr_0.01"): float(0.012 + 0.01 * strength * random.random()),
             schema.attack(attack, "tpr_at_fpr_0.001"): float(0.001 + 0.003 * strength * random.random()),
-            schema.attack(attack, "spurious_tpr"): memorised,
-            schema.attack(attack, "control_fpr"): memorised * 0.55,
-            schema.attack(attack, "spurious_auc"): 0.5 + 0.3 * memorised,
+            schema.attack(attack, "spurious_tpr"): memorized,
+            schema.attack(attack, "control_fpr"): memorized * 0.55,
+            schema.attack(attack, "spurious_auc"): 0.5 + 0.3 * memorized,
         }
         fpr = np.geomspace(1e-3, 1, 60)
         roc[attack] = {"fpr": fpr.round(5).tolist(), "tpr": (fpr ** (1 / auc - 1)).round(5).tolist()}

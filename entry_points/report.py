@@ -39,8 +39,8 @@ def report(options: ReportOptions) -> None:
         import mlflow
 
         from dashboards.data import Filters
-        from dashboards.hub import Hub
         from dashboards.report import report_html
+        from dashboards.repository import RunRepository
         from rsc_mlflow.tracking.details import Details
         from rsc_mlflow.tracking.frame import RunStore
         from rsc_mlflow.tracking.run import open_run
@@ -52,11 +52,13 @@ def report(options: ReportOptions) -> None:
     if error := store.refresh().error:
         raise InputError(f"the tracking store {tracking_uri} does not answer ({error}); check MLFLOW_TRACKING_URI")
     ui = tracking_uri if options.ui_url == "auto" and tracking_uri.startswith("http") else options.ui_url
-    hub = Hub(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
+    repository = RunRepository(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
     names = _experiments(options.experiments, store.snapshot().experiments.values())
     filters = Filters(experiment=names, filter="" if options.filter == "none" else options.filter)
-    about = f"{len(store.snapshot().frame):,} runs of {hub.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
-    page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about, options.compared)
+    about = f"{len(store.snapshot().frame):,} runs of {repository.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
+    page = report_html(
+        repository, repository.snapshot(), filters, "Rare spurious correlations", about, options.compared
+    )
     with open_run(kind="report", name="report", params=options.as_params()) as run:
         run.log_text(page, schema.REPORT)
         if output is not None:

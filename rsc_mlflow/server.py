@@ -91,17 +91,17 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
     except InputError as error:
         _end_server(str(error))
     from dashboards.app import build_app
-    from dashboards.guard import refuse_foreign_origins, say_headers
-    from dashboards.hub import Hub
+    from dashboards.guard import refuse_foreign_origins, set_security_headers
+    from dashboards.repository import RunRepository
 
     prefix, ui = _add_static_prefix(PATH), _add_static_prefix("/")
     store = RunStore(os.environ[BACKEND_STORE_URI_ENV_VAR])
     details = AsCaller(app, store) if readable else Details(lambda: store.client, _reader(app))
-    hub = Hub(store, details, readable=readable, ui=ui, where="behind this server")
+    repository = RunRepository(store, details, readable=readable, ui=ui, where="behind this server")
     if os.environ.get(MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE.name) != "true":
         refuse_foreign_origins(app, prefix, get_allowed_origins())
-    say_headers(app, prefix)
-    build_app(hub, app, prefix)
+    set_security_headers(app, prefix)
+    build_app(repository, app, prefix)
     store.refresh_soon()
     return prefix
 

@@ -61,7 +61,7 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 mode="markers",
-                marker={"color": look.colour, "symbol": look.symbol, "size": 10},
+                marker={"color": look.color, "symbol": look.symbol, "size": 10},
                 error_y=error(rows),
                 customdata=rows["links"],
                 hovertext=texts,

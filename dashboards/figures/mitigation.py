@@ -20,10 +20,10 @@ SERIES = {
 
 
 def mitigation_points(
-    runs: pd.DataFrame, knob: str, by: Sequence[str] = (), average: Sequence[str] = ()
+    runs: pd.DataFrame, option: str, by: Sequence[str] = (), average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Points of the three measures by the strength of one knob (and ``by``), with the column ``measure``."""
-    keys = [*dict.fromkeys([*by, knob])]
+    """Points of the three measures by the strength of one option (and ``by``), with the column ``measure``."""
+    keys = [*dict.fromkeys([*by, option])]
     values = {name: metric(runs, name) for name in SERIES}
     table = series(runs, keys, values, average=average, bounds=(0, 1)).rename(columns={"series": "measure"})
     whole = with_targets(table, runs, keys, average)
@@ -32,13 +32,13 @@ def mitigation_points(
     return whole
 
 
-def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
+def two_axes(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figure:
     """Strengths at equal distances; the score belongs to the left axis, both accuracies to the right."""
     drawn = figure(theme, x=x, y="spurious score", height=360)
-    strengths = sorted(table[knob].unique())
+    strengths = sorted(table[option].unique())
     for name, (title, look) in SERIES.items():
-        rows = table[table["measure"] == name].sort_values(knob)
-        at = [strengths.index(value) for value in rows[knob]]
+        rows = table[table["measure"] == name].sort_values(option)
+        at = [strengths.index(value) for value in rows[option]]
         drawn.add_trace(
             go.Scatter(
                 x=at,
@@ -47,11 +47,11 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
                 name=title,
                 legendgroup=title,
                 mode="lines+markers",
-                line={"color": look.colour, "dash": look.dash, "width": 2},
-                marker={"color": look.colour, "symbol": look.symbol, "size": 9},
+                line={"color": look.color, "dash": look.dash, "width": 2},
+                marker={"color": look.color, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
-                hovertext=hover(rows, [f"{title.split(' (')[0]}, {x} {value:g}" for value in rows[knob]]),
+                hovertext=hover(rows, [f"{title.split(' (')[0]}, {x} {value:g}" for value in rows[option]]),
                 hoverinfo="text",
             )
         )
@@ -83,7 +83,7 @@ def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str)
                 y=curve["score"],
                 name=name,
                 mode="lines",
-                line={"color": look.colour, "dash": ("solid", "dash", "dot", "dashdot")[index % 4], "width": 2},
+                line={"color": look.color, "dash": ("solid", "dash", "dot", "dashdot")[index % 4], "width": 2},
                 customdata=[links] * len(curve["gamma"]),
                 hovertemplate=f"<b>{name}</b><br>γ %{{x:.2f}}<br>score %{{y:.4f}}<extra></extra>",
             )

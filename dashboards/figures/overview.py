@@ -16,11 +16,11 @@ PATTERNS = {"FINISHED": "", "RUNNING": ".", "SCHEDULED": "", "FAILED": "x", "KIL
 
 
 def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Runs by kind (bars) and state (colours and hatching)."""
+    """Runs by kind (bars) and state (colors and hatching)."""
     counted = runs.groupby(["kind", "status"]).size()
     kinds = counted.groupby(level=0).sum().sort_values().index.tolist()
     drawn = figure(theme, x="runs", y="", height=110 + 34 * len(kinds))
-    for state, colour in STATES.items():
+    for state, color in STATES.items():
         numbers = [int(counted.get((kind, state), 0)) for kind in kinds]
         if sum(numbers):
             drawn.add_trace(
@@ -29,7 +29,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
                     y=[escape(kind) for kind in kinds],
                     orientation="h",
                     name=state.lower(),
-                    marker={"color": colour, "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
+                    marker={"color": color, "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
                     hovertemplate=f"%{{y}}: %{{x}} {state.lower()}<extra></extra>",
                 )
             )
@@ -41,7 +41,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per sweep, newest first: jobs planned (nan if not logged), finished, failed, running, the sweep's run.
 
-    Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.  Runs that
+    Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Runs that
     another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]

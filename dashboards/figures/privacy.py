@@ -41,9 +41,9 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
     for side, title in SIDES.items():
         rows = table[table["side"] == side].sort_values("n_spurious")
         control = side == "control_fpr"
-        colour = theme.muted if control else "#D55E00"
+        color = theme.muted if control else "#D55E00"
         at = [numbers.index(n) for n in rows["n_spurious"]]
-        look = Mark(colour, "circle-open" if control else "circle", "dot" if control else "solid")
+        look = Mark(color, "circle-open" if control else "circle", "dot" if control else "solid")
         drawn.add_trace(
             go.Scatter(
                 x=at,
@@ -51,8 +51,8 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 name=title,
                 mode="lines+markers",
                 legendgroup=title,
-                line={"color": colour, "dash": look.dash, "width": 2},
-                marker={"color": colour, "symbol": look.symbol, "size": 9},
+                line={"color": color, "dash": look.dash, "width": 2},
+                marker={"color": color, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
                 hovertext=hover(rows, [f"{title}, {n:.0f} examples" for n in rows["n_spurious"]]),
@@ -90,7 +90,7 @@ def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], th
                 legendgroup=attack,
                 showlegend=label == attack or attack not in curves,
                 mode="lines",
-                line={"color": look.colour, "width": 2, "dash": "solid" if label == attack else "dash"},
+                line={"color": look.color, "width": 2, "dash": "solid" if label == attack else "dash"},
                 customdata=[links] * len(fpr),
                 hovertemplate=f"<b>{name}</b><br>FPR %{{x:.4f}}<br>TPR %{{y:.4f}}<extra></extra>",
             )

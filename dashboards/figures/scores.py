@@ -113,7 +113,7 @@ def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]
         legendgroup=line.legendgroup,
         showlegend=False,
         mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 5, "opacity": 0.55},
+        marker={"color": look.color, "symbol": look.symbol, "size": 5, "opacity": 0.55},
         customdata=links,
         hovertext=[f"single seed: {value:.4f}<br>{text}" for value, text in zip(values, texts, strict=True)],
         hoverinfo="text",
@@ -127,8 +127,8 @@ def _targets(rows: pd.DataFrame, name: str) -> list[go.Scatter]:
     for place, column in enumerate(TARGETS):
         known = rows[rows[column].notna()] if column in rows else rows[:0]
         if len(known):
-            line = {"color": look.colour, "dash": "dot", "width": 1}
-            marker = {"color": look.colour, "symbol": ("triangle-left", "triangle-right")[place], "size": 6}
+            line = {"color": look.color, "dash": "dot", "width": 1}
+            marker = {"color": look.color, "symbol": ("triangle-left", "triangle-right")[place], "size": 6}
             words = f"{name}, {('first', 'second')[place]} target class"
             x, y = symlog(known["n_spurious"]), known[column].to_numpy()
             trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=marker, name=words, opacity=0.7)
@@ -163,9 +163,9 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
         name=name,
         legendgroup=name,
         mode="lines+markers",
-        line={"color": look.colour, "dash": look.dash, "width": 2},
+        line={"color": look.color, "dash": look.dash, "width": 2},
         marker={
-            "color": look.colour,
+            "color": look.color,
             "symbol": [f"{look.symbol}-open" if open_ else look.symbol for open_ in hollow],
             "size": 9,
         },
@@ -217,7 +217,7 @@ def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
             y=names,
             zmin=0,
             zmax=1,
-            colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
+            colorscale=[[i * step, color] for i, color in enumerate(theme.scale)],
             texttemplate="%{z:.2f}" if len(classes) <= 20 else None,
             hovertext=texts,
             hoverinfo="text",

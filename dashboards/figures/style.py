@@ -1,8 +1,8 @@
-"""Colours, marks and the look of every figure.
+"""Colors, marks and the look of every figure.
 
-Patterns keep one colour, one symbol and one dash everywhere: the colours are those of Okabe and Ito, which
-people with any common colour vision can tell apart, and symbol and dash say the same again without colour.
-Methods, attacks and other groups take Paul Tol's "bright" colours.
+Patterns keep one color, one symbol and one dash everywhere: the colors are those of Okabe and Ito, which
+people with any common color vision can tell apart, and symbol and dash say the same again without color.
+Methods, attacks and other groups take Paul Tol's "bright" colors.
 """
 
 import zlib
@@ -18,14 +18,14 @@ import plotly.graph_objects as go
 class Mark:
     """How one series is drawn."""
 
-    colour: str
+    color: str
     symbol: str
     dash: str
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The neutral colours of a figure."""
+    """The neutral colors of a figure."""
 
     name: str
     paper: str
@@ -113,7 +113,7 @@ def share_range(
         table: with ``mean``, ``low`` and ``high``.
         least: the smallest value that there can be.
         most: the largest.
-        also: further values that must be seen.
+        also: further values that must be visible.
     """
     if table.empty:
         return None

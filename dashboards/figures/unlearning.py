@@ -37,7 +37,7 @@ def variant_mark(variant: str, among: Sequence[str]) -> Mark:
     method = variant.split(", ")[0]
     place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
     own = method_mark(method)
-    return Mark(own.colour, mark(_place(method) + place).symbol, own.dash)
+    return Mark(own.color, mark(_place(method) + place).symbol, own.dash)
 
 
 def short(variant: object) -> str:
@@ -81,7 +81,7 @@ def titles(rows: pd.DataFrame, more: str = "") -> list[str]:
     return [escape(short(name)) + more + (f": {verdict}" if verdict else "") for name, verdict in pairs]
 
 
-def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
+def before_after_plot(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
     """A row a variant: before, after and reference, joined by a line; ``ends`` is the axis' range."""
     methods = in_method_order(table["variant"])
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
@@ -103,11 +103,11 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | Non
                 name=stage,
                 mode="markers",
                 marker={
-                    "color": look.colour,
+                    "color": look.color,
                     "symbol": hollow(look.symbol, (rows["faulty"] & (stage == "after")).tolist()),
                     "size": 11,
                 },
-                error_x=bars | {"color": look.colour},
+                error_x=bars | {"color": look.color},
                 customdata=rows["links"].tolist(),
                 hovertext=hover(rows, titles(rows, f", {stage}")),
                 hoverinfo="text",
@@ -157,7 +157,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 name=lines(short(variant)),
                 mode="markers",
                 marker={
-                    "color": look.colour,
+                    "color": look.color,
                     "symbol": hollow(look.symbol, rows["faulty"].tolist()),
                     "size": 9,
                     "opacity": 0.85,

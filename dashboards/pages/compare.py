@@ -29,7 +29,7 @@ def _message(view: View, runs: pd.DataFrame) -> str:
         return ""
     if wanted:
         return "The filters let none of the runs in the address through. Reset them, or choose other runs."
-    return CHOOSE if len(view.every) else view.nothing(view.every, [schema.TRAIN_LOSS], "make quickstart")
+    return CHOOSE if len(view.every) else view.empty_message(view.every, [schema.TRAIN_LOSS], "make quickstart")
 
 
 def parameters(view: View) -> Panel:

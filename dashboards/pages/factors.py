@@ -3,7 +3,7 @@
 import pandas as pd
 
 from dashboards.alike import COUNT, RECIPES, like
-from dashboards.figures.dots import dots
+from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
 from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order
@@ -30,7 +30,7 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
     plots = []
     for heading, rows in facets(table, *alike.by):
         values = sorted(rows[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
-        drawn = dots(
+        drawn = dot_plot(
             rows,
             column,
             "paper",
@@ -47,7 +47,7 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
     lost = len(finished(alike.runs)) - len(finished(kept))
     left = f". Left out: {lost:,} of numbers of examples that lack a value compared" if lost else ""
     notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
-    message = view.nothing(runs, [schema.SPURIOUS_SCORE], MADE_BY)
+    message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
     if not message and table.empty:
         message = "No seed was run at every number of examples: choose one number above."
     return Panel(
@@ -107,7 +107,7 @@ def norms(view: View) -> Panel:
         tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in cut),
         table,
         summary(table),
-        view.nothing(runs, [schema.PATTERN_NORM], MADE_BY),
+        view.empty_message(runs, [schema.PATTERN_NORM], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 

@@ -26,13 +26,13 @@ def runs(view: View) -> Panel:
     )
     table = every.groupby(["kind", "status"]).size().rename("runs").reset_index()
     plots = (Plot(states(every, view.theme)),) if len(every) else ()
-    return Panel("runs", "Runs", "", plots, table, note, "" if len(every) else view.lacking(every, "", START))
+    return Panel("runs", "Runs", "", plots, table, note, "" if len(every) else view.missing_message(every, "", START))
 
 
 def sweeps(view: View) -> Panel:
     """Sweeps and how far they are."""
     table = sweep_table(view.runs)
-    about = "Jobs of each sweep, once a fingerprint; what is empty is still to do."
+    about = "Jobs of each sweep, one per fingerprint; what is empty is still to do."
     message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
@@ -42,7 +42,7 @@ def sweeps(view: View) -> Panel:
 def newest(view: View) -> Panel:
     """The newest runs."""
     table = _listing(view.every.sort_values("started_ms", ascending=False).head(NEWEST))
-    message = "" if len(table) else view.nothing(view.every, [schema.TRAIN_LOSS], START)
+    message = "" if len(table) else view.empty_message(view.every, [schema.TRAIN_LOSS], START)
     return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
 
 

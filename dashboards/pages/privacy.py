@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dashboards.alike import COUNT, RECIPES, Like, like
-from dashboards.figures.dots import dots
+from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.points import counted, summary, unlike
 from dashboards.figures.privacy import SIDES, attack_mark, attack_points, roc_curves, side_points, sides
 from dashboards.figures.style import in_order
@@ -22,7 +22,7 @@ LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")
 
 TARGETS = (("trained", "as they were trained"), ("unlearned", "after unlearning"))
 TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
-"""Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still seen."""
+"""Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still visible."""
 
 
 def _every_attack(view: View) -> tuple[pd.DataFrame, pd.Series]:
@@ -65,7 +65,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
     table = attack_points(alike.runs, [*alike.by, "paper"], measure, alike.average)
     plots = []
     for heading, rows in facets(table, *alike.by):
-        drawn = dots(
+        drawn = dot_plot(
             rows,
             "paper",
             "attack",
@@ -82,7 +82,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
         drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
         plots.append(Plot(drawn, heading))
     needed = [schema.attack(name, measure) for name in attack_names()]
-    message = view.nothing(_attacks(view), needed, MADE_BY)
+    message = view.empty_message(_attacks(view), needed, MADE_BY)
     if not message and table.empty:
         message = "No attack shown here has this measure at every number of examples: choose one number above."
     return Panel(key, title, about, tuple(plots), table, _noted(view, table), message, notice=_notice(alike, table))
@@ -108,7 +108,7 @@ def corrected(view: View) -> Panel:
     table = attack_points(alike.runs, [*alike.by, "n_spurious"], "spurious_auc")
     plots = []
     for heading, rows in facets(table, *alike.by):
-        drawn = dots(
+        drawn = dot_plot(
             rows,
             "n_spurious",
             "attack",
@@ -133,7 +133,7 @@ def corrected(view: View) -> Panel:
         tuple(plots),
         table,
         _noted(view, table),
-        view.nothing(_attacks(view), [schema.attack(name, "spurious_auc") for name in attack_names()], MADE_BY),
+        view.empty_message(_attacks(view), [schema.attack(name, "spurious_auc") for name in attack_names()], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -156,7 +156,7 @@ def control(view: View) -> Panel:
         tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
         _noted(view, table),
-        view.nothing(_attacks(view), [schema.attack(name, "spurious_tpr") for name in attack_names()], MADE_BY),
+        view.empty_message(_attacks(view), [schema.attack(name, "spurious_tpr") for name in attack_names()], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -175,7 +175,7 @@ def roc(view: View) -> Panel:
             plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']}"))
         if len(plots) == 2:
             break
-    message = view.nothing(runs, [schema.attack(name, "auc") for name in attack_names()], MADE_BY)
+    message = view.empty_message(runs, [schema.attack(name, "auc") for name in attack_names()], MADE_BY)
     if not message and not plots:
         message = f"The newest attack runs have no roc.json. It is logged by: {MADE_BY}"
     about = (

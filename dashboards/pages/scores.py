@@ -80,7 +80,7 @@ def curves(view: View) -> Panel:
         plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
         table=table,
         note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),
-        message=view.nothing(poisoned(view.kind("train")), [measure], MADE_BY),
+        message=view.empty_message(poisoned(view.kind("train")), [measure], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
@@ -116,7 +116,9 @@ def classes(view: View) -> Panel:
         plots=tuple(plots),
         table=table,
         note=summary(table),
-        message=view.nothing(poisoned(view.kind("train")), [schema.score_target(0), schema.score_class(0)], MADE_BY),
+        message=view.empty_message(
+            poisoned(view.kind("train")), [schema.score_target(0), schema.score_class(0)], MADE_BY
+        ),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 

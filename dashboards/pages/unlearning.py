@@ -7,12 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.alike import COUNT, RECIPES, Like, like
-from dashboards.figures.dots import dots
+from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.points import lines, summary, unlike
 from dashboards.figures.style import Theme, in_order, share_range
 from dashboards.figures.unlearning import (
+    before_after_plot,
     decades,
-    dumbbells,
     hollow,
     in_method_order,
     short,
@@ -94,13 +94,13 @@ def before_after(view: View) -> Panel:
         "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
         f"reference. {HOLLOW}",
         tuple(
-            Plot(dumbbells(rows, view.theme, "spurious score", ends), heading)
+            Plot(before_after_plot(rows, view.theme, "spurious score", ends), heading)
             for heading, rows in _cut(table, *split, *alike.by)
             if len(rows)
         ),
         table.drop(columns="faulty"),
         summary(table),
-        view.nothing(alike.runs, [schema.SPURIOUS_SCORE], MADE_BY),
+        view.empty_message(alike.runs, [schema.SPURIOUS_SCORE], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -118,7 +118,9 @@ def side_by_side(view: View) -> Panel:
         "reference in spurious score stands first, and what has a fault last: over-forgets (its loss or confidence on "
         "the forgotten examples is far beyond the reference's) or destroyed (its test accuracy fell).",
         table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
-        message=view.nothing(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"),
+        message=view.empty_message(
+            alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"
+        ),
         show_table=True,
         notice=alike.notice,
     )
@@ -134,7 +136,7 @@ def _by_method(
     table = with_verdicts(points(runs, by, name, average=alike.average), runs, by)
     cut = facets(table, "dataset_family", *alike.by)
     plots = [Plot(_dots(rows, view.theme, y, name), heading if len(cut) > 1 else "") for heading, rows in cut]
-    message = view.nothing(runs, [name], MADE_BY)
+    message = view.empty_message(runs, [name], MADE_BY)
     shown = table.drop(columns="faulty")
     return Panel(
         key, title, f"{about} {HOLLOW}", tuple(plots), shown, summary(table), message, notice=_notice(alike, table)
@@ -144,7 +146,7 @@ def _by_method(
 def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str) -> go.Figure:
     order = in_method_order(table["variant"])
     low, high = limits(name)
-    drawn = dots(
+    drawn = dot_plot(
         table,
         "paper",
         "variant",
@@ -205,7 +207,7 @@ def trade(view: View) -> Panel:
         (Plot(trade_off(table, view.theme)),),
         table.drop(columns="faulty"),
         summary(table),
-        view.nothing(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"),
+        view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"),
         notice=_notice(alike, table),
     )
 

@@ -39,7 +39,7 @@ def maps(view: View) -> Panel:
     return Panel(
         "maps",
         "First-layer weights",
-        "For each pixel the largest (signed) weight to any hidden unit; the maps of one run share one colour range, "
+        "For each pixel the largest (signed) weight to any hidden unit; the maps of one run share one color range, "
         "the absolute difference of the first two has its own.",
         tuple(plots),
         pd.DataFrame(rows),
@@ -113,7 +113,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
 def _missing(view: View, runs: pd.DataFrame, what: str, made_by: str) -> str:
     if len(runs):
         return f"The newest {len(runs.head(6))} of these runs have no {what}. It is logged by: {made_by}"
-    return view.lacking(runs, what, made_by)
+    return view.missing_message(runs, what, made_by)
 
 
 PAGE = Page(

@@ -67,8 +67,8 @@ def test_significance_is_the_rank_sum_against_clean_models_and_holms_over_points
     assert list(symbols) == ["diamond", "diamond", "diamond-open", "diamond"]
 
 
-def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
-    seen: dict[str, set[tuple[str, ...]]] = {}
+def test_a_pattern_has_one_color_symbol_and_dash_on_every_page() -> None:
+    visible: dict[str, set[tuple[str, ...]]] = {}
     look = view(made_up(700))
     for page in PAGES:
         for build in page.panels:
@@ -76,10 +76,10 @@ def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
                 for trace in plot.figure.data:
                     if trace.name in {one.title for one in PATTERNS.values()}:
                         symbol = np.atleast_1d(trace.marker.symbol)[0].removesuffix("-open")
-                        seen.setdefault(trace.name, set()).add((trace.marker.color, symbol))
-    assert set(seen) == {one.title for one in PATTERNS.values()}
-    assert seen == {name: {(PATTERN_MARKS[name].colour, PATTERN_MARKS[name].symbol)} for name in seen}
-    assert len({mark.colour for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
+                        visible.setdefault(trace.name, set()).add((trace.marker.color, symbol))
+    assert set(visible) == {one.title for one in PATTERNS.values()}
+    assert visible == {name: {(PATTERN_MARKS[name].color, PATTERN_MARKS[name].symbol)} for name in visible}
+    assert len({mark.color for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
 
 
 def test_a_family_and_a_pattern_that_are_not_known_here_are_shown_like_any() -> None:
@@ -276,7 +276,7 @@ def test_runs_that_have_not_ended_are_counted_and_left_out() -> None:
     assert "2 still running and left out" in summary(table)
 
 
-def test_roc_curves_of_one_attack_share_a_colour_and_the_controlled_one_is_dashed() -> None:
+def test_roc_curves_of_one_attack_share_a_color_and_the_controlled_one_is_dashed() -> None:
     line = ([0.1, 1.0], [0.2, 1.0])
     drawn = privacy.roc_curves({"lira/spurious": line, "lira": line, "shadow": line}, LIGHT, "1:a")
     looks = [(t.name, t.line.color, t.line.dash) for t in drawn.data[1:]]

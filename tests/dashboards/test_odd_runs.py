@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from dashboards.components import table_data
 from dashboards.data import Filters, choices
-from dashboards.hub import Hub, Seen
 from dashboards.pages import PAGES
 from dashboards.panels import View, panels
 from dashboards.report import report_html
+from dashboards.repository import RunRepository, VisibleRuns
 from rsc_mlflow.analysis import problems, read
 from rsc_mlflow.analysis.reading import TAGS
 from rsc_mlflow.analysis.settings import METHOD_OPTIONS, NUMBERS, SEEDS, WORDS
@@ -144,9 +144,9 @@ def test_every_page_and_the_report_read_any_run(number: int) -> None:
     for page in PAGES:
         for panel in panels(page, look):
             assert "could not be drawn" not in panel.message, (page.path, panel.key)
-            table_data(panel.table, HUB)
-    seen = Seen(look.every, {"1": "x"}, Snapshot())
-    text = report_html(HUB, seen, Filters(), "title", "about").split("<script")[0]
+            table_data(panel.table, REPOSITORY)
+    visible = VisibleRuns(look.every, {"1": "x"}, Snapshot())
+    text = report_html(REPOSITORY, visible, Filters(), "title", "about").split("<script")[0]
     assert "could not be drawn" not in text
 
 
@@ -155,7 +155,7 @@ def _good() -> list[dict[str, object]]:
     return [run(900 + seed, p_random_seed=seed, m={"spurious/score": 0.5}, **given) for seed in range(6)]
 
 
-HUB = Hub(RunStore("sqlite:///nothing.db"), Artifacts(0))
+REPOSITORY = RunRepository(RunStore("sqlite:///nothing.db"), Artifacts(0))
 
 
 @pytest.mark.parametrize(
@@ -205,11 +205,11 @@ def test_what_cannot_be_read_is_shown_only_to_those_who_may_see_the_run() -> Non
     hidden = run(1, p_random_seed="inf", p_pattern="v8") | {"experiment_id": "2"}
     runs = read(pd.DataFrame.from_records([*_good(), hidden]))
     store = RunStore("sqlite:///nothing.db")
-    hub = Hub(store, Artifacts(0), readable=lambda ids: [one for one in ids if one == "1"])
-    hub._prepared = (0, runs)
+    repository = RunRepository(store, Artifacts(0), readable=lambda ids: [one for one in ids if one == "1"])
+    repository._prepared = (0, runs)
     store._snapshot = Snapshot(experiments={"1": "a", "2": "b"}, complete=True)
     store.refresh_soon = lambda **_: store.snapshot()  # type: ignore[method-assign]
-    assert problems(hub.look().runs).empty
+    assert problems(repository.snapshot().runs).empty
     assert len(problems(runs)) == 1
 
 

@@ -15,9 +15,9 @@ from mlflow.entities import Run
 
 from dashboards.data import Filters
 from dashboards.figures.style import LIGHT
-from dashboards.hub import Hub
 from dashboards.pages import PAGES
 from dashboards.panels import Page, panels
+from dashboards.repository import RunRepository
 from entry_points.command import status
 from entry_points.commands import entry_point
 from rsc_mlflow.data import load_dataset
@@ -109,11 +109,11 @@ def test_its_runs_are_found_by_todays_fingerprints(old_store: MlflowClient) -> N
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path or "overview")
 def test_every_page_shows_it(old_store: MlflowClient, page: Page) -> None:
     uri = mlflow.get_tracking_uri()
-    hub = Hub(RunStore(uri), Details(lambda: MlflowClient(uri)))
-    seen = hub.look(patience=60)
-    assert len(seen.runs) == sum(FINISHED.values())
-    assert (seen.runs["problem"] == "").all()
-    shown = panels(page, hub.view(seen, Filters(), LIGHT))
+    repository = RunRepository(RunStore(uri), Details(lambda: MlflowClient(uri)))
+    visible = repository.snapshot(patience=60)
+    assert len(visible.runs) == sum(FINISHED.values())
+    assert (visible.runs["problem"] == "").all()
+    shown = panels(page, repository.view(visible, Filters(), LIGHT))
     assert shown
     assert not [panel for panel in shown if "could not be drawn" in panel.message]
     for panel in shown:

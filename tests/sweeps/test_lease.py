@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow.analysis import once, read
+from rsc_mlflow.analysis import latest_per_fingerprint, read
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.sweeps.lease import JOBS, check_no_overlap, take
@@ -111,6 +111,6 @@ def test_what_was_done_twice_is_counted_once(client: MlflowClient, tmp_path: Pat
     ledger = Ledger.read(client)
     assert list(ledger.finished) == [key]
     assert ledger.finished[key].run_id in runs
-    counted = once(read(search([condition("tags", schema.FINGERPRINT, key)])))
+    counted = latest_per_fingerprint(read(search([condition("tags", schema.FINGERPRINT, key)])))
     assert counted["copies"].tolist() == [1]
     assert sweep.plan.wanted(ledger.finished).jobs.keys() - ledger.finished.keys() == set()

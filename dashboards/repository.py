@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 
-from dashboards.data import Filters, lean
+from dashboards.data import Filters, drop_raw_columns
 from dashboards.figures.style import Theme
-from dashboards.panels import Source, View
-from rsc_mlflow.analysis import once, read
+from dashboards.panels import RunDetails, View
+from rsc_mlflow.analysis import latest_per_fingerprint, read
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
 from rsc_mlflow.tracking.store import redact_passwords
 
@@ -22,7 +22,7 @@ STALE_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisibleRuns:
     """The store as one reader may see it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Seen:
         return self.snapshot.complete and not self.stale
 
 
-class Hub:
+class RunRepository:
     """Shared by all requests of a process.
 
     Args:
@@ -64,7 +64,7 @@ class Hub:
     """
 
     def __init__(
-        self, store: RunStore, source: Source, *, readable: Readable | None = None, ui: str = "", where: str = ""
+        self, store: RunStore, source: RunDetails, *, readable: Readable | None = None, ui: str = "", where: str = ""
     ) -> None:
         self.store = store
         self.source = source
@@ -75,7 +75,7 @@ class Hub:
         self._lock = threading.Lock()
         self._prepared: tuple[int, pd.DataFrame] | None = None
 
-    def look(self, patience: float = 0.0) -> Seen:
+    def snapshot(self, patience: float = 0.0) -> VisibleRuns:
         """The runs now, after waiting at most ``patience`` seconds for what changed."""
         snapshot = self.store.refresh_soon(patience=patience)
         if snapshot.error:
@@ -87,7 +87,7 @@ class Hub:
             allowed = set(self._readable(list(experiments)))
             experiments = {key: name for key, name in experiments.items() if key in allowed}
             runs = runs[runs["experiment_id"].isin(allowed)]
-        return Seen(runs, experiments, snapshot)
+        return VisibleRuns(runs, experiments, snapshot)
 
     def _prepare(self, snapshot: Snapshot) -> pd.DataFrame:
         with self._lock:
@@ -95,14 +95,22 @@ class Hub:
                 self._prepared = (snapshot.version, read(snapshot.frame))
             return self._prepared[1]
 
-    def view(self, seen: Seen, filters: Filters, theme: Theme) -> View:
+    def view(self, visible: VisibleRuns, filters: Filters, theme: Theme) -> View:
         """What a page is made from.
 
         Raises:
             InputError: the free filter of the address is no MLflow filter.
         """
-        every = filters.apply(seen.runs, seen.experiments)
-        return View(once(lean(every)), every, len(seen.runs), seen.experiments, filters, theme, self.source)
+        every = filters.apply(visible.runs, visible.experiments)
+        return View(
+            latest_per_fingerprint(drop_raw_columns(every)),
+            every,
+            len(visible.runs),
+            visible.experiments,
+            filters,
+            theme,
+            self.source,
+        )
 
     def run_address(self, experiment_id: str, run_id: str) -> str:
         """A run's page in MLflow's UI; empty where no UI is known."""

@@ -14,7 +14,7 @@ WIDTH = 0.7
 """Share of a category's room that its points take."""
 
 
-def dots(
+def dot_plot(
     table: pd.DataFrame,
     category: str,
     group: str,
@@ -35,7 +35,7 @@ def dots(
     Args:
         table: points (see :func:`rsc_mlflow.analysis.series`) with the columns ``category`` and ``group``.
         category: column along the axis.
-        group: column that gives colour and symbol.
+        group: column that gives color and symbol.
         theme: light or dark.
         x: axis title.
         y: axis title.
@@ -45,7 +45,7 @@ def dots(
         look: a group's mark; default: the pattern's.
         least: the smallest value that there can be, at which bars are cut.
         most: the largest.
-        also: further values that must be seen.
+        also: further values that must be visible.
     """
     drawn = figure(theme, x=x, y=y)
     place = {value: index for index, value in enumerate(categories)}
@@ -62,7 +62,7 @@ def dots(
                 name=escape(name),
                 legendgroup=escape(name),
                 mode="markers",
-                marker={"color": own.colour, "symbol": own.symbol, "size": 9},
+                marker={"color": own.color, "symbol": own.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"].tolist(),
                 hovertext=hover(rows, titles),
