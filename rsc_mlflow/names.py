@@ -126,12 +126,11 @@ class DatasetName:
 def _family_and_pattern(stem: str) -> tuple[str, str] | None:
     """A family's and a pattern's name that make up the text; the rules for names allow one way at most.
 
-    Registered names are tried first, since they cost no look into folders.
+    Registered patterns are tried first, since listing the others looks into folders.
     """
-    for patterns, families in ((PATTERNS.registered(), FAMILIES.registered()), (PATTERNS, FAMILIES)):
-        for pattern in patterns:
-            family = stem.removesuffix(pattern)
-            if family != stem and family in families:
+    for patterns in (PATTERNS.registered(), PATTERNS):
+        for pattern in filter(stem.endswith, patterns):
+            if (family := stem.removesuffix(pattern)) in FAMILIES:
                 return family, pattern
     return None
 

@@ -29,6 +29,9 @@ class Finder(Protocol[T_co]):
     def names(self) -> Collection[str]:
         """The names there are now."""
 
+    def has(self, name: str) -> bool:
+        """Whether this is one of the names."""
+
     def find(self, name: str) -> T_co | None:
         """What the name stands for; None if it is not one of them.
 
@@ -136,9 +139,7 @@ class Registry(Mapping[str, T]):
         return self[name] if name in self else default  # noqa: SIM401 - this is what get is
 
     def __contains__(self, name: object) -> bool:
-        return name in self.registered() or (
-            isinstance(name, str) and any(name in one.names() for one in self._finders)
-        )
+        return name in self.registered() or (isinstance(name, str) and any(one.has(name) for one in self._finders))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())

@@ -105,14 +105,23 @@ AttackFunction = Callable[[Observations, Observations], AttackResult]
 class Attack:
     """A membership attack: its name in metrics and options, its title in figures, and how to run it.
 
-    ``run(queries, population)`` is deterministic.  ``min_shadow_models`` is the smallest number of shadow models, of
-    the pairs that :mod:`rsc_mlflow.attacks.shadow_sets` draws, that it works with.
+    ``function(queries, population)`` is deterministic.  ``min_shadow_models`` is the smallest number of shadow models,
+    of the pairs that :mod:`rsc_mlflow.attacks.shadow_sets` draws, that it works with.
     """
 
     name: str
     title: str
     min_shadow_models: int
-    run: AttackFunction
+    function: AttackFunction
+
+    def run(self, queries: Observations, population: Observations) -> AttackResult:
+        """Attack the queries with what the population teaches.
+
+        Raises:
+            InputError: too few shadow models, or the attack refuses these observations.
+        """
+        self.check(population.n_shadow)
+        return self.function(queries, population)
 
     def check(self, n_shadow: int) -> None:
         """Refuse too few shadow models.

@@ -41,7 +41,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AttackOutcome:
     """One attack's scores on the queries, with the truth.
 
     Attributes:
@@ -99,15 +99,14 @@ class Outcome:
 
 def evaluate(
     attack: Attack, queries: Observations, population: Observations, roles: NDArray[np.int8], seed: int = 0
-) -> Outcome:
+) -> AttackOutcome:
     """Run an attack, which is not told ``roles`` int8 [N], and hold its scores against them.
 
     Raises:
         InputError: the attack refuses the observations, or there are no ordinary members or non-members.
     """
     cancellation.check()
-    attack.check(population.n_shadow)
     result = attack.run(queries, population)
     spurious, controls = result.scores[roles == Role.SPURIOUS], result.scores[roles == Role.CONTROL]
     leak = spurious_leak(spurious, controls, result.threshold, seed) if len(spurious) and len(controls) else None
-    return Outcome(attack, result, roles, queries.labels, leak)
+    return AttackOutcome(attack, result, roles, queries.labels, leak)

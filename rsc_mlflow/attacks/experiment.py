@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.attacks.base import Attack, Bools, Floats, Observations, ShadowConfig
-from rsc_mlflow.attacks.evaluation import Outcome, Role, evaluate
+from rsc_mlflow.attacks.evaluation import AttackOutcome, Role, evaluate
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, choose_spurious
@@ -189,7 +189,7 @@ def attack_model(
     population: Population,
     attacks: Sequence[Attack],
     device: torch.device,
-) -> list[Outcome]:
+) -> list[AttackOutcome]:
     """The outcome of each attack on ``target``.
 
     Args:

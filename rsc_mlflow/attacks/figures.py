@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rsc_mlflow.attacks.base import Bools, Doubles
-from rsc_mlflow.attacks.evaluation import Outcome, Role
+from rsc_mlflow.attacks.evaluation import AttackOutcome, Role
 from rsc_mlflow.attacks.metrics import Roc, auc, roc_curve
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -29,7 +29,7 @@ BINS = 60
 _CURVE_POINTS = 100
 
 
-def roc_figure(outcomes: Sequence[Outcome]) -> Figure:
+def roc_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
     """ROC curves of all attacks, linear (left) and log-log (right); the legend holds each one's AUC.
 
     Upper row: ordinary members against ordinary non-members.  Lower row, on a dataset with a pattern: spurious members
@@ -49,7 +49,7 @@ def roc_figure(outcomes: Sequence[Outcome]) -> Figure:
     return figure
 
 
-def score_figure(outcomes: Sequence[Outcome]) -> Figure:
+def score_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
     """One histogram of scores an attack: the share of each role's examples per bin, and the attack's threshold.
 
     Scores are shown as the share of ordinary non-members that score lower (ties count half), so that attacks with very
@@ -85,7 +85,7 @@ def line_style(place: int) -> dict[str, Any]:
     return {"color": COLORS[place % len(COLORS)], "linestyle": DASHES[place // len(COLORS) % len(DASHES)]}
 
 
-def _share_below(outcome: Outcome, scores: Doubles) -> Doubles:
+def _share_below(outcome: AttackOutcome, scores: Doubles) -> Doubles:
     ranked = np.sort(outcome.scores(Role.NONMEMBER))
     share: Doubles = (np.searchsorted(ranked, scores, "left") + np.searchsorted(ranked, scores, "right")) / 2
     return share / len(ranked)

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rsc_mlflow.attacks.evaluation import Outcome, Role
+from rsc_mlflow.attacks.evaluation import AttackOutcome, Role
 from rsc_mlflow.attacks.experiment import attack_model, make_population
 from rsc_mlflow.attacks.figures import roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import roc_curve
@@ -122,7 +122,7 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     return source
 
 
-def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset, step: int) -> dict[str, float]:
+def log_outcomes(run: TrackedRun, outcomes: Sequence[AttackOutcome], dataset: Dataset, step: int) -> dict[str, float]:
     """Metrics, the page of pictures, and the score of each spurious member; returns the metrics."""
     metrics = {
         schema.attack(outcome.attack.name, measure): value
@@ -138,7 +138,7 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset,
     return metrics
 
 
-def _curves(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _curves(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
     """``roc.json``: attack → false- and true-positive rates, thinned; ``{attack}/spurious``: against controls."""
     pairs = {outcome.attack.name: outcome.ordinary()[:2] for outcome in outcomes}
     pairs |= {f"{outcome.attack.name}/spurious": outcome.spurious() for outcome in outcomes if outcome.leak}
@@ -146,7 +146,7 @@ def _curves(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {name: {"fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()} for name, (fpr, tpr) in curves.items()}
 
 
-def _spurious_record(outcomes: Sequence[Outcome], dataset: Dataset) -> dict[str, Any]:
+def _spurious_record(outcomes: Sequence[AttackOutcome], dataset: Dataset) -> dict[str, Any]:
     return {
         "indices": sorted(dataset.spurious_indices.tolist()),  # queries stand in the order of the training set
         "scores": {outcome.attack.name: outcome.scores(Role.SPURIOUS).tolist() for outcome in outcomes},

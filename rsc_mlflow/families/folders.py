@@ -34,19 +34,29 @@ class FolderFamilies:
         found = (path for root in name_roots() if (root / FOLDER).is_dir() for path in (root / FOLDER).iterdir())
         return sorted({path.name for path in found if is_name(path.name) and path.is_dir()})
 
+    def has(self, name: str) -> bool:
+        """Whether there is a folder of this name."""
+        return _folder_of(name) is not None
+
     def find(self, name: str) -> Family | None:
         """The family in the first root that has a folder of this name.
 
         Raises:
             InputError: the name is not allowed, or the folder has no training set.
         """
-        folder = next((path for root in name_roots() if (path := root / FOLDER / name).is_dir()), None)
-        if folder is None or not is_name(name):
+        folder = _folder_of(name)
+        if folder is None:
             return None
         if problem := family_name_problem(name):
             raise InputError(f"the folder {folder} cannot be a family: {problem}; rename it")
         classes = class_folders(folder, "train")
         return Family(len(classes), load, lambda root: _locate(name, root))
+
+
+def _folder_of(name: str) -> Path | None:
+    if not is_name(name):
+        return None
+    return next((path for root in name_roots() if (path := root / FOLDER / name).is_dir()), None)
 
 
 def _locate(name: str, data_root: str | Path) -> Path:

@@ -99,19 +99,18 @@ class PicturePatterns:
         found = (path for root in name_roots() if (root / FOLDER).is_dir() for path in (root / FOLDER).iterdir())
         return sorted({path.stem for path in found if path.suffix in EXTENSIONS and is_name(path.stem)})
 
+    def has(self, name: str) -> bool:
+        """Whether there is a picture of this name."""
+        return bool(_files_of(name))
+
     def find(self, name: str) -> Pattern | None:
         """The picture of that name in the first root that has one.
 
         Raises:
             InputError: the name is not allowed, there are two files of that name, or one cannot be read or used.
         """
-        if not is_name(name):
-            return None
-        for root in name_roots():
-            files = [path for end in EXTENSIONS if (path := root / FOLDER / f"{name}{end}").is_file()]
-            if files:
-                return self._pattern(name, files)
-        return None
+        files = _files_of(name)
+        return self._pattern(name, files) if files else None
 
     def _pattern(self, name: str, files: list[Path]) -> Pattern:
         if problem := pattern_name_problem(name):
@@ -122,6 +121,15 @@ class PicturePatterns:
         stamps = tuple(path.stat().st_mtime_ns for path in (files[0], settings) if path.is_file())
         picture = _picture(files[0], settings, stamps)
         return Pattern(picture, name, smallest=picture.smallest())
+
+
+def _files_of(name: str) -> list[Path]:
+    """The pictures of that name in the first root that has one."""
+    if not is_name(name):
+        return []
+    folders = (root / FOLDER for root in name_roots())
+    found = ([path for end in EXTENSIONS if (path := folder / f"{name}{end}").is_file()] for folder in folders)
+    return next(filter(None, found), [])
 
 
 @lru_cache(maxsize=64)

@@ -31,7 +31,7 @@ class Job:
         return fingerprint(self.identity)
 
     @property
-    def shown(self) -> str:
+    def description(self) -> str:
         """The options that identify the job for a person."""
         params = self.options.as_params()
         words = [params[key] for key in ("dataset", "model", "optimizer") if key in params]

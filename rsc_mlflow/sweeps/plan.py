@@ -71,7 +71,7 @@ class _Builder:
         """Add a job after what it requires; returns its fingerprint."""
         key = job.fingerprint
         if key in path:
-            raise InputError(f"{job.shown} requires itself; this is a fault in the declaration of experiments")
+            raise InputError(f"{job.description} requires itself; this is a fault in the declaration of experiments")
         known = self.jobs.get(key)
         if known is not None:
             if job.requested and not known.requested:

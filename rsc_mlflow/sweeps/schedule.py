@@ -95,4 +95,4 @@ class Schedule:
             lost = self.plan.before[key] & self.failed.keys()
             if lost:
                 del self._left[key]
-                self.failed[key] = f"needs {self.plan.jobs[min(lost)].shown}, which failed"
+                self.failed[key] = f"needs {self.plan.jobs[min(lost)].description}, which failed"

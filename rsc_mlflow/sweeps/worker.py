@@ -167,5 +167,5 @@ class _Work:
         if (run := find_by_fingerprint(job.fingerprint, client=self.client)) is not None:
             self.outcomes.append(Outcome(job.fingerprint, "finished", "", run.info.run_id))
             return
-        _logger.error("%s failed: %s", job.shown, otherwise, exc_info=error)
+        _logger.error("%s failed: %s", job.description, otherwise, exc_info=error)
         self.outcomes.append(Outcome(job.fingerprint, "failed", otherwise))

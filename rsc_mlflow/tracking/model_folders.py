@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import environment
 
-_MOST_TEMPLATES = 16
+_MOST_TEMPLATES = 4
+"""Each holds the weights of one model in memory."""
 _FILE = Path("data") / "model.pt2"
 
 
@@ -40,6 +41,7 @@ class _Template:
         copy = tempdirs.persistent_tempdir() / "model"
         shutil.copytree(folder, copy)
         program = torch.export.load(copy / _FILE)
+        (copy / _FILE).unlink()  # each model gets one of its own
         return cls(copy, program, program.module())
 
     def gives(self, state: Mapping[str, Tensor], images: Tensor, logits: Tensor) -> bool:

@@ -231,7 +231,7 @@ def test_best_threshold_made_by_hand() -> None:
     ("text", "n_shadow", "message"),
     [
         ("", 16, "unknown attack ''"),
-        ("shadow,nope", 16, "unknown attack 'nope'.*accepted: lira, loss, rmia, shadow"),
+        ("shadow,nope", 16, "unknown attack 'nope'.*accepted: shadow, loss, lira, rmia"),
         ("loss,loss", 16, "twice"),
         ("shadow,lira", 3, "'lira' needs at least 4 shadow models, got 3"),
     ],

@@ -107,7 +107,7 @@ def test_shadow_models_train_as_the_target_with_seeds_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digits", "needs the quarters of a mem… data set, got digits"),
+        ("digits", "needs the quarters of a mem… dataset, got digits"),
         ("digitsv20-3-0-0", "for example memdigitsv20-10-0-0"),
     ],
 )

@@ -96,7 +96,7 @@ def test_a_family_and_a_pattern_that_are_not_known_here_are_shown_like_any() -> 
         for plot in (plot for build in page.panels for plot in build(look).plots):
             named = [trace for trace in plot.figure.data if trace.name == "logo"]
             marks |= {(trace.marker.color, np.atleast_1d(trace.marker.symbol)[0]) for trace in named}
-    color, symbol = pattern_mark("logo").colour, pattern_mark("logo").symbol
+    color, symbol = pattern_mark("logo").color, pattern_mark("logo").symbol
     assert {(one, name.removesuffix("-open")) for one, name in marks} == {(color, symbol)}
     assert in_order(["logo", "Co", "S1", "clean", "fade"]) == ["S1", "Co", "clean", "fade", "logo"]
 

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from rsc_mlflow.sweeps.state import close_dead_runs
 from tests.integration.sweep_process import (
     GRID,
     JOBS,
@@ -20,7 +22,6 @@ from tests.integration.sweep_process import (
     jobs_of,
     runs,
     training_processes,
-    wait_for,
 )
 from tests.mlflow_server import MlflowServer
 
@@ -32,15 +33,14 @@ LONG = GRID.replace("epochs: 40", "epochs: 100000").replace("seed: [0, 1, 2]", "
 @pytest.fixture
 def sweeps() -> Iterator[Callable[..., SweepProcess]]:
     """Makes sweeps whose processes do not outlive the test."""
-    made: list[SweepProcess] = []
+    with ExitStack() as stack:
 
-    def make(*arguments: Any, **keywords: Any) -> SweepProcess:
-        made.append(SweepProcess(*arguments, **keywords))
-        return made[-1]
+        def make(*arguments: Any, **keywords: Any) -> SweepProcess:
+            sweep = SweepProcess(*arguments, **keywords)
+            stack.callback(sweep.end)
+            return sweep
 
-    yield make
-    for sweep in made:
-        sweep.end()
+        yield make
 
 
 def kill_one(dice: random.Random, uri: str) -> bool:
@@ -70,10 +70,10 @@ def test_killed_again_and_again(
     for victim in ("parent", "worker", "parent"):
         if sweep.is_over():
             sweep.start()
-        wait_for(lambda: training_processes(own_server.uri), 400, sweep.text)
+        sweep.until(lambda: training_processes(own_server.uri))
         time.sleep(dice.uniform(0, 2))
         if victim == "worker":
-            wait_for(lambda: kill_one(dice, own_server.uri), 400, sweep.text)
+            sweep.until(lambda: kill_one(dice, own_server.uri))
         else:
             sweep.kill()
         for run in jobs_of(runs(own_server.uri)):
@@ -99,7 +99,7 @@ def test_a_second_sweep_is_refused_while_the_first_lives(
     folders = [tmp_path / name for name in ("first", "second")]
     first, second = (sweeps(folder, own_server.uri, "--workers", "2", "--cohort_size", "2") for folder in folders)
     first.start()
-    wait_for(lambda: training_processes(own_server.uri), 400, first.text)
+    first.until(lambda: training_processes(own_server.uri))
     second.start()
     assert second.wait() == 2, second.text()
     (parent,) = [run for run in runs(own_server.uri) if run.data.tags["rsc.kind"] == "sweep"]
@@ -120,8 +120,8 @@ def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
     """Ctrl-C in a terminal reaches the workers as well as the sweep; ``kill`` the sweep alone."""
     sweep = sweeps(tmp_path, sqlite_store, "--workers", "2", "--cohort_size", "2", grid=LONG)
     sweep.start()
-    wait_for(lambda: len(with_checkpoints(sqlite_store)) == 2, 400, sweep.text)
-    sweep.signal(number, group=group)
+    sweep.until(lambda: len(with_checkpoints(sqlite_store)) == 2)
+    (os.killpg if group else os.kill)(sweep.pid, number)
     assert sweep.wait(60) not in (0, None)
     found = runs(sqlite_store)
     assert len(found) == 3
@@ -131,7 +131,27 @@ def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
             f"stopped by {number.name}" in run.data.tags["rsc.error"] or "stopped by SIG" in run.data.tags["rsc.error"]
         )
     assert len(with_checkpoints(sqlite_store)) == 2
-    wait_for(lambda: not any(psutil.pid_exists(int(run.data.tags["rsc.pid"])) for run in found), 30, sweep.text)
+    assert not any(psutil.pid_exists(int(run.data.tags["rsc.pid"])) for run in found)
+
+
+def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_what_is_left(
+    sqlite_store: str, tmp_path: Path, sweeps: Callable[..., SweepProcess]
+) -> None:
+    """The workers are stopped, so that they cannot react: only the second signal ends the sweep before its grace."""
+    sweep = sweeps(tmp_path, sqlite_store, "--workers", "1", "--cohort_size", "2", grid=LONG)
+    sweep.start()
+    sweep.until(lambda: training_processes(sqlite_store))
+    worker = psutil.Process(training_processes(sqlite_store)[0])
+    worker.suspend()
+    os.kill(sweep.pid, signal.SIGINT)
+    time.sleep(2)
+    assert not sweep.is_over()
+    os.kill(sweep.pid, signal.SIGINT)
+    assert sweep.wait(5) == -signal.SIGINT
+    worker.kill()
+    worker.wait(60)
+    left = [run.info.run_id for run in runs(sqlite_store)]
+    assert sorted(close_dead_runs(MlflowClient(sqlite_store))) == sorted(left)
 
 
 def test_the_server_is_killed_and_comes_back(
@@ -139,7 +159,7 @@ def test_the_server_is_killed_and_comes_back(
 ) -> None:
     sweep = sweeps(tmp_path, own_server.uri, "--workers", "2", "--cohort_size", "4")
     sweep.start()
-    wait_for(lambda: training_processes(own_server.uri), 400, sweep.text)
+    sweep.until(lambda: training_processes(own_server.uri))
     own_server.kill()
     time.sleep(5)
     own_server.start()

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.declarations import TRAINING
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.registry import Start, experiments
@@ -112,22 +111,6 @@ def test_a_run_whose_checkpoints_are_damaged_is_given_up_for_a_new_one(client: M
     assert anew.info.status == "FINISHED"
 
 
-def test_a_store_that_is_away_gives_no_interrupted_run_up(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = train("digitsv20-3-0-0")
-    run_id = interrupt_after(client, options, 1)
-
-    def run(starts: Sequence[Start]) -> None:
-        raise StoreError("no server answers")
-
-    use(monkeypatch, run)
-    (outcome,) = run_unit(unit(options))
-    assert (outcome.state, outcome.reason) == ("failed", "no server answers")
-    assert states_again(client, monkeypatch, unit(options)) == ["finished"]
-    assert [run.info.run_id for run in all_runs(client)] == [run_id]
-
-
 def test_a_job_that_cannot_be_done_fails_and_says_why(client: MlflowClient) -> None:
     (outcome,) = run_unit(unit(train("digitsv20-999-0-0")))
     assert outcome.state == "failed"
@@ -183,31 +166,28 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
         assert (schema.ERROR in run.data.tags) == (not whole)
 
 
-def test_a_job_whose_own_models_diverge_fails_and_is_not_begun_anew(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StoreError("no server answers"), "no server answers"),
+        (Diverged("training diverged", (5,)), "training diverged"),  # of shadow models: 5 is no member of the unit
+        (None, "the entry point returned, but left no finished run of this job"),
+    ],
+)
+def test_what_no_new_run_would_help_fails_and_its_run_can_go_on(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch, error: Exception | None, reason: str
 ) -> None:
-    """An attack trains a cohort of shadow models by itself: their places say nothing about the unit's jobs."""
-
     def run(starts: Sequence[Start]) -> None:
-        raise Diverged("training diverged", (5,))
+        if error is not None:
+            raise error
 
     options = train("digitsv20-3-0-0")
-    interrupt_after(client, options, 1)
+    run_id = interrupt_after(client, options, 1)
     use(monkeypatch, run)
-    (outcome,) = run_unit(unit(options))
-    assert (outcome.state, outcome.reason) == ("failed", "training diverged")
-    assert len(all_runs(client)) == 1
-
-
-def test_an_entry_point_that_leaves_no_finished_run_has_not_finished(
-    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    use(monkeypatch, lambda starts: None)
-    (outcome,) = run_unit(unit(train()))
-    assert (outcome.state, outcome.reason) == (
-        "failed",
-        "the entry point returned, but left no finished run of this job",
-    )
+    assert [(one.state, one.reason) for one in run_unit(unit(options))] == [("failed", reason)]
+    use(monkeypatch, TRAINING.run)
+    assert states(unit(options)) == ["finished"]
+    assert [run.info.run_id for run in all_runs(client)] == [run_id]
 
 
 def left_running(client: MlflowClient, options: TrainOptions, **signs: str) -> str:
@@ -242,25 +222,18 @@ def test_a_run_that_somebody_works_on_is_left_alone_and_a_dead_one_goes_on(
     assert len(all_runs(client)) == (1 if goes_on else 2)
 
 
-def test_a_dead_run_of_what_cannot_be_resumed_is_closed(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_runs_that_cannot_go_on_are_closed(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps of earlier versions made runs ahead, SCHEDULED and with nothing but tags, claims among them."""
     options = train("digitsv20-3-0-0")
-    run_id = left_running(client, options, PID="999999999")
-    use(monkeypatch, TRAINING.run, resumes=False)
-    assert states(unit(options)) == ["finished"]
-    assert sorted(run.info.status for run in all_runs(client)) == ["FINISHED", "KILLED"]
-    assert client.get_run(run_id).info.status == "KILLED"
-
-
-def test_runs_that_older_versions_made_ahead_are_no_obstacle(client: MlflowClient) -> None:
-    """They are SCHEDULED, hold nothing but tags, and may carry claims."""
-    options = train("digitsv20-3-0-0")
+    dead = left_running(client, options, PID="999999999")
     tags = {schema.KIND: "train", schema.FINGERPRINT: Job("train_classifier", options).fingerprint}
     tags |= {"rsc.claim.0123456789ab": "holding 1.0 1 a-machine", schema.HEARTBEAT: "1"}
     shell = client.create_run("0", tags=tags).info.run_id
     client.update_run(shell, status="SCHEDULED")
+    use(monkeypatch, TRAINING.run, resumes=False)
     assert states(unit(options)) == ["finished"]
-    assert client.get_run(shell).info.status == "KILLED"
-    assert len(all_runs(client)) == 2
+    assert [client.get_run(run_id).info.status for run_id in (dead, shell)] == ["KILLED", "KILLED"]
+    assert len(all_runs(client)) == 3
 
 
 def test_a_worker_that_is_stopped_leaves_killed_runs_that_go_on(client: MlflowClient) -> None:
@@ -272,16 +245,3 @@ def test_a_worker_that_is_stopped_leaves_killed_runs_that_go_on(client: MlflowCl
     assert [(run.info.run_id, run.info.status) for run in all_runs(client)] == [(run_id, "KILLED")]
     assert states(unit(begun, fresh)) == ["finished", "finished"]
     assert len(all_runs(client)) == 2
-
-
-def states_again(client: MlflowClient, monkeypatch: pytest.MonkeyPatch, work: Unit) -> list[str]:
-    monkeypatch.setattr(worker, "experiments", experiments)
-    return states(work)
-
-
-def test_bad_options_do_not_reach_a_run(client: MlflowClient) -> None:
-    good = unit(train())
-    bad = dataclasses.replace(good.jobs[0], params={**good.jobs[0].params, "epochs": "0"})
-    with pytest.raises(InputError, match="epochs"):
-        run_unit(Unit((bad,), good.context))
-    assert all_runs(client) == []

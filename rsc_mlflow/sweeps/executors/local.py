@@ -1,8 +1,8 @@
 """Executor ``local``: processes of this machine, each a ``ProcessPoolExecutor`` of one.
 
 A single pool of many will not do: when one of its processes is killed, it gives up all that the others are doing.
-What is added to the standard library's pool: processes that end with the sweep, however it ends, a log file and a GPU
-for each, and a new process after many jobs.
+What is added to the standard library's pool: processes that end with the sweep, however it ends, and a log file and a
+GPU for each.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 KILL_AFTER_SECONDS = GRACE_SECONDS + 5
 """When a worker that does not react is killed."""
-JOBS_A_WORKER = 200
-"""A worker is replaced after about so many jobs: libraries keep something of each for as long as a process lives
-(PyTorch's exporter the symbolic shapes of every model; ``python -m benchmarks long_runs --epochs 0``)."""
 
 
 class LocalExecutor:
@@ -41,19 +37,16 @@ class LocalExecutor:
     Args:
         workers: number of processes.
         gpus: GPUs of the machine, given to the workers in turn.
-        jobs_a_worker: how many jobs a process runs before another takes its place.
     """
 
-    def __init__(self, workers: int, gpus: int = 0, *, jobs_a_worker: int = JOBS_A_WORKER) -> None:
+    def __init__(self, workers: int, gpus: int = 0) -> None:
         self.workers = workers
         self.threads = max(1, cores() // workers)
         self.gpus = gpus
         self.logs = TempDirLease.acquire("sweep")
-        self._jobs_a_worker = jobs_a_worker
         self._context = multiprocessing.get_context("forkserver")
         self._lifeline, self._stop = self._context.Pipe(duplex=False)
         self._pools: dict[int, futures.ProcessPoolExecutor] = {}
-        self._jobs: Counter[int] = Counter()
         self._running: dict[futures.Future[list[Outcome]], tuple[int, Unit]] = {}
 
     def submit(self, unit: "Unit") -> None:
@@ -87,7 +80,6 @@ class LocalExecutor:
     def _start(self, slot: int) -> futures.ProcessPoolExecutor:
         log = self.logs.path / f"worker-{slot}.log"
         gpu = slot % self.gpus if self.gpus else None
-        self._jobs[slot] = 0
         self._pools[slot] = futures.ProcessPoolExecutor(
             1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu)
         )
@@ -97,11 +89,9 @@ class LocalExecutor:
         from rsc_mlflow.tracking.store import reason
 
         slot, unit = self._running.pop(future)
-        self._jobs[slot] += len(unit.jobs)
         error = future.exception()
-        if error is not None or self._jobs[slot] >= self._jobs_a_worker:
-            self._pools.pop(slot).shutdown(wait=False)
         if isinstance(error, BrokenProcessPool):
+            self._pools.pop(slot).shutdown(wait=False)
             return Result(unit, None, "its process was killed, perhaps because memory ran out")
         return Result(unit, None, f"its process gave up ({reason(error)})") if error else Result(unit, future.result())
 
@@ -130,8 +120,6 @@ def _end_with_sweep(lifeline: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
     deadline = time.monotonic() + GRACE_SECONDS
-    if cancellation.request():  # work that does not look at requests yet is interrupted
-        os.kill(os.getpid(), signal.SIGTERM)
     while cancellation.request() and time.monotonic() < deadline:
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)

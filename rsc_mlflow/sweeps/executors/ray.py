@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import rsc_mlflow
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores
-from rsc_mlflow.sweeps.executors.local import JOBS_A_WORKER
 from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class RayExecutor:
         self.threads = max(1, total // self.workers)
         share = min(1.0, self.gpus / self.workers) if self.gpus else 0
         resources = {"num_cpus": self.threads, "num_gpus": share}
-        self._task = ray.remote(**resources, max_retries=3, max_calls=JOBS_A_WORKER)(run_unit)
+        self._task = ray.remote(**resources, max_retries=3, max_calls=0)(run_unit)
         self._units: dict[Any, Unit] = {}
 
     def _connect(self, workers: int | None, address: str) -> None:
