@@ -135,13 +135,23 @@ class Option:
 
 @dataclass(frozen=True)
 class Page:
-    """One page: where it is, what it is for, and its panels in order."""
+    """One page: where it is, what it is for, and its panels in order.
+
+    Attributes:
+        path: below the dashboards' address.
+        title: in the menu.
+        about: the question it answers.
+        panels: what it shows, from top to bottom.
+        options: its own choices beside the filters.
+        place: in the menu, ascending; pages that give none come last.
+    """
 
     path: str
     title: str
     about: str
     panels: tuple[Callable[[View], Panel], ...]
     options: tuple[Option, ...] = ()
+    place: int = 1000
 
 
 def panels(page: Page, view: View) -> list[Panel]:

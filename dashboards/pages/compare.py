@@ -77,4 +77,5 @@ PAGE = Page(
     "Compare",
     "Any runs beside each other: parameters that differ, curves over epochs, metrics.",
     (parameters, over_epochs, metrics),
+    place=80,
 )

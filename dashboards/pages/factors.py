@@ -118,4 +118,5 @@ PAGE = Page(
     "What makes a rare pattern easy to learn.",
     (architectures, optimizers, clipping, norms),
     (RECIPES, COUNT),
+    place=30,
 )

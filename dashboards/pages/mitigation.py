@@ -105,4 +105,5 @@ PAGE = Page(
     "What weight decay, noise and clipping buy, and what they cost.",
     (weight_decay, noise, clipping, theory),
     (PATTERNS, RECIPES, COUNT),
+    place=60,
 )

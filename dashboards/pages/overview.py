@@ -111,4 +111,5 @@ PAGE = Page(
     "Overview",
     "What is in the store: runs, failures, sweeps and models.",
     (runs, sweeps, newest, failures, unreadable, models),
+    place=10,
 )

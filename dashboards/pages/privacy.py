@@ -200,4 +200,5 @@ PAGE = Page(
     "Do spurious examples betray that they were in the training set?",
     (auc, low_rate, corrected, control, roc),
     (TARGET, LOW_RATE, RECIPES, COUNT),
+    place=50,
 )

@@ -129,4 +129,5 @@ PAGE = Page(
     "How many spurious examples it takes until a network has learned the pattern.",
     (curves, classes),
     (MEASURE, FACET, RECIPES, COUNT),
+    place=20,
 )

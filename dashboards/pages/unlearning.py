@@ -218,4 +218,5 @@ PAGE = Page(
     "Does the pattern go when its examples go?",
     (before_after, side_by_side, gaps, accuracy, seconds, trade),
     (SPLIT, GAP, RECIPES, COUNT),
+    place=40,
 )

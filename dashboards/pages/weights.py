@@ -122,4 +122,5 @@ PAGE = Page(
     "Where a network looks, and how it takes missing pixels.",
     (maps, occlusion),
     (SHOWN,),
+    place=70,
 )

@@ -9,11 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from mlflow.tracking.context import registry
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 
 from rsc_mlflow.registries import plugin_versions
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import mlflow_compat, schema
 
 _SHOWN_PACKAGES = ("rsc-mlflow", "torch", "torchvision", "numpy", "scikit-learn", "mlflow")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -55,11 +53,11 @@ def source_tags() -> dict[str, str]:
     They are what ``mlflow.start_run`` would set.  The commit is that of this project where the program itself lies in
     no repository.
     """
-    found = {key: str(value) for key, value in registry.resolve_tags().items()}
-    if MLFLOW_GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
-        found[MLFLOW_GIT_COMMIT] = commit
-    if MLFLOW_GIT_COMMIT in found:
-        found[MLFLOW_GIT_DIRTY] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
+    found = mlflow_compat.context_tags()
+    if mlflow_compat.GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
+        found[mlflow_compat.GIT_COMMIT] = commit
+    if mlflow_compat.GIT_COMMIT in found:
+        found[mlflow_compat.GIT_DIRTY] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
     return found
 
 

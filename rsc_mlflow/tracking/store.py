@@ -10,18 +10,17 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mlflow
 import requests
 import sqlalchemy
-from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.credentials import get_default_host_creds
 
 from rsc_mlflow import cancellation, tempdirs
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import databases
+from rsc_mlflow.tracking import databases, mlflow_compat
 
 RETRY_TIMEOUT_VARIABLE = "RSC_RETRY_TIMEOUT_SECONDS"
 """For how long a call that must succeed is repeated while the store is away (default 120)."""
@@ -37,14 +36,11 @@ _TRANSIENT_TEXTS = (  # what MLflow calls a bad request and is none
     "UNIQUE constraint failed",  # two clients wrote the same new row at once (SQLite); asked again, each sees it
     "duplicate key value",  # the same on PostgreSQL
 )
-_PROXY_STATUS = re.compile(r"failed with error code (\d{3}) != \d{3}")
-"""MLflow's words about an answer that is not MLflow's own, such as that of a proxy."""
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s]+@")
 _WAYS_OUT = "start the server (mlflow server) or set MLFLOW_TRACKING_URI, for example to sqlite:///mlflow.db"
 _LOG_IN_HELP = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, to a user's own"
 OWN_EXPERIMENT = "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner for EDIT permission"
 """What helps a user who may not write to an experiment."""
-_host_creds: Callable[[str], Any] = get_default_host_creds  # it carries no types
 _logger = logging.getLogger(__name__)
 
 _have_answered: set[str] = set()  # stores that this process has reached
@@ -99,7 +95,7 @@ def configure() -> None:
     if (uri := mlflow.get_tracking_uri()) != (better := databases.without_stray_folder(uri)):
         mlflow.set_tracking_uri(better)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+    for name in mlflow_compat.NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -144,7 +140,7 @@ def _probe(uri: str) -> None:
 
 
 def _probe_server(uri: str) -> None:
-    creds = _host_creds(uri)  # MLflow's settings for a server with a certificate of its own
+    creds = mlflow_compat.host_creds(uri)  # MLflow's settings for a server with a certificate of its own
     server, health = redact_passwords(uri), uri.rstrip("/") + "/health"
     try:
         requests.get(health, timeout=_PROBE_SECONDS, verify=creds.verify, cert=creds.client_cert_path)
@@ -199,8 +195,7 @@ def is_transient(error: BaseException) -> bool:
 def _status(error: BaseException) -> int | None:
     """The HTTP status of an answer that is an error; None if there was no answer."""
     if isinstance(error, MlflowException):
-        by_proxy = _PROXY_STATUS.search(str(error))
-        return int(by_proxy[1]) if by_proxy else ERROR_CODE_TO_HTTP_STATUS.get(error.error_code, 500)
+        return mlflow_compat.http_status(error)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code
     return None
