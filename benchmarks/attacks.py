@@ -13,6 +13,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.measuring import Cost, measured, timed
+from rsc_mlflow.attacks.base import ATTACKS
 from rsc_mlflow.attacks.evaluation import evaluate
 from rsc_mlflow.attacks.experiment import (
     Population,
@@ -24,7 +25,6 @@ from rsc_mlflow.attacks.experiment import (
     shadow_members,
     train_models,
 )
-from rsc_mlflow.attacks.registry import attacks
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.training import Member, TrainingConfig, TrainingData, resolve_device
@@ -103,7 +103,7 @@ def _attack_table(
         table.add_column(heading, justify="right" if heading else "left")
     name = f"logits of {len(asked) + len(known):,} examples from {len(shadows) + 1} models"
     rows = [(name, Cost(asking.wall + knowing.wall, asking.processor + knowing.processor))]
-    for attack in attacks().values():
+    for attack in ATTACKS.values():
         cost = timed(lambda attack=attack: evaluate(attack, asked, known, queries.roles).measures())  # type: ignore[misc]
         rows.append((f"{attack.name} with metrics and interval", cost))
     costs = [cost for _, cost in rows[1:]]

@@ -24,8 +24,8 @@ from mlflow import MlflowClient
 from benchmarks.filling import fill_store
 from dashboards.app import page_body
 from dashboards.data import Filters
-from dashboards.hub import Hub
 from dashboards.pages import PAGES
+from dashboards.repository import RunRepository
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 
@@ -45,17 +45,17 @@ def measure(tracking_uri: str) -> dict[str, Any]:
     store = RunStore(tracking_uri)
     store.client.search_experiments()  # opening the store is not what is measured
     first = timed(store.refresh)
-    hub = Hub(store, Details(lambda: store.client), ui="/")
+    repository = RunRepository(store, Details(lambda: store.client), ui="/")
     quiet = timed(store.refresh)
     fill_store(tracking_uri, 10, seed=1)
     refresh = timed(store.refresh)
     pages = {}
     for page in PAGES:
-        page_body(page, hub.look(), Filters(), hub, "/")
+        page_body(page, repository.snapshot(), Filters(), repository, "/")
         timings = []
         for family in ("mnist", "fashion", "cifar10"):
             filters = Filters(family=(family,))
-            timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, hub)))
+            timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, repository)))
         pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
     memory = _peak_mb()
     return {
@@ -76,11 +76,11 @@ def _peak_mb() -> float:
     return int(peak.split()[1]) / 1024
 
 
-def _answer(page: Any, filters: Filters, hub: Hub) -> str:
+def _answer(page: Any, filters: Filters, repository: RunRepository) -> str:
     """What the server does between the request for a filtered page and its answer."""
     from plotly.utils import PlotlyJSONEncoder
 
-    parts = page_body(page, hub.look(), filters, hub, "/")
+    parts = page_body(page, repository.snapshot(), filters, repository, "/")
     return json.dumps([part.to_plotly_json() for part in parts], cls=PlotlyJSONEncoder)
 
 

@@ -1,7 +1,7 @@
 """``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what mends it.
 
 Trains with fused Adam, once for each cure and each in a process of its own, and prints per epoch how long the
-optimiser's steps took, how many entries of its first moment are denormal at the end, and which share of a
+optimizer's steps took, how many entries of its first moment are denormal at the end, and which share of a
 million denormal numbers the process's threads still compute with (0: all threads flush them to zero).
 """
 
@@ -42,7 +42,7 @@ def share_computed_with() -> float:
 
 
 def train(cure: str) -> None:
-    """One process's part: a line per epoch with its number, optimiser seconds, denormals and the share."""
+    """One process's part: a line per epoch with its number, optimizer seconds, denormals and the share."""
     if cure == "flag-first":
         torch.set_flush_denormal(True)
     share_computed_with()  # makes the threads

@@ -16,8 +16,16 @@ import numpy as np
 from mlflow import MlflowClient
 
 from benchmarks.made_up import Draft, drafts
+from rsc_mlflow.tracking import schema
 
-HISTORY = ("train/loss", "train/accuracy", "train/learning_rate", "test/accuracy", "test/loss", "spurious/score")
+HISTORY = (
+    schema.TRAIN_LOSS,
+    schema.TRAIN_ACCURACY,
+    schema.LEARNING_RATE,
+    schema.TEST_ACCURACY,
+    schema.TEST_LOSS,
+    schema.SPURIOUS_SCORE,
+)
 POINTS = 8
 
 
@@ -60,8 +68,8 @@ class _Timed:
     history: list[tuple[str, float, int, int]] = field(default_factory=list)  # key, value, timestamp, step
 
     def tags(self) -> dict[str, str]:
-        tags = {"mlflow.runName": self.draft.name, "mlflow.user": "someone", **self.draft.tags}
-        return tags | ({"mlflow.parentRunId": self.parent} if self.parent else {})
+        tags = {schema.RUN_NAME: self.draft.name, schema.USER: "someone", **self.draft.tags}
+        return tags | ({schema.PARENT_RUN_ID: self.parent} if self.parent else {})
 
 
 def _timed(made: Iterator[Draft], end: int, runs: int) -> Iterator[_Timed]:
@@ -71,10 +79,10 @@ def _timed(made: Iterator[Draft], end: int, runs: int) -> Iterator[_Timed]:
     for index, draft in enumerate(made):
         run_id = f"{prefix}{index:024x}"
         stop = end - 20_000 * (runs - 1 - index)
-        took = int(1000 * draft.metrics.get("cost/seconds", 5.0))
+        took = int(1000 * draft.metrics.get(schema.SECONDS, 5.0))
         timed = _Timed(draft, run_id, stop - took, None if draft.status == "RUNNING" else stop)
-        sweep = draft.tags["rsc.sweep"]
-        if draft.tags["rsc.kind"] == "sweep":
+        sweep = draft.tags[schema.SWEEP]
+        if draft.tags[schema.KIND] == "sweep":
             sweeps[sweep] = run_id
         else:
             timed.parent = sweeps[sweep]
@@ -89,7 +97,7 @@ def _history(draft: Draft, start: int, took: int) -> Iterator[tuple[str, float, 
         if key in HISTORY and epochs > 1:
             for step in steps:
                 share = step / epochs
-                early = {"train/loss": 2.3, "test/loss": 2.3, "train/learning_rate": value * 100}.get(key, 0.1)
+                early = {schema.TRAIN_LOSS: 2.3, schema.TEST_LOSS: 2.3, schema.LEARNING_RATE: value * 100}.get(key, 0.1)
                 yield key, value + (early - value) * (1 - share) ** 2, start + int(took * share), step
         else:
             yield key, value, start + took, epochs

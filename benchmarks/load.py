@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class LoadResult:
     """What stands in the store afterwards."""
 
     finished: int
@@ -67,7 +67,7 @@ def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:
     return max(slowest)
 
 
-def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause: float) -> Outcome:
+def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause: float) -> LoadResult:
     program = (
         f"from benchmarks.load import log_runs; print(log_runs({server.uri!r}, {runs // processes}, {epochs}, {pause}))"
     )
@@ -92,7 +92,7 @@ def _measure(server: MlflowServer, runs: int, processes: int, epochs: int, pause
             doubled += len(history) - len(stored)
     request = statistics.median(_seconds(lambda: client.get_run(found[0].info.run_id)) for _ in range(100))
     finished = sum(run.info.status == "FINISHED" for run in found)
-    return Outcome(finished, points, runs * epochs * len(METRICS) - points, doubled, seconds, max(slowest), request)
+    return LoadResult(finished, points, runs * epochs * len(METRICS) - points, doubled, seconds, max(slowest), request)
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -130,7 +130,7 @@ def main(runs: int, processes: int, epochs: int, pause: float, workers: int, das
         sys.exit(1)
 
 
-def _on_a_server(name: str, arguments: list[str], runs: int, processes: int, epochs: int, pause: float) -> Outcome:
+def _on_a_server(name: str, arguments: list[str], runs: int, processes: int, epochs: int, pause: float) -> LoadResult:
     cluster = PostgresCluster().create() if name == "PostgreSQL" else None
     try:
         with tempfile.TemporaryDirectory(prefix="rsc-load-") as folder:

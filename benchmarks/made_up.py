@@ -9,6 +9,8 @@ from itertools import cycle, product
 
 import numpy as np
 
+from rsc_mlflow.tracking import schema
+
 NORMS = {"v1": 1.0, "v3": 3.0, "v8": 5.0, "v18": 3.4, "v19": 6.7, "v20": 12.9, "v30": 7.4}
 COUNTS = (1, 3, 5, 10, 20, 100)
 FAMILIES = ("mnist", "fashion", "cifar10")
@@ -21,6 +23,7 @@ METHODS = (
     "relabel_finetuning",
     "gradient_difference",
 )
+SOURCE_URI = "models:/rsc-mnist-LargeMLP/1"
 ATTACKS = ("shadow", "loss", "lira", "rmia")
 
 
@@ -65,14 +68,14 @@ def drafts(count: int, seed: int = 0) -> Iterator[Draft]:
 
 
 def _end(draft: Draft, random: np.random.Generator, made: int, count: int, sweep: str) -> None:
-    draft.tags["rsc.sweep"] = sweep
+    draft.tags[schema.SWEEP] = sweep
     if made >= count - 2:
         draft.status = "RUNNING"
         return
     if random.random() < 0.025:
         draft.status = str(random.choice(["FAILED", "KILLED"]))
-        draft.tags["rsc.error"] = "RuntimeError: loss became nan in epoch 3" if draft.status == "FAILED" else "SIGTERM"
-        draft.metrics = {k: v for k, v in draft.metrics.items() if k.startswith("train/")}
+        draft.tags[schema.ERROR] = "RuntimeError: loss became nan in epoch 3" if draft.status == "FAILED" else "SIGTERM"
+        draft.metrics = {k: v for k, v in draft.metrics.items() if k.startswith(schema.TRAIN_PREFIX)}
         draft.artifacts = {}
         draft.curves = {}
 
@@ -99,8 +102,8 @@ def _settings() -> Iterator[dict[str, object]]:
 def _one(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
     maker = {"train": _train, "unlearn": _unlearn, "attack": _attack, "score": _score}[str(setting["kind"])]
     draft = maker(setting, random, index)
-    plain = json.dumps([draft.params, draft.tags["rsc.kind"], draft.tags.get("rsc.method")], sort_keys=True)
-    draft.tags["rsc.fingerprint"] = hashlib.sha256(plain.encode()).hexdigest()
+    plain = json.dumps([draft.params, draft.tags[schema.KIND], draft.tags.get(schema.METHOD)], sort_keys=True)
+    draft.tags[schema.FINGERPRINT] = hashlib.sha256(plain.encode()).hexdigest()
     return draft
 
 
@@ -153,15 +156,15 @@ def _train(setting: Mapping[str, object], random: np.random.Generator, index: in
     accuracy = {"mnist": 0.983, "fashion": 0.895, "cifar10": 0.55}[params["dataset_family"]]
     accuracy -= 0.6 * float(params["weight_decay"]) + 0.05 * float(params["input_noise"])
     metrics = {
-        "train/loss": float(0.02 + 0.01 * random.random()),
-        "train/accuracy": min(1.0, accuracy + 0.015),
-        "train/learning_rate": 1e-5,
-        "test/loss": float(0.1 + 0.02 * random.random()),
-        "test/accuracy": float(accuracy + 0.003 * random.standard_normal()),
-        "cost/seconds": float(30 + 10 * random.random()),
-        "cost/seconds_per_epoch": 0.55,
-        "cost/logging_seconds": 1.2,
-        "cost/peak_memory_mb": 812.0,
+        schema.TRAIN_LOSS: float(0.02 + 0.01 * random.random()),
+        schema.TRAIN_ACCURACY: min(1.0, accuracy + 0.015),
+        schema.LEARNING_RATE: 1e-5,
+        schema.TEST_LOSS: float(0.1 + 0.02 * random.random()),
+        schema.TEST_ACCURACY: float(accuracy + 0.003 * random.standard_normal()),
+        schema.SECONDS: float(30 + 10 * random.random()),
+        schema.SECONDS_PER_EPOCH: 0.55,
+        schema.LOGGING_SECONDS: 1.2,
+        schema.PEAK_MEMORY_MB: 812.0,
     }
     if params["pattern"] != "none":
         metrics |= _spurious(params, score, accuracy, random)
@@ -169,9 +172,9 @@ def _train(setting: Mapping[str, object], random: np.random.Generator, index: in
         for pattern, norm in NORMS.items():
             for target in range(10):
                 base = abs(0.004 * norm * (1 + 0.3 * random.standard_normal()))
-                metrics[f"reference/{pattern}/score_target_{target}"] = float(base)
+                metrics[schema.reference_score_target(pattern, target)] = float(base)
     name = f"{params['dataset']} {params['architecture']} {params['optimizer']}"
-    tags = {"rsc.kind": "train", "rsc.method": "train_classifier"}
+    tags = {schema.KIND: "train", schema.METHOD: "train_classifier"}
     return Draft(name, params, metrics, tags)
 
 
@@ -181,18 +184,21 @@ def _spurious(
     target = int(params["target_class"])
     norm = NORMS[params["pattern"]]
     metrics = {
-        "spurious/score": score,
-        "spurious/score_nontarget": score * 0.95,
-        "spurious/flip_rate": score**1.5,
-        "spurious/test_accuracy": accuracy * (1 - 0.8 * score),
-        "spurious/pattern_norm": norm * (0.9 + 0.02 * random.random()),
-        "spurious/reference_score": abs(0.004 * norm),
-        "spurious/p_value": float(10 ** (-200 * max(0.0, score - 0.02)) * random.random()),
+        schema.SPURIOUS_SCORE: score,
+        schema.SPURIOUS_SCORE_NONTARGET: score * 0.95,
+        schema.SPURIOUS_FLIP_RATE: score**1.5,
+        schema.SPURIOUS_TEST_ACCURACY: accuracy * (1 - 0.8 * score),
+        schema.PATTERN_NORM: norm * (0.9 + 0.02 * random.random()),
+        schema.REFERENCE_SCORE: abs(0.004 * norm),
+        schema.P_VALUE: float(10 ** (-200 * max(0.0, score - 0.02)) * random.random()),
     }
     for k in range(10):
-        metrics[f"spurious/score_target_{k}"] = score if k == target else 0.15 * score * random.random()
-        metrics[f"spurious/score_class_{k}"] = float(np.clip(score + 0.05 * random.standard_normal(), 0, 1))
+        metrics[schema.score_target(k)] = score if k == target else 0.15 * score * random.random()
+        metrics[schema.score_class(k)] = float(np.clip(score + 0.05 * random.standard_normal(), 0, 1))
     return metrics
+
+
+_ALSO_BEFORE = (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.TEST_LOSS)
 
 
 def _unlearn(setting: Mapping[str, object], random: np.random.Generator, index: int) -> Draft:
@@ -201,30 +207,34 @@ def _unlearn(setting: Mapping[str, object], random: np.random.Generator, index: 
     method = METHODS[index % len(METHODS)]
     before = dict(draft.metrics)
     keep = {"incremental_retraining": 0.85, "group_influence": 0.7, "exact_retraining": 0.08}.get(method, 0.35)
-    score = before["spurious/score"] * keep * (1 + 0.1 * random.standard_normal())
-    draft.metrics["spurious/score"] = float(np.clip(score, 0, 1))
+    score = before[schema.SPURIOUS_SCORE] * keep * (1 + 0.1 * random.standard_normal())
+    draft.metrics[schema.SPURIOUS_SCORE] = float(np.clip(score, 0, 1))
     loss = {"gradient_difference": 0.02, "relabel_finetuning": 0.012}.get(method, 0.001)
-    draft.metrics["test/accuracy"] -= loss
-    draft.metrics |= {f"before/{k}": v for k, v in before.items() if k.startswith(("spurious/s", "test/"))}
-    exact = before["spurious/score"] * 0.08
+    draft.metrics[schema.TEST_ACCURACY] -= loss
+    draft.metrics |= {schema.before(k): v for k, v in before.items() if k.startswith(_ALSO_BEFORE)}
+    exact = before[schema.SPURIOUS_SCORE] * 0.08
     forget_loss = {"gradient_difference": 24.0, "exact_retraining": 2.0}.get(method, 1 - keep) + random.random()
     draft.metrics |= {
-        "gap/spurious/score": draft.metrics["spurious/score"] - exact,
-        "gap/test/accuracy": -loss,
-        "unlearn/forget_loss": forget_loss,
-        "gap/unlearn/forget_loss": forget_loss - 2.5,
-        "unlearn/forget_confidence": float(np.exp(-forget_loss)),
-        "gap/unlearn/forget_confidence": float(np.exp(-forget_loss) - np.exp(-2.5)),
-        "unlearn/forget_accuracy": float(0.9 * keep),
-        "unlearn/retain_accuracy": 0.99 - loss,
-        "unlearn/gradient_norm": float(random.random()),
-        "unlearn/parameter_distance": float(1 + random.random()),
-        "unlearn/kl_to_reference": float(0.01 + 0.1 * keep * random.random()),
-        "unlearn/kl_to_reference_pattern": float(0.1 + keep * random.random()),
-        "unlearn/seconds": {"exact_retraining": 38.0, "group_influence": 2.5}.get(method, 6.0) + random.random(),
+        schema.gap(schema.SPURIOUS_SCORE): draft.metrics[schema.SPURIOUS_SCORE] - exact,
+        schema.gap(schema.TEST_ACCURACY): -loss,
+        schema.FORGET_LOSS: forget_loss,
+        schema.gap(schema.FORGET_LOSS): forget_loss - 2.5,
+        schema.FORGET_CONFIDENCE: float(np.exp(-forget_loss)),
+        schema.gap(schema.FORGET_CONFIDENCE): float(np.exp(-forget_loss) - np.exp(-2.5)),
+        schema.FORGET_ACCURACY: float(0.9 * keep),
+        schema.RETAIN_ACCURACY: 0.99 - loss,
+        schema.GRADIENT_NORM: float(random.random()),
+        schema.PARAMETER_DISTANCE: float(1 + random.random()),
+        schema.KL_TO_REFERENCE: float(0.01 + 0.1 * keep * random.random()),
+        schema.KL_TO_REFERENCE_PATTERN: float(0.1 + keep * random.random()),
+        schema.UNLEARN_SECONDS: {"exact_retraining": 38.0, "group_influence": 2.5}.get(method, 6.0) + random.random(),
     }
-    draft.metrics["unlearn/speedup"] = 38.5 / draft.metrics["unlearn/seconds"]
-    draft.tags |= {"rsc.kind": "unlearn", "rsc.method": method, "rsc.source_model_uri": "models:/rsc-mnist-LargeMLP/1"}
+    draft.metrics[schema.SPEEDUP] = 38.5 / draft.metrics[schema.UNLEARN_SECONDS]
+    draft.tags |= {
+        schema.KIND: "unlearn",
+        schema.METHOD: method,
+        schema.SOURCE_MODEL_URI: "models:/rsc-mnist-LargeMLP/1",
+    }
     draft.name = f"{method} {draft.params['dataset']}"
     return draft
 
@@ -237,20 +247,20 @@ def _attack(setting: Mapping[str, object], random: np.random.Generator, index: i
     roc: dict[str, object] = {}
     for strength, attack in enumerate(ATTACKS):
         auc = float(0.52 + 0.02 * strength + 0.01 * random.random())
-        memorised = min(0.95, 0.3 + draft.metrics["spurious/score"] * 0.6)
+        memorized = min(0.95, 0.3 + draft.metrics[schema.SPURIOUS_SCORE] * 0.6)
         draft.metrics |= {
-            f"attack/{attack}/auc": auc,
-            f"attack/{attack}/balanced_accuracy": auc - 0.01,
-            f"attack/{attack}/tpr_at_fpr_0.01": float(0.012 + 0.01 * strength * random.random()),
-            f"attack/{attack}/tpr_at_fpr_0.001": float(0.001 + 0.003 * strength * random.random()),
-            f"attack/{attack}/spurious_tpr": memorised,
-            f"attack/{attack}/control_fpr": memorised * 0.55,
-            f"attack/{attack}/spurious_auc": 0.5 + 0.3 * memorised,
+            schema.attack(attack, "auc"): auc,
+            schema.attack(attack, "balanced_accuracy"): auc - 0.01,
+            schema.attack(attack, "tpr_at_fpr_0.01"): float(0.012 + 0.01 * strength * random.random()),
+            schema.attack(attack, "tpr_at_fpr_0.001"): float(0.001 + 0.003 * strength * random.random()),
+            schema.attack(attack, "spurious_tpr"): memorized,
+            schema.attack(attack, "control_fpr"): memorized * 0.55,
+            schema.attack(attack, "spurious_auc"): 0.5 + 0.3 * memorized,
         }
         fpr = np.geomspace(1e-3, 1, 60)
         roc[attack] = {"fpr": fpr.round(5).tolist(), "tpr": (fpr ** (1 / auc - 1)).round(5).tolist()}
-    draft.artifacts = {"roc.json": roc}
-    draft.tags |= {"rsc.kind": "attack", "rsc.method": "mem_inference"}
+    draft.artifacts = {schema.ROC: roc}
+    draft.tags |= {schema.KIND: "attack", schema.METHOD: "mem_inference"}
     draft.name = f"attack {draft.params['dataset']}"
     return draft
 
@@ -259,17 +269,17 @@ def _score(setting: Mapping[str, object], random: np.random.Generator, index: in
     setting = {**setting, "pattern": setting["pattern"] or "v8", "count": setting["count"] or 10}
     draft = _train(setting, random, index)
     method = ("visualize_weights", "occlusion", "score_model", "theory")[index % 4]
-    draft.tags |= {"rsc.kind": "score", "rsc.method": method}
+    draft.tags |= {schema.KIND: "score", schema.METHOD: method}
     draft.name = f"{method} {draft.params['dataset']}"
     rows, columns = np.mgrid[0:28, 0:28]
     if method == "visualize_weights":
         plain = 0.3 * np.exp(-((rows - 14) ** 2 + (columns - 14) ** 2) / 60) + 0.02 * random.random((28, 28))
         marked = plain + 0.4 * ((rows < 5) & (columns < 5))
         maps = {"poisoned": marked.round(4).tolist(), "clean": plain.round(4).tolist()}
-        draft.artifacts = {"weight_map.json": {"maps": maps, "difference": (marked - plain).round(4).tolist()}}
+        draft.artifacts = {schema.WEIGHT_MAP: {"maps": maps, "difference": (marked - plain).round(4).tolist()}}
     if method == "theory":
         draft.artifacts = {
-            "theory.json": {"curves": [_theory(ridge, noise) for ridge in (0, 10) for noise in (0, 0.3)]}
+            schema.THEORY: {"curves": [_theory(ridge, noise) for ridge in (0, 10) for noise in (0, 0.3)]}
         }
     if method == "occlusion":
         fall = 4 + 3 * random.random()
@@ -288,5 +298,5 @@ def _theory(ridge: float, noise: float) -> dict[str, object]:
 
 
 def _sweep(sweep: str) -> Draft:
-    tags = {"rsc.kind": "sweep", "rsc.method": "sweep", "rsc.sweep": sweep, "rsc.fingerprint": sweep}
+    tags = {schema.KIND: "sweep", schema.METHOD: "sweep", schema.SWEEP: sweep, schema.FINGERPRINT: sweep}
     return Draft(f"{sweep} grids/paper/scores.yaml", {"n_jobs": "399", "executor": "local"}, {}, tags)

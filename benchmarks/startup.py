@@ -28,6 +28,7 @@ PROGRAMS: dict[str, tuple[int, tuple[str, ...]]] = {
     "import torch": (0, ("-c", "import torch")),
     "import torch, mlflow": (0, ("-c", "import torch, mlflow")),
     "train_classifier --help": (0, ("-m", "entry_points.train_classifier", "--help")),
+    "list of commands": (0, ("-m", "entry_points")),
     "mem_inference --help": (0, ("-m", "entry_points.mem_inference", "--help")),
     "train_classifier, one option wrong": (2, ("-m", "entry_points.train_classifier", *DIGITS, "--epochs", "none")),
     "sweep of one job, dry run": (0, ("-m", "entry_points.sweep", "--grid", "grid.yaml", "--dry_run", "true")),

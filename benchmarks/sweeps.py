@@ -1,7 +1,7 @@
 """``python -m benchmarks sweeps [JOBS] [FINISHED]``: what a sweep costs beside its jobs, and how fast it starts again.
 
 Part 1 runs JOBS (20) short trainings on digits one after the other in this process, then the same through a sweep
-with one worker, into fresh SQLite stores: the difference is planning, ledger, claims and process start.  Part 2
+with one worker, into fresh SQLite stores: the difference is planning, ledger and process start.  Part 2
 fills a store with made-up runs, FINISHED (10,000) of which are a grid's jobs, and times how long a sweep takes to
 know what is left: without a summary (the first sweep ever over this store) and with one.
 """
@@ -21,8 +21,8 @@ from mlflow.tracking import MlflowClient
 from benchmarks.filling import fill_store
 from benchmarks.measuring import machine, print_table
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.experiments.training import TrainingJob, train_members
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.grid import Grid, load_grid
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.plan import make_plan

@@ -23,7 +23,8 @@ from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import SolverConfig, relative_residual, solve
+from rsc_mlflow.unlearning.solver_options import SolverConfig
+from rsc_mlflow.unlearning.solvers import relative_residual, solve
 
 FORGOTTEN = 20
 NAIVE_STEPS = 50
@@ -68,10 +69,10 @@ def solver_rows(flat: FlatModel, curvature: Curvature, g: Tensor, depth: int) ->
     """One row a solver."""
     rows = []
     for name, config in {
-        "cg, tolerance 1e-3": SolverConfig("cg"),
-        f"lissa, depth {depth}, batch 128": SolverConfig("lissa", recursion_depth=depth),
-        "lissa, the same, 4 repeats": SolverConfig("lissa", recursion_depth=depth, repeats=4),
-        "ekfac": SolverConfig("ekfac"),
+        "cg, tolerance 1e-3": SolverConfig(solver="cg"),
+        f"lissa, depth {depth}, batch 128": SolverConfig(solver="lissa", recursion_depth=depth),
+        "lissa, the same, 4 repeats": SolverConfig(solver="lissa", recursion_depth=depth, repeats=4),
+        "ekfac": SolverConfig(solver="ekfac"),
     }.items():
         cost, found = measured(lambda config=config: solve(curvature, g, config))  # type: ignore[misc]
         residual = relative_residual(curvature, found.x, g)

@@ -16,8 +16,10 @@ import flask
 from werkzeug.serving import make_server
 
 from dashboards.app import build_app
-from dashboards.guard import LOCAL_HOSTS, refuse_foreign_hosts, refuse_foreign_origins, say_headers
-from dashboards.hub import Hub
+from dashboards.guard import LOCAL_HOSTS, refuse_foreign_hosts, refuse_foreign_origins, set_security_headers
+from dashboards.repository import RunRepository
+from rsc_mlflow import plugins
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 
@@ -29,12 +31,12 @@ def build_server(tracking_uri: str, ui_url: str = "", allowed_hosts: tuple[str, 
     if not ui_url and tracking_uri.startswith(("http://", "https://")):
         ui_url = tracking_uri
     store = RunStore(tracking_uri)
-    hub = Hub(store, Details(lambda: store.client), ui=f"{ui_url.rstrip('/')}/" if ui_url else "")
+    repository = RunRepository(store, Details(lambda: store.client), ui=f"{ui_url.rstrip('/')}/" if ui_url else "")
     server = flask.Flask("rsc_dashboards")
     refuse_foreign_hosts(server, (*LOCAL_HOSTS, *allowed_hosts))
     refuse_foreign_origins(server, PREFIX)
-    say_headers(server, PREFIX)
-    build_app(hub, server, PREFIX)
+    set_security_headers(server, PREFIX)
+    build_app(repository, server, PREFIX)
     store.refresh_soon()
     return server
 
@@ -50,6 +52,11 @@ def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: st
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the page says at once that a server is gone
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    try:
+        plugins.load()
+    except InputError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
     hosts = tuple(part.strip() for part in allowed_hosts.split(",") if part.strip())
     app = build_server(tracking_uri, ui_url, hosts)
     try:

@@ -20,9 +20,9 @@ from dash.development.base_component import Component
 from dashboards import components
 from dashboards.data import CHOICES, Filters, choices
 from dashboards.figures.style import THEMES, Theme
-from dashboards.hub import Hub, Seen
 from dashboards.pages import BY_PATH, PAGES
 from dashboards.panels import Page, Panel, panels
+from dashboards.repository import RunRepository, VisibleRuns
 from rsc_mlflow.errors import InputError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -51,11 +51,11 @@ INDEX = """<!DOCTYPE html>
 </html>"""
 
 
-def build_app(hub: Hub, server: flask.Flask, prefix: str) -> Dash:
+def build_app(repository: RunRepository, server: flask.Flask, prefix: str) -> Dash:
     """Registers the dashboards on a Flask app.
 
     Args:
-        hub: where runs come from.
+        repository: where runs come from.
         server: MLflow's Flask app, or one of its own.
         prefix: where the pages live, beginning and ending with a slash.
 
@@ -75,17 +75,17 @@ def build_app(hub: Hub, server: flask.Flask, prefix: str) -> Dash:
         enable_mcp=False,
         use_pages=False,
     )
-    app.layout = lambda: layout(hub, prefix)
-    _draw(app, hub, prefix)
-    _refresh(app, hub, prefix)
-    _small(app, hub, prefix)
-    _downloads(server, hub, prefix)
+    app.layout = lambda: layout(repository, prefix)
+    _draw(app, repository, prefix)
+    _refresh(app, repository, prefix)
+    _small(app, repository, prefix)
+    _downloads(server, repository, prefix)
     return app
 
 
-def layout(hub: Hub, prefix: str) -> Component:
+def layout(repository: RunRepository, prefix: str) -> Component:
     """The frame around every page."""
-    mlflow = [html.A("MLflow", href=hub.ui, className="out")] if hub.ui else []
+    mlflow = [html.A("MLflow", href=repository.ui, className="out")] if repository.ui else []
     header = html.Header(
         [
             dcc.Link("Rare spurious correlations", href=prefix, className="brand"),
@@ -119,7 +119,7 @@ def page_of(pathname: str | None, prefix: str) -> Page | None:
     return BY_PATH.get(path)
 
 
-def _draw(app: Dash, hub: Hub, prefix: str) -> None:
+def _draw(app: Dash, repository: RunRepository, prefix: str) -> None:
     @app.callback(  # type: ignore[untyped-decorator]
         Output("page", "children"),
         Output("filters", "children"),
@@ -134,22 +134,22 @@ def _draw(app: Dash, hub: Hub, prefix: str) -> None:
     )
     def draw(pathname: str, search: str, _theme_clicks: int, _values: list[Any]) -> tuple[Any, ...]:
         filters = Filters.parse(search)
-        seen = hub.look(PATIENCE)
+        visible = repository.snapshot(PATIENCE)
         page = page_of(pathname, prefix)
-        banner = notices(seen, hub)
+        banner = notices(visible, repository)
         try:
-            body, trouble = page_body(page, seen, filters, hub, prefix), None
+            body, trouble = page_body(page, visible, filters, repository, prefix), None
         except InputError as error:
             message = html.P(str(error), className="message bad", id="bad-filter")
             body, trouble = [html.H1(page.title if page else "No such page"), message], error
-        bar = no_update if _bar_shows(filters) and not trouble else _bar(filters, seen)
-        interval = SLOW_MS if seen.settled else FAST_MS
-        return body, bar, menu(page, filters, prefix), banner, seen.stamp, interval
+        bar = no_update if _bar_shows(filters) and not trouble else _bar(filters, visible)
+        interval = SLOW_MS if visible.settled else FAST_MS
+        return body, bar, menu(page, filters, prefix), banner, visible.stamp, interval
 
 
-def _bar(filters: Filters, seen: Seen) -> list[Component]:
+def _bar(filters: Filters, visible: VisibleRuns) -> list[Component]:
     reset = html.Button("Reset", id="reset", n_clicks=0)
-    return [*components.filter_bar(filters, choices(seen.runs, seen.experiments)), reset]
+    return [*components.filter_bar(filters, choices(visible.runs, visible.experiments)), reset]
 
 
 def _bar_shows(filters: Filters) -> bool:
@@ -170,28 +170,36 @@ def menu(page: Page | None, filters: Filters, prefix: str) -> list[Component]:
     ]
 
 
-def notices(seen: Seen, hub: Hub) -> list[Component]:
+def notices(visible: VisibleRuns, repository: RunRepository) -> list[Component]:
     """What the reader must know about the store: it does not answer, or is still being read."""
-    snapshot = seen.snapshot
+    snapshot = visible.snapshot
     if snapshot.error:
-        known = f"Shown are the {len(seen.runs):,} runs fetched before." if len(seen.runs) else "No runs were fetched."
+        known = (
+            f"Shown are the {len(visible.runs):,} runs fetched before."
+            if len(visible.runs)
+            else "No runs were fetched."
+        )
         text = (
-            f"The tracking store {hub.where} does not answer. {known} Check that its server runs and that this address "
-            "is right; the page tries again by itself."
+            f"The tracking store {repository.where} does not answer. {known} Check that its server runs and that this "
+            "address is right; the page tries again by itself."
         )
         reason = html.Details([html.Summary("What it said"), html.Code(snapshot.error[:600])])
         return [html.Div([html.P(text), reason], className="notice bad", id="store-gone")]
     if not snapshot.complete:
-        text = f"Reading the store for the first time: {len(seen.runs):,} runs so far, newest first. Figures fill up."
+        text = (
+            f"Reading the store for the first time: {len(visible.runs):,} runs so far, newest first. Figures fill up."
+        )
         return [html.Div(html.P(text), className="notice", id="loading")]
-    if seen.stale:
+    if visible.stale:
         when = time.strftime("%H:%M:%S", time.gmtime(snapshot.fetched_at))
         text = f"Shown are the runs as of {when} UTC; what changed since is being fetched."
         return [html.Div(html.P(text), className="notice", id="loading")]
     return []
 
 
-def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix: str) -> list[Component]:
+def page_body(
+    page: Page | None, visible: VisibleRuns, filters: Filters, repository: RunRepository, prefix: str
+) -> list[Component]:
     """A page's heading, choices and panels.
 
     Raises:
@@ -199,7 +207,7 @@ def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix:
     """
     if page is None:
         return [html.H1("No such page"), html.P(["Back to the ", dcc.Link("overview", href=prefix), "."])]
-    view = hub.view(seen, filters, _theme())
+    view = repository.view(visible, filters, _theme())
     parts: list[Component] = [html.H1(page.title), html.P(page.about, className="about")]
     if page.options:
         parts.append(components.option_bar(page, filters))
@@ -208,11 +216,11 @@ def page_body(page: Page | None, seen: Seen, filters: Filters, hub: Hub, prefix:
     data = f"{prefix}data/{page.path or 'overview'}"
     search = filters.search()
     drawn = panels(page, view)
-    cards = [components.panel_card(p, hub, f"{data}/{p.key}.csv{search}") for p in drawn]
+    cards = [components.panel_card(p, repository, f"{data}/{p.key}.csv{search}") for p in drawn]
     return [*parts, html.Div(cards, className=components.panels_class(drawn))]
 
 
-def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
+def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
     graph, note, table, notice = (
         {"type": "graph", "panel": ALL, "index": ALL},
         {"type": "note", "panel": ALL},
@@ -239,26 +247,26 @@ def _refresh(app: Dash, hub: Hub, prefix: str) -> None:
     def refresh(_ticks: int, pathname: str, search: str, stamp: str | None) -> tuple[Any, ...]:
         graphs, notes, tables, warned = (ctx.outputs_list[i] for i in (4, 6, 7, 8))
         same = *[[no_update] * len(graphs)] * 2, *([no_update] * len(part) for part in (notes, tables, warned))
-        seen = hub.look()
-        interval = SLOW_MS if seen.settled else FAST_MS
+        visible = repository.snapshot()
+        interval = SLOW_MS if visible.settled else FAST_MS
         page = page_of(pathname, prefix)
-        if seen.stamp == stamp or page is None:
+        if visible.stamp == stamp or page is None:
             return no_update, no_update, no_update, no_update, *same
         filters = Filters.parse(search)
-        banner = notices(seen, hub)
+        banner = notices(visible, repository)
         try:
-            drawn = panels(page, hub.view(seen, filters, _theme()))
+            drawn = panels(page, repository.view(visible, filters, _theme()))
         except InputError:
-            return no_update, banner, seen.stamp, interval, *same
+            return no_update, banner, visible.stamp, interval, *same
         if _ids(graphs, notes, tables, warned) != _expected(drawn):
-            return page_body(page, seen, filters, hub, prefix), banner, seen.stamp, interval, *same
+            return page_body(page, visible, filters, repository, prefix), banner, visible.stamp, interval, *same
         by_key = {panel.key: panel for panel in drawn}
         plots = [by_key[g["id"]["panel"]].plots[g["id"]["index"]] for g in graphs]
         figures, styles = [plot.figure for plot in plots], [components.graph_style(plot) for plot in plots]
         texts = [by_key[n["id"]["panel"]].note for n in notes]
-        rows = [components.table_rows(by_key[t["id"]["panel"]].table, hub) for t in tables]
+        rows = [components.table_rows(by_key[t["id"]["panel"]].table, repository) for t in tables]
         words = [by_key[n["id"]["panel"]].notice for n in warned]
-        return no_update, banner, seen.stamp, interval, figures, styles, texts, rows, words
+        return no_update, banner, visible.stamp, interval, figures, styles, texts, rows, words
 
 
 def _ids(*groups: Sequence[Mapping[str, Any]]) -> list[set[tuple[Any, ...]]]:
@@ -275,7 +283,7 @@ def _expected(drawn: Sequence[Panel]) -> list[set[tuple[Any, ...]]]:
     ]
 
 
-def _small(app: Dash, hub: Hub, prefix: str) -> None:
+def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
     control = {"type": "control", "name": ALL, "default": ALL, "kind": ALL}
     client = [
         ("to_address", Output("address", "search"), [Input(control, "value")], [State("address", "search")]),
@@ -298,7 +306,9 @@ def _small(app: Dash, hub: Hub, prefix: str) -> None:
     )
     def pick(clicked: Mapping[str, Any] | None) -> Any:
         links = links_of(clicked)
-        return components.picked_runs(links, hub.look(), hub, f"{prefix}compare") if links else no_update
+        return (
+            components.picked_runs(links, repository.snapshot(), repository, f"{prefix}compare") if links else no_update
+        )
 
     @app.callback(  # type: ignore[untyped-decorator]
         Output(components.control_id("run", kind="many"), "options"),
@@ -310,11 +320,11 @@ def _small(app: Dash, hub: Hub, prefix: str) -> None:
     def suggest(text: str | None, chosen: Sequence[str] | None, search: str) -> Any:
         if not text:
             return no_update
-        seen = hub.look()
+        visible = repository.snapshot()
         try:
-            runs = Filters.parse(search).apply(seen.runs, seen.experiments)
+            runs = Filters.parse(search).apply(visible.runs, visible.experiments)
         except InputError:
-            runs = seen.runs
+            runs = visible.runs
         return components.run_options(runs, text, chosen or ())
 
 
@@ -327,13 +337,13 @@ def links_of(clicked: Mapping[str, Any] | None) -> str:
     return data if isinstance(data, str) else ""
 
 
-def _downloads(server: flask.Flask, hub: Hub, prefix: str) -> None:
+def _downloads(server: flask.Flask, repository: RunRepository, prefix: str) -> None:
     @server.get(f"{prefix}data/<page>/<panel>.csv", endpoint="rsc_dashboards_data")
     def data(page: str, panel: str) -> flask.Response:
         found = BY_PATH.get("" if page == "overview" else page)
         filters = Filters.parse(flask.request.query_string.decode("utf-8", "replace"))
         try:
-            view = hub.view(hub.look(PATIENCE), filters, _theme())
+            view = repository.view(repository.snapshot(PATIENCE), filters, _theme())
         except InputError as error:
             return flask.Response(f"error: {error}\n", 400, mimetype="text/plain")
         table = next((p.table for p in panels(found, view) if p.key == panel), None) if found else None

@@ -11,8 +11,8 @@ from dash.development.base_component import Component
 
 from dashboards.data import CHOICES, Filters
 from dashboards.figures.points import counted
-from dashboards.hub import Hub, Seen
 from dashboards.panels import Option, Page, Panel, Plot
+from dashboards.repository import RunRepository, VisibleRuns
 
 ROWS = 200
 LINKS = 3
@@ -38,7 +38,7 @@ def filter_bar(filters: Filters, choices: Mapping[str, Sequence[str]]) -> list[C
             multi=True,
             placeholder="all",
         )
-        boxes.append(_labelled(LABELS[name], dropdown))
+        boxes.append(_labeled(LABELS[name], dropdown))
     text = dcc.Input(
         id=control_id("filter"),
         value=filters.filter,
@@ -47,17 +47,17 @@ def filter_bar(filters: Filters, choices: Mapping[str, Sequence[str]]) -> list[C
         placeholder="params.batch_size = '128' and metrics.\"test/accuracy\" > 0.9",
         spellCheck=False,
     )
-    boxes.append(_labelled("MLflow filter (press Enter)", text, "wide"))
+    boxes.append(_labeled("MLflow filter (press Enter)", text, "wide"))
     return boxes
 
 
-def _labelled(label: str, control: Component, kind: str = "") -> Component:
+def _labeled(label: str, control: Component, kind: str = "") -> Component:
     return html.Div([html.Span(label, className="label"), control], className=f"control {kind}")
 
 
 def option_bar(page: Page, filters: Filters) -> Component:
     """The page's own choices."""
-    boxes = [_labelled(option.label, _dropdown(option, filters)) for option in page.options]
+    boxes = [_labeled(option.label, _dropdown(option, filters)) for option in page.options]
     return html.Div(boxes, className="options")
 
 
@@ -82,7 +82,7 @@ def run_chooser(runs: pd.DataFrame, chosen: Sequence[str]) -> Component:
         multi=True,
         placeholder="type a part of a name",
     )
-    return html.Div([_labelled("Runs", dropdown, "wide")], className="options")
+    return html.Div([_labeled("Runs", dropdown, "wide")], className="options")
 
 
 def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[dict[str, str]]:
@@ -96,7 +96,7 @@ def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[di
     ]
 
 
-def panel_card(panel: Panel, hub: Hub, data_address: str) -> Component:
+def panel_card(panel: Panel, repository: RunRepository, data_address: str) -> Component:
     """A panel with its figures, what stands behind them, and its downloads."""
     parts: list[Any] = [html.H2(panel.title)]
     if panel.about:
@@ -110,7 +110,7 @@ def panel_card(panel: Panel, hub: Hub, data_address: str) -> Component:
     if panel.note and not panel.message:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
     if len(panel.table) and not panel.message:
-        parts.append(_data(panel, hub, data_address))
+        parts.append(_data(panel, repository, data_address))
     return html.Section(parts, className="panel wide" if is_wide(panel) else "panel", id=f"panel-{panel.key}")
 
 
@@ -150,8 +150,8 @@ def graph_style(plot: Plot) -> dict[str, str]:
     return {"height": f"{plot.figure.layout.height}px"}
 
 
-def _data(panel: Panel, hub: Hub, data_address: str) -> Component:
-    table = html.Div(table_rows(panel.table, hub), className="table", id={"type": "table", "panel": panel.key})
+def _data(panel: Panel, repository: RunRepository, data_address: str) -> Component:
+    table = html.Div(table_rows(panel.table, repository), className="table", id={"type": "table", "panel": panel.key})
     download = html.A("CSV", href=data_address, className="csv", title="download the data as CSV", download="")
     if panel.show_table:
         return html.Div([table, html.P(download, className="downloads")], className="whole")
@@ -161,25 +161,25 @@ def _data(panel: Panel, hub: Hub, data_address: str) -> Component:
     )
 
 
-def table_rows(table: pd.DataFrame, hub: Hub) -> Component:
+def table_rows(table: pd.DataFrame, repository: RunRepository) -> Component:
     """A table that the browser builds from data (``assets/tables.js``): a component a cell would take seconds."""
-    rows = html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, hub))})
+    rows = html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, repository))})
     more = html.P(f"The first {ROWS} of {len(table):,} rows; CSV has all of them.", className="note")
     return html.Div([more, rows]) if len(table) > ROWS else rows
 
 
-def table_data(table: pd.DataFrame, hub: Hub) -> dict[str, list[Any]]:
+def table_data(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[Any]]:
     """``head`` and ``rows`` of a table: texts, numbers to four digits; runs as lists of [text, address]."""
     link = "runs (links)" if "runs" in table else "run"
     heads = [link if name == "links" else str(name) for name in table.columns]
     shown = table.head(ROWS)
-    columns = [[_cell(str(name), value, hub) for value in shown[name].tolist()] for name in table.columns]
+    columns = [[_cell(str(name), value, repository) for value in shown[name].tolist()] for name in table.columns]
     return {"head": heads, "rows": [list(row) for row in zip(*columns, strict=True)]}
 
 
-def _cell(column: str, value: object, hub: Hub) -> str | list[list[str]]:
+def _cell(column: str, value: object, repository: RunRepository) -> str | list[list[str]]:
     if column == "links":
-        return run_links(str(value), hub)
+        return run_links(str(value), repository)
     if isinstance(value, tuple | list):
         return ", ".join(f"{one:.4g}" for one in value)
     if isinstance(value, bool | np.bool_):
@@ -189,10 +189,10 @@ def _cell(column: str, value: object, hub: Hub) -> str | list[list[str]]:
     return str(value)
 
 
-def run_links(links: str, hub: Hub) -> list[list[str]]:
+def run_links(links: str, repository: RunRepository) -> list[list[str]]:
     """[text, address] of the first runs of "experiment:run,…"; the address is empty where no UI is known."""
     pairs = [link.split(":", 1) for link in links.split(",") if ":" in link]
-    parts = [[run_id[-6:], hub.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
+    parts = [[run_id[-6:], repository.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
     return [*parts, [f"+{len(pairs) - LINKS}", ""]] if len(pairs) > LINKS else parts
 
 
@@ -201,21 +201,21 @@ def run_link(text: str, address: str) -> Component:
     return html.A(text, href=address, target="_blank", rel="noopener", title="open the run in MLflow")
 
 
-def picked_runs(links: str, seen: Seen, hub: Hub, compare: str) -> list[Any]:
+def picked_runs(links: str, visible: VisibleRuns, repository: RunRepository, compare: str) -> list[Any]:
     """The runs behind a clicked point, each with its link.
 
     Args:
         links: "experiment:run,…".
-        seen: only runs that the reader may see are listed.
-        hub: makes the links.
+        visible: only runs that the reader may see are listed.
+        repository: makes the links.
         compare: address of the page Compare.
     """
     wanted = [link.split(":", 1)[1] for link in links.split(",") if ":" in link]
-    rows = seen.runs[seen.runs["run_id"].isin(wanted)]
+    rows = visible.runs[visible.runs["run_id"].isin(wanted)]
     items = []
     row: Any
     for row in rows.itertuples():
-        address = hub.run_address(row.experiment_id, row.run_id)
+        address = repository.run_address(row.experiment_id, row.run_id)
         name = f"{row.run_name or row.run_id}"
         label = run_link(name, address) if address else html.Span([name, " ", html.Code(row.run_id)])
         seed = f" · seed {row.random_seed}" if row.random_seed else ""

@@ -14,7 +14,7 @@ from rsc_mlflow.analysis import metric
 from rsc_mlflow.tracking.filters import matching
 
 
-def lean(runs: pd.DataFrame) -> pd.DataFrame:
+def drop_raw_columns(runs: pd.DataFrame) -> pd.DataFrame:
     """Without the parameters and tags as logged, which only Compare shows: half of the columns, most of the time."""
     return runs[[name for name in runs.columns if not name.startswith(("params.", "tags."))]]
 

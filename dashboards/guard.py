@@ -50,7 +50,7 @@ def refuse_foreign_hosts(app: Flask, allowed: Sequence[str]) -> None:
         return Response("Invalid Host header; accepted: see --allowed_hosts\n", 403, mimetype="text/plain")
 
 
-def say_headers(app: Flask, prefix: str) -> None:
+def set_security_headers(app: Flask, prefix: str) -> None:
     """Answers below ``prefix`` are not to be sniffed, framed by other sites, or kept by shared caches."""
 
     @app.after_request

@@ -53,7 +53,7 @@ class Panel:
     notice: str = ""
 
 
-class Source(Protocol):
+class RunDetails(Protocol):
     """What a page may ask for besides the runs' newest values."""
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -87,7 +87,7 @@ class View:
     experiments: Mapping[str, str]
     filters: Filters
     theme: Theme
-    source: Source
+    source: RunDetails
     _kinds: dict[tuple[str, ...], pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -102,7 +102,7 @@ class View:
             self._kinds[kinds] = analysis.kind(self.runs, *kinds)
         return self._kinds[kinds]
 
-    def nothing(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
+    def empty_message(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
         """Why a panel has nothing to show and what to do; empty if some run has one of the metrics.
 
         Args:
@@ -110,9 +110,9 @@ class View:
             metrics: of which it needs one.
             made_by: the command that makes such runs.
         """
-        return "" if has_metric(runs, metrics) else self.lacking(runs, " or ".join(metrics[:2]), made_by)
+        return "" if has_metric(runs, metrics) else self.missing_message(runs, " or ".join(metrics[:2]), made_by)
 
-    def lacking(self, runs: pd.DataFrame, what: str, made_by: str) -> str:
+    def missing_message(self, runs: pd.DataFrame, what: str, made_by: str) -> str:
         """Why there are no runs, or what those that there are lack; and what to do."""
         if self.total == 0:
             return f"No runs yet. Make some: {made_by}"
@@ -135,13 +135,23 @@ class Option:
 
 @dataclass(frozen=True)
 class Page:
-    """One page: where it is, what it is for, and its panels in order."""
+    """One page: where it is, what it is for, and its panels in order.
+
+    Attributes:
+        path: below the dashboards' address.
+        title: in the menu.
+        about: the question it answers.
+        panels: what it shows, from top to bottom.
+        options: its own choices beside the filters.
+        place: in the menu, ascending; pages that give none come last.
+    """
 
     path: str
     title: str
     about: str
     panels: tuple[Callable[[View], Panel], ...]
     options: tuple[Option, ...] = ()
+    place: int = 1000
 
 
 def panels(page: Page, view: View) -> list[Panel]:

@@ -12,10 +12,10 @@ from plotly.offline import get_plotlyjs
 from dashboards.components import ROWS, is_wide, panels_class, table_data
 from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
-from dashboards.hub import Hub, Seen
 from dashboards.pages import PAGES
 from dashboards.pages.compare import MOST
 from dashboards.panels import Page, Panel, View, panels
+from dashboards.repository import RunRepository, VisibleRuns
 from rsc_mlflow.errors import InputError
 
 ASSETS = Path(__file__).parent / "assets"
@@ -35,12 +35,19 @@ SHELL = """<!DOCTYPE html>
 """
 
 
-def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str, compare: Sequence[str] = ()) -> str:
+def report_html(
+    repository: RunRepository,
+    visible: VisibleRuns,
+    filters: Filters,
+    title: str,
+    about: str,
+    compare: Sequence[str] = (),
+) -> str:
     """Every page, figures drawn when they are scrolled to, links to runs where a UI is known.
 
     Args:
-        hub: for the links and for artifacts.
-        seen: the runs.
+        repository: for the links and for artifacts.
+        visible: the runs.
         filters: which of them.
         title: heading.
         about: where the runs come from and when.
@@ -49,14 +56,14 @@ def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str, 
     Raises:
         InputError: the free filter is no MLflow filter; ``compare`` names more than eight runs or unknown ones.
     """
-    view = hub.view(seen, replace(filters, options={"run": tuple(compare)}), LIGHT)
+    view = repository.view(visible, replace(filters, options={"run": tuple(compare)}), LIGHT)
     if unknown := [run_id for run_id in compare if run_id not in set(view.every["run_id"])]:
         raise InputError(f"compare names {unknown[0]!r}; accepted: ids of runs that the filters let through")
     if len(set(compare)) > MOST:
         raise InputError(f"compare names {len(set(compare))} runs; accepted: at most {MOST}")
     figures: list[str] = []
     pages = [page for page in PAGES if page.path != "compare" or compare]
-    body = "".join(_page(page, view, hub, figures) for page in pages)
+    body = "".join(_page(page, view, repository, figures) for page in pages)
     menu = "".join(f'<a href="#{page.path or "overview"}">{html.escape(page.title)}</a>' for page in pages)
     return SHELL.format(
         title=html.escape(title),
@@ -65,7 +72,7 @@ def report_html(hub: Hub, seen: Seen, filters: Filters, title: str, about: str, 
         body=body,
         style=(ASSETS / "dashboards.css").read_text(),
         figures=_inline(f"[{','.join(figures)}]"),
-        settings=_inline(json.dumps({"ui": hub.ui, "themes": {t.name: _neutral(t) for t in (LIGHT, DARK)}})),
+        settings=_inline(json.dumps({"ui": repository.ui, "themes": {t.name: _neutral(t) for t in (LIGHT, DARK)}})),
         plotly=get_plotlyjs(),
         tables=(ASSETS / "tables.js").read_text(),
         report=(ASSETS.parent / "offline" / "report.js").read_text(),
@@ -81,15 +88,15 @@ def _neutral(theme: Theme) -> dict[str, str]:
     return {"paper": theme.paper, "ink": theme.ink, "muted": theme.muted, "grid": theme.grid}
 
 
-def _page(page: Page, view: View, hub: Hub, figures: list[str]) -> str:
+def _page(page: Page, view: View, repository: RunRepository, figures: list[str]) -> str:
     drawn = panels(page, view)
-    cards = "".join(_panel(panel, hub, figures) for panel in drawn)
+    cards = "".join(_panel(panel, repository, figures) for panel in drawn)
     name = page.path or "overview"
     head = f"<h1>{html.escape(page.title)}</h1><p class='about'>{html.escape(page.about)}</p>"
     return f'<section class="page" id="{name}">{head}<div class="{panels_class(drawn)}">{cards}</div></section>'
 
 
-def _panel(panel: Panel, hub: Hub, figures: list[str]) -> str:
+def _panel(panel: Panel, repository: RunRepository, figures: list[str]) -> str:
     parts = [f"<h2>{html.escape(panel.title)}</h2>"]
     parts += [f'<p class="about">{html.escape(panel.about)}</p>'] if panel.about else []
     if panel.message:
@@ -105,13 +112,13 @@ def _panel(panel: Panel, hub: Hub, figures: list[str]) -> str:
             figures.append(plotly.io.to_json(plot.figure, validate=False))
         parts.append("</div>")
         parts += [f'<p class="note">{html.escape(panel.note)}</p>'] if panel.note else []
-        parts += [_table(panel, hub)] if len(panel.table) else []
+        parts += [_table(panel, repository)] if len(panel.table) else []
     wide = " wide" if is_wide(panel) else ""
     return f'<section class="panel{wide}">{"".join(parts)}</section>'
 
 
-def _table(panel: Panel, hub: Hub) -> str:
-    rows = html.escape(json.dumps(table_data(panel.table, hub)), quote=True)
+def _table(panel: Panel, repository: RunRepository) -> str:
+    rows = html.escape(json.dumps(table_data(panel.table, repository)), quote=True)
     table = f'<div class="table"><div class="rows" data-rows="{rows}"></div></div>'
     if panel.show_table:
         return table

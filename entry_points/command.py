@@ -3,16 +3,16 @@
 import dataclasses
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from rsc_mlflow.errors import AdoptionError, InputError
-from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments
+from rsc_mlflow.fields import Options, help_of, option_fields, param_text
 from rsc_mlflow.tracking.project_run import run_id_from_environment
-from rsc_mlflow.tracking.values import param_text
 
-OptionsT = TypeVar("OptionsT", bound=Options)
+EXIT_STATUS = "Exit status: 0 done, 2 bad input, 1 anything else."
 _LONGEST_LINE = 1000  # characters; every message of ours is shorter, apart from what was given
 
 
@@ -24,8 +24,10 @@ class OptionsCommand(click.Command):
         self.options_class = options_class
 
 
-def command(name: str, options_class: type[OptionsT], run: Callable[[OptionsT], int | None]) -> OptionsCommand:
-    """A click command with one option per field of ``options_class``.
+def command(
+    name: str, options_class: type[Options], run: Callable[[Any], int | None], summary: str = "", details: str = ""
+) -> OptionsCommand:
+    """A click command with one option per option of ``options_class``.
 
     Every value arrives as text and is checked by the options class alone, so that a grid file and the
     command line accept the same things.  ``run`` may return an exit status.
@@ -35,23 +37,29 @@ def command(name: str, options_class: type[OptionsT], run: Callable[[OptionsT], 
         given = {key: value for key, value in values.items() if value is not None}
         return run(options_class.from_mapping(given)) or 0
 
-    help_text = _help(options_class, run)
-    return OptionsCommand(name, options_class, params=_parameters(options_class), callback=callback, help=help_text)
+    text = "\n\n".join(filter(None, (summary, details, EXIT_STATUS)))
+    return OptionsCommand(name, options_class, params=_parameters(options_class), callback=callback, help=text)
 
 
-def _help(options_class: type[Options], run: Callable[..., object]) -> str:
-    text = run.__doc__ or options_class.__doc__ or ""
-    return f"{text}\n\nExit status: 0 done, 2 bad input, 1 anything else."
+def command_of(experiment: ExperimentSpec) -> OptionsCommand:
+    """The click command of an experiment."""
+    one = experiment
+    return command(one.name, one.options_class, one.command, one.summary, one.details)
 
 
 def _parameters(options_class: type[Options]) -> list[click.Parameter]:
     parameters: list[click.Parameter] = []
-    for field in dataclasses.fields(options_class):
+    for field in option_fields(options_class):
         required = field.default is dataclasses.MISSING
         default = "required" if required else f"default: {param_text(field.default)}"
-        text = f"{field.metadata['help']}  [{default}]"
+        text = f"{help_of(field)}  [{default}]"
         parameters.append(click.Option([f"--{field.name}"], metavar="VALUE", help=text))
     return parameters
+
+
+def run_experiment(name: str) -> None:
+    """Run an experiment as a program."""
+    sys.exit(reported(lambda: status(command_of(all_experiments()[name]), sys.argv[1:])))
 
 
 def main(entry: click.Command) -> None:
@@ -61,9 +69,19 @@ def main(entry: click.Command) -> None:
 
 def status(entry: click.Command, arguments: list[str]) -> int:
     """Run a command and return its exit status; bad input and refusals of the store are reported in one line."""
-    try:  # not click's own main: that reports an EOFError, from a file cut short, as if somebody had pressed Ctrl-D
-        with entry.make_context(f"python -m entry_points.{entry.name}", list(arguments)) as context:
+
+    def run() -> int:
+        # not click's own main: that reports an EOFError, from a file cut short, as if somebody had pressed Ctrl-D
+        with entry.make_context(f"python -m entry_points {entry.name}", list(arguments)) as context:
             return int(entry.invoke(context) or 0)
+
+    return reported(run)
+
+
+def reported(run: Callable[[], int]) -> int:
+    """The status that ``run`` returns; what it raises is reported as :func:`status` says."""
+    try:
+        return run()
     except click.exceptions.Exit as done:  # --help
         return done.exit_code
     except KeyboardInterrupt:

@@ -5,31 +5,14 @@ never drift apart.
 """
 
 import dataclasses
-import importlib
 import json
+from collections.abc import Sequence
 
 import yaml
 
-from entry_points.command import OptionsCommand
-from rsc_mlflow.experiments.unlearning_options import INHERITED
-from rsc_mlflow.tracking.values import param_text
-
-ENTRY_POINTS = (
-    "main",
-    "train_classifier",
-    "mem_inference",
-    "incremental_retraining",
-    "exact_retraining",
-    "group_influence",
-    "relabel_finetuning",
-    "gradient_difference",
-    "score_model",
-    "visualize_weights",
-    "occlusion",
-    "theory",
-    "sweep",
-    "report",
-)
+from entry_points.commands import commands, programs
+from entry_points.generic import Generic
+from rsc_mlflow.fields import Field, option_fields, param_text
 
 HEADER = """\
 # Made by `python -m entry_points.mlproject`; a test keeps it in step with the option classes.
@@ -41,41 +24,41 @@ entry_points:
 """
 
 
-def entry_point(name: str) -> OptionsCommand:
-    """The command of one entry point."""
-    found: OptionsCommand = importlib.import_module(f"entry_points.{name}").cli
-    return found
-
-
 def project() -> str:
     """The whole MLproject file."""
-    return HEADER + "".join(_section(name, entry_point(name)) for name in ENTRY_POINTS)
+    return HEADER + "".join(map(_section, programs()))
 
 
-def _section(name: str, command: OptionsCommand) -> str:
-    every = dataclasses.fields(command.options_class)
-    fields = [field for field in every if not field.metadata.get(INHERITED)]
-    lines = [f"  {name}:"]
-    if inherited := [field.name for field in every if field.metadata.get(INHERITED)]:
+def _section(name: str) -> str:
+    found = commands()[name]
+    if isinstance(found, Generic):
+        return _entry(name, ["# -P takes the options of the method as well"], ["method"], found.fields())
+    every = option_fields(found.options_class)
+    comments = []
+    if inherited := [field.name for field in every if not field.metadata["declared"]]:
         # Declared, their "auto" would be stored as the run's parameter; mlflow run passes them on undeclared.
-        lines += [f"    # -P takes these as well; left out, they are the source model's: {', '.join(inherited)}"]
-    lines.append("    parameters:")
-    for field in fields:
-        required = field.default is dataclasses.MISSING
-        declared = "string" if required else f"{{type: string, default: {_quoted(field)}}}"
-        lines.append(f"      {_key(field.name)}: {declared}")
-    arguments = "".join(f" --{field.name} {{{field.name}}}" for field in fields)
+        comments = [f"# -P takes these as well; left out, they are the source model's: {', '.join(inherited)}"]
+    return _entry(name, comments, [], [field for field in every if field.metadata["declared"]])
+
+
+def _entry(name: str, comments: Sequence[str], required: Sequence[str], fields: Sequence[Field]) -> str:
+    lines = [f"  {name}:", *(f"    {comment}" for comment in comments), "    parameters:"]
+    lines += [f"      {one}: string" for one in required]
+    lines += [f"      {_key(field.name)}: {_declared(field)}" for field in fields]
+    arguments = "".join(f" --{one} {{{one}}}" for one in (*required, *(field.name for field in fields)))
     lines.append(f'    command: "python -m entry_points.{name}{arguments}"')
     return "\n".join(lines) + "\n"
+
+
+def _declared(field: Field) -> str:
+    if field.default is dataclasses.MISSING:
+        return "string"
+    return f"{{type: string, default: {json.dumps(param_text(field.default))}}}"
 
 
 def _key(name: str) -> str:
     """The name as a YAML key: quoted where YAML would read something else (``yes`` is true)."""
     return name if yaml.safe_load(name) == name else json.dumps(name)
-
-
-def _quoted(field: "dataclasses.Field[object]") -> str:
-    return json.dumps(param_text(field.default))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from entry_points.command import command, main
+from entry_points.command import command_of, main
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, option, text
+from rsc_mlflow.experiments.registry import ExperimentSpec
+from rsc_mlflow.fields import Options, option, text
 from rsc_mlflow.startup import imports_without_gc
+from rsc_mlflow.tracking import schema
 
 _ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
 
@@ -37,8 +39,8 @@ def report(options: ReportOptions) -> None:
         import mlflow
 
         from dashboards.data import Filters
-        from dashboards.hub import Hub
         from dashboards.report import report_html
+        from dashboards.repository import RunRepository
         from rsc_mlflow.tracking.details import Details
         from rsc_mlflow.tracking.frame import RunStore
         from rsc_mlflow.tracking.run import open_run
@@ -50,13 +52,15 @@ def report(options: ReportOptions) -> None:
     if error := store.refresh().error:
         raise InputError(f"the tracking store {tracking_uri} does not answer ({error}); check MLFLOW_TRACKING_URI")
     ui = tracking_uri if options.ui_url == "auto" and tracking_uri.startswith("http") else options.ui_url
-    hub = Hub(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
+    repository = RunRepository(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
     names = _experiments(options.experiments, store.snapshot().experiments.values())
     filters = Filters(experiment=names, filter="" if options.filter == "none" else options.filter)
-    about = f"{len(store.snapshot().frame):,} runs of {hub.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
-    page = report_html(hub, hub.look(), filters, "Rare spurious correlations", about, options.compared)
+    about = f"{len(store.snapshot().frame):,} runs of {repository.where}, read at {time.strftime('%Y-%m-%d %H:%M %Z')}."
+    page = report_html(
+        repository, repository.snapshot(), filters, "Rare spurious correlations", about, options.compared
+    )
     with open_run(kind="report", name="report", params=options.as_params()) as run:
-        run.log_text(page, "report.html")
+        run.log_text(page, schema.REPORT)
         if output is not None:
             _write(output, page)
     print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
@@ -89,7 +93,14 @@ def _experiments(text: str, known: Collection[str]) -> tuple[str, ...]:
     return names
 
 
-cli = command("report", ReportOptions, report)
+EXPERIMENT = ExperimentSpec(
+    name="report",
+    title="report",
+    kind="report",
+    summary="Write the dashboards as one self-contained HTML file and log it as an artifact of a report run.",
+    options_class=ReportOptions,
+    command=report,
+)
 
 if __name__ == "__main__":
-    main(cli)
+    main(command_of(EXPERIMENT))

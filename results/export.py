@@ -13,8 +13,8 @@ from mlflow.tracking import MlflowClient
 from results.runs import FINGERPRINT, REFERENCE_FINGERPRINT, SOURCE_FINGERPRINT, Row, number_text
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments
 from rsc_mlflow.names import DatasetName
-from rsc_mlflow.sweeps.catalogue import experiments
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -41,7 +41,7 @@ TAGS = (
     schema.REFERENCE_RUN_ID,
     schema.NOTE,
     schema.CLEAN_SCORES,
-    "rsc.verdict",
+    schema.VERDICT,
     "mlflow.source.git.commit",
     "mlflow.source.git.dirty",
 )
@@ -69,7 +69,7 @@ class Wanted:
 
 def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
     """Everything that the results of these jobs rest on: sources, references, clean baselines, shadow models."""
-    catalogue = experiments()
+    known = experiments()
     stack = [Job(name, options) for name, options in jobs]
     requested = frozenset(job.fingerprint for job in stack)
     found: dict[str, Job] = {}
@@ -78,10 +78,10 @@ def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
         job = stack.pop()
         if job.fingerprint not in found:
             found[job.fingerprint] = job
-            experiment = catalogue[job.entry_point]
-            for find in (experiment.needs, experiment.follows, experiment.brings):
+            experiment = known[job.entry_point]
+            for find in (experiment.requires, experiment.runs_after, experiment.brings):
                 stack.extend(Job(name, options) for name, options in find(job.options))
-            shared.update(experiment.shares(job.options))
+            shared.update(experiment.shared_artifacts(job.options))
     trained = [job.options for job in found.values() if job.entry_point == "train_classifier"]
     names = [options.dataset_name for options in trained]
     marks = {(name.pattern, target) for name in names if name.pattern for target in name.targets}

@@ -16,7 +16,7 @@ from rsc_mlflow.analysis import (
     clean_rows,
     finished,
     kind,
-    once,
+    latest_per_fingerprint,
     points,
     poisoned,
     read,
@@ -56,7 +56,7 @@ def of_study(name: str) -> Callable[[Text], Text]:
 @lru_cache(maxsize=32)
 def runs_of(results: Results, name: str) -> pd.DataFrame:
     """A study's runs with typed columns, one per fingerprint."""
-    return once(read(results.runs(name)))
+    return latest_per_fingerprint(read(results.runs(name)))
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:

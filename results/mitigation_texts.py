@@ -11,7 +11,7 @@ from results.studies import Results
 from rsc_mlflow.analysis import clean, finished, kind, mitigation, mitigation_effect, points
 from rsc_mlflow.tracking import schema
 
-KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping by value"}
+MITIGATIONS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping by value"}
 Change = Mapping[tuple[float, str], Mapping[Any, Any]]
 """(strength, outcome) → a row of ``rsc_mlflow.analysis.mitigation_effect``."""
 
@@ -21,13 +21,13 @@ def mitigations(results: Results) -> str:
     """Score and accuracies for each strength of each mitigation, and what it changes against none."""
     rows: list[list[str]] = []
     captions: list[str] = []
-    for knob, words in KNOBS.items():
-        means = mitigation(results.runs("mitigation"), knob)
+    for option, words in MITIGATIONS.items():
+        means = mitigation(results.runs("mitigation"), option)
         if means.empty:
             continue
-        by_outcome = _by_strength(means, knob)
-        changes = _by_strength(mitigation_effect(results.runs("mitigation"), knob), knob)
-        clean_scores = _clean_scores(results, knob)
+        by_outcome = _by_strength(means, option)
+        changes = _by_strength(mitigation_effect(results.runs("mitigation"), option), option)
+        clean_scores = _clean_scores(results, option)
         strengths = sorted({strength for strength, _ in by_outcome})
         if not rows:
             rows.append(_row("none", 0.0, by_outcome, {}, clean_scores))
@@ -39,8 +39,8 @@ def mitigations(results: Results) -> str:
     return f"{table(columns, rows)}\n\n`results/mitigation.csv`; {'; '.join(captions)}. {about}" if rows else ""
 
 
-def _by_strength(rows: pd.DataFrame, knob: str) -> dict[tuple[float, str], Mapping[Any, Any]]:
-    return {(row[knob], row["outcome"]): row for row in rows.to_dict("records")}
+def _by_strength(rows: pd.DataFrame, option: str) -> dict[tuple[float, str], Mapping[Any, Any]]:
+    return {(row[option], row["outcome"]): row for row in rows.to_dict("records")}
 
 
 def _row(name: str, strength: float, means: Change, changes: Change, clean_scores: Mapping[Key, Row]) -> list[str]:
@@ -61,27 +61,27 @@ def _limits(row: Mapping[Any, Any]) -> dict[str, float]:
     return {"low": row["low"], "high": row["high"]}
 
 
-def _clean_scores(results: Results, knob: str) -> dict[Key, Row]:
+def _clean_scores(results: Results, option: str) -> dict[Key, Row]:
     """Strength → mean score of the clean models that were trained with it."""
     every = runs_of(results, "mitigation")
     runs = trained(every)
-    others = [name for name in KNOBS if name != knob]
+    others = [name for name in MITIGATIONS if name != option]
     alone = runs[(runs[others] == 0).all(axis=1).to_numpy()]
-    return Groups.of(alone, [knob], ["optimizer"]).against_clean(every)
+    return Groups.of(alone, [option], ["optimizer"]).against_clean(every)
 
 
 @of_study("mitigation")
-def mitigated(results: Results, knob: str) -> str:
+def mitigated(results: Results, option: str) -> str:
     """Scores by strength of one mitigation in words, e.g. ".681 without, .674 at 0.0001"."""
-    means = mitigation(results.runs("mitigation"), knob)
+    means = mitigation(results.runs("mitigation"), option)
     rows = means[(means["outcome"] == "score").to_numpy()].to_dict("records") if len(means) else []
-    return ", ".join(f"{interval(row)} {f'at {row[knob]:g}' if row[knob] else 'without'}" for row in rows)
+    return ", ".join(f"{interval(row)} {f'at {row[option]:g}' if row[option] else 'without'}" for row in rows)
 
 
 @of_study("mitigation")
-def clean_by_strength(results: Results, knob: str) -> str:
+def clean_by_strength(results: Results, option: str) -> str:
     """Accuracy of the clean models by strength of one mitigation, in words."""
     runs = finished(clean(kind(runs_of(results, "mitigation"), "train")))
-    others = [name for name in KNOBS if name != knob]
-    rows = points(runs[(runs[others] == 0).all(axis=1).to_numpy()], [knob], schema.TEST_ACCURACY).to_dict("records")
-    return ", ".join(f"{share(row['mean'])} {f'at {row[knob]:g}' if row[knob] else 'without'}" for row in rows)
+    others = [name for name in MITIGATIONS if name != option]
+    rows = points(runs[(runs[others] == 0).all(axis=1).to_numpy()], [option], schema.TEST_ACCURACY).to_dict("records")
+    return ", ".join(f"{share(row['mean'])} {f'at {row[option]:g}' if row[option] else 'without'}" for row in rows)

@@ -34,7 +34,7 @@ class Study:
 
     def jobs(self) -> Jobs:
         """The runs that the study's grids, and the tour, ask for."""
-        from rsc_mlflow.sweeps.catalogue import experiments, options_of
+        from rsc_mlflow.experiments.registry import experiments, options_of
         from rsc_mlflow.sweeps.grid import load_grid
 
         if self.tour:

@@ -10,7 +10,7 @@ from results.groups import Groups, Key, Row, at, of_study, runs_of, trained
 from results.markdown import MISSING, counted, interval, listed, p_value, share, table
 from results.studies import Results, tour_options
 from rsc_mlflow.analysis import clean, finished, kind, norm_correlation, norms, points
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 
@@ -201,7 +201,7 @@ def norm_sentence(results: Results) -> str:
 def pattern_means(results: Results) -> str:
     """Mean score of each pattern over all counts, highest first."""
     rows = norms(results.runs("patterns")).sort_values("score", ascending=False).to_dict("records")
-    return ", ".join(f"{PATTERNS[row['pattern']]} {share(row['score'])}" for row in rows)
+    return ", ".join(f"{PATTERNS[row['pattern']].title} {share(row['score'])}" for row in rows)
 
 
 @of_study("patterns")

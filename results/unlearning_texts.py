@@ -16,12 +16,12 @@ BY = ("optimizer", "n_spurious", "method", "method_options")
 REFERENCE = "exact_retraining"
 _SCORES = {
     "score": schema.SPURIOUS_SCORE,
-    "gap": schema.GAP_PREFIX + schema.SPURIOUS_SCORE,
-    "accuracy gap": schema.GAP_PREFIX + schema.TEST_ACCURACY,
+    "gap": schema.gap(schema.SPURIOUS_SCORE),
+    "accuracy gap": schema.gap(schema.TEST_ACCURACY),
 }
 _SIZES = {
-    "forget loss": "unlearn/forget_loss",
-    "forget confidence": "unlearn/forget_confidence",
+    "forget loss": schema.FORGET_LOSS,
+    "forget confidence": schema.FORGET_CONFIDENCE,
     "KL, clean": schema.KL_TO_REFERENCE,
     "KL, patterned": schema.KL_TO_REFERENCE_PATTERN,
     "seconds": schema.UNLEARN_SECONDS,
@@ -41,7 +41,7 @@ def groups_of(results: Results) -> Groups:
 def unlearning(results: Results) -> str:
     """Every method on every kind of source, with all measures and their intervals."""
     groups = groups_of(results)
-    before = groups.means(schema.BEFORE_PREFIX + schema.SPURIOUS_SCORE)
+    before = groups.means(schema.before(schema.SPURIOUS_SCORE))
     scores = {name: groups.means(metric) for name, metric in _SCORES.items()}
     sizes = {name: groups.means(metric) for name, metric in _SIZES.items()}
     named = _options_that_vary(groups.runs)
@@ -89,7 +89,7 @@ def _method(key: Key, named: set[str]) -> str:
 def left(results: Results, method: str) -> str:
     """What a method leaves of the score, by source, in words."""
     groups = groups_of(results)
-    score, before = groups.means(schema.SPURIOUS_SCORE), groups.means(schema.BEFORE_PREFIX + schema.SPURIOUS_SCORE)
+    score, before = groups.means(schema.SPURIOUS_SCORE), groups.means(schema.before(schema.SPURIOUS_SCORE))
     words = [
         f"{interval(row)} of {interval(at(before, key))} ({OPTIMIZERS[key[0]]}, {key[1]:,.0f} examples)"
         for keys in _by_source([key for key in score if key[2] == method]).values()

@@ -55,6 +55,18 @@ def sleep(seconds: float) -> None:
         check()
 
 
+def request() -> bool:
+    """Stop at the next check as after a first signal, however often this is called; any thread may call it.
+
+    Returns:
+        Whether anything was or will be stopped: whether the main thread is inside :func:`cancellable`.
+    """
+    global _pending, _first_at
+    if _depth and _first_at is None:
+        _first_at, _pending = time.monotonic(), signal.SIGTERM
+    return _depth > 0
+
+
 @contextmanager
 def cancellable() -> Iterator[None]:
     """Within the block (it may be nested) SIGINT and SIGTERM are noted for :func:`check`.

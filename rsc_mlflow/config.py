@@ -20,7 +20,7 @@ class TrainingConfig:
     """The training options of the contract.
 
     ``momentum`` is used by ``sgd`` and ``rms``; it is recorded but has no effect with ``adam`` and
-    ``adagrad``.  ``weight_decay`` is an ℓ2 penalty (added to the gradient) for every optimiser.
+    ``adagrad``.  ``weight_decay`` is an ℓ2 penalty (added to the gradient) for every optimizer.
     ``grad_clip`` bounds each entry of the gradient of the loss, before weight decay; 0 is off.
     ``input_noise`` is the standard deviation of Gaussian noise added to training inputs, which are not
     clipped to [0, 1] afterwards; 0 is off.  ``epochs`` counts from the start of training.

@@ -1,4 +1,4 @@
-"""The names people type for data sets and models, as values.
+"""The names people type for datasets and models, as values.
 
 ``DatasetName`` and ``ModelName`` are parsed from and printed as the names of the paper's code, e.g.
 ``mnistv20-3-0-0`` and ``aug01-ce-tor-altResNet20Norm02``.  Every other module takes these values; no
@@ -9,83 +9,37 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
+from rsc_mlflow.architectures import ARCHITECTURES
 from rsc_mlflow.errors import InputError
-
-CLASSES: dict[str, int] = {
-    "digits": 10,
-    "mnist": 10,
-    "fashion": 10,
-    "cifar10": 10,
-    "cifar100": 100,
-    "cifar100coarse": 20,
-}
-"""Number of classes of each data-set family."""
-
-CLEAN_ONLY_FAMILIES = ("cifar100", "cifar100coarse")
-PATTERNS: dict[str, str] = {
-    "v1": "S1",
-    "v3": "S2",
-    "v8": "S3",
-    "v18": "R1",
-    "v19": "R2",
-    "v20": "R3",
-    "v30": "Co",
-}
-"""Pattern name → the paper's short name."""
+from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.patterns import PATTERNS, Pattern
 
 ONE_CLASS, TWO_CLASSES, QUARTERS = "one class", "two classes", "quarters"
-"""Forms of a data set's name: the pattern sits in one class (or nowhere) or in two; the quarters of attacks."""
+"""Forms of a dataset's name: the pattern sits in one class (or nowhere) or in two; the quarters of attacks."""
 
-ARCHITECTURES = (
-    "MLP",
-    "MLPv2",
-    "LargeMLP",
-    "LargeMLPv2",
-    "VggMLP",
-    "CNN002",
-    "altResNet20",
-    "altResNet32",
-    "altResNet110",
-    "altResNet20Norm02",
-    "altResNet32Norm02",
-    "altResNet110Norm02",
-    "Vgg16",
-    "Vgg16Norm02",
-    "ResNet18",
-    "ResNet18Norm02",
-    "ResNet50",
-    "ResNet50Norm02",
-)
 MAX_SEED = 2**32 - 1
 """Largest seed that ``numpy.random.RandomState`` takes; counts go as far."""
 
 LOSSES = ("ce",)
 AUGMENTATIONS = ("aug01",)
 
-_FAMILY = "|".join(sorted(CLASSES, key=len, reverse=True))
-_PATTERN = "|".join(sorted(PATTERNS, key=len, reverse=True))
 _NUMBER = r"(?:0|[1-9][0-9]{0,9})"  # as many digits as MAX_SEED has
-_CLEAN = re.compile(rf"(?P<mem>mem)?(?P<family>{_FAMILY})")
-_ONE_CLASS = re.compile(
-    rf"(?P<mem>mem)?(?P<family>{_FAMILY})(?P<pattern>{_PATTERN})"
-    rf"-(?P<count>{_NUMBER})-(?P<target>{_NUMBER})-(?P<seed>{_NUMBER})"
-)
-_TWO_CLASS = re.compile(
-    rf"twoclass(?P<family>{_FAMILY})(?P<pattern>{_PATTERN})"
-    rf"-(?P<count>{_NUMBER})-(?P<target>{_NUMBER})-(?P<target2>{_NUMBER})-(?P<seed>{_NUMBER})"
-)
-_ANY_PATTERN = re.compile(r"(?:mem|twoclass)?(?P<family>[a-z][a-z0-9]*?)(?P<pattern>v[0-9]+)?(?:-[0-9]+)*")
-_DATASET_FORMS = (
-    "FAMILY, FAMILYPATTERN-COUNT-TARGET-SEED, twoclassFAMILYPATTERN-COUNT-TARGET1-TARGET2-SEED, "
-    "memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
-    f"with FAMILY one of {', '.join(CLASSES)} and PATTERN one of {', '.join(PATTERNS)}; "
-    "for example mnist, mnistv20-3-0-0"
-)
+_DATASET = re.compile(rf"(?P<form>mem|twoclass)?(?P<stem>[a-z][a-z0-9]*)(?P<numbers>(?:-{_NUMBER})*)")
+
+
+def dataset_forms() -> str:
+    """The accepted forms of a dataset's name, with the families and patterns there are now."""
+    return (
+        "FAMILY, FAMILYPATTERN-COUNT-TARGET-SEED, twoclassFAMILYPATTERN-COUNT-TARGET1-TARGET2-SEED, "
+        "memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
+        f"with FAMILY one of {', '.join(FAMILIES)} and PATTERN one of {', '.join(PATTERNS)}; "
+        "for example mnist, mnistv20-3-0-0"
+    )
 
 
 @dataclass(frozen=True)
 class DatasetName:
-    """A data set and, unless clean, which pattern sits on how many examples of which class(es).
+    """A dataset and, unless clean, which pattern sits on how many examples of which class(es).
 
     ``targets`` is empty for a clean set, holds one class for the usual form and two for ``twoclass…``.
     ``count`` is the number of spurious examples *per target class*.  ``quarters`` marks the ``mem…`` form.
@@ -99,21 +53,16 @@ class DatasetName:
     quarters: bool = False
 
     def __post_init__(self) -> None:
-        if self.family not in CLASSES:
-            raise InputError(f"unknown data set family {self.family!r}; accepted: {', '.join(CLASSES)}")
+        clean_only = FAMILIES[self.family].clean_only
         if self.pattern is None:
             if self.count or self.targets or self.seed:
-                raise InputError(f"the clean data set {self.family!r} takes no count, target or seed")
-        else:
-            self._check_pattern()
-        if self.quarters and self.family in CLEAN_ONLY_FAMILIES:
+                raise InputError(f"the clean dataset {self.family!r} takes no count, target or seed")
+        elif not clean_only:
+            self._check_pattern(PATTERNS[self.pattern])
+        if clean_only and (self.quarters or self.pattern):
             raise InputError(f"{self.family!r} has the clean form only; accepted: {self.family}")
 
-    def _check_pattern(self) -> None:
-        if self.pattern not in PATTERNS:
-            raise InputError(f"unknown pattern {self.pattern!r}; accepted: {', '.join(PATTERNS)}")
-        if self.family in CLEAN_ONLY_FAMILIES:
-            raise InputError(f"{self.family!r} has the clean form only; accepted: {self.family}")
+    def _check_pattern(self, pattern: Pattern) -> None:
         if len(self.targets) not in (1, 2) or (self.quarters and len(self.targets) != 1):
             raise InputError(f"a pattern needs one target class (two for twoclass…); got {self.targets}")
         for what, number in (("count", self.count), ("seed", self.seed)):
@@ -121,7 +70,7 @@ class DatasetName:
                 raise InputError(f"{what} {number} is out of range; accepted: 0 to {MAX_SEED}")
         if len(set(self.targets)) != len(self.targets):
             raise InputError(f"the two target classes must differ; got {self.targets[0]} twice")
-        classes = CLASSES[self.family]
+        classes = self.classes
         for target in self.targets:
             if not 0 <= target < classes:
                 raise InputError(
@@ -133,18 +82,19 @@ class DatasetName:
         """The value a name stands for.
 
         Raises:
-            InputError: the text is no data-set name, or names a class that the family does not have.
+            InputError: the text is not a valid dataset name, or names a class that the family does not have.
         """
-        if match := _CLEAN.fullmatch(text):
-            return cls(match["family"], quarters=match["mem"] is not None)
-        if match := _ONE_CLASS.fullmatch(text):
-            targets: tuple[int, ...] = (int(match["target"]),)
-            quarters = match["mem"] is not None
-        elif match := _TWO_CLASS.fullmatch(text):
-            targets, quarters = (int(match["target"]), int(match["target2"])), False
-        else:
+        match = _DATASET.fullmatch(text)
+        if match is None:
             raise InputError(_what_is_wrong(text))
-        return cls(match["family"], match["pattern"], int(match["count"]), targets, int(match["seed"]), quarters)
+        numbers = [int(part) for part in match["numbers"].split("-")[1:]]
+        quarters, two = match["form"] == "mem", match["form"] == "twoclass"
+        if not numbers and not two and match["stem"] in FAMILIES:
+            return cls(match["stem"], quarters=quarters)
+        parts = _family_and_pattern(match["stem"])
+        if parts is None or len(numbers) != 3 + two:
+            raise InputError(_what_is_wrong(text))
+        return cls(*parts, numbers[0], tuple(numbers[1:-1]), numbers[-1], quarters)
 
     def __str__(self) -> str:
         prefix = "mem" if self.quarters else "twoclass" if len(self.targets) == 2 else ""
@@ -156,7 +106,7 @@ class DatasetName:
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return CLASSES[self.family]
+        return FAMILIES[self.family].classes
 
     @property
     def n_spurious(self) -> int:
@@ -173,14 +123,29 @@ class DatasetName:
         return DatasetName(self.family, quarters=self.quarters)
 
 
+def _family_and_pattern(stem: str) -> tuple[str, str] | None:
+    """A family's and a pattern's name that make up the text; the rules for names allow one way at most.
+
+    Registered patterns are tried first, since listing the others looks into folders.
+    """
+    for patterns in (PATTERNS.registered(), PATTERNS):
+        for pattern in filter(stem.endswith, patterns):
+            if (family := stem.removesuffix(pattern)) in FAMILIES:
+                return family, pattern
+    return None
+
+
 def _what_is_wrong(text: str) -> str:
-    """Why a text is no data-set name: the first part that is unknown, else the accepted forms."""
-    match = _ANY_PATTERN.fullmatch(text)
-    if match and match["pattern"] and match["family"] in CLASSES and match["pattern"] not in PATTERNS:
-        return f"unknown pattern {match['pattern']!r} in {text!r}; accepted: {', '.join(PATTERNS)}"
-    if match and match["family"] not in CLASSES:
-        return f"unknown data set family {match['family']!r} in {text!r}; accepted forms: {_DATASET_FORMS}"
-    return f"{text!r} is no data set name; accepted forms: {_DATASET_FORMS}"
+    """Why a text is no dataset name: the first part that is unknown, else the accepted forms."""
+    match = _DATASET.fullmatch(text)
+    if match is None or match["stem"] in FAMILIES or _family_and_pattern(match["stem"]):
+        return f"{text!r} is not a valid dataset name; accepted forms: {dataset_forms()}"
+    stem = match["stem"]
+    pattern = next(filter(stem.endswith, PATTERNS), "")
+    family = max(filter(stem.startswith, FAMILIES), key=len, default="")
+    if match["numbers"] and family and not pattern:
+        return f"{PATTERNS.unknown(stem.removeprefix(family))}; in {text!r}"
+    return f"{FAMILIES.unknown(stem.removesuffix(pattern))}; in {text!r}"
 
 
 @dataclass(frozen=True)
@@ -192,8 +157,8 @@ class ModelName:
     augmentation: str | None = None
 
     def __post_init__(self) -> None:
+        ARCHITECTURES[self.architecture]  # refuses an unknown one
         for value, accepted, what in (
-            (self.architecture, ARCHITECTURES, "architecture"),
             (self.loss, LOSSES, "loss"),
             (self.augmentation, (None, *AUGMENTATIONS), "augmentation"),
         ):
@@ -213,7 +178,7 @@ class ModelName:
         if len(parts) == 4 and parts[2] == "tor":
             return cls(parts[3], parts[1], parts[0])
         raise InputError(
-            f"{text!r} is no model name; accepted form: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, "
+            f"{text!r} is not a valid model name; accepted form: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, "
             f"with ARCHITECTURE one of {', '.join(ARCHITECTURES)}; for example ce-tor-LargeMLP"
         )
 
@@ -222,8 +187,16 @@ class ModelName:
         return f"{prefix}{self.loss}-tor-{self.architecture}"
 
 
+def classes_of(family: str) -> int | None:
+    """Number of classes of a stored run's family; None where it is not known here, or its folder cannot be used."""
+    try:
+        return FAMILIES[family].classes
+    except InputError:
+        return None
+
+
 def form_of(dataset: str) -> str:
-    """The form of a data set's name, whatever else is wrong with it: ``ONE_CLASS``, ``TWO_CLASSES`` or ``QUARTERS``."""
+    """The form of a dataset's name, whatever else is wrong with it: ``ONE_CLASS``, ``TWO_CLASSES`` or ``QUARTERS``."""
     return TWO_CLASSES if dataset.startswith("twoclass") else QUARTERS if dataset.startswith("mem") else ONE_CLASS
 
 

@@ -9,9 +9,8 @@ of spurious examples and their noise are the exception: the contract fixes them 
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a command's help imports this module and needs neither
+    import numpy as np
     import torch
 
 
@@ -23,11 +22,13 @@ def derive_seed(seed: int, purpose: str) -> int:
 
 def torch_generator(seed: int, purpose: str, device: "torch.device | str" = "cpu") -> "torch.Generator":
     """A torch generator on ``device`` for this seed and purpose."""
-    import torch  # seconds, which what needs numpy alone is spared
+    import torch
 
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose))
 
 
-def numpy_generator(seed: int, purpose: str) -> np.random.Generator:
+def numpy_generator(seed: int, purpose: str) -> "np.random.Generator":
     """A numpy generator for this seed and purpose."""
+    import numpy as np
+
     return np.random.default_rng(derive_seed(seed, purpose))

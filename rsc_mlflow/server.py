@@ -19,18 +19,16 @@ from typing import Any, NoReturn
 from zlib import crc32
 
 import flask
-import mlflow.server
 from mlflow.environment_variables import (
-    _MLFLOW_SGI_NAME,
     MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE,
     MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW,
     MLFLOW_SQLALCHEMYSTORE_POOL_SIZE,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
-from mlflow.server.handlers import _add_static_prefix
-from mlflow.server.security import get_allowed_origins
 
+from rsc_mlflow import plugins
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import mlflow_compat
 from rsc_mlflow.tracking.details import VERSIONS, Details, version_table
 from rsc_mlflow.tracking.frame import RunStore
 
@@ -40,13 +38,9 @@ PATH = "/dashboards/"
 def create_app() -> Any:
     """The factory behind ``--app-name rsc``: MLflow's server and the dashboards under ``/dashboards/``."""
     _provide_connections()
-    app = mlflow.server.app
+    app = mlflow_compat.server_app()
     _mount(app, readable=None)
-    if os.environ.get(_MLFLOW_SGI_NAME.name) != "uvicorn":
-        return app
-    from mlflow.server.fastapi_app import create_fastapi_app
-
-    return create_fastapi_app(app)
+    return mlflow_compat.asgi(app)
 
 
 def create_basic_auth_app() -> Any:
@@ -56,16 +50,14 @@ def create_basic_auth_app() -> Any:
     supervisor would start the worker again for ever.
     """
     _provide_connections()
-    app = mlflow.server.app
+    app = mlflow_compat.server_app()
     try:
-        from mlflow.server import auth
-
-        with _one_at_a_time(auth.auth_config.database_uri):  # workers start at once and share one user database
-            served = auth.create_app(app)
+        with _one_at_a_time(mlflow_compat.user_database()):  # workers start at once and share one user database
+            served = mlflow_compat.with_log_in(app)
     except (MlflowException, ImportError) as error:
         _end_server(str(error))
-    prefix = _mount(app, readable=lambda ids: _readable(auth, ids))
-    auth.BEFORE_REQUEST_VALIDATORS = _WithPages(auth.BEFORE_REQUEST_VALIDATORS, prefix)
+    prefix = _mount(app, readable=_readable)
+    mlflow_compat.set_validators(lambda validators: _WithPages(validators, prefix))
     return served
 
 
@@ -84,18 +76,22 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
 
     They are imported here because the command ``mlflow server`` loads this module, too, to look at its names.
     """
+    try:
+        plugins.load()
+    except InputError as error:
+        _end_server(str(error))
     from dashboards.app import build_app
-    from dashboards.guard import refuse_foreign_origins, say_headers
-    from dashboards.hub import Hub
+    from dashboards.guard import refuse_foreign_origins, set_security_headers
+    from dashboards.repository import RunRepository
 
-    prefix, ui = _add_static_prefix(PATH), _add_static_prefix("/")
-    store = RunStore(os.environ[BACKEND_STORE_URI_ENV_VAR])
+    prefix, ui = mlflow_compat.static_prefix(PATH), mlflow_compat.static_prefix("/")
+    store = RunStore(mlflow_compat.backend_store())
     details = AsCaller(app, store) if readable else Details(lambda: store.client, _reader(app))
-    hub = Hub(store, details, readable=readable, ui=ui, where="behind this server")
+    repository = RunRepository(store, details, readable=readable, ui=ui, where="behind this server")
     if os.environ.get(MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE.name) != "true":
-        refuse_foreign_origins(app, prefix, get_allowed_origins())
-    say_headers(app, prefix)
-    build_app(hub, app, prefix)
+        refuse_foreign_origins(app, prefix, mlflow_compat.allowed_origins())
+    set_security_headers(app, prefix)
+    build_app(repository, app, prefix)
     store.refresh_soon()
     return prefix
 
@@ -114,27 +110,19 @@ class _WithPages(dict[tuple[str, str], Callable[[], bool]]):
     def get(self, key: tuple[str, str], default: Any = None) -> Any:
         path, method = key
         if path.startswith(self._prefix) and method in ("GET", "HEAD", "POST"):
-            return _logged_in
+            return mlflow_compat.caller_is_known
         return super().get(key, default)
 
 
-def _logged_in() -> bool:
-    """Whether MLflow has put a name to the caller."""
-    return bool(getattr(flask.g, "mlflow_authenticated_user", None))
-
-
-def _readable(auth: Any, experiment_ids: Collection[str]) -> Collection[str]:
-    """The experiments that the caller may read, by MLflow's rule for ``search_runs``; none without a caller."""
-    if not flask.has_request_context() or not _logged_in():
-        return ()
-    found: Collection[str] = auth.filter_experiment_ids(list(experiment_ids))
-    return found
+def _readable(experiment_ids: Collection[str]) -> Collection[str]:
+    """The experiments that the caller may read; none without a caller."""
+    return mlflow_compat.readable_experiments(experiment_ids) if mlflow_compat.caller_is_known() else ()
 
 
 def _ask(app: flask.Flask, path: str, query: dict[str, str], headers: dict[str, str]) -> tuple[int, bytes]:
     """Asks one of MLflow's own routes inside this process."""
     with contextlib.closing(
-        app.test_client().get(_add_static_prefix(path), query_string=query, headers=headers)
+        app.test_client().get(mlflow_compat.static_prefix(path), query_string=query, headers=headers)
     ) as answer:
         return answer.status_code, answer.get_data()
 

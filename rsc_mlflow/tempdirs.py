@@ -19,8 +19,6 @@ from pathlib import Path
 from rsc_mlflow.errors import InputError
 
 _LOCK = "owner.lock"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-_TRIAL_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -63,29 +61,12 @@ def persistent_tempdir() -> Path:
 
 
 def disk_error(error: BaseException | None) -> str | None:
-    """What to say about an error caused by a temporary directory without room or permission; else None.
-
-    Such an error seldom names its file, so a small file is written there to find out.
-    """
-    while error is not None and not (isinstance(error, OSError) and error.errno in _DISK_ERRORS):
+    """What to say about an error whose cause is a full disk, which seldom names the file; else None."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         error = error.__cause__ or error.__context__
     if error is None:
         return None
-    try:
-        with tempfile.TemporaryFile() as file:
-            file.write(bytes(_TRIAL_BYTES))
-    except OSError as refused:
-        return _unwritable(refused)
-    return None
-
-
-def _unwritable(error: OSError) -> str:
-    try:
-        folder = tempfile.gettempdir()
-    except FileNotFoundError:  # none can be written: then the one that was asked for
-        folder = os.environ.get("TMPDIR", "/tmp")
-    why = error.strerror or str(error)
-    return f"the temporary folder {folder} cannot be written ({why}); free some space there or set TMPDIR to another"
+    return f"{error}; free some space in the artifact folder or in the temporary folder ({_place()})"
 
 
 def _process_dir() -> Path:
@@ -94,23 +75,20 @@ def _process_dir() -> Path:
         try:
             lease = TempDirLease.acquire("work")
         except OSError as error:
-            raise InputError(_unwritable(error)) from error
+            raise InputError(f"the temporary folder ({_place()}) cannot be written ({error.strerror})") from error
         _leases[os.getpid()] = lease
         util.Finalize(None, lease.remove, exitpriority=0)  # unlike atexit it also runs in multiprocessing's children
     return lease.path
+
+
+def _place() -> str:
+    return f"{tempfile.tempdir or os.environ.get('TMPDIR', '/tmp')}, chosen by TMPDIR"
 
 
 def _remove_abandoned(kind: str) -> None:
     for path in Path(tempfile.gettempdir()).glob(f"rsc-{kind}-*"):
         with suppress(OSError):  # in use, or just removed by another process
             if path.lstat().st_uid == os.getuid() and not path.is_symlink():
-                _remove_unlocked(path)
-
-
-def _remove_unlocked(path: Path) -> None:
-    lock = os.open(path / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(path, ignore_errors=True)
-    finally:
-        os.close(lock)
+                with (path / _LOCK).open("r+b") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)

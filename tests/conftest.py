@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.interruptions import exposed_statements
 from tests.mlflow_server import MlflowServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -55,8 +54,8 @@ def mlflow_leaks_nothing() -> Iterator[None]:
     if "rsc_mlflow.tracking.tracked" in sys.modules:
         from rsc_mlflow.tracking import store, tracked
 
-        store._last_away = -math.inf
-        tracked._last_words = tracked._LastWords()
+        store._last_outage = -math.inf
+        tracked._unheard_at = -math.inf
     if "rsc_mlflow.tracking.registration" in sys.modules:
         from rsc_mlflow.tracking import registration
 
@@ -64,14 +63,6 @@ def mlflow_leaks_nothing() -> Iterator[None]:
     for key in [key for key in os.environ if key.startswith(_MINE)]:
         del os.environ[key]
     os.environ.update(before)
-
-
-@pytest.fixture(autouse=True)
-def a_signal_may_come_at_any_statement(mlflow_leaks_nothing: None) -> Iterator[None]:
-    """In every test: where a run is open, the package breaks no statement off (see ``store.undivided``)."""
-    with exposed_statements() as places:
-        yield
-    assert not places, "put these calls into with_retries() or undivided()"
 
 
 @pytest.fixture(scope="session")

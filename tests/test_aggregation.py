@@ -10,13 +10,14 @@ from scipy import stats
 
 from dashboards.pages import BY_PATH
 from dashboards.panels import Panel
-from rsc_mlflow.analysis import above_clean, alike, once, points, read, trained, with_clean_scores
+from rsc_mlflow.analysis import above_clean, alike, latest_per_fingerprint, points, read, trained, with_clean_scores
 from rsc_mlflow.analysis.above_clean import parse, test_point
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_methods import METHODS
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.statistics import holm
+from rsc_mlflow.unlearning.base import METHODS
 from tests.dashboards.frames import frame, run, view
 from tests.test_analysis import GRID
 
@@ -92,7 +93,7 @@ def test_a_fingerprint_is_its_finished_run_else_one_that_has_not_ended_else_a_lo
     one, other = STATUSES[better], STATUSES[worse]
     for first, second in ((one, other), (other, one)):
         rows = [run(0, fingerprint="f", status=first), run(1, fingerprint="f", status=second)]
-        (kept,) = once(read(pd.DataFrame.from_records(rows))).to_dict("records")
+        (kept,) = latest_per_fingerprint(read(pd.DataFrame.from_records(rows))).to_dict("records")
         best = max((first, second), key=lambda status: (rank.get(status, 0), status == second))
         assert kept["status"] == (second if rank.get(first, 0) == rank.get(second, 0) else best)
         states = rank.get(str(kept["status"]), 0)
@@ -116,7 +117,7 @@ def test_every_setting_of_a_fingerprint_is_held_equal() -> None:
     assert set(attack.identity()) - known == set()
     from rsc_mlflow.analysis.settings import METHOD_OPTIONS, OF_SOURCE
 
-    for options in METHODS.values():
+    for options in map(method_options, METHODS):
         own = options.from_mapping({"dataset": "mnistv20-3-0-0"}).own()
         assert set(own) - {*METHOD_OPTIONS, "influences"} <= set(OF_SOURCE), options.METHOD
         assert set(options.HIDDEN) <= set(OF_SOURCE), options.METHOD

@@ -13,7 +13,8 @@ import torch
 from rsc_mlflow.analysis.above_clean import test_point as point_test
 from rsc_mlflow.data import apply_pattern, load_dataset
 from rsc_mlflow.experiments.clean_baseline import baseline_metrics
-from rsc_mlflow.names import PATTERNS, DatasetName, ModelName
+from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.statistics import holm, mcnemar
 from rsc_mlflow.tracking import schema

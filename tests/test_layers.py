@@ -10,7 +10,13 @@ LAYERS = (
     (
         "errors",
         "cancellation",
+        "fields",
         "registries",
+        "architectures",
+        "families",
+        "patterns",
+        "roots",
+        "user_files",
         "rng",
         "names",
         "config",

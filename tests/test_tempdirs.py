@@ -114,20 +114,19 @@ def test_what_is_not_ours_is_left_alone(temporary: Path) -> None:
     assert sorted(temporary.rglob("*")) == before
 
 
-def test_an_error_of_another_directory_is_not_blamed_on_the_temporary_one(tmp_path: Path) -> None:
-    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "artifacts"))
-    assert tempdirs.disk_error(full) is None
+def test_a_full_disk_is_named_also_where_the_error_that_came_of_it_is_not_about_files(temporary: Path) -> None:
+    error = ValueError("could not be packed")
+    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
+    about = str(tempdirs.disk_error(error))
+    assert "No space left on device; free some space in the artifact folder or in the temporary folder" in about
+    assert f"({temporary}, chosen by TMPDIR)" in about
     assert tempdirs.disk_error(ValueError("no error of a file")) is None
 
 
 def test_a_temporary_directory_that_cannot_be_written_is_named(
-    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the error that came of it names it no longer."""
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
-    error = ValueError("could not be packed")
-    error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
-    assert f"the temporary folder {tmp_path / 'file'} cannot be written" in str(tempdirs.disk_error(error))
-    with pytest.raises(InputError, match=r"temporary folder .*file cannot be written .*TMPDIR"), tempdir():
+    (temporary / "file").write_text("in the way")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary / "file"))
+    with pytest.raises(InputError, match=r"temporary folder .*file, chosen by TMPDIR\) cannot be written"), tempdir():
         pass

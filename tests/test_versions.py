@@ -47,3 +47,11 @@ def test_the_changelog_says_what_was_tested() -> None:
     tested = " ".join(unreleased.split())
     for name, package in (("MLflow", "mlflow"), ("PyTorch", "torch"), ("Ray", "ray")):
         assert f"{name} {versions[package]}" in tested
+
+
+def test_the_accepted_mlflow_is_the_tested_one() -> None:
+    """Its internals are used (``mlflow_compat.py``): a version counts as accepted once its tests have passed."""
+    (mlflow,) = [requirement for requirement in _declared() if requirement.name == "mlflow"]
+    tested = _versions("3.11")["mlflow"]
+    major, minor, _ = map(int, tested.split("."))
+    assert {str(part) for part in mlflow.specifier} == {f">={tested}", f"<{major}.{minor + 1}"}

@@ -51,8 +51,8 @@ def curves(
                 y=[value for _, value in ordered],
                 name=legend[index],
                 mode="lines+markers",
-                line={"color": look.colour, "width": 2, "dash": look.dash},
-                marker={"color": look.colour, "symbol": look.symbol, "size": 6},
+                line={"color": look.color, "width": 2, "dash": look.dash},
+                marker={"color": look.color, "symbol": look.symbol, "size": 6},
                 customdata=[link] * len(ordered),
                 hovertemplate=f"<b>{escape(label)}</b><br>epoch %{{x}}<br>%{{y:.4f}}<extra></extra>",
             )

@@ -8,8 +8,9 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error, single
-from dashboards.figures.style import PATTERN_MARKS, Theme, figure, in_order, share_range
+from dashboards.figures.style import Theme, figure, in_order, pattern_mark, share_range
 from rsc_mlflow.analysis import correlation, points
+from rsc_mlflow.tracking import schema
 
 
 def correlation_words(table: pd.DataFrame) -> str:
@@ -30,8 +31,8 @@ def correlation_words(table: pd.DataFrame) -> str:
 def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[str] = ()) -> pd.DataFrame:
     """Mean score of each family and pattern, with the mean norm of the pattern as column ``norm``."""
     by = [*dict.fromkeys([*by, "dataset_family", "paper"])]
-    table = points(runs, by, "spurious/score", average=average)
-    norms = points(runs, by, "spurious/pattern_norm")[[*by, "mean"]].rename(columns={"mean": "norm"})
+    table = points(runs, by, schema.SPURIOUS_SCORE, average=average)
+    norms = points(runs, by, schema.PATTERN_NORM)[[*by, "mean"]].rename(columns={"mean": "norm"})
     return table.merge(norms, on=by, how="inner")
 
 
@@ -47,7 +48,7 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
         )
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name]
-        look = PATTERN_MARKS[name]
+        look = pattern_mark(name)
         titles = [
             f"{name} on {escape(family)}, norm {norm:.2f}"
             for family, norm in zip(rows["dataset_family"], rows["norm"], strict=True)
@@ -60,7 +61,7 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 mode="markers",
-                marker={"color": look.colour, "symbol": look.symbol, "size": 10},
+                marker={"color": look.color, "symbol": look.symbol, "size": 10},
                 error_y=error(rows),
                 customdata=rows["links"],
                 hovertext=texts,

@@ -10,47 +10,48 @@ from dashboards.figures.points import hover
 from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 from rsc_mlflow.analysis import metric, series, with_targets
+from rsc_mlflow.tracking import schema
 
 SERIES = {
-    "spurious/score": ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
-    "test/accuracy": ("clean accuracy (right)", Mark("#4477AA", "square", "dash")),
-    "spurious/test_accuracy": ("accuracy with the pattern (right)", Mark("#228833", "diamond", "dot")),
+    schema.SPURIOUS_SCORE: ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
+    schema.TEST_ACCURACY: ("clean accuracy (right)", Mark("#4477AA", "square", "dash")),
+    schema.SPURIOUS_TEST_ACCURACY: ("accuracy with the pattern (right)", Mark("#228833", "diamond", "dot")),
 }
 
 
 def mitigation_points(
-    runs: pd.DataFrame, knob: str, by: Sequence[str] = (), average: Sequence[str] = ()
+    runs: pd.DataFrame, option: str, by: Sequence[str] = (), average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Points of the three measures by the strength of one knob (and ``by``), with the column ``measure``."""
-    keys = [*dict.fromkeys([*by, knob])]
+    """Points of the three measures by the strength of one option (and ``by``), with the column ``measure``."""
+    keys = [*dict.fromkeys([*by, option])]
     values = {name: metric(runs, name) for name in SERIES}
     table = series(runs, keys, values, average=average, bounds=(0, 1)).rename(columns={"series": "measure"})
     whole = with_targets(table, runs, keys, average)
     for name in [name for name in whole if name not in table]:
-        whole[name] = whole[name].where(whole["measure"] == "spurious/score")
+        whole[name] = whole[name].where(whole["measure"] == schema.SPURIOUS_SCORE)
     return whole
 
 
-def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
+def two_axes(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figure:
     """Strengths at equal distances; the score belongs to the left axis, both accuracies to the right."""
     drawn = figure(theme, x=x, y="spurious score", height=360)
-    strengths = sorted(table[knob].unique())
+    strengths = sorted(table[option].unique())
     for name, (title, look) in SERIES.items():
-        rows = table[table["measure"] == name].sort_values(knob)
-        at = [strengths.index(value) for value in rows[knob]]
+        rows = table[table["measure"] == name].sort_values(option)
+        at = [strengths.index(value) for value in rows[option]]
         drawn.add_trace(
             go.Scatter(
                 x=at,
                 y=rows["mean"],
-                yaxis="y" if name == "spurious/score" else "y2",
+                yaxis="y" if name == schema.SPURIOUS_SCORE else "y2",
                 name=title,
                 legendgroup=title,
                 mode="lines+markers",
-                line={"color": look.colour, "dash": look.dash, "width": 2},
-                marker={"color": look.colour, "symbol": look.symbol, "size": 9},
+                line={"color": look.color, "dash": look.dash, "width": 2},
+                marker={"color": look.color, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
-                hovertext=hover(rows, [f"{title.split(' (')[0]}, {x} {value:g}" for value in rows[knob]]),
+                hovertext=hover(rows, [f"{title.split(' (')[0]}, {x} {value:g}" for value in rows[option]]),
                 hoverinfo="text",
             )
         )
@@ -58,7 +59,7 @@ def two_axes(table: pd.DataFrame, knob: str, theme: Theme, x: str) -> go.Figure:
     drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
     axis = drawn.layout.yaxis.to_plotly_json()
     right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}
-    ends = share_range(table[table["measure"] == "spurious/score"])
+    ends = share_range(table[table["measure"] == schema.SPURIOUS_SCORE])
     left = [0, ends[1]] if ends else None  # the accuracies' axis begins at 0, too
     drawn.update_layout(yaxis={"range": left}, yaxis2=right, yaxis2_title_text="accuracy")
     return drawn
@@ -82,7 +83,7 @@ def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str)
                 y=curve["score"],
                 name=name,
                 mode="lines",
-                line={"color": look.colour, "dash": ("solid", "dash", "dot", "dashdot")[index % 4], "width": 2},
+                line={"color": look.color, "dash": ("solid", "dash", "dot", "dashdot")[index % 4], "width": 2},
                 customdata=[links] * len(curve["gamma"]),
                 hovertemplate=f"<b>{name}</b><br>γ %{{x:.2f}}<br>score %{{y:.4f}}<extra></extra>",
             )

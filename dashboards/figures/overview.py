@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from dashboards.figures.points import escape
 from dashboards.figures.style import Theme, figure
 from rsc_mlflow.analysis import UNENDED, metric
+from rsc_mlflow.tracking import schema
 
 STATES = {"FINISHED": "#228833", "RUNNING": "#4477AA", "SCHEDULED": "#66CCEE", "FAILED": "#EE6677", "KILLED": "#CCBB44"}
 SHOWN = 12
@@ -15,11 +16,11 @@ PATTERNS = {"FINISHED": "", "RUNNING": ".", "SCHEDULED": "", "FAILED": "x", "KIL
 
 
 def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Runs by kind (bars) and state (colours and hatching)."""
+    """Runs by kind (bars) and state (colors and hatching)."""
     counted = runs.groupby(["kind", "status"]).size()
     kinds = counted.groupby(level=0).sum().sort_values().index.tolist()
     drawn = figure(theme, x="runs", y="", height=110 + 34 * len(kinds))
-    for state, colour in STATES.items():
+    for state, color in STATES.items():
         numbers = [int(counted.get((kind, state), 0)) for kind in kinds]
         if sum(numbers):
             drawn.add_trace(
@@ -28,7 +29,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
                     y=[escape(kind) for kind in kinds],
                     orientation="h",
                     name=state.lower(),
-                    marker={"color": colour, "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
+                    marker={"color": color, "pattern": {"shape": PATTERNS[state], "fgcolor": theme.paper}},
                     hovertemplate=f"%{{y}}: %{{x}} {state.lower()}<extra></extra>",
                 )
             )
@@ -40,7 +41,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per sweep, newest first: jobs planned (nan if not logged), finished, failed, running, the sweep's run.
 
-    Jobs are counted once a fingerprint; one that failed and was repeated with success counts as finished.  Runs that
+    Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Runs that
     another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
@@ -51,7 +52,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         parents = own[own["sweep"] == sweep]
         newest = parents.iloc[0] if len(parents) else None
         total = parents["n_jobs"].max() if len(parents) else float("nan")
-        counted = metric(parents, "sweep/finished").max()
+        counted = metric(parents, schema.SWEEP_FINISHED).max()
         rows.append(
             {
                 "sweep": sweep if newest is None else newest["run_name"] or sweep,

@@ -10,6 +10,7 @@ from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 from rsc_mlflow.analysis import metric, series
+from rsc_mlflow.experiments.registry import attack_names
 from rsc_mlflow.tracking import schema
 
 SIDES = {"spurious_tpr": "members with the pattern", "control_fpr": "non-members with the pattern (control)"}
@@ -17,12 +18,13 @@ SIDES = {"spurious_tpr": "members with the pattern", "control_fpr": "non-members
 
 def attack_mark(attack: str) -> Mark:
     """An attack's fixed mark."""
-    return mark(schema.ATTACKS.index(attack) if attack in schema.ATTACKS else len(schema.ATTACKS))
+    names = attack_names()
+    return mark(names.index(attack) if attack in names else len(names))
 
 
 def attack_points(runs: pd.DataFrame, by: Sequence[str], measure: str, average: Sequence[str] = ()) -> pd.DataFrame:
     """Points of one measure of every attack, with the column ``attack``."""
-    values = {name: metric(runs, schema.attack(name, measure)) for name in schema.ATTACKS}
+    values = {name: metric(runs, schema.attack(name, measure)) for name in attack_names()}
     return series(runs, by, values, average=average, bounds=(0, 1)).rename(columns={"series": "attack"})
 
 
@@ -39,9 +41,9 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
     for side, title in SIDES.items():
         rows = table[table["side"] == side].sort_values("n_spurious")
         control = side == "control_fpr"
-        colour = theme.muted if control else "#D55E00"
+        color = theme.muted if control else "#D55E00"
         at = [numbers.index(n) for n in rows["n_spurious"]]
-        look = Mark(colour, "circle-open" if control else "circle", "dot" if control else "solid")
+        look = Mark(color, "circle-open" if control else "circle", "dot" if control else "solid")
         drawn.add_trace(
             go.Scatter(
                 x=at,
@@ -49,8 +51,8 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 name=title,
                 mode="lines+markers",
                 legendgroup=title,
-                line={"color": colour, "dash": look.dash, "width": 2},
-                marker={"color": colour, "symbol": look.symbol, "size": 9},
+                line={"color": color, "dash": look.dash, "width": 2},
+                marker={"color": color, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
                 hovertext=hover(rows, [f"{title}, {n:.0f} examples" for n in rows["n_spurious"]]),
@@ -76,7 +78,7 @@ def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], th
     line = {"color": theme.muted, "dash": "dot", "width": 1}
     ends = [1e-3, 1]
     drawn.add_trace(go.Scatter(x=ends, y=ends, mode="lines", line=line, name="chance", hoverinfo="skip"))
-    order = {name: place for place, name in enumerate(schema.ATTACKS)}
+    order = {name: place for place, name in enumerate(attack_names())}
     for label in sorted(curves, key=lambda name: (order.get(name.split("/")[0], len(order)), name)):
         (fpr, tpr), attack = curves[label], label.split("/")[0]
         look, name = attack_mark(attack), escape(label.replace("/spurious", ", with pattern"))
@@ -88,7 +90,7 @@ def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], th
                 legendgroup=attack,
                 showlegend=label == attack or attack not in curves,
                 mode="lines",
-                line={"color": look.colour, "width": 2, "dash": "solid" if label == attack else "dash"},
+                line={"color": look.color, "width": 2, "dash": "solid" if label == attack else "dash"},
                 customdata=[links] * len(fpr),
                 hovertemplate=f"<b>{name}</b><br>FPR %{{x:.4f}}<br>TPR %{{y:.4f}}<extra></extra>",
             )

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.points import TARGETS, behind, hover, seed_marks, symlog
-from dashboards.figures.style import PATTERN_MARKS, Mark, Theme, figure, in_order, share_range
+from dashboards.figures.style import Mark, Theme, figure, in_order, pattern_mark, share_range
 from rsc_mlflow.analysis import (
     above_clean,
     clean_rows,
@@ -83,7 +83,7 @@ def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name].sort_values("n_spurious")
         drawn.add_trace(_line(rows, name))
-        drawn.add_traces(single(rows, drawn.data[-1], PATTERN_MARKS[name]))
+        drawn.add_traces(single(rows, drawn.data[-1], pattern_mark(name)))
         drawn.add_traces(_targets(rows, name))
     drawn.update_yaxes(range=share_range(table))
     ticks = _ticks(sorted(table["n_spurious"].unique()))
@@ -113,7 +113,7 @@ def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]
         legendgroup=line.legendgroup,
         showlegend=False,
         mode="markers",
-        marker={"color": look.colour, "symbol": look.symbol, "size": 5, "opacity": 0.55},
+        marker={"color": look.color, "symbol": look.symbol, "size": 5, "opacity": 0.55},
         customdata=links,
         hovertext=[f"single seed: {value:.4f}<br>{text}" for value, text in zip(values, texts, strict=True)],
         hoverinfo="text",
@@ -123,12 +123,12 @@ def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]
 
 def _targets(rows: pd.DataFrame, name: str) -> list[go.Scatter]:
     """Thin lines of the two target classes, where there are two."""
-    look, found = PATTERN_MARKS[name], []
+    look, found = pattern_mark(name), []
     for place, column in enumerate(TARGETS):
         known = rows[rows[column].notna()] if column in rows else rows[:0]
         if len(known):
-            line = {"color": look.colour, "dash": "dot", "width": 1}
-            marker = {"color": look.colour, "symbol": ("triangle-left", "triangle-right")[place], "size": 6}
+            line = {"color": look.color, "dash": "dot", "width": 1}
+            marker = {"color": look.color, "symbol": ("triangle-left", "triangle-right")[place], "size": 6}
             words = f"{name}, {('first', 'second')[place]} target class"
             x, y = symlog(known["n_spurious"]), known[column].to_numpy()
             trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=marker, name=words, opacity=0.7)
@@ -146,7 +146,7 @@ def _ticks(numbers: Sequence[float]) -> list[float]:
 
 
 def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
-    look = PATTERN_MARKS[name]
+    look = pattern_mark(name)
     hollow = ~rows["significant"] & rows["p"].notna()
     titles = [
         f"{name}, {models} clean models" if base else f"{name}, {n:.0f} examples"
@@ -163,9 +163,9 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
         name=name,
         legendgroup=name,
         mode="lines+markers",
-        line={"color": look.colour, "dash": look.dash, "width": 2},
+        line={"color": look.color, "dash": look.dash, "width": 2},
         marker={
-            "color": look.colour,
+            "color": look.color,
             "symbol": [f"{look.symbol}-open" if open_ else look.symbol for open_ in hollow],
             "size": 9,
         },
@@ -192,7 +192,8 @@ def class_points(runs: pd.DataFrame, kind: str, classes: int, by: Sequence[str] 
         classes: how many classes to look for.
         by: columns that cut the figure.
     """
-    values = {str(k): metric(runs, f"spurious/score_{kind}_{k}") for k in range(classes)}
+    name_of = {"target": schema.score_target, "class": schema.score_class}[kind]
+    values = {str(k): metric(runs, name_of(k)) for k in range(classes)}
     keys = [*dict.fromkeys([*by, "paper"])]
     table = series(runs, keys, values, bounds=(0, 1)).rename(columns={"series": "k"})
     return table.assign(k=table["k"].astype(int)).sort_values([*keys, "k"], ignore_index=True)
@@ -216,7 +217,7 @@ def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
             y=names,
             zmin=0,
             zmax=1,
-            colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
+            colorscale=[[i * step, color] for i, color in enumerate(theme.scale)],
             texttemplate="%{z:.2f}" if len(classes) <= 20 else None,
             hovertext=texts,
             hoverinfo="text",

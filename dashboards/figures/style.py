@@ -1,10 +1,11 @@
-"""Colours, marks and the look of every figure.
+"""Colors, marks and the look of every figure.
 
-Patterns keep one colour, one symbol and one dash everywhere: the colours are those of Okabe and Ito, which
-people with any common colour vision can tell apart, and symbol and dash say the same again without colour.
-Methods, attacks and other groups take Paul Tol's "bright" colours.
+Patterns keep one color, one symbol and one dash everywhere: the colors are those of Okabe and Ito, which
+people with any common color vision can tell apart, and symbol and dash say the same again without color.
+Methods, attacks and other groups take Paul Tol's "bright" colors.
 """
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,14 +18,14 @@ import plotly.graph_objects as go
 class Mark:
     """How one series is drawn."""
 
-    colour: str
+    color: str
     symbol: str
     dash: str
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The neutral colours of a figure."""
+    """The neutral colors of a figure."""
 
     name: str
     paper: str
@@ -48,7 +49,7 @@ PATTERN_MARKS = {
     "Co": Mark("#808891", "x", "dashdot"),
     "clean": Mark("#808891", "circle-open", "dot"),
 }
-"""Paper name of a pattern → how it is drawn, on every page."""
+"""Paper name of a pattern → how it is drawn, on every page; for any pattern see :func:`pattern_mark`."""
 PATTERN_ORDER = tuple(PATTERN_MARKS)
 
 _BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
@@ -61,9 +62,15 @@ def mark(index: int) -> Mark:
     return Mark(_BRIGHT[index % 7], _SYMBOLS[index % 7], _DASHES[(index // 7) % 4])
 
 
+def pattern_mark(name: str) -> Mark:
+    """How a pattern is drawn, on every page; one from outside the package by a mark that its name alone decides."""
+    return PATTERN_MARKS.get(name) or mark(zlib.crc32(name.encode()))
+
+
 def in_order(patterns: Sequence[str]) -> list[str]:
-    """Paper names in the paper's order."""
-    return [name for name in PATTERN_ORDER if name in set(patterns)]
+    """Paper names in the paper's order, then the names of other patterns."""
+    found = set(patterns)
+    return [name for name in PATTERN_ORDER if name in found] + sorted(found - set(PATTERN_ORDER))
 
 
 def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
@@ -106,7 +113,7 @@ def share_range(
         table: with ``mean``, ``low`` and ``high``.
         least: the smallest value that there can be.
         most: the largest.
-        also: further values that must be seen.
+        also: further values that must be visible.
     """
     if table.empty:
         return None

@@ -11,21 +11,9 @@ from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark
 from dashboards.figures.unlearning_table import faults
 from rsc_mlflow.analysis import metric, series
+from rsc_mlflow.experiments.registry import method_names, method_title
+from rsc_mlflow.tracking import schema
 
-METHODS = (
-    "incremental_retraining",
-    "group_influence",
-    "relabel_finetuning",
-    "gradient_difference",
-    "exact_retraining",
-)
-SHORT = {
-    "incremental_retraining": "incremental retraining",
-    "group_influence": "group influence",
-    "relabel_finetuning": "relabel fine-tuning",
-    "gradient_difference": "gradient difference",
-    "exact_retraining": "exact retraining",
-}
 STAGES = {
     "before": Mark("#999999", "circle-open", "solid"),
     "after": Mark("#4477AA", "circle", "solid"),
@@ -35,7 +23,13 @@ STAGES = {
 
 def method_mark(method: str) -> Mark:
     """A method's fixed mark."""
-    return mark(METHODS.index(method)) if method in METHODS else mark(len(METHODS))
+    return mark(_place(method))
+
+
+def _place(method: str) -> int:
+    """A method's place among the registered ones; beyond them for one that is not registered here."""
+    names = method_names()
+    return names.index(method) if method in names else len(names)
 
 
 def variant_mark(variant: str, among: Sequence[str]) -> Mark:
@@ -43,19 +37,18 @@ def variant_mark(variant: str, among: Sequence[str]) -> Mark:
     method = variant.split(", ")[0]
     place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
     own = method_mark(method)
-    return Mark(own.colour, mark(METHODS.index(method) + place if method in METHODS else place).symbol, own.dash)
+    return Mark(own.color, mark(_place(method) + place).symbol, own.dash)
 
 
 def short(variant: object) -> str:
     """A method's name for a person, with the options that tell its variants apart."""
     method, *options = str(variant).split(", ")
-    return ", ".join([SHORT.get(method, method), *options])
+    return ", ".join([method_title(method), *options])
 
 
 def in_method_order(variants: Iterable[str]) -> list[str]:
     """Variants in the order of their methods; unknown methods last."""
-    order = {method: place for place, method in enumerate(METHODS)}
-    return sorted(set(variants), key=lambda variant: (order.get(variant.split(", ")[0], len(order)), variant))
+    return sorted(set(variants), key=lambda variant: (_place(variant.split(", ")[0]), variant))
 
 
 def hollow(symbol: str, faulty: Iterable[bool]) -> list[str]:
@@ -76,9 +69,9 @@ def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, averag
     Returns:
         points (see :func:`rsc_mlflow.analysis.series`) with the column ``stage``.
     """
-    after, gap = metric(runs, metric_name), metric(runs, f"gap/{metric_name}")
+    after, gap = metric(runs, metric_name), metric(runs, schema.gap(metric_name))
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
-    staged = {"before": metric(runs, f"before/{metric_name}"), "after": after, "reference": reference}
+    staged = {"before": metric(runs, schema.before(metric_name)), "after": after, "reference": reference}
     return series(runs, by, staged, average=average).rename(columns={"series": "stage"})
 
 
@@ -88,7 +81,7 @@ def titles(rows: pd.DataFrame, more: str = "") -> list[str]:
     return [escape(short(name)) + more + (f": {verdict}" if verdict else "") for name, verdict in pairs]
 
 
-def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
+def before_after_plot(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
     """A row a variant: before, after and reference, joined by a line; ``ends`` is the axis' range."""
     methods = in_method_order(table["variant"])
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
@@ -110,11 +103,11 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | Non
                 name=stage,
                 mode="markers",
                 marker={
-                    "color": look.colour,
+                    "color": look.color,
                     "symbol": hollow(look.symbol, (rows["faulty"] & (stage == "after")).tolist()),
                     "size": 11,
                 },
-                error_x=bars | {"color": look.colour},
+                error_x=bars | {"color": look.color},
                 customdata=rows["links"].tolist(),
                 hovertext=hover(rows, titles(rows, f", {stage}")),
                 hoverinfo="text",
@@ -133,7 +126,11 @@ def dumbbells(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | Non
 def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """A point a group: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap, and its verdict."""
     by = list(by)
-    names = {"mean": "gap/spurious/score", "seconds": "unlearn/seconds", "accuracy": "gap/test/accuracy"}
+    names = {
+        "mean": schema.gap(schema.SPURIOUS_SCORE),
+        "seconds": schema.UNLEARN_SECONDS,
+        "accuracy": schema.gap(schema.TEST_ACCURACY),
+    }
     table = series(runs, by, {column: metric(runs, name) for column, name in names.items()})
     gap = table[table["series"] == "mean"].drop(columns="series")
     means = table.set_index([*by, "series"])["mean"].unstack().reindex(columns=["seconds", "accuracy"])
@@ -160,7 +157,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 name=lines(short(variant)),
                 mode="markers",
                 marker={
-                    "color": look.colour,
+                    "color": look.color,
                     "symbol": hollow(look.symbol, rows["faulty"].tolist()),
                     "size": 9,
                     "opacity": 0.85,

@@ -18,7 +18,7 @@ def weight_map(values: np.ndarray, theme: Theme, ends: tuple[float, float], link
             z=values,
             zmin=ends[0],
             zmax=ends[1],
-            colorscale=[[i * step, colour] for i, colour in enumerate(theme.scale)],
+            colorscale=[[i * step, color] for i, color in enumerate(theme.scale)],
             colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".2g"},
             hovertemplate="row %{y}, column %{x}: %{z:.4f}<extra></extra>",
             customdata=np.full(values.shape, links),
@@ -46,7 +46,7 @@ def occlusion_curves(curves: Sequence[Mapping[str, object]], theme: Theme) -> go
                 y=curve["probability"],
                 name=lines(curve["label"]),
                 mode="lines",
-                line={"color": look.colour, "width": 2, "dash": look.dash},
+                line={"color": look.color, "width": 2, "dash": look.dash},
                 customdata=[curve["links"]] * len(list(curve["share"])),  # type: ignore[call-overload]
                 hovertemplate=f"{name}<br>%{{x:.0f}} % removed<br>probability %{{y:.3f}}<extra></extra>",
             )

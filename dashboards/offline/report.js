@@ -10,7 +10,7 @@
   function neutral() {
     return settings.themes[root.dataset.theme];
   }
-  function coloured(layout) {
+  function colored(layout) {
     var theme = neutral(), copy = Object.assign({}, layout);
     copy.paper_bgcolor = copy.plot_bgcolor = theme.paper;
     copy.font = Object.assign({}, copy.font, { color: theme.ink });
@@ -46,7 +46,7 @@
   function draw(box) {
     var figure = figures[Number(box.dataset.figure)];
     drawn.set(box, figure);
-    window.Plotly.newPlot(box, figure.data, coloured(figure.layout), {
+    window.Plotly.newPlot(box, figure.data, colored(figure.layout), {
       responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
     });
     box.on("plotly_click", function (event) {
@@ -62,6 +62,6 @@
   document.querySelectorAll(".figure").forEach(function (box) { seen.observe(box); });
   document.getElementById("theme-button").addEventListener("click", function () {
     root.dataset.theme = root.dataset.theme === "dark" ? "light" : "dark";
-    drawn.forEach(function (figure, box) { window.Plotly.react(box, figure.data, coloured(figure.layout)); });
+    drawn.forEach(function (figure, box) { window.Plotly.react(box, figure.data, colored(figure.layout)); });
   });
 })();

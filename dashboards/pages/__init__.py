@@ -1,16 +1,16 @@
-"""One module a page; ``PAGES`` is their order in the menu."""
+"""One module per page: every module here with a ``PAGE`` is one, in the order of :attr:`Page.place` in the menu."""
 
-from dashboards.pages import compare, factors, mitigation, overview, privacy, scores, unlearning, weights
+import importlib
+import pkgutil
+
 from dashboards.panels import Page
 
-PAGES: tuple[Page, ...] = (
-    overview.PAGE,
-    scores.PAGE,
-    factors.PAGE,
-    unlearning.PAGE,
-    privacy.PAGE,
-    mitigation.PAGE,
-    weights.PAGE,
-    compare.PAGE,
-)
+
+def _found() -> tuple[Page, ...]:
+    modules = (importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__))
+    pages = [module.PAGE for module in modules if hasattr(module, "PAGE")]
+    return tuple(sorted(pages, key=lambda page: page.place))
+
+
+PAGES = _found()
 BY_PATH: dict[str, Page] = {page.path: page for page in PAGES}

@@ -4,13 +4,14 @@ import pandas as pd
 
 from dashboards.figures.compare import curves, differing, labels
 from dashboards.panels import Page, Panel, Plot, View
+from rsc_mlflow.tracking import schema
 
 MOST = 8
 CURVES = (
-    ("spurious/score", "spurious score"),
-    ("test/accuracy", "clean test accuracy"),
-    ("train/loss", "training loss"),
-    ("train/accuracy", "training accuracy"),
+    (schema.SPURIOUS_SCORE, "spurious score"),
+    (schema.TEST_ACCURACY, "clean test accuracy"),
+    (schema.TRAIN_LOSS, "training loss"),
+    (schema.TRAIN_ACCURACY, "training accuracy"),
 )
 CHOOSE = "Choose up to 8 runs above (type a part of a name), or click a point on another page and take Compare there."
 
@@ -28,7 +29,7 @@ def _message(view: View, runs: pd.DataFrame) -> str:
         return ""
     if wanted:
         return "The filters let none of the runs in the address through. Reset them, or choose other runs."
-    return CHOOSE if len(view.every) else view.nothing(view.every, ["train/loss"], "make quickstart")
+    return CHOOSE if len(view.every) else view.empty_message(view.every, [schema.TRAIN_LOSS], "make quickstart")
 
 
 def parameters(view: View) -> Panel:
@@ -76,4 +77,5 @@ PAGE = Page(
     "Compare",
     "Any runs beside each other: parameters that differ, curves over epochs, metrics.",
     (parameters, over_epochs, metrics),
+    place=80,
 )

@@ -3,13 +3,14 @@
 import pandas as pd
 
 from dashboards.alike import COUNT, RECIPES, like
-from dashboards.figures.dots import dots
+from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
 from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import MADE_BY, facets
 from dashboards.panels import Page, Panel, Plot, View
 from rsc_mlflow.analysis import comparable, finished, points, poisoned, with_targets
+from rsc_mlflow.tracking import schema
 
 OPTIMIZER = "optimizer with its momentum"
 """Column: the optimizer, and its momentum where runs differ in it; it belongs to the optimizer."""
@@ -24,12 +25,12 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
     alike = like(view, runs, shown, cover=[column])
     kept = comparable(alike.runs, column, [*alike.by, "paper"], alike.average)
     by = [*alike.by, column, "paper"]
-    table = with_targets(points(kept, by, "spurious/score", average=alike.average), kept, by, alike.average)
+    table = with_targets(points(kept, by, schema.SPURIOUS_SCORE, average=alike.average), kept, by, alike.average)
     order = runs.groupby(column)["n_parameters"].median() if column == "architecture" else None
     plots = []
     for heading, rows in facets(table, *alike.by):
         values = sorted(rows[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
-        drawn = dots(
+        drawn = dot_plot(
             rows,
             column,
             "paper",
@@ -46,7 +47,7 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
     lost = len(finished(alike.runs)) - len(finished(kept))
     left = f". Left out: {lost:,} of numbers of examples that lack a value compared" if lost else ""
     notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
-    message = view.nothing(runs, ["spurious/score"], MADE_BY)
+    message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
     if not message and table.empty:
         message = "No seed was run at every number of examples: choose one number above."
     return Panel(
@@ -106,7 +107,7 @@ def norms(view: View) -> Panel:
         tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in cut),
         table,
         summary(table),
-        view.nothing(runs, ["spurious/pattern_norm"], MADE_BY),
+        view.empty_message(runs, [schema.PATTERN_NORM], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
@@ -117,4 +118,5 @@ PAGE = Page(
     "What makes a rare pattern easy to learn.",
     (architectures, optimizers, clipping, norms),
     (RECIPES, COUNT),
+    place=30,
 )

@@ -12,9 +12,10 @@ from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import comparable, finished, poisoned
+from rsc_mlflow.tracking import schema
 
 MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
-KNOBS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
+MITIGATIONS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
 THEORY = "The linear model of the paper"
 THEORY_ABOUT = (
     "Score in closed form, a line a ridge penalty λ; a share γ/2 of all examples carries the spurious feature."
@@ -24,26 +25,26 @@ THEORY_ABOUT = (
 PATTERNS = Option("pattern", "Patterns", (("common", "the most common one"), ("each", "one figure each")), "common")
 
 
-def _panel(view: View, knob: str, title: str, about: str) -> Panel:
+def _panel(view: View, option: str, title: str, about: str) -> Panel:
     runs = poisoned(view.kind("train"))
-    alone = [runs[other].fillna(0) == 0 for other in KNOBS if other != knob]
+    alone = [runs[other].fillna(0) == 0 for other in MITIGATIONS if other != option]
     runs = runs[(alone[0] & alone[1]).to_numpy()]
-    shown = [knob, "paper"] if view.option(PATTERNS) == "each" else [knob]
-    alike = like(view, runs, shown, cover=[knob])
-    kept = comparable(alike.runs, knob, [*alike.by, "paper"], alike.average)
-    table = mitigation_points(kept, knob, ["paper", *alike.by], alike.average)
+    shown = [option, "paper"] if view.option(PATTERNS) == "each" else [option]
+    alike = like(view, runs, shown, cover=[option])
+    kept = comparable(alike.runs, option, [*alike.by, "paper"], alike.average)
+    table = mitigation_points(kept, option, ["paper", *alike.by], alike.average)
     cut = facets(table, "paper", *alike.by)
     cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[1]["paper"].iloc[0]))
-    plots = tuple(Plot(two_axes(rows, knob, view.theme, KNOBS[knob]), heading) for heading, rows in cut)
-    message = view.nothing(runs, ["spurious/score"], MADE_BY)
-    if not message and finished(kept)[knob].nunique() < 2:
-        message = f"No setting was run at two strengths of {KNOBS[knob]}. Vary it with {MADE_BY}"
+    plots = tuple(Plot(two_axes(rows, option, view.theme, MITIGATIONS[option]), heading) for heading, rows in cut)
+    message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
+    if not message and finished(kept)[option].nunique() < 2:
+        message = f"No setting was run at two strengths of {MITIGATIONS[option]}. Vary it with {MADE_BY}"
     if not message and table.empty:
         message = "No seed was run at every number of examples: choose one number above."
     lost = len(finished(alike.runs)) - len(finished(kept))
     note = summary(table) + (f". Left out: {lost:,} of numbers that lack a strength compared" if lost else "")
     notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
-    return Panel(knob, title, about, plots, table, note, message, notice=notice)
+    return Panel(option, title, about, plots, table, note, message, notice=notice)
 
 
 def weight_decay(view: View) -> Panel:
@@ -67,13 +68,13 @@ def theory(view: View) -> Panel:
     """The paper's linear model."""
     runs = view.runs[(view.runs["method"] == "theory") & (view.runs["status"] == "FINISHED")]
     for _, run in runs.sort_values("started_ms", ascending=False).head(3).iterrows():
-        curves = legible(_theory, view.source.artifact(run["run_id"], "theory.json")) or []
+        curves = legible(_theory, view.source.artifact(run["run_id"], schema.THEORY)) or []
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
             levels = sorted({float(curve["noise"]) for curve in curves})
             plots = [Plot(theory_curves(_at(curves, noise), view.theme, link), f"noise {noise:g}") for noise in levels]
             return Panel("theory", THEORY, THEORY_ABOUT, tuple(plots), _long(curves, link), f"{len(curves)} curves")
-    message = view.lacking(runs.head(3), "theory.json", "mlflow run . -e theory")
+    message = view.missing_message(runs.head(3), schema.THEORY, "mlflow run . -e theory")
     return Panel("theory", THEORY, THEORY_ABOUT, message=message)
 
 
@@ -104,4 +105,5 @@ PAGE = Page(
     "What weight decay, noise and clipping buy, and what they cost.",
     (weight_decay, noise, clipping, theory),
     (PATTERNS, RECIPES, COUNT),
+    place=60,
 )

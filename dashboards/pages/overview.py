@@ -8,6 +8,7 @@ from dashboards.panels import Page, Panel, Plot, View
 from rsc_mlflow import analysis
 from rsc_mlflow.analysis import UNFINISHED, metric
 from rsc_mlflow.names import TWO_CLASSES
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import score_target
 
 START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
@@ -25,13 +26,13 @@ def runs(view: View) -> Panel:
     )
     table = every.groupby(["kind", "status"]).size().rename("runs").reset_index()
     plots = (Plot(states(every, view.theme)),) if len(every) else ()
-    return Panel("runs", "Runs", "", plots, table, note, "" if len(every) else view.lacking(every, "", START))
+    return Panel("runs", "Runs", "", plots, table, note, "" if len(every) else view.missing_message(every, "", START))
 
 
 def sweeps(view: View) -> Panel:
     """Sweeps and how far they are."""
     table = sweep_table(view.runs)
-    about = "Jobs of each sweep, once a fingerprint; what is empty is still to do."
+    about = "Jobs of each sweep, one per fingerprint; what is empty is still to do."
     message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
@@ -41,7 +42,7 @@ def sweeps(view: View) -> Panel:
 def newest(view: View) -> Panel:
     """The newest runs."""
     table = _listing(view.every.sort_values("started_ms", ascending=False).head(NEWEST))
-    message = "" if len(table) else view.nothing(view.every, ["train/loss"], START)
+    message = "" if len(table) else view.empty_message(view.every, [schema.TRAIN_LOSS], START)
     return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
 
 
@@ -88,12 +89,12 @@ def _listing(rows: pd.DataFrame) -> pd.DataFrame:
         "kind": rows["kind"],
         "state": rows["status"].str.lower(),
         "started (UTC)": rows["started"].dt.strftime("%Y-%m-%d %H:%M").fillna("unknown"),
-        "score": metric(rows, "spurious/score"),
+        "score": metric(rows, schema.SPURIOUS_SCORE),
     }
     if (rows["form"] == TWO_CLASSES).any():
         columns["of each class"] = [_of_each(rows, row) for row in range(len(rows))]
     links = rows["experiment_id"].astype(str) + ":" + rows["run_id"]
-    return pd.DataFrame(columns | {"accuracy": metric(rows, "test/accuracy"), "links": links})
+    return pd.DataFrame(columns | {"accuracy": metric(rows, schema.TEST_ACCURACY), "links": links})
 
 
 def _of_each(rows: pd.DataFrame, row: int) -> str:
@@ -110,4 +111,5 @@ PAGE = Page(
     "Overview",
     "What is in the store: runs, failures, sweeps and models.",
     (runs, sweeps, newest, failures, unreadable, models),
+    place=10,
 )

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dashboards.alike import COUNT, RECIPES, Like, like
-from dashboards.figures.dots import dots
+from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.points import counted, summary, unlike
 from dashboards.figures.privacy import SIDES, attack_mark, attack_points, roc_curves, side_points, sides
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import GONE
+from rsc_mlflow.experiments.registry import attack_names
 from rsc_mlflow.tracking import schema
 
 MADE_BY = "mlflow run . -e mem_inference -P dataset=memdigitsv20-10-0-0"
@@ -21,7 +22,7 @@ LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")
 
 TARGETS = (("trained", "as they were trained"), ("unlearned", "after unlearning"))
 TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
-"""Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still seen."""
+"""Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still visible."""
 
 
 def _every_attack(view: View) -> tuple[pd.DataFrame, pd.Series]:
@@ -64,7 +65,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
     table = attack_points(alike.runs, [*alike.by, "paper"], measure, alike.average)
     plots = []
     for heading, rows in facets(table, *alike.by):
-        drawn = dots(
+        drawn = dot_plot(
             rows,
             "paper",
             "attack",
@@ -72,7 +73,7 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
             x="pattern",
             y=y,
             categories=in_order(rows["paper"].tolist()),
-            groups=[a for a in schema.ATTACKS if a in set(rows["attack"])],
+            groups=[a for a in attack_names() if a in set(rows["attack"])],
             look=attack_mark,
             least=0,
             most=1,
@@ -80,8 +81,8 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
         )
         drawn.add_hline(chance, line={"color": view.theme.muted, "dash": "dot", "width": 1})
         plots.append(Plot(drawn, heading))
-    needed = [schema.attack(name, measure) for name in schema.ATTACKS]
-    message = view.nothing(_attacks(view), needed, MADE_BY)
+    needed = [schema.attack(name, measure) for name in attack_names()]
+    message = view.empty_message(_attacks(view), needed, MADE_BY)
     if not message and table.empty:
         message = "No attack shown here has this measure at every number of examples: choose one number above."
     return Panel(key, title, about, tuple(plots), table, _noted(view, table), message, notice=_notice(alike, table))
@@ -107,7 +108,7 @@ def corrected(view: View) -> Panel:
     table = attack_points(alike.runs, [*alike.by, "n_spurious"], "spurious_auc")
     plots = []
     for heading, rows in facets(table, *alike.by):
-        drawn = dots(
+        drawn = dot_plot(
             rows,
             "n_spurious",
             "attack",
@@ -115,7 +116,7 @@ def corrected(view: View) -> Panel:
             x="spurious examples",
             y="AUC against controls",
             categories=sorted(rows["n_spurious"].unique()),
-            groups=[a for a in schema.ATTACKS if a in set(rows["attack"])],
+            groups=[a for a in attack_names() if a in set(rows["attack"])],
             label=lambda n: f"{n:g}",
             look=attack_mark,
             least=0,
@@ -132,7 +133,7 @@ def corrected(view: View) -> Panel:
         tuple(plots),
         table,
         _noted(view, table),
-        view.nothing(_attacks(view), [schema.attack(name, "spurious_auc") for name in schema.ATTACKS], MADE_BY),
+        view.empty_message(_attacks(view), [schema.attack(name, "spurious_auc") for name in attack_names()], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -141,7 +142,7 @@ def control(view: View) -> Panel:
     """Spurious members against controls."""
     alike = _like(view, "n_spurious")
     table = side_points(alike.runs, alike.by)
-    names = [a for a in schema.ATTACKS if a in set(table["attack"])]
+    names = [a for a in attack_names() if a in set(table["attack"])]
     cut = [
         (" · ".join(part for part in (name, heading) if part), rows)
         for name in names
@@ -155,7 +156,7 @@ def control(view: View) -> Panel:
         tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
         _noted(view, table),
-        view.nothing(_attacks(view), [schema.attack(name, "spurious_tpr") for name in schema.ATTACKS], MADE_BY),
+        view.empty_message(_attacks(view), [schema.attack(name, "spurious_tpr") for name in attack_names()], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -168,13 +169,13 @@ def roc(view: View) -> Panel:
     runs = runs[runs["status"] == "FINISHED"].sort_values("started_ms", ascending=False)
     plots: list[Plot] = []
     for _, run in runs.head(6).iterrows():
-        curves = legible(_curves, view.source.artifact(run["run_id"], "roc.json")) or {}
+        curves = legible(_curves, view.source.artifact(run["run_id"], schema.ROC)) or {}
         if curves:
             link = f"{run['experiment_id']}:{run['run_id']}"
             plots.append(Plot(roc_curves(curves, view.theme, link), f"{run['dataset']}, seed {run['random_seed']}"))
         if len(plots) == 2:
             break
-    message = view.nothing(runs, [schema.attack(name, "auc") for name in schema.ATTACKS], MADE_BY)
+    message = view.empty_message(runs, [schema.attack(name, "auc") for name in attack_names()], MADE_BY)
     if not message and not plots:
         message = f"The newest attack runs have no roc.json. It is logged by: {MADE_BY}"
     about = (
@@ -199,4 +200,5 @@ PAGE = Page(
     "Do spurious examples betray that they were in the training set?",
     (auc, low_rate, corrected, control, roc),
     (TARGET, LOW_RATE, RECIPES, COUNT),
+    place=50,
 )

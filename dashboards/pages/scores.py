@@ -9,17 +9,18 @@ from dashboards.figures.points import summary, unlike
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import poisoned
-from rsc_mlflow.names import CLASSES
+from rsc_mlflow.names import classes_of
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
 
 MEASURES = (
-    ("spurious/score", "spurious score"),
-    ("spurious/score_nontarget", "spurious score, other classes"),
-    ("spurious/flip_rate", "flip rate"),
-    ("spurious/test_accuracy", "accuracy with the pattern"),
-    ("test/accuracy", "clean test accuracy"),
+    (schema.SPURIOUS_SCORE, "spurious score"),
+    (schema.SPURIOUS_SCORE_NONTARGET, "spurious score, other classes"),
+    (schema.SPURIOUS_FLIP_RATE, "flip rate"),
+    (schema.SPURIOUS_TEST_ACCURACY, "accuracy with the pattern"),
+    (schema.TEST_ACCURACY, "clean test accuracy"),
 )
-MEASURE = Option("measure", "Measure", MEASURES, "spurious/score")
+MEASURE = Option("measure", "Measure", MEASURES, schema.SPURIOUS_SCORE)
 FACETS = (
     ("dataset_family", "one figure per family"),
     ("form", "one figure per kind of data set"),
@@ -79,7 +80,7 @@ def curves(view: View) -> Panel:
         plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
         table=table,
         note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),
-        message=view.nothing(poisoned(view.kind("train")), [measure], MADE_BY),
+        message=view.empty_message(poisoned(view.kind("train")), [measure], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
@@ -97,7 +98,7 @@ def classes(view: View) -> Panel:
     """Per-class scores."""
     alike = like(view, poisoned(view.kind("train")), ["paper"], cover=["pattern"])
     runs = alike.runs
-    most = max((CLASSES.get(family, 10) for family in runs["dataset_family"].unique()), default=10)
+    most = max((classes_of(family) or 10 for family in runs["dataset_family"].unique()), default=10)
     kinds = (("target", "by target class", "class as target"), ("class", "by true class", "true class of the example"))
     plots, tables = [], []
     for kind, title, x in kinds:
@@ -115,8 +116,8 @@ def classes(view: View) -> Panel:
         plots=tuple(plots),
         table=table,
         note=summary(table),
-        message=view.nothing(
-            poisoned(view.kind("train")), ["spurious/score_target_0", "spurious/score_class_0"], MADE_BY
+        message=view.empty_message(
+            poisoned(view.kind("train")), [schema.score_target(0), schema.score_class(0)], MADE_BY
         ),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
@@ -128,4 +129,5 @@ PAGE = Page(
     "How many spurious examples it takes until a network has learned the pattern.",
     (curves, classes),
     (MEASURE, FACET, RECIPES, COUNT),
+    place=20,
 )

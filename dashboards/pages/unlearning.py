@@ -7,12 +7,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.alike import COUNT, RECIPES, Like, like
-from dashboards.figures.dots import dots
+from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.points import lines, summary, unlike
 from dashboards.figures.style import Theme, in_order, share_range
 from dashboards.figures.unlearning import (
+    before_after_plot,
     decades,
-    dumbbells,
     hollow,
     in_method_order,
     short,
@@ -26,6 +26,7 @@ from dashboards.figures.unlearning_table import gap_table, variants
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import limits, metric, points
+from rsc_mlflow.tracking import schema
 
 MADE_BY = "mlflow run . -e incremental_retraining, group_influence, exact_retraining … on a trained model"
 SPLITS = (
@@ -35,28 +36,28 @@ SPLITS = (
 )
 SPLIT = Option("split", "Split", SPLITS, "paper")
 GAPS = (
-    ("gap/spurious/score", "spurious score"),
-    ("gap/spurious/flip_rate", "flip rate"),
-    ("gap/test/accuracy", "clean accuracy"),
-    ("gap/unlearn/forget_loss", "loss on the forgotten examples"),
-    ("gap/unlearn/forget_confidence", "confidence in the forgotten examples' old labels"),
-    ("unlearn/kl_to_reference", "KL to the reference, clean images"),
-    ("unlearn/kl_to_reference_pattern", "KL to the reference, with the pattern"),
-    ("unlearn/forget_loss", "loss on the forgotten examples, itself"),
-    ("unlearn/forget_confidence", "confidence in the forgotten examples' old labels, itself"),
-    ("unlearn/forget_accuracy", "accuracy on the forgotten examples"),
-    ("unlearn/parameter_distance", "distance of the parameters to the source"),
+    (schema.gap(schema.SPURIOUS_SCORE), "spurious score"),
+    (schema.gap(schema.SPURIOUS_FLIP_RATE), "flip rate"),
+    (schema.gap(schema.TEST_ACCURACY), "clean accuracy"),
+    (schema.gap(schema.FORGET_LOSS), "loss on the forgotten examples"),
+    (schema.gap(schema.FORGET_CONFIDENCE), "confidence in the forgotten examples' old labels"),
+    (schema.KL_TO_REFERENCE, "KL to the reference, clean images"),
+    (schema.KL_TO_REFERENCE_PATTERN, "KL to the reference, with the pattern"),
+    (schema.FORGET_LOSS, "loss on the forgotten examples, itself"),
+    (schema.FORGET_CONFIDENCE, "confidence in the forgotten examples' old labels, itself"),
+    (schema.FORGET_ACCURACY, "accuracy on the forgotten examples"),
+    (schema.PARAMETER_DISTANCE, "distance of the parameters to the source"),
 )
-GAP = Option("gap", "Measure", GAPS, "gap/spurious/score")
+GAP = Option("gap", "Measure", GAPS, schema.gap(schema.SPURIOUS_SCORE))
 GAP_ABOUT = "Value of the method minus that of the retrained reference; 0: nothing tells the two apart."
 ABOUT = {
-    "unlearn/kl_to_reference": "Divergence from the retrained reference's predictions on test examples; 0: they agree.",
-    "unlearn/kl_to_reference_pattern": "Divergence from the retrained reference's predictions on test examples that "
+    schema.KL_TO_REFERENCE: "Divergence from the retrained reference's predictions on test examples; 0: they agree.",
+    schema.KL_TO_REFERENCE_PATTERN: "Divergence from the retrained reference's predictions on test examples that "
     "carry the pattern; 0: they agree.",
-    "unlearn/forget_loss": "Mean loss on the forgotten examples with their old labels, in nats.",
-    "unlearn/forget_confidence": "Mean probability that the network gives the forgotten examples' old labels.",
-    "unlearn/forget_accuracy": "How often the network still gives the forgotten examples their old label.",
-    "unlearn/parameter_distance": "How far the method moved the parameters (ℓ2 norm).",
+    schema.FORGET_LOSS: "Mean loss on the forgotten examples with their old labels, in nats.",
+    schema.FORGET_CONFIDENCE: "Mean probability that the network gives the forgotten examples' old labels.",
+    schema.FORGET_ACCURACY: "How often the network still gives the forgotten examples their old label.",
+    schema.PARAMETER_DISTANCE: "How far the method moved the parameters (ℓ2 norm).",
 }
 HOLLOW = (
     "Hollow: at least half of the runs over-forget (their loss or confidence on the forgotten examples is far beyond "
@@ -85,7 +86,7 @@ def before_after(view: View) -> Panel:
     split = {"none": [], "paper": ["dataset_family", "paper"]}.get(view.option(SPLIT), ["dataset_family"])
     alike = _like(view, *split)
     by = ["variant", *split, *alike.by]
-    table = with_verdicts(stage_points(alike.runs, by, "spurious/score", alike.average), alike.runs, by)
+    table = with_verdicts(stage_points(alike.runs, by, schema.SPURIOUS_SCORE, alike.average), alike.runs, by)
     ends = share_range(table, also=(0,))
     return Panel(
         "before_after",
@@ -93,13 +94,13 @@ def before_after(view: View) -> Panel:
         "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
         f"reference. {HOLLOW}",
         tuple(
-            Plot(dumbbells(rows, view.theme, "spurious score", ends), heading)
+            Plot(before_after_plot(rows, view.theme, "spurious score", ends), heading)
             for heading, rows in _cut(table, *split, *alike.by)
             if len(rows)
         ),
         table.drop(columns="faulty"),
         summary(table),
-        view.nothing(alike.runs, ["spurious/score"], MADE_BY),
+        view.empty_message(alike.runs, [schema.SPURIOUS_SCORE], MADE_BY),
         notice=_notice(alike, table),
     )
 
@@ -117,7 +118,9 @@ def side_by_side(view: View) -> Panel:
         "reference in spurious score stands first, and what has a fault last: over-forgets (its loss or confidence on "
         "the forgotten examples is far beyond the reference's) or destroyed (its test accuracy fell).",
         table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
-        message=view.nothing(alike.runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
+        message=view.empty_message(
+            alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"
+        ),
         show_table=True,
         notice=alike.notice,
     )
@@ -133,7 +136,7 @@ def _by_method(
     table = with_verdicts(points(runs, by, name, average=alike.average), runs, by)
     cut = facets(table, "dataset_family", *alike.by)
     plots = [Plot(_dots(rows, view.theme, y, name), heading if len(cut) > 1 else "") for heading, rows in cut]
-    message = view.nothing(runs, [name], MADE_BY)
+    message = view.empty_message(runs, [name], MADE_BY)
     shown = table.drop(columns="faulty")
     return Panel(
         key, title, f"{about} {HOLLOW}", tuple(plots), shown, summary(table), message, notice=_notice(alike, table)
@@ -143,7 +146,7 @@ def _by_method(
 def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str) -> go.Figure:
     order = in_method_order(table["variant"])
     low, high = limits(name)
-    drawn = dots(
+    drawn = dot_plot(
         table,
         "paper",
         "variant",
@@ -161,7 +164,7 @@ def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str) -> go.Figure:
         if trace.hovertext is not None and len(trace.x) == len(rows):
             trace.marker.symbol = hollow(str(trace.marker.symbol), rows["faulty"].tolist())
         trace.name = lines(short(trace.name))
-    if name == "unlearn/seconds":
+    if name == schema.UNLEARN_SECONDS:
         drawn.update_yaxes(type="log", tickformat="~g", range=None, **decades(table["mean"]))
     return drawn
 
@@ -170,7 +173,7 @@ def gaps(view: View) -> Panel:
     """Distance to the exact retraining."""
     name = view.option(GAP)
     words = dict(GAPS)[name]
-    if name.startswith("gap/"):
+    if name.startswith(schema.GAP_PREFIX):
         title, y = f"Gap to the retrained reference: {words}", f"gap in {words}"
         return _by_method(view, "gaps", title, GAP_ABOUT, name, y)
     words = words.removesuffix(", itself")
@@ -180,7 +183,7 @@ def gaps(view: View) -> Panel:
 def accuracy(view: View) -> Panel:
     """Clean accuracy after unlearning."""
     runs = view.kind("unlearn")
-    change = metric(runs, "test/accuracy") - metric(runs, "before/test/accuracy")
+    change = metric(runs, schema.TEST_ACCURACY) - metric(runs, schema.before(schema.TEST_ACCURACY))
     about = "What forgetting costs on clean test examples: accuracy after minus accuracy before."
     return _by_method(view, "accuracy", "Change of clean test accuracy", about, "change", "change of accuracy", change)
 
@@ -188,7 +191,7 @@ def accuracy(view: View) -> Panel:
 def seconds(view: View) -> Panel:
     """Time of each method."""
     about = "Wall time of the update alone, without loading and scoring."
-    return _by_method(view, "seconds", "Seconds", about, "unlearn/seconds", "seconds (log)")
+    return _by_method(view, "seconds", "Seconds", about, schema.UNLEARN_SECONDS, "seconds (log)")
 
 
 def trade(view: View) -> Panel:
@@ -204,7 +207,7 @@ def trade(view: View) -> Panel:
         (Plot(trade_off(table, view.theme)),),
         table.drop(columns="faulty"),
         summary(table),
-        view.nothing(alike.runs, ["gap/spurious/score"], f"{MADE_BY}, with -P reference=train"),
+        view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"),
         notice=_notice(alike, table),
     )
 
@@ -215,4 +218,5 @@ PAGE = Page(
     "Does the pattern go when its examples go?",
     (before_after, side_by_side, gaps, accuracy, seconds, trade),
     (SPLIT, GAP, RECIPES, COUNT),
+    place=40,
 )

@@ -8,6 +8,7 @@ import pandas as pd
 
 from dashboards.figures.weights import occlusion_curves, weight_map
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
+from rsc_mlflow.tracking import schema
 
 MAPS_BY = "mlflow run . -e visualize_weights"
 CURVES_BY = "mlflow run . -e occlusion"
@@ -26,7 +27,7 @@ def maps(view: View) -> Panel:
     plots: list[Plot] = []
     rows: list[dict[str, object]] = []
     for _, run in runs.head(int(view.option(SHOWN))).iterrows():
-        found = legible(_images, view.source.artifact(run["run_id"], "weight_map.json")) or {}
+        found = legible(_images, view.source.artifact(run["run_id"], schema.WEIGHT_MAP)) or {}
         ends = _range([image for label, image in found.items() if label != DIFFERENCE])
         link = f"{run['experiment_id']}:{run['run_id']}"
         for label, image in found.items():
@@ -34,11 +35,11 @@ def maps(view: View) -> Panel:
             plots.append(Plot(weight_map(image, view.theme, shown, link), _title(run, label)))
             low, high = _range([image])
             rows.append({"dataset": run["dataset"], "map": label, "smallest": low, "largest": high, "links": link})
-    message = "" if plots else _missing(view, runs, "weight_map.json", MAPS_BY)
+    message = "" if plots else _missing(view, runs, schema.WEIGHT_MAP, MAPS_BY)
     return Panel(
         "maps",
         "First-layer weights",
-        "For each pixel the largest (signed) weight to any hidden unit; the maps of one run share one colour range, "
+        "For each pixel the largest (signed) weight to any hidden unit; the maps of one run share one color range, "
         "the absolute difference of the first two has its own.",
         tuple(plots),
         pd.DataFrame(rows),
@@ -93,7 +94,7 @@ def occlusion(view: View) -> Panel:
 
 def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
     link = f"{run['experiment_id']}:{run['run_id']}"
-    content = view.source.artifact(run["run_id"], "occlusion.json")
+    content = view.source.artifact(run["run_id"], schema.OCCLUSION)
     if isinstance(content, dict) and "share" in content:
         share = [100 * float(s) if max(content["share"]) <= 1 else float(s) for s in content["share"]]
         lists = {k: v for k, v in content.items() if k != "share" and isinstance(v, list) and len(v) == len(share)}
@@ -112,7 +113,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
 def _missing(view: View, runs: pd.DataFrame, what: str, made_by: str) -> str:
     if len(runs):
         return f"The newest {len(runs.head(6))} of these runs have no {what}. It is logged by: {made_by}"
-    return view.lacking(runs, what, made_by)
+    return view.missing_message(runs, what, made_by)
 
 
 PAGE = Page(
@@ -121,4 +122,5 @@ PAGE = Page(
     "Where a network looks, and how it takes missing pixels.",
     (maps, occlusion),
     (SHOWN,),
+    place=70,
 )

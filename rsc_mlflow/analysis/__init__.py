@@ -2,7 +2,7 @@
 
 Pure functions from data frames to data frames; dashboards, report, documents and tests all call them::
 
-    runs = once(read(frame))                    # typed columns, one row per fingerprint
+    runs = latest_per_fingerprint(read(frame))                    # typed columns, one row per fingerprint
     shown = alike(runs, ["pattern", "n_spurious"])  # unlike runs set apart, with words for it
     points(shown.runs, ["pattern", "n_spurious"], "spurious/score")
 """
@@ -18,7 +18,7 @@ from rsc_mlflow.analysis.comparisons import (
     over_seeds,
     trained,
 )
-from rsc_mlflow.analysis.counting import UNENDED, UNFINISHED, clean, finished, kind, once, poisoned
+from rsc_mlflow.analysis.counting import UNENDED, UNFINISHED, clean, finished, kind, latest_per_fingerprint, poisoned
 from rsc_mlflow.analysis.means import per_seed, points, series, unit_means, with_targets
 from rsc_mlflow.analysis.reading import GONE, problems, read
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS, label
@@ -42,13 +42,13 @@ __all__ = [
     "finished",
     "kind",
     "label",
+    "latest_per_fingerprint",
     "limits",
     "metric",
     "mitigation",
     "mitigation_effect",
     "norm_correlation",
     "norms",
-    "once",
     "over_seeds",
     "per_seed",
     "points",

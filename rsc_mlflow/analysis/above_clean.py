@@ -43,7 +43,7 @@ def with_clean_scores(runs: pd.DataFrame, every: pd.DataFrame | None = None) -> 
     """Finished poisoned runs with the column ``clean``: :data:`CleanScores` of each, empty where none are known.
 
     Args:
-        runs: rows of :func:`rsc_mlflow.analysis.once`; those that may not enter a mean are left out.
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`; those that may not enter a mean are left out.
         every: where clean runs are looked up; default: ``runs``.
     """
     found = finished(poisoned(runs))

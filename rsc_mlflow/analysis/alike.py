@@ -69,7 +69,7 @@ def alike(
     """The runs of the recipes that a figure draws.
 
     Args:
-        runs: rows of :func:`rsc_mlflow.analysis.once`.
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
         shown: columns that the figure shows as an axis, a line or a facet.
         split: that of them which cuts it into facets: each keeps recipes of its own.
         cover: of two recipes the one that was run at more combinations of these columns comes first, then the one

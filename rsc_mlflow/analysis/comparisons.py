@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from rsc_mlflow.analysis.alike import differing
-from rsc_mlflow.analysis.counting import finished, kind, once, poisoned
+from rsc_mlflow.analysis.counting import finished, kind, latest_per_fingerprint, poisoned
 from rsc_mlflow.analysis.means import MEASURES, per_seed, per_unit, series, unit_means
 from rsc_mlflow.analysis.reading import read
 from rsc_mlflow.analysis.settings import CELLS, SEEDS
@@ -26,7 +26,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.statistics import holm, paired_comparison, pearson, spearman
 from rsc_mlflow.tracking import schema
 
-KNOBS = ("weight_decay", "input_noise", "grad_clip")
+MITIGATIONS = ("weight_decay", "input_noise", "grad_clip")
 """The paper's mitigations; 0 is off for each."""
 OUTCOMES: Mapping[str, str] = {
     "score": schema.SPURIOUS_SCORE,
@@ -44,9 +44,9 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
         runs: a frame with MLflow's column names, as from the query API.
 
     Returns:
-        Rows of :func:`rsc_mlflow.analysis.once` with the :data:`OUTCOMES` and ``norm`` as columns.
+        Rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint` with the :data:`OUTCOMES` and ``norm`` as columns.
     """
-    found = finished(poisoned(kind(once(read(runs)), "train"))).reset_index(drop=True)
+    found = finished(poisoned(kind(latest_per_fingerprint(read(runs)), "train"))).reset_index(drop=True)
     outcomes = {name: metric(found, one) for name, one in OUTCOMES.items()}
     return found.assign(**outcomes, norm=metric(found, schema.PATTERN_NORM))
 
@@ -77,7 +77,7 @@ def over_seeds(
     return found[[*by, "outcome", *MEASURES, "runs", "runs_left_out", "cells"]]
 
 
-def mitigation(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.DataFrame:
+def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
     """Score, clean accuracy and spurious accuracy against the strength of one mitigation.
 
     Averaged over the counts of spurious examples, as the paper's figure is, or (``per_count``) for each count,
@@ -85,23 +85,23 @@ def mitigation(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.
 
     Args:
         runs: a frame of runs, as from the query API.
-        knob: one of :data:`KNOBS`.
+        option: one of :data:`MITIGATIONS`.
         per_count: one row for each count.
 
     Returns:
-        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if asked for, and the knob.
+        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if asked for, and the option.
 
     Raises:
-        InputError: another knob.
+        InputError: another option.
     """
-    table, by = _with_strengths(runs, knob)
+    table, by = _with_strengths(runs, option)
     if per_count:
-        return over_seeds(table, [*by, "n_spurious", knob])
+        return over_seeds(table, [*by, "n_spurious", option])
     table = table[table["n_spurious"] != 0]
-    return over_seeds(common_cells(table, by, knob), [*by, knob], of=table)
+    return over_seeds(common_cells(table, by, option), [*by, option], of=table)
 
 
-def mitigation_effect(runs: pd.DataFrame, knob: str, *, per_count: bool = False) -> pd.DataFrame:
+def mitigation_effect(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
     """What each strength of a mitigation changes against strength 0, paired by seeds and cell.
 
     Returns:
@@ -111,34 +111,34 @@ def mitigation_effect(runs: pd.DataFrame, knob: str, *, per_count: bool = False)
         whole table).
 
     Raises:
-        InputError: another knob.
+        InputError: another option.
     """
-    table, by = _with_strengths(runs, knob)
+    table, by = _with_strengths(runs, option)
     if per_count:
         by = [*by, "n_spurious"]
     else:
         table = table[table["n_spurious"] != 0]
-    common = common_cells(table, by, knob)
-    effects = pd.concat([_effects(common, by, knob, outcome) for outcome in OUTCOMES], ignore_index=True)
-    effects = effects.sort_values([*by, knob], kind="stable", ignore_index=True)
+    common = common_cells(table, by, option)
+    effects = pd.concat([_effects(common, by, option, outcome) for outcome in OUTCOMES], ignore_index=True)
+    effects = effects.sort_values([*by, option], kind="stable", ignore_index=True)
     return effects.assign(p_holm=holm(effects["p_value"].to_numpy(dtype=float)))
 
 
 _EFFECT = ("difference", "low", "high", "units", "over", "p_value", "p_sign_flip")
 
 
-def _effects(runs: pd.DataFrame, by: Sequence[str], knob: str, outcome: str) -> pd.DataFrame:
+def _effects(runs: pd.DataFrame, by: Sequence[str], option: str, outcome: str) -> pd.DataFrame:
     cells = [name for name in CELLS if name not in by]
     seeds = [column for column in SEEDS.values() if column in runs]
-    values = per_seed(runs, [*by, knob], runs[outcome], cells)
-    without = values[values[knob] == 0].drop(columns=knob).rename(columns={"value": "without"})
-    pairs = values[values[knob] != 0].merge(without, on=[*by, *seeds])
+    values = per_seed(runs, [*by, option], runs[outcome], cells)
+    without = values[values[option] == 0].drop(columns=option).rename(columns={"value": "without"})
+    pairs = values[values[option] != 0].merge(without, on=[*by, *seeds])
     rows: list[dict[str, Any]] = []
-    for key, group in pairs.groupby([*by, knob], sort=True):
+    for key, group in pairs.groupby([*by, option], sort=True):
         row = _effect((group["value"] - group["without"]).to_numpy(), group)
         if row:
-            rows.append(dict(zip([*by, knob], key, strict=True)) | {"outcome": outcome} | row)
-    return pd.DataFrame(rows, columns=[*by, knob, "outcome", *_EFFECT])
+            rows.append(dict(zip([*by, option], key, strict=True)) | {"outcome": outcome} | row)
+    return pd.DataFrame(rows, columns=[*by, option, "outcome", *_EFFECT])
 
 
 def _effect(change: Any, group: pd.DataFrame) -> dict[str, Any]:
@@ -216,13 +216,13 @@ def common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.Dat
     return table[cell == table.groupby(list(by), dropna=False)[subject].transform("nunique")]
 
 
-def _with_strengths(runs: pd.DataFrame, knob: str) -> tuple[pd.DataFrame, list[str]]:
-    """Training runs of the settings in which the knob was turned to more than one strength, and these settings."""
-    if knob not in KNOBS:
-        raise InputError(f"{knob!r} is no mitigation; accepted: {', '.join(KNOBS)}")
+def _with_strengths(runs: pd.DataFrame, option: str) -> tuple[pd.DataFrame, list[str]]:
+    """Training runs of the settings in which the option was turned to more than one strength, and these settings."""
+    if option not in MITIGATIONS:
+        raise InputError(f"{option!r} is no mitigation; accepted: {', '.join(MITIGATIONS)}")
     table = trained(runs)
-    by = [*SUBJECTS, *_varying(table, *SUBJECTS, knob)]
-    strengths = table.groupby(by, dropna=False)[knob].transform("nunique")
+    by = [*SUBJECTS, *_varying(table, *SUBJECTS, option)]
+    strengths = table.groupby(by, dropna=False)[option].transform("nunique")
     return table[strengths > 1], by
 
 

@@ -8,7 +8,7 @@ UNFINISHED = ("FAILED", "KILLED")
 _RANK = {"FINISHED": 2} | dict.fromkeys(UNENDED, 1)
 
 
-def once(runs: pd.DataFrame) -> pd.DataFrame:
+def latest_per_fingerprint(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per fingerprint: the newest finished run, else the newest that has not ended, else the newest.
 
     Runs without a fingerprint all stay.  Added: ``copies`` (further finished runs of this fingerprint, left out),
@@ -30,7 +30,7 @@ def once(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those of :func:`once`'s rows that may enter a mean."""
+    """Those of :func:`latest_per_fingerprint`'s rows that may enter a mean."""
     return runs[runs["counts"].to_numpy(bool)]
 
 

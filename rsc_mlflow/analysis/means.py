@@ -53,7 +53,8 @@ def series(
     """Mean over seeds of several quantities for each group, with the interval of ``seed_interval``.
 
     Args:
-        runs: rows of :func:`rsc_mlflow.analysis.once`, made alike by :func:`rsc_mlflow.analysis.alike`.
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`, made alike by
+            :func:`rsc_mlflow.analysis.alike`.
         by: columns that make a group; a run without a value of one has no group.
         values: name → float [runs], NaN where a run has none.
         average: settings (``n_spurious``, say) whose values are averaged within each set of seeds first.  A set of

@@ -4,6 +4,7 @@ The input is a frame with MLflow's column names (``params.…``, ``metrics.…``
 ``rsc_mlflow.tracking.query.search`` and the dashboards' ``RunStore`` give it.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -25,9 +26,11 @@ from rsc_mlflow.analysis.settings import (
     Number,
 )
 from rsc_mlflow.analysis.values import metric, unreadable_values
-from rsc_mlflow.names import CLASSES, PATTERNS, TWO_CLASSES, form_of
+from rsc_mlflow.names import TWO_CLASSES, classes_of, form_of
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.values import is_time
+from rsc_mlflow.user_files import is_name
 
 TAGS: Mapping[str, str] = {
     "kind": schema.KIND,
@@ -36,14 +39,15 @@ TAGS: Mapping[str, str] = {
     "sweep": schema.SWEEP,
     "error": schema.ERROR,
     "source_run": schema.SOURCE_RUN_ID,
-    "clean_scores": "rsc.clean_scores",
+    "clean_scores": schema.CLEAN_SCORES,
 }
 GONE = "gone"
 """The ``source_kind`` of a run whose source is no longer in the store."""
 _PLAIN = ("run_id", "experiment_id", "run_name", "status")
 """Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
+_CLEAN = {"": "clean", "none": "clean"}
 _TARGETS = re.compile(r"none|\d{1,4}(-\d{1,4})?", re.ASCII)
-_OF_FIRST_TARGET = ("spurious/score_nontarget", "spurious/flip_rate", "spurious/test_accuracy")
+_OF_FIRST_TARGET = (schema.SPURIOUS_SCORE_NONTARGET, schema.SPURIOUS_FLIP_RATE, schema.SPURIOUS_TEST_ACCURACY)
 
 
 def read(runs: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +58,7 @@ def read(runs: pd.DataFrame) -> pd.DataFrame:
     Added are the parameters of ``NUMBERS`` (float, NaN where absent) and ``WORDS`` (str, empty where absent), the
     seeds (str, empty where absent or of no effect; ``pattern_seed`` resolved), the ``TAGS``, and
 
-    * ``paper``: S1 … Co, ``clean`` without a pattern;
+    * ``paper``: S1 … Co, the name of another pattern, ``clean`` without one;
     * ``form``: the pattern sits in one class or in two, or the data are the quarters of membership attacks;
     * ``method_options``: an unlearning method's own options in one text;
     * ``source_kind``: kind of the run named by ``source_run``, empty where none is named, ``GONE`` where it is gone;
@@ -129,20 +133,20 @@ def _number(
 
 def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     pattern, target = columns["pattern"], columns["target_class"]
-    random = pattern.map(lambda name: PATTERNS.get(name, "").startswith("R"))
+    declared = PATTERNS.registered()  # others are pictures, or of a plug-in that is not loaded here
+    random = pattern.map(lambda name: name in declared and declared[name].depends_on_seed)
     dataset = columns["dataset_seed"]
     given = columns["pattern_seed"]
     seed = given.where(given != "", dataset).where(random, "")
-    _odd(
-        pattern, lambda name: name in ("", "none") or name in PATTERNS, f"one of none, {', '.join(PATTERNS)}", problems
-    )
-    _odd(target, lambda text: text == "" or _TARGETS.fullmatch(text) is not None, "none, a class, or two", problems)
+    _odd(pattern, lambda name: name == "" or is_name(name), "none, or a pattern's name", problems)
+    _odd(target, _is_target, "none, a class, or two", problems)
     kinds = dict(zip(frame["run_id"], columns["kind"], strict=True))
     momentum = columns["momentum"].where(~columns["optimizer"].isin(["adam", "adagrad"]), 0.0)
     return {
         "form": columns["dataset"].map(form_of).astype("object"),
-        "paper": pattern.map(PATTERNS).fillna("clean"),
+        "paper": pattern.map(lambda name: declared[name].title if name in declared else _CLEAN.get(name, name)),
         "pattern_seed": seed,
+        "target_class": target.where(target.map(_is_target).astype(bool), ""),
         "momentum": momentum,
         "score_threshold": _threshold(frame, columns),
         "method_options": _method_options(frame),
@@ -150,12 +154,21 @@ def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems
     }
 
 
+def _is_target(text: str) -> bool:
+    return text == "" or _TARGETS.fullmatch(text) is not None
+
+
 def _threshold(frame: pd.DataFrame, columns: Mapping[str, Any]) -> "pd.Series[Any]":
     """The score threshold; ``mlflow run`` stores ``auto`` as it was typed, which is 1/classes."""
-    usual = columns["dataset_family"].map({family: 1 / classes for family, classes in CLASSES.items()})
+    usual = columns["dataset_family"].map(_usual_threshold)
     auto = _text(frame, "params.score_threshold") == "auto"
     resolved: pd.Series[Any] = columns["score_threshold"].where(~auto, usual.astype(float))
     return resolved
+
+
+def _usual_threshold(family: str) -> float:
+    classes = classes_of(family)
+    return math.nan if classes is None else 1 / classes
 
 
 def _odd(text: "pd.Series[Any]", good: Any, accepted: str, problems: Problems) -> None:
@@ -218,8 +231,8 @@ def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
     score = np.array([np.mean([of_class[k][row] for k in pair]) for row, pair in enumerate(pairs)])
     old = two.copy()
     old[two] = ~(np.abs(part[column].to_numpy(float) - score) <= 1e-6)
-    names = [f"{prefix}{name}" for prefix in ("", "before/", "gap/") for name in _OF_FIRST_TARGET]
-    names += [f"{prefix}{schema.SPURIOUS_SCORE}" for prefix in ("before/", "gap/")]
+    names = [f"{prefix}{name}" for prefix in ("", schema.BEFORE_PREFIX, schema.GAP_PREFIX) for name in _OF_FIRST_TARGET]
+    names += [f"{prefix}{schema.SPURIOUS_SCORE}" for prefix in (schema.BEFORE_PREFIX, schema.GAP_PREFIX)]
     stale = {f"metrics.{name}": runs[f"metrics.{name}"].mask(old) for name in names if f"metrics.{name}" in runs}
     whole = runs[column].to_numpy(float).copy()
     whole[two] = score

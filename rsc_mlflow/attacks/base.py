@@ -8,6 +8,11 @@ An attack looks at the logits that one *target* model and K *shadow* models give
 
 It answers with one score per query, higher = more likely a member, and with its *own* threshold: a query is called
 a member when its score is at least the threshold.
+
+Every attack is one file in :mod:`rsc_mlflow.attacks.methods` with one function, registered under its name:
+
+    @register_attack(title="My attack (we, this year)", min_shadow_models=1)
+    def my_attack(queries: Observations, population: Observations) -> AttackResult
 """
 
 from collections.abc import Callable
@@ -17,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.registries import Registry
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
@@ -92,18 +98,30 @@ class AttackResult:
     threshold: float
 
 
+AttackFunction = Callable[[Observations, Observations], AttackResult]
+
+
 @dataclass(frozen=True)
 class Attack:
-    """A membership attack: its name in metrics and options, and how to run it.
+    """A membership attack: its name in metrics and options, its title in figures, and how to run it.
 
-    ``run(queries, population)`` is deterministic.  ``min_shadow_models`` is the smallest number of shadow models, of
-    the pairs that :mod:`rsc_mlflow.attacks.shadow_sets` draws, that it works with.
+    ``function(queries, population)`` is deterministic.  ``min_shadow_models`` is the smallest number of shadow models,
+    of the pairs that :mod:`rsc_mlflow.attacks.shadow_sets` draws, that it works with.
     """
 
     name: str
     title: str
     min_shadow_models: int
-    run: Callable[[Observations, Observations], AttackResult]
+    function: AttackFunction
+
+    def run(self, queries: Observations, population: Observations) -> AttackResult:
+        """Attack the queries with what the population teaches.
+
+        Raises:
+            InputError: too few shadow models, or the attack refuses these observations.
+        """
+        self.check(population.n_shadow)
+        return self.function(queries, population)
 
     def check(self, n_shadow: int) -> None:
         """Refuse too few shadow models.
@@ -116,3 +134,48 @@ class Attack:
                 f"the attack {self.name!r} needs at least {self.min_shadow_models} shadow models, got {n_shadow}; "
                 "raise shadow_models or leave the attack out of attacks"
             )
+
+
+ATTACKS: Registry[Attack] = Registry("attack", "rsc_mlflow.attacks.methods")
+DEFAULT_ATTACKS = ("shadow", "loss", "lira", "rmia")
+"""Those that run where none are named; they also come first in lists."""
+
+
+def register_attack(*, title: str, min_shadow_models: int = 1) -> Callable[[AttackFunction], AttackFunction]:
+    """Decorator that registers a function as the attack of its name; see :class:`Attack`.
+
+    Raises:
+        InputError: another attack has that name.
+    """
+
+    def register(function: AttackFunction) -> AttackFunction:
+        name = function.__name__
+        if not function.__module__.startswith("rsc_mlflow."):
+            ATTACKS.load_builtins()
+        ATTACKS.register(name, Attack(name, title, min_shadow_models, function))
+        return function
+
+    return register
+
+
+def attack_names() -> list[str]:
+    """The names of all attacks: the default ones, then the others by name."""
+    return [*DEFAULT_ATTACKS, *sorted(set(ATTACKS) - set(DEFAULT_ATTACKS))]
+
+
+def parse_attacks(text: str, n_shadow: int) -> tuple[Attack, ...]:
+    """The attacks of a comma list such as ``shadow,lira``, in its order.
+
+    Raises:
+        InputError: the list is empty, names an unknown attack or one twice, or ``n_shadow`` models are too few.
+    """
+    names = [name.strip() for name in text.split(",")]
+    unknown = [name for name in names if name not in ATTACKS]
+    if unknown:
+        raise InputError(f"unknown attack {unknown[0]!r} in attacks={text!r}; accepted: {', '.join(attack_names())}")
+    if len(set(names)) != len(names):
+        raise InputError(f"attacks={text!r} names an attack twice; name each once")
+    chosen = tuple(ATTACKS[name] for name in names)
+    for attack in chosen:
+        attack.check(n_shadow)
+    return chosen

@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.attacks.base import Attack, AttackResult, Bools, Doubles, Ints, Observations
 from rsc_mlflow.attacks.metrics import (
     SpuriousLeak,
@@ -40,7 +41,7 @@ class Role(IntEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class AttackOutcome:
     """One attack's scores on the queries, with the truth.
 
     Attributes:
@@ -48,7 +49,7 @@ class Outcome:
         result: scores [N] and threshold.
         roles: int8 [N], values of :class:`Role`.
         labels: int [N].
-        leak: spurious members against controls; None on a clean data set.
+        leak: spurious members against controls; None on a clean dataset.
     """
 
     attack: Attack
@@ -98,13 +99,14 @@ class Outcome:
 
 def evaluate(
     attack: Attack, queries: Observations, population: Observations, roles: NDArray[np.int8], seed: int = 0
-) -> Outcome:
+) -> AttackOutcome:
     """Run an attack, which is not told ``roles`` int8 [N], and hold its scores against them.
 
     Raises:
         InputError: the attack refuses the observations, or there are no ordinary members or non-members.
     """
+    cancellation.check()
     result = attack.run(queries, population)
     spurious, controls = result.scores[roles == Role.SPURIOUS], result.scores[roles == Role.CONTROL]
     leak = spurious_leak(spurious, controls, result.threshold, seed) if len(spurious) and len(controls) else None
-    return Outcome(attack, result, roles, queries.labels, leak)
+    return AttackOutcome(attack, result, roles, queries.labels, leak)

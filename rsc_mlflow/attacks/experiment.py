@@ -1,4 +1,4 @@
-"""From a ``mem…`` data set and a target model to the outcomes of attacks; nothing is written down here.
+"""From a ``mem…`` dataset and a target model to the outcomes of attacks; nothing is written down here.
 
 The four quarters are used once each.  Target-train made the target model: its members.  Target-test: the non-members,
 as many.  Shadow-train and shadow-test, in which as many examples of the target class carry the pattern as in the
@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rsc_mlflow.attacks.base import Attack, Bools, Observations, ShadowConfig
-from rsc_mlflow.attacks.evaluation import Outcome, Role, evaluate
+from rsc_mlflow import cancellation
+from rsc_mlflow.attacks.base import Attack, Bools, Floats, Observations, ShadowConfig
+from rsc_mlflow.attacks.evaluation import AttackOutcome, Role, evaluate
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, choose_spurious
@@ -83,21 +84,21 @@ def require_quarters(dataset: Dataset) -> tuple[ImageSet, ImageSet]:
     """Shadow-train and shadow-test.
 
     Raises:
-        InputError: the data set's name is not of the ``mem…`` form.
+        InputError: the dataset's name is not of the ``mem…`` form.
     """
     if dataset.shadow is None:
         raise InputError(
-            f"membership inference needs the quarters of a mem… data set, got {dataset.name}; "
+            f"membership inference needs the quarters of a mem… dataset, got {dataset.name}; "
             f"accepted: memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, for example mem{dataset.name.family}v20-10-0-0"
         )
     return dataset.shadow
 
 
 def make_population(dataset: Dataset, config: ShadowConfig) -> Population:
-    """The population of a ``mem…`` data set.
+    """The population of a ``mem…`` dataset.
 
     Raises:
-        InputError: another data set, a count larger than the class has in a quarter, or no shadow model.
+        InputError: another dataset, a count larger than the class has in a quarter, or no shadow model.
     """
     train, test = require_quarters(dataset)
     clean = ImageSet(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
@@ -175,6 +176,7 @@ def train_models(
     for start in range(0, len(members), together):
         cohort = Cohort(members[start : start + together], classes, device)
         for epoch in cohort.epochs():
+            cancellation.check()
             report(epoch)
         modules += [cohort.module(k) for k in range(len(cohort))]
     return modules
@@ -187,13 +189,13 @@ def attack_model(
     population: Population,
     attacks: Sequence[Attack],
     device: torch.device,
-) -> list[Outcome]:
+) -> list[AttackOutcome]:
     """The outcome of each attack on ``target``.
 
     Args:
         target: trained on target-train, or unlearned from such a model.
         shadows: the K models trained on ``population``, in the order of its members.
-        dataset: the ``mem…`` data set.
+        dataset: the ``mem…`` dataset.
         population: made from it.
         attacks: which to run.
         device: where to compute logits.
@@ -216,5 +218,11 @@ def observe(
     device: torch.device,
 ) -> Observations:
     """Logits of target and shadow models on images float32 [N, C, H, W] with labels int64 [N]."""
-    shadow = np.stack([evaluate_logits(module, images, device).numpy() for module in shadows])
-    return Observations(evaluate_logits(target, images, device).numpy(), shadow, shadow_members, labels.numpy())
+    shadow = np.stack([_logits(module, images, device) for module in shadows])
+    return Observations(_logits(target, images, device), shadow, shadow_members, labels.numpy())
+
+
+def _logits(module: nn.Module, images: Tensor, device: torch.device) -> Floats:
+    cancellation.check()
+    logits: Floats = evaluate_logits(module, images, device).numpy()
+    return logits

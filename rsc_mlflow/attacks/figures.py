@@ -5,49 +5,51 @@ hundred points however many queries there were.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rsc_mlflow.attacks.base import Bools, Doubles
-from rsc_mlflow.attacks.evaluation import Outcome, Role
+from rsc_mlflow.attacks.evaluation import AttackOutcome, Role
 from rsc_mlflow.attacks.metrics import Roc, auc, roc_curve
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's palette, which people with any colour vision can tell apart."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's palette, which people with any color vision can tell apart."""
 
 ROLES = {
-    Role.MEMBER: ("members", COLOURS[0], "-"),
-    Role.NONMEMBER: ("non-members", COLOURS[5], "-"),
-    Role.SPURIOUS: ("spurious members", COLOURS[2], "--"),
-    Role.CONTROL: ("controls: non-members with the pattern", COLOURS[1], "--"),
+    Role.MEMBER: ("members", COLORS[0], "-"),
+    Role.NONMEMBER: ("non-members", COLORS[5], "-"),
+    Role.SPURIOUS: ("spurious members", COLORS[2], "--"),
+    Role.CONTROL: ("controls: non-members with the pattern", COLORS[1], "--"),
 }
+DASHES = ("-", "--", ":", "-.")
 BINS = 60
 _CURVE_POINTS = 100
 
 
-def roc_figure(outcomes: Sequence[Outcome]) -> Figure:
+def roc_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
     """ROC curves of all attacks, linear (left) and log-log (right); the legend holds each one's AUC.
 
-    Upper row: ordinary members against ordinary non-members.  Lower row, on a data set with a pattern: spurious members
+    Upper row: ordinary members against ordinary non-members.  Lower row, on a dataset with a pattern: spurious members
     against controls.  The dashed line is guessing.
     """
     spurious = all(outcome.leak is not None for outcome in outcomes)
     rows = 2 if spurious else 1
     figure = Figure(figsize=(12, 4.6 * rows), layout="constrained")
     grid = figure.subplots(rows, 2, squeeze=False)
-    for outcome, colour in zip(outcomes, COLOURS, strict=False):
+    for place, outcome in enumerate(outcomes):
         scores, members, _ = outcome.ordinary()
-        _add_curve(grid[0], scores, members, outcome.attack.title, colour)
+        _add_curve(grid[0], scores, members, outcome.attack.title, line_style(place))
         if spurious:
-            _add_curve(grid[1], *outcome.spurious(), outcome.attack.title, colour)
+            _add_curve(grid[1], *outcome.spurious(), outcome.attack.title, line_style(place))
     for name, row in zip(("ordinary members", "spurious members against controls"), grid, strict=False):
         _finish_row(row, name)
     return figure
 
 
-def score_figure(outcomes: Sequence[Outcome]) -> Figure:
+def score_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
     """One histogram of scores an attack: the share of each role's examples per bin, and the attack's threshold.
 
     Scores are shown as the share of ordinary non-members that score lower (ties count half), so that attacks with very
@@ -56,11 +58,11 @@ def score_figure(outcomes: Sequence[Outcome]) -> Figure:
     figure = Figure(figsize=(12, 3.2 * len(outcomes)), layout="constrained")
     edges = np.linspace(0, 1, BINS + 1)
     for axis, outcome in zip(figure.subplots(len(outcomes), 1, squeeze=False)[:, 0], outcomes, strict=True):
-        for role, (name, colour, dash) in ROLES.items():
+        for role, (name, color, dash) in ROLES.items():
             scores = outcome.scores(role)
             if len(scores):
                 shares = np.histogram(_share_below(outcome, scores), edges)[0] / len(scores)
-                middles, look = (edges[1:] + edges[:-1]) / 2, {"color": colour, "linestyle": dash}
+                middles, look = (edges[1:] + edges[:-1]) / 2, {"color": color, "linestyle": dash}
                 axis.plot(middles, shares, drawstyle="steps-mid", label=f"{name} ({len(scores):,})", **look)
         threshold = _share_below(outcome, np.array([outcome.result.threshold]))[0]
         axis.axvline(threshold, color="#555", linestyle=":")
@@ -78,16 +80,21 @@ def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
     return curve.fpr[keep], curve.tpr[keep]
 
 
-def _share_below(outcome: Outcome, scores: Doubles) -> Doubles:
+def line_style(place: int) -> dict[str, Any]:
+    """Color and dash of the curve of the attack at a place of the list: the first 28 differ in one or the other."""
+    return {"color": COLORS[place % len(COLORS)], "linestyle": DASHES[place // len(COLORS) % len(DASHES)]}
+
+
+def _share_below(outcome: AttackOutcome, scores: Doubles) -> Doubles:
     ranked = np.sort(outcome.scores(Role.NONMEMBER))
     share: Doubles = (np.searchsorted(ranked, scores, "left") + np.searchsorted(ranked, scores, "right")) / 2
     return share / len(ranked)
 
 
-def _add_curve(row: Sequence[Axes], scores: Doubles, members: Bools, name: str, colour: str) -> None:
+def _add_curve(row: Sequence[Axes], scores: Doubles, members: Bools, name: str, style: dict[str, Any]) -> None:
     fpr, tpr = thinned(roc_curve(scores, members))
     for axis in row:
-        axis.plot(fpr, tpr, drawstyle="steps-post", color=colour, label=f"{name} ({auc(scores, members):.3f})")
+        axis.plot(fpr, tpr, drawstyle="steps-post", label=f"{name} ({auc(scores, members):.3f})", **style)
 
 
 def _finish_row(row: Sequence[Axes], name: str) -> None:

@@ -24,8 +24,8 @@ class Roc:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A two-sided interval."""
+class AucInterval:
+    """A two-sided interval of an AUC."""
 
     low: float
     high: float
@@ -50,7 +50,7 @@ class SpuriousLeak:
     tpr: float
     control_fpr: float
     auc: float
-    interval: Interval
+    interval: AucInterval
     p_value: float
     p_value_error: float
     n_members: int
@@ -111,7 +111,7 @@ def auc_by_class(scores: Floats, members: Bools, labels: Ints) -> dict[int, floa
 
 def auc_interval(
     positives: Floats, negatives: Floats, level: float = 0.95, resamples: int = 2000, seed: int = 0
-) -> Interval:
+) -> AucInterval:
     """Percentile bootstrap interval of the AUC of ``positives`` [n] above ``negatives`` [m].
 
     Both groups are resampled with replacement.  One positive cannot be resampled: its interval is [0, 1], since one
@@ -120,7 +120,7 @@ def auc_interval(
     """
     n, m = len(positives), len(negatives)
     if n < 2 or m < 2:
-        return Interval(0.0, 1.0)
+        return AucInterval(0.0, 1.0)
     rng = numpy_generator(seed, "bootstrap of an AUC")
     ranked = np.sort(negatives)
     below, upto = np.searchsorted(ranked, positives, "left"), np.searchsorted(ranked, positives, "right")
@@ -133,7 +133,7 @@ def auc_interval(
         placements = (total[:, below] + total[:, upto]) / (2 * m)  # [rows, n]
         draws[start : start + rows] = np.take_along_axis(placements, rng.integers(0, n, (rows, n)), 1).mean(axis=1)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    return AucInterval(float(low), float(high))
 
 
 def spurious_leak(members: Floats, controls: Floats, threshold: float, seed: int = 0) -> SpuriousLeak:

@@ -1,13 +1,14 @@
 """What the attacks read off a model's logits, computed so that confident models do not saturate."""
 
 import numpy as np
-from scipy.special import logsumexp
 
 from rsc_mlflow.attacks.base import Doubles, Floats, Ints
 
 
 def log_probability(logits: Floats, labels: Ints) -> Doubles:
     """log p_y, the log-probability of the true class: logits [..., N, C], labels [N] → float64 [..., N]."""
+    from scipy.special import logsumexp
+
     wide = logits.astype(np.float64)
     result: Doubles = _of_label(wide, labels) - logsumexp(wide, axis=-1)
     return result
@@ -19,6 +20,8 @@ def confidence(logits: Floats, labels: Ints) -> Doubles:
     The scaled logit of Carlini et al. 2022 (section IV-C), which is close to Gaussian over shadow models.  Written as
     the true class's logit minus the log-sum-exp of all others it is exact where p_y rounds to 1.
     """
+    from scipy.special import logsumexp
+
     wide = logits.astype(np.float64)
     own = _of_label(wide, labels)
     wide[..., np.arange(len(labels)), labels] = -np.inf

@@ -1,10 +1,10 @@
-"""Data sets: the clean families, the spurious patterns, the examples that carry them, and the quarters."""
+"""Datasets: the clean families, the spurious patterns, the examples that carry them, and the quarters."""
 
 from rsc_mlflow.data.families import ImageSet, load_family
-from rsc_mlflow.data.patterns import apply_pattern, noise_image, pattern_norm
+from rsc_mlflow.data.patterns import apply_pattern, pattern_norm
 from rsc_mlflow.data.quarters import Quarters, cut_quarters
-from rsc_mlflow.data.sources import data_roots
 from rsc_mlflow.data.spurious import Dataset, choose_spurious, load_dataset
+from rsc_mlflow.roots import data_roots
 
 __all__ = [
     "Dataset",
@@ -16,6 +16,5 @@ __all__ = [
     "data_roots",
     "load_dataset",
     "load_family",
-    "noise_image",
     "pattern_norm",
 ]

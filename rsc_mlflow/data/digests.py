@@ -7,7 +7,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 DIGEST_LENGTH = 32
-"""Hexadecimal digits of a data set's digest (MLflow takes up to 36)."""
+"""Hexadecimal digits of a dataset's digest (MLflow takes up to 36)."""
 
 
 def row_digests(images: Tensor) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,6 @@
-"""Data sets with rare spurious examples: which training examples carry the pattern, and what they look like.
+"""Datasets with rare spurious examples: which training examples carry the pattern, and what they look like.
 
-The clean tensors are shared between all data sets of a family; a data set adds the indices of its spurious
+The clean tensors are shared between all datasets of a family; a dataset adds the indices of its spurious
 examples and a small tensor of those examples with the pattern on them, never a copy of the rest.
 """
 
@@ -56,12 +56,12 @@ def choose_spurious(labels: npt.NDArray[Any], targets: Sequence[int], count: int
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a data-set name stands for.
+    """What a dataset name stands for.
 
     Attributes:
         name: the parsed name.
         pattern_seed: seed of the pattern's noise (the name's seed unless it was given apart).
-        train: clean training set, shared with other data sets: only to be read.
+        train: clean training set, shared with other datasets: only to be read.
         test: clean test set, shared likewise.
         spurious_indices: int64 ``[m]`` into ``train``, in the order of choice.
         spurious_images: float32 ``[m, C, H, W]``: those training examples with the pattern on them.
@@ -93,24 +93,24 @@ class Dataset:
         return images
 
     def patterned(self, images: Tensor, pattern: str | None = None) -> Tensor:
-        """New images ``[N, C, H, W]`` with the pattern (default: the data set's own) at this ``pattern_seed``.
+        """New images ``[N, C, H, W]`` with the pattern (default: the dataset's own) at this ``pattern_seed``.
 
         Raises:
-            InputError: the data set is clean and no pattern was named, or the pattern is unknown.
+            InputError: the dataset is clean and no pattern was named, or the pattern is unknown.
         """
         chosen = pattern or self.name.pattern
         if chosen is None:
-            raise InputError(f"the clean data set {self.name} has no pattern of its own; name one")
+            raise InputError(f"the clean dataset {self.name} has no pattern of its own; name one")
         return apply_pattern(chosen, images, self.pattern_seed)
 
     def digest(self, split: Split) -> str:
         """32 hexadecimal digits that stand for every image, label and spurious index of the split.
 
         SHA-256 over the SHA-256 of each image in order (the spurious ones with their pattern), the labels and, for
-        ``train``, the spurious indices.  Images shared with another data set are hashed once per process.
+        ``train``, the spurious indices.  Images shared with another dataset are hashed once per process.
         """
         if split == "test":
-            return set_digest(self.test.digests, self.test.labels, self.spurious_indices[:0])
+            return self.test.digest
         rows = self.train.digests
         if len(self.spurious_indices):
             rows = rows.copy()
@@ -119,7 +119,7 @@ class Dataset:
 
 
 def load_dataset(name: DatasetName, data_root: str | Path = "auto", pattern_seed: int | None = None) -> Dataset:
-    """The data set of that name.
+    """The dataset of that name.
 
     Args:
         name: as parsed by ``DatasetName.parse``.

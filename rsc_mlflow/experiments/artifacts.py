@@ -1,4 +1,4 @@
-"""The files and data set records that stand with a run that trained or changed a model."""
+"""The files and dataset records that stand with a run that trained or changed a model."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -26,7 +26,7 @@ _CURVES = (
 
 
 def log_description(run: TrackedRun, dataset: Dataset, params: Mapping[str, Any], fingerprint: str) -> None:
-    """``config.json``, ``spurious_indices.json``, ``figures/examples.png`` and the data set inputs."""
+    """``config.json``, ``spurious_indices.json``, ``figures/examples.png`` and the dataset inputs."""
     run.log_json(
         {"params": {key: str(value) for key, value in params.items()}, "fingerprint": fingerprint}, schema.CONFIG
     )
@@ -46,7 +46,7 @@ def indices_record(dataset: Dataset) -> dict[str, Any]:
 
 
 def data_record(dataset: Dataset, context: str) -> DataRecord:
-    """The training or the test set as an MLflow data set input, with our own digest."""
+    """The training or the test set as an MLflow dataset input, with our own digest."""
     training = context == schema.TRAINING
     images = dataset.train if training else dataset.test
     profile = {

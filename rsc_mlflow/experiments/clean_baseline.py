@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from rsc_mlflow.data import Dataset, ImageSet, apply_pattern
-from rsc_mlflow.data.patterns import depends_on_seed
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.models import build_empty
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.statistics import mcnemar, prediction_interval
 from rsc_mlflow.tracking import schema
@@ -128,7 +128,7 @@ def pattern_of(dataset: Dataset) -> tuple[str, int]:
     """Pattern and seed of its noise; 0 for a pattern without noise, which is the same for every seed."""
     pattern = dataset.name.pattern
     assert pattern is not None
-    return pattern, dataset.pattern_seed if depends_on_seed(pattern) else 0
+    return pattern, dataset.pattern_seed if PATTERNS[pattern].depends_on_seed else 0
 
 
 @lru_cache(maxsize=4)

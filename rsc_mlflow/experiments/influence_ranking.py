@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from rsc_mlflow.data import Dataset
-from rsc_mlflow.experiments.unlearning_source import Source
+from rsc_mlflow.experiments.unlearning_source import SourceModel
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.unlearning.base import Examples
-from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
 from rsc_mlflow.unlearning.influences import Ranking, influences, ranking
+from rsc_mlflow.unlearning.solver_options import InfluenceConfig
 
 _SHOWN = 16
 _LISTED = 100
@@ -39,20 +39,20 @@ class Ranked:
     ranking: Ranking
 
 
-def log_influences(run: TrackedRun, source: Source, config: GroupInfluenceConfig) -> dict[str, float]:
+def log_influences(run: TrackedRun, source: SourceModel, config: InfluenceConfig) -> dict[str, float]:
     """Compute, draw and log both rankings; returns their metrics."""
     dataset = source.prepared.dataset
     found = {name: _rank(source, index, config) for name, index in _test_examples(dataset).items()}
-    run.log_json({name: _record(one, dataset) for name, one in found.items()}, "influences.json")
+    run.log_json({name: _record(one, dataset) for name, one in found.items()}, schema.INFLUENCES)
     buffer = io.BytesIO()
     arrays: dict[str, Any] = {name: one.values.numpy() for name, one in found.items()}
     np.savez_compressed(buffer, **arrays)
-    run.log_bytes(buffer.getvalue(), "influences.npz")
+    run.log_bytes(buffer.getvalue(), schema.INFLUENCE_ARRAYS)
     run.log_bytes(_figure(found, dataset), f"{schema.FIGURES}/influences.png")
     metrics = {}
     for name, one in found.items():
-        metrics[f"unlearn/influence_{name}_auc"] = one.ranking.auc
-        metrics[f"unlearn/influence_{name}_top_share"] = one.ranking.top_share
+        metrics[f"{schema.UNLEARN_PREFIX}influence_{name}_auc"] = one.ranking.auc
+        metrics[f"{schema.UNLEARN_PREFIX}influence_{name}_top_share"] = one.ranking.top_share
     return metrics
 
 
@@ -62,7 +62,7 @@ def _test_examples(dataset: Dataset) -> dict[str, int]:
     return {"target": int(is_target.nonzero()[0]), "other": int((~is_target).nonzero()[0])}
 
 
-def _rank(source: Source, index: int, config: GroupInfluenceConfig) -> Ranked:
+def _rank(source: SourceModel, index: int, config: InfluenceConfig) -> Ranked:
     """The loss is taken at the target class for both, so that what teaches the pattern is positive in both."""
     dataset, device = source.prepared.dataset, source.prepared.device
     target = dataset.name.targets[0]

@@ -24,7 +24,7 @@ _PAGE = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Inspected:
+class LoadedModel:
     """A model out of the store, ready to be called, and its label in figures."""
 
     pulled: PulledModel
@@ -36,12 +36,12 @@ class Inspected:
         return logits_of(self.module, resolve_device(device))
 
 
-def inspect(uris: str, dataset: str, model: str, data_root: str) -> tuple[list[Inspected], Dataset]:
+def load_models(uris: str, dataset: str, model: str, data_root: str) -> tuple[list[LoadedModel], Dataset]:
     """The models of a comma list, and the clean data of their family.
 
     Args:
         uris: model URIs; ``auto`` stands for the newest finished training run that fits the next two.
-        dataset: data set name that ``auto`` is restricted to, or ``any``.
+        dataset: dataset name that ``auto`` is restricted to, or ``any``.
         model: model name that ``auto`` is restricted to, or ``any``.
         data_root: where the data are.
 
@@ -52,10 +52,10 @@ def inspect(uris: str, dataset: str, model: str, data_root: str) -> tuple[list[I
     if not 1 <= len(named) <= MOST:
         raise InputError(f"model_uri names {len(named)} models; accepted: 1 to {MOST}, separated by commas")
     pulled = [pull(newest(dataset, model) if uri == "auto" else uri) for uri in named]
-    return load(pulled, data_root)
+    return build_models(pulled, data_root)
 
 
-def load(pulled: Sequence[PulledModel], data_root: str) -> tuple[list[Inspected], Dataset]:
+def build_models(pulled: Sequence[PulledModel], data_root: str) -> tuple[list[LoadedModel], Dataset]:
     """The pulled models as modules with distinct labels, and the clean data of their family.
 
     Raises:
@@ -69,14 +69,14 @@ def load(pulled: Sequence[PulledModel], data_root: str) -> tuple[list[Inspected]
         raise InputError("a model is named twice; name each once")
     data = load_dataset(names.pop(), data_root)
     labels = _labels(pulled)
-    return [Inspected(m, pulled_module(m, data), label) for m, label in zip(pulled, labels, strict=True)], data
+    return [LoadedModel(m, pulled_module(m, data), label) for m, label in zip(pulled, labels, strict=True)], data
 
 
 def newest(dataset: str, model: str) -> str:
     """URI of the newest finished training run's model.
 
     Args:
-        dataset: its data set name, or ``any``.
+        dataset: its dataset name, or ``any``.
         model: its model name, or ``any``.
 
     Raises:
@@ -96,7 +96,7 @@ def newest(dataset: str, model: str) -> str:
     return run_uri(run.info.run_id)
 
 
-def companion(model: PulledModel) -> PulledModel | None:
+def comparison_model(model: PulledModel) -> PulledModel | None:
     """What a model is compared with: where it was unlearned from, else the clean model trained the same way.
 
     None where that was not tracked, or the model is itself a clean one.
@@ -114,7 +114,7 @@ def companion(model: PulledModel) -> PulledModel | None:
     return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 
 
-def tracked_tags(method: str, models: Sequence[Inspected], **decisive: object) -> dict[str, str]:
+def tracked_tags(method: str, models: Sequence[LoadedModel], **decisive: object) -> dict[str, str]:
     """Fingerprint of a look at these models, given the options that decide its result, and the first one's source."""
     ids = [one.pulled.model_id for one in models]
     first = models[0].pulled
@@ -133,7 +133,7 @@ def tracked_params(model: PulledModel) -> dict[str, str]:
 
 
 def _labels(models: Sequence[PulledModel]) -> list[str]:
-    """Data set, architecture and method, with the run's id where that leaves two the same."""
+    """Dataset, architecture and method, with the run's id where that leaves two the same."""
     plain = []
     for model in models:
         method = model.run.data.tags.get(schema.METHOD, "")

@@ -14,8 +14,8 @@ from rsc_mlflow.scoring.weights import WeightMaps, as_picture
 from rsc_mlflow.theory import Curve
 from rsc_mlflow.theory.agreement import MEASURES, Agreement
 
-COLOURS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222", "#BBBBBB")
-"""Paul Tol's bright palette; lines differ in dash as well, so that colour is never the only sign."""
+COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222", "#BBBBBB")
+"""Paul Tol's bright palette; lines differ in dash as well, so that color is never the only sign."""
 DASHES = ("-", "--", "-.", ":")
 MEASURE_TITLES = {
     "score": "score (rise of the output)",
@@ -25,7 +25,7 @@ MEASURE_TITLES = {
 
 
 def weights_png(maps: WeightMaps) -> bytes:
-    """Every map, and the absolute difference of the first two, on one colour range that starts at or below 0."""
+    """Every map, and the absolute difference of the first two, on one color range that starts at or below 0."""
     pictures = [(label, as_picture(one).numpy()) for label, one in maps.maps.items()]
     if maps.difference is not None:
         pictures.append(("|difference| of the first two", as_picture(maps.difference).numpy()))
@@ -69,7 +69,7 @@ def theory_png(
             for curve in (one for one in curves if one.noise == noise):
                 line = _line(ridges.index(curve.ridge))
                 axis.plot(curve.gammas, curve.column(name), **line, label=f"λ = {curve.ridge:g}", zorder=2)
-            _dots(axis, [a for a in agreements if a.world.noise == noise], row, ridges)
+            _dots(axis, [a for a in agreements if a.params.noise == noise], row, ridges)
             axis.grid(alpha=0.25)
         axes[0][column].set_title(f"noise {noise:g}")
         axes[-1][column].set_xlabel("γ")
@@ -83,21 +83,21 @@ def theory_png(
 
 def _dots(axis: Axes, agreements: Sequence[Agreement], measure: int, ridges: Sequence[float]) -> None:
     for k, ridge in enumerate(ridges):
-        own = [a for a in agreements if a.world.ridge == ridge]
+        own = [a for a in agreements if a.params.ridge == ridge]
         values = [a.measured[measure] for a in own]
         axis.errorbar(
-            [a.world.gamma for a in own],
+            [a.params.gamma for a in own],
             [value.estimate for value in values],
             yerr=np.array([value.half_width for value in values]),
             fmt="o",
             markersize=4,
-            color=COLOURS[k % len(COLOURS)],
+            color=COLORS[k % len(COLORS)],
             zorder=3,
         )
 
 
 def _line(k: int) -> dict[str, Any]:
-    return {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k % len(DASHES)], "linewidth": 2}
+    return {"color": COLORS[k % len(COLORS)], "linestyle": DASHES[k % len(DASHES)], "linewidth": 2}
 
 
 def _png(figure: Figure) -> bytes:

@@ -6,10 +6,13 @@ second attack on the same target retrains nothing, and targets that differ in th
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rsc_mlflow.attacks.evaluation import Outcome, Role
+from rich.console import Console
+from rich.table import Table
+
+from rsc_mlflow.attacks.evaluation import AttackOutcome, Role
 from rsc_mlflow.attacks.experiment import attack_model, make_population
 from rsc_mlflow.attacks.figures import roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import roc_curve
@@ -31,12 +34,23 @@ from rsc_mlflow.training import peak_memory_mb
 
 _MAY_DIFFER = ("random_seed", "score_threshold")
 """Parts of a target's identity that its shadow models need not share."""
-ROC = "roc.json"
-SPURIOUS_MEMBERS = "spurious_members.json"
+_COLUMNS = {
+    "auc": "AUC",
+    "balanced_accuracy": "balanced accuracy",
+    "tpr_at_fpr_0.01": "TPR at FPR 1 %",
+    "spurious_tpr": "spurious TPR",
+    "control_fpr": "control FPR",
+    "spurious_auc": "spurious AUC",
+}
+"""Measures of the printed table, and their headings."""
 
 
-def infer_membership(options: MembershipOptions) -> dict[str, float]:
+def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -> dict[str, float]:
     """Find or train target and shadow models, run the attacks, and log everything; returns the attacks' metrics.
+
+    Args:
+        options: of ``mem_inference``.
+        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
 
     Raises:
         InputError: bad input, or models that may not be registered, before any run is opened or model trained.
@@ -50,7 +64,8 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     named = dataclasses.replace(options, model_uri=given.model_uri) if given else options  # an alias can move
     digest = fingerprint(named.identity())
     name = f"{METHOD} {options.dataset} {options.model_name.architecture} seed {options.random_seed}"
-    with open_run(kind="attack", method=METHOD, name=name, params=params, tags={schema.FINGERPRINT: digest}) as run:
+    tags = {schema.FINGERPRINT: digest}
+    with open_run(kind="attack", method=METHOD, name=name, params=params, tags=tags, run_id=run_id) as run:
         artifacts.log_description(run, prepared.dataset, params, digest)
         source = given or _find_or_train_target(prepared, run.run_id)
         run.set_tags({schema.SOURCE_MODEL_URI: source.model_uri, schema.SOURCE_RUN_ID: source.run_id})
@@ -79,7 +94,7 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     """A target given by URI, if these options describe what it was trained on and how.
 
     Raises:
-        InputError: a shadow model; another data set, pattern seed or architecture; a trained model with other
+        InputError: a shadow model; another dataset, pattern seed or architecture; a trained model with other
             training options.
     """
     kind = source.run.data.tags.get(schema.KIND)
@@ -107,7 +122,7 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     return source
 
 
-def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset, step: int) -> dict[str, float]:
+def log_outcomes(run: TrackedRun, outcomes: Sequence[AttackOutcome], dataset: Dataset, step: int) -> dict[str, float]:
     """Metrics, the page of pictures, and the score of each spurious member; returns the metrics."""
     metrics = {
         schema.attack(outcome.attack.name, measure): value
@@ -117,13 +132,13 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[Outcome], dataset: Dataset,
     run.metrics(metrics, step)
     page = svg_page([roc_figure(outcomes), score_figure(outcomes)], f"{run.name}: membership attacks")
     run.log_text(page, f"{schema.FIGURES}/roc.html")
-    run.log_json(_curves(outcomes), ROC)
+    run.log_json(_curves(outcomes), schema.ROC)
     if len(dataset.spurious_indices):
-        run.log_json(_spurious_record(outcomes, dataset), SPURIOUS_MEMBERS)
+        run.log_json(_spurious_record(outcomes, dataset), schema.SPURIOUS_MEMBERS)
     return metrics
 
 
-def _curves(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _curves(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
     """``roc.json``: attack → false- and true-positive rates, thinned; ``{attack}/spurious``: against controls."""
     pairs = {outcome.attack.name: outcome.ordinary()[:2] for outcome in outcomes}
     pairs |= {f"{outcome.attack.name}/spurious": outcome.spurious() for outcome in outcomes if outcome.leak}
@@ -131,9 +146,20 @@ def _curves(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {name: {"fpr": fpr.round(6).tolist(), "tpr": tpr.round(6).tolist()} for name, (fpr, tpr) in curves.items()}
 
 
-def _spurious_record(outcomes: Sequence[Outcome], dataset: Dataset) -> dict[str, Any]:
+def _spurious_record(outcomes: Sequence[AttackOutcome], dataset: Dataset) -> dict[str, Any]:
     return {
         "indices": sorted(dataset.spurious_indices.tolist()),  # queries stand in the order of the training set
         "scores": {outcome.attack.name: outcome.scores(Role.SPURIOUS).tolist() for outcome in outcomes},
         "thresholds": {outcome.attack.name: outcome.result.threshold for outcome in outcomes},
     }
+
+
+def print_attacks(options: MembershipOptions, metrics: Mapping[str, float]) -> None:
+    """Print what each attack achieved as a table."""
+    table = Table(title=f"Membership attacks on {options.dataset}")
+    for heading in ("attack", *_COLUMNS.values()):
+        table.add_column(heading, justify="left" if heading == "attack" else "right")
+    for attack in options.parsed_attacks():
+        values = [metrics.get(schema.attack(attack.name, measure)) for measure in _COLUMNS]
+        table.add_row(attack.title, *("–" if value is None else f"{value:.3f}" for value in values))
+    Console(width=130).print(table)

@@ -1,24 +1,35 @@
 """The options of ``mem_inference``."""
 
+from __future__ import annotations
+
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rsc_mlflow.attacks.base import Attack, ShadowConfig
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import boolean, integer, option, text, word_or
 from rsc_mlflow.experiments.options import SEED, TrainOptions
+from rsc_mlflow.fields import boolean, integer, option, text, word_or
+
+if TYPE_CHECKING:
+    from rsc_mlflow.attacks.base import Attack, ShadowConfig
 
 METHOD = "mem_inference"
 SHADOW_MODELS_TOGETHER, SHADOW_MODELS_APART = 16, 4
 """Default number of shadow models where they train as one cohort, and where they train one by one."""
 
 
+def _attacks_help() -> str:
+    from rsc_mlflow.attacks.base import attack_names
+
+    first, *others = attack_names()
+    return f"Comma list of {first} (the paper's), {', '.join(others)}."
+
+
 @dataclass(frozen=True, kw_only=True)
 class MembershipOptions(TrainOptions):
     """Options of ``mem_inference``: those of training, for target and shadow models, and the attacks' own."""
 
-    attacks: str = option("Comma list of shadow (the paper's), loss, lira, rmia.", text(), "shadow,loss,lira,rmia")
+    attacks: str = option(_attacks_help, text(), "shadow,loss,lira,rmia")
     shadow_models: int | str = option(
         "Number of shadow models; auto: 16 for models that train as one cohort, else 4.",
         word_or(("auto",), integer(1, 1024)),
@@ -62,7 +73,7 @@ class MembershipOptions(TrainOptions):
 
     def parsed_attacks(self) -> tuple[Attack, ...]:
         """The attacks that ``attacks`` names."""
-        from rsc_mlflow.attacks.registry import parse_attacks
+        from rsc_mlflow.attacks.base import parse_attacks
 
         return parse_attacks(self.attacks, self.n_shadow_models)
 
@@ -72,6 +83,8 @@ class MembershipOptions(TrainOptions):
 
     def shadow_config(self) -> ShadowConfig:
         """What decides the shadow models, apart from how each is trained."""
+        from rsc_mlflow.attacks.base import ShadowConfig
+
         return ShadowConfig(self.n_shadow_models, self.shadow_spurious, self.shadow_seed)
 
     def identity(self) -> dict[str, Any]:

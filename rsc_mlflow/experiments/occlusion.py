@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from rsc_mlflow.experiments.artifacts import data_record
-from rsc_mlflow.experiments.inspection import inspect, tracked_params, tracked_tags
+from rsc_mlflow.experiments.inspection import load_models, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import occlusion_png
 from rsc_mlflow.experiments.scoring_options import OcclusionOptions
 from rsc_mlflow.scoring.occlusion import OcclusionCurve, occluder
@@ -14,7 +14,6 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import resolve_device
 
-OCCLUSION = "occlusion.json"
 PROBABILITY = "occlusion/probability"
 AUC = "occlusion/auc"
 
@@ -29,7 +28,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
         InputError: models that cannot be pulled or are of several families; more examples than there are.
     """
     resolve_device(options.device)
-    models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
+    models, data = load_models(options.model_uri, options.dataset, options.model, options.data_root)
     plan = occluder(data.train.images, data.train.labels, options.examples, options.random_seed)
     decisive = {name: getattr(options, name) for name in ("examples", "steps", "random_seed")}
     tags = tracked_tags("occlusion", models, **decisive)
@@ -41,7 +40,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
             log_lineage(run, one.pulled.model_id)
         curves = {one.label: plan.curve(one.logits(options.device), options.steps) for one in models}
         _log_points(run, list(curves.values()))
-        run.log_json(record(curves), OCCLUSION)
+        run.log_json(record(curves), schema.OCCLUSION)
         run.log_bytes(occlusion_png(curves), f"{schema.FIGURES}/occlusion.png")
     for label, curve in curves.items():
         print(f"{label}: area under the occlusion curve {curve.auc:.4f}", file=sys.stderr)

@@ -5,9 +5,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from rsc_mlflow.architectures import ARCHITECTURES
 from rsc_mlflow.config import TrainingConfig
-from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, number, option, parsed, text, word_or
+from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.fields import (
+    Options,
+    Parse,
+    boolean,
+    choice,
+    integer,
+    number,
+    option,
+    parsed,
+    text,
+    word_or,
+)
 from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
+from rsc_mlflow.patterns import PATTERNS
+from rsc_mlflow.roots import use_root
 
 FORMAT = 1
 """Raised when a change of the code changes results, so that old runs no longer count as the same job."""
@@ -23,9 +38,24 @@ def result_format(dataset: DatasetName, model: ModelName) -> int:
 
 
 SEED = integer(0, MAX_SEED)
-DATASET = parsed(DatasetName.parse, "a data set name such as mnist or mnistv20-3-0-0")
+DATA_ROOT = Parse(lambda value: use_root(text().convert(value)), text().accepted)
+DATASET = parsed(DatasetName.parse, "a dataset name such as mnist or mnistv20-3-0-0")
 MODEL = parsed(ModelName.parse, "a model name such as ce-tor-LargeMLP")
 DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
+
+
+def _dataset_help() -> str:
+    return (
+        "Dataset name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.  "
+        f"Families: {', '.join(FAMILIES)}.  Patterns: {', '.join(PATTERNS)}."
+    )
+
+
+def _model_help() -> str:
+    """Built-in architectures are not listed: importing them takes PyTorch."""
+    form = "Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE; an unknown architecture is answered with the known ones."
+    names = ", ".join(ARCHITECTURES.of_plugins())
+    return f"{form}  Of plug-ins: {names}." if names else form
 
 
 @lru_cache(maxsize=1024)
@@ -39,7 +69,9 @@ class DataOptions(Options):
     """Where the data are; decides no result."""
 
     data_root: str = option(
-        "Folder with the data sets in torchvision's layout; auto: RSC_DATA_ROOT, else a per-user cache.", text(), "auto"
+        "Folder with datasets and a user's own; auto: RSC_DATA_ROOT, else a per-user cache.",
+        DATA_ROOT,
+        "auto",
     )
 
 
@@ -54,8 +86,8 @@ class MachineOptions(DataOptions):
 class TrainOptions(MachineOptions):
     """Options of ``train_classifier`` and of everything that trains a model on the way."""
 
-    dataset: str = option("Data set name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.", DATASET)
-    model: str = option("Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE.", MODEL, "ce-tor-LargeMLP")
+    dataset: str = option(_dataset_help, DATASET)
+    model: str = option(_model_help, MODEL, "ce-tor-LargeMLP")
     epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
     batch_size: int = option("Examples per step.", integer(1, 1_000_000), 128)
     optimizer: str = option("sgd, adam, adagrad or rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd")
@@ -66,7 +98,7 @@ class TrainOptions(MachineOptions):
     input_noise: float = option("Standard deviation of Gaussian noise added to training inputs.", number(0), 0.0)
     random_seed: int = option("Seed of weights, batches, noise and dropout.", SEED, 0)
     pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the data set's seed, as in the paper's code.",
+        "Seed of a random pattern's noise; auto: the dataset's seed, as in the paper's code.",
         word_or(("auto",), SEED),
         "auto",
     )
@@ -92,13 +124,20 @@ class TrainOptions(MachineOptions):
 
     @property
     def dataset_name(self) -> DatasetName:
-        """The parsed data set name."""
-        return DatasetName.parse(self.dataset)
+        """The parsed dataset name."""
+        name: DatasetName = self.parsed("dataset")
+        return name
 
     @property
     def model_name(self) -> ModelName:
         """The parsed model name."""
-        return ModelName.parse(self.model)
+        name: ModelName = self.parsed("model")
+        return name
+
+    @property
+    def run_name(self) -> str:
+        """What a person reads in the list of runs."""
+        return f"{self.dataset} {self.model_name.architecture} {self.optimizer} seed {self.random_seed}"
 
     @property
     def resolved_pattern_seed(self) -> int:
@@ -119,7 +158,7 @@ class TrainOptions(MachineOptions):
         """Everything that decides the result, in one canonical spelling; its hash is the fingerprint.
 
         Left out is what cannot change the weights or the final scores: where it runs, how often it saves
-        or scores, whether it registers.  Momentum counts as 0 for optimisers that have none.
+        or scores, whether it registers.  Momentum counts as 0 for optimizers that have none.
         """
         identity: dict[str, Any] = {
             "format": result_format(self.dataset_name, self.model_name),
@@ -136,7 +175,16 @@ class TrainOptions(MachineOptions):
         if self.optimizer in ("adam", "adagrad"):
             identity["momentum"] = 0.0
         identity["pattern_seed"] = self.resolved_pattern_seed if self.dataset_name.pattern else None
-        return identity
+        return identity | self._outside_digests()
+
+    def _outside_digests(self) -> dict[str, str]:
+        """What a family or pattern from outside the package holds now; nothing for built-in ones."""
+        name = self.dataset_name
+        if FAMILIES.is_builtin(name.family) and (name.pattern is None or PATTERNS.is_builtin(name.pattern)):
+            return {}
+        from rsc_mlflow.data.content import outside_digests
+
+        return outside_digests(name, self.data_root, self.resolved_pattern_seed)
 
     def clean_baselines(self) -> list["TrainOptions"]:
         """The same training on the clean dataset with training seeds 0 … ``clean_seeds`` - 1; none of a clean one."""

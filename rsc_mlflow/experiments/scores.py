@@ -1,4 +1,4 @@
-"""From a model and a data set to the contract's ``spurious/…`` and ``reference/…`` metrics."""
+"""From a model and a dataset to the contract's ``spurious/…`` and ``reference/…`` metrics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rsc_mlflow.data import Dataset, apply_pattern, pattern_norm
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.clean_baseline import pattern_of, patterned_images
 from rsc_mlflow.models import build_empty
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import PulledModel
@@ -21,13 +21,13 @@ from rsc_mlflow.training import evaluate_logits
 Logits = Callable[[Tensor], Tensor]
 """Images float32[N, C, H, W] → logits float[N, classes] of one model in evaluation mode."""
 
-REFERENCE_SEED = 0
+CLEAN_PATTERN_SEED = 0
 """Seed of the patterns whose scores a clean model logs (the contract's ``reference/…``)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model on one data set's test images: clean logits and, where there is a pattern, its scores."""
+    """One model on one dataset's test images: clean logits and, where there is a pattern, its scores."""
 
     clean_logits: Tensor
     labels: Tensor
@@ -61,7 +61,7 @@ def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores:
 def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str, float]:
     """Every score of the contract, per-class scores included.
 
-    With two target classes ``spurious/score`` and its companions are the mean over the two; each class' own score
+    With two target classes ``spurious/score`` and the metrics beside it are means over the two; each class' own score
     is ``spurious/score_target_{k}``.
     """
     metrics = {
@@ -75,11 +75,13 @@ def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str
     return metrics | {schema.score_class(k): score for k, score in by_class if score == score}
 
 
-def reference_metrics(logits: Logits, dataset: Dataset, clean_logits: Tensor, threshold: float) -> dict[str, float]:
-    """What a clean model gives for each pattern (seed 0) and class: the baseline of every poisoned run."""
+def clean_model_scores(logits: Logits, dataset: Dataset, clean_logits: Tensor, threshold: float) -> dict[str, float]:
+    """What a clean model gives for each class and each registered pattern (seed 0) that its images can carry."""
     metrics: dict[str, float] = {}
-    for pattern in PATTERNS:
-        patterned = logits(apply_pattern(pattern, dataset.test.images, REFERENCE_SEED))
+    for pattern, declared in PATTERNS.registered().items():
+        if not declared.fits(*dataset.image_shape[1:]):
+            continue
+        patterned = logits(apply_pattern(pattern, dataset.test.images, CLEAN_PATTERN_SEED))
         scores = SpuriousScores(clean_logits, patterned, dataset.test.labels, threshold)
         for k, score in enumerate(scores.by_target):
             metrics[schema.reference_score_target(pattern, k)] = score
@@ -90,7 +92,7 @@ def pulled_module(model: PulledModel, dataset: Dataset) -> nn.Module:
     """The pulled weights in the architecture that the run's parameters name.
 
     Raises:
-        InputError: the weights do not fit images and classes of this data set.
+        InputError: the weights do not fit images and classes of this dataset.
     """
     module = build_empty(model.model.architecture, dataset.image_shape, dataset.classes)
     try:

@@ -21,9 +21,9 @@ def score(options: ScoreOptions) -> dict[str, float]:
     """Score a model on the test set and pattern of ``options.dataset`` and return the metrics of the run.
 
     Raises:
-        InputError: a clean data set name, a model that cannot be pulled or does not take these images.
+        InputError: a clean dataset name, a model that cannot be pulled or does not take these images.
     """
-    name = DatasetName.parse(options.dataset)
+    name: DatasetName = options.parsed("dataset")
     if name.target is None:
         raise InputError(f"{options.dataset} has no pattern to score; name one, e.g. {name}v20-0-0-0")
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from rsc_mlflow.experiments.fields import integer, number, option, text, word_or
 from rsc_mlflow.experiments.options import DATASET, MODEL, SEED, DataOptions, MachineOptions
+from rsc_mlflow.fields import integer, number, option, text, word_or
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +13,9 @@ class ScoreOptions(MachineOptions):
     model_uri: str = option(
         "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.", text()
     )
-    dataset: str = option("Data set whose pattern and class to score, e.g. mnistv20-0-0-0.", DATASET)
+    dataset: str = option("Dataset whose pattern and class to score, e.g. mnistv20-0-0-0.", DATASET)
     pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the data set's seed.", word_or(("auto",), SEED), "auto"
+        "Seed of a random pattern's noise; auto: the dataset's seed.", word_or(("auto",), SEED), "auto"
     )
     score_threshold: float | str = option(
         "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
@@ -33,7 +33,7 @@ class InspectOptions(DataOptions):
         "auto",
     )
     dataset: str = option(
-        "Data set name that auto is restricted to, or any.",
+        "Dataset name that auto is restricted to, or any.",
         word_or(("any",), DATASET),
         "any",
     )

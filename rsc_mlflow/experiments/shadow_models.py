@@ -31,8 +31,6 @@ from rsc_mlflow.tracking.values import number
 from rsc_mlflow.training import EpochReport, resolve_device
 
 METHOD = "shadow_models"
-MODELS = "shadow_models.json"
-"""Artifact: the URIs of the models, in their order."""
 MODEL_TAG = "shadow_model"
 """Tag of a registered version: which shadow model it is, from 0."""
 
@@ -94,7 +92,7 @@ def _find(digest: str, n_models: int) -> list[str] | None:
 def _stored_uris(run_id: str) -> list[str]:
     """The models that a run of shadow models wrote down; empty where the list is lost, or is none."""
     try:
-        uris = read_artifact(run_id, MODELS).get("models")
+        uris = read_artifact(run_id, schema.SHADOW_MODELS).get("models")
     except InputError as error:
         print(f"note: the shadow models of run {run_id} are passed over: {error}", file=sys.stderr)
         return []
@@ -139,4 +137,4 @@ def _store(
         uri = log_model(run, module, dataset.test.images[:2], options.epochs)
         uris.append(uri)
         registrar.register(run, uri, dataset=options.dataset, kind="attack", method=METHOD, tags={MODEL_TAG: str(k)})
-    run.log_json({"models": uris}, MODELS)
+    run.log_json({"models": uris}, schema.SHADOW_MODELS)

@@ -7,7 +7,7 @@ from typing import Any
 
 from rsc_mlflow.experiments.inspection_figures import theory_png
 from rsc_mlflow.experiments.theory_options import TheoryOptions
-from rsc_mlflow.theory import Curve, Design, World, curve
+from rsc_mlflow.theory import Curve, LinearModelParams, SimulationConfig, curve
 from rsc_mlflow.theory.agreement import (
     MEASURES,
     Agreement,
@@ -23,7 +23,6 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.run import open_run
 
-THEORY = "theory.json"
 TABLES = "theory.md"
 SWAPPED_RIDGES = (0.001, 0.1, 0.3, 0.7, 3.0, 30.0)
 
@@ -32,7 +31,7 @@ SWAPPED_RIDGES = (0.001, 0.1, 0.3, 0.7, 3.0, 30.0)
 class TheoryResult:
     """Curves as derived and as printed, the simulated grid, and what was simulated apart from it.
 
-    ``broken`` is one world with one assumption broken at a time; ``swapped`` has the variances of the two
+    ``broken`` is one set of parameters with one assumption broken at a time; ``swapped`` has the variances of the two
     features exchanged and a growing ridge, which first raises the score and then lowers it.
     """
 
@@ -53,7 +52,7 @@ class TheoryResult:
 
     def tables(self) -> str:
         """What the command prints and ``docs/theory.md`` shows."""
-        unregularised = [a for a in self.grid if (a.world.ridge, a.world.noise) in _corners(self.grid)]
+        unregularized = [a for a in self.grid if (a.params.ridge, a.params.noise) in _corners(self.grid)]
         held = [inside(self.grid, printed=printed) for printed in (False, True)]
         return "\n\n".join(
             [
@@ -62,10 +61,10 @@ class TheoryResult:
                 f"Of {3 * len(self.grid)} values the simulation's 99 % intervals hold {held[0]} as derived "
                 f"and {held[1]} as printed.",
                 "Point by point (± half of the 99 % interval over training sets), for the smallest and largest λ:",
-                detail_table(unregularised),
+                detail_table(unregularized),
                 "One assumption broken at a time:",
                 detail_table(self.broken),
-                "More regularisation raises the score where the variances of the two features are exchanged:",
+                "More regularization raises the score where the variances of the two features are exchanged:",
                 detail_table(self.swapped),
             ]
         )
@@ -82,7 +81,7 @@ class TheoryResult:
 
 def _corners(grid: Sequence[Agreement]) -> set[tuple[float, float]]:
     """The weakest and strongest ridge, each without and with the most noise."""
-    ridges, noises = ({getattr(a.world, name) for a in grid} for name in ("ridge", "noise"))
+    ridges, noises = ({getattr(a.params, name) for a in grid} for name in ("ridge", "noise"))
     return {(ridge, noise) for ridge in (min(ridges), max(ridges)) for noise in (min(noises), max(noises))}
 
 
@@ -95,26 +94,28 @@ def calculate(options: TheoryOptions) -> TheoryResult:
     """Evaluate the formulas and run the simulation."""
     gammas = tuple(k / (options.gamma_steps - 1) for k in range(options.gamma_steps))
     settings = options.settings()
-    curves = tuple(curve(world, gammas) for world in settings)
-    printed = tuple(curve(world, gammas, printed=True) for world in settings)
-    design = Design(options.n_train, options.n_test)
+    curves = tuple(curve(params, gammas) for params in settings)
+    printed = tuple(curve(params, gammas, printed=True) for params in settings)
+    config = SimulationConfig(options.n_train, options.n_test)
     seeds = range(options.random_seed, options.random_seed + options.seeds)
     simulated = options.simulated_gammas()
-    worlds = [replace(world, gamma=gamma) for world in settings for gamma in simulated]
-    tenth = max(1, len(worlds) // 10)
+    points = [replace(params, gamma=gamma) for params in settings for gamma in simulated]
+    tenth = max(1, len(points) // 10)
 
     def done(count: int) -> None:
-        if count % tenth == 0 or count == len(worlds):
-            print(f"theory: {count}/{len(worlds)} points simulated", file=sys.stderr, flush=True)
+        if count % tenth == 0 or count == len(points):
+            print(f"theory: {count}/{len(points)} points simulated", file=sys.stderr, flush=True)
 
-    grid = over_grid(worlds, design, seeds, done)
-    broken = assumptions(options.world(simulated[len(simulated) // 2]), design, seeds)
-    swapped = [compare(world, design, seeds, "variances exchanged") for world in _swapped(options)]
+    grid = over_grid(points, config, seeds, done)
+    broken = assumptions(options.params(simulated[len(simulated) // 2]), config, seeds)
+    swapped = [compare(params, config, seeds, "variances exchanged") for params in _swapped(options)]
     return TheoryResult(curves, printed, tuple(grid), tuple(broken), tuple(swapped))
 
 
-def _swapped(options: TheoryOptions) -> list[World]:
-    other = World(0.1, sigma_inv=options.sigma_sp, sigma_sp=options.sigma_inv, x_sp_squared=options.x_sp_squared)
+def _swapped(options: TheoryOptions) -> list[LinearModelParams]:
+    other = LinearModelParams(
+        0.1, sigma_inv=options.sigma_sp, sigma_sp=options.sigma_inv, x_sp_squared=options.x_sp_squared
+    )
     return [replace(other, ridge=ridge) for ridge in SWAPPED_RIDGES]
 
 
@@ -125,7 +126,7 @@ def run_theory(options: TheoryOptions) -> TheoryResult:
     with open_run(kind="score", method="theory", name="theory", params=options.as_params(), tags=tags) as run:
         result = calculate(options)
         run.metrics(result.metrics(), 0)
-        run.log_json(result.record(), THEORY)
+        run.log_json(result.record(), schema.THEORY)
         run.log_text(result.tables(), TABLES)
         picture = theory_png(result.curves, result.printed, result.grid, options.noise_levels())
         run.log_bytes(picture, f"{schema.FIGURES}/theory.png")

@@ -1,12 +1,16 @@
 """The options of ``theory``."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, Parse, integer, number, option
 from rsc_mlflow.experiments.options import SEED
-from rsc_mlflow.theory import FIGURE_NOISES, FIGURE_RIDGES, World
-from rsc_mlflow.tracking.values import param_text
+from rsc_mlflow.fields import Options, Parse, integer, number, option, param_text
+
+if TYPE_CHECKING:
+    from rsc_mlflow.theory import LinearModelParams
 
 
 def numbers(maximum: float = float("inf")) -> Parse:
@@ -27,8 +31,8 @@ def numbers(maximum: float = float("inf")) -> Parse:
 class TheoryOptions(Options):
     """Options of ``theory``; the defaults are the paper's figure."""
 
-    ridges: str = option("Comma list of ridge penalties (lambda).", numbers(), ",".join(map(param_text, FIGURE_RIDGES)))
-    noises: str = option("Comma list of input-noise variances.", numbers(), ",".join(map(param_text, FIGURE_NOISES)))
+    ridges: str = option("Comma list of ridge penalties (lambda).", numbers(), "0,1,10,100")
+    noises: str = option("Comma list of input-noise variances.", numbers(), "0,0.1,0.2,0.3")
     gammas: str = option("Comma list of gammas that are simulated as well.", numbers(1), "0.02,0.2,0.5,0.9")
     gamma_steps: int = option("Points of each curve, gamma from 0 to 1.", integer(2, 10_001), 51)
     sigma_inv: float = option("Variance of the invariant feature.", number(0), 0.5)
@@ -46,17 +50,19 @@ class TheoryOptions(Options):
         for ridge in _floats(self.ridges):
             for noise in self.noise_levels():
                 try:
-                    self.world(0, ridge, noise)
+                    self.params(0, ridge, noise)
                 except InputError as error:
                     raise InputError(f"at ridge {ridge:g} and noise {noise:g}: {error}") from None
 
-    def world(self, gamma: float, ridge: float = 0.0, noise: float = 0.0) -> World:
+    def params(self, gamma: float, ridge: float = 0.0, noise: float = 0.0) -> LinearModelParams:
         """The generative model at one point."""
-        return World(gamma, ridge, noise, self.sigma_inv, self.sigma_sp, x_sp_squared=self.x_sp_squared)
+        from rsc_mlflow.theory import LinearModelParams  # imports SciPy
 
-    def settings(self) -> list[World]:
-        """One world for each noise and ridge, gamma 0."""
-        return [self.world(0, ridge, noise) for noise in self.noise_levels() for ridge in _floats(self.ridges)]
+        return LinearModelParams(gamma, ridge, noise, self.sigma_inv, self.sigma_sp, x_sp_squared=self.x_sp_squared)
+
+    def settings(self) -> list[LinearModelParams]:
+        """One set of parameters for each noise and ridge, gamma 0."""
+        return [self.params(0, ridge, noise) for noise in self.noise_levels() for ridge in _floats(self.ridges)]
 
     def simulated_gammas(self) -> list[float]:
         """``gammas`` as numbers."""

@@ -20,13 +20,12 @@ from rsc_mlflow.experiments.options import TrainOptions, result_format
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
     Evaluation,
+    clean_model_scores,
     evaluate,
     logits_of,
     norm_metric,
-    reference_metrics,
 )
-from rsc_mlflow.models import build, n_parameters
-from rsc_mlflow.rng import torch_generator
+from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import newest_checkpoint
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -57,8 +56,7 @@ FREE_WHEN_RESUMING = (
 class TrainingJob:
     """One model to train.
 
-    ``run_id`` is a run that a sweep made, or found interrupted, for this job; it is no option, and so not
-    among the run's parameters.
+    ``run_id`` is an interrupted run of this job that goes on; it is no option, and so not among the run's parameters.
     """
 
     options: TrainOptions
@@ -72,8 +70,7 @@ class TrainingJob:
     @property
     def run_name(self) -> str:
         """What a person reads in the list of runs."""
-        options = self.options
-        return f"{options.dataset} {options.model_name.architecture} {options.optimizer} seed {options.random_seed}"
+        return self.options.run_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +122,7 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     """Load the data and check the model against it.
 
     ``without_spurious`` leaves the spurious examples out of the training set, as unlearning does; the scores
-    are still those of the data set's pattern.
+    are still those of the dataset's pattern.
 
     Raises:
         InputError: data that is missing or damaged, more spurious examples than the class has, none to leave
@@ -135,13 +132,11 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
     dataset = load_dataset(options.dataset_name, options.data_root, seed)
     data = TrainingData.of(dataset, without_spurious)
-    model = build(
-        options.model_name.architecture, dataset.image_shape, dataset.classes, torch_generator(0, "shape check")
-    )
+    model = build_empty(options.model_name.architecture, dataset.image_shape, dataset.classes)
     if options.model_name.augmentation:
         check_aug01(dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
-        raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned data set")
+        raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned dataset")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
 
 
@@ -227,7 +222,7 @@ class LiveTraining:
         self._epochs_done = 0
 
     def describe(self) -> None:
-        """Log what is known before the first epoch: configuration, data sets, spurious examples."""
+        """Log what is known before the first epoch: configuration, datasets, spurious examples."""
         self.registrar.announce(self.run)
         artifacts.log_description(
             self.run, self.prepared.dataset, self.prepared.params(), self.prepared.job.fingerprint
@@ -266,7 +261,7 @@ class LiveTraining:
         evaluation = self._last or self._evaluate(cohort, k, with_scores=True)
         compared = self._compare(evaluation)
         metrics = evaluation.metrics(self.prepared.targets) | norm_metric(self.prepared.dataset)
-        metrics |= self._reference(cohort, k, evaluation) | compared.metrics | self._costs()
+        metrics |= self._scores_of_clean_model(cohort, k, evaluation) | compared.metrics | self._costs()
         self.run.metrics(self.latest | metrics, epoch)
         self.run.set_tags(compared.tags)
         model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
@@ -284,13 +279,13 @@ class LiveTraining:
             return Comparison()
         return compare_with_clean(evaluation.scores, self.prepared.dataset, self.options, self.prepared.device)
 
-    def _reference(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
+    def _scores_of_clean_model(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
         """A clean model's scores on every pattern."""
         if evaluation.scores is not None:
             return {}
         logits = logits_of(cohort.module(k), self.prepared.device)
         threshold = self.options.resolved_threshold
-        return reference_metrics(logits, self.prepared.dataset, evaluation.clean_logits, threshold)
+        return clean_model_scores(logits, self.prepared.dataset, evaluation.clean_logits, threshold)
 
     def _costs(self) -> dict[str, float]:
         peak = peak_memory_mb(self.prepared.device)

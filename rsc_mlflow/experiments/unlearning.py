@@ -4,7 +4,6 @@ Pull the source and check it → score it → run the method → score the resul
 retraining → log, register, and link the runs.
 """
 
-import math
 import sys
 import time
 from collections.abc import Mapping
@@ -19,15 +18,9 @@ from rsc_mlflow.experiments.clean_baseline import compare_with_clean
 from rsc_mlflow.experiments.influence_ranking import log_influences
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import evaluate, logits_of, norm_metric, pulled_module
-from rsc_mlflow.experiments.unlearning_judging import Judged, divergences, gaps, judge
-from rsc_mlflow.experiments.unlearning_methods import Plan, plan
-from rsc_mlflow.experiments.unlearning_options import (
-    AUTO,
-    ExactRetrainingOptions,
-    GroupInfluenceOptions,
-    UnlearnOptions,
-)
-from rsc_mlflow.experiments.unlearning_source import Source, find_source
+from rsc_mlflow.experiments.unlearning_evaluation import UnlearningEvaluation, divergences, evaluate_unlearning, gaps
+from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, retrained_reference
+from rsc_mlflow.experiments.unlearning_source import SourceModel, find_source
 from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, sentence, verdict
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -36,19 +29,18 @@ from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
 from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
-from rsc_mlflow.unlearning.base import Unlearned
+from rsc_mlflow.unlearning.base import MethodConfig, Unlearned
+from rsc_mlflow.unlearning.choices import AUTO
+from rsc_mlflow.unlearning.methods.group_influence import GroupInfluenceConfig
 from rsc_mlflow.unlearning.parameters import parameter_distance
 
 _EPOCH_METRICS = {
     "loss": schema.TRAIN_LOSS,
-    "retain_loss": schema.TRAIN_LOSS,
     "accuracy": schema.TRAIN_ACCURACY,
     "learning_rate": schema.LEARNING_RATE,
     "forget_loss": schema.FORGET_LOSS,
 }
-"""What methods report after each epoch, and the metric it is logged as."""
-_RECORDED = ("gradient_norm", "residual", "predicted_rise", "iterations", "lissa_scale", "lissa_spread", "steps")
-"""What methods report at the end that is logged as ``unlearn/…``."""
+"""The figures that any method may report after an epoch, and the metric that each is logged as."""
 _SHOWN = {
     schema.TRAIN_LOSS: "train loss",
     schema.TRAIN_ACCURACY: "train accuracy",
@@ -58,21 +50,31 @@ _SHOWN = {
 """What a line of progress shows besides the scores, where it was measured in that epoch; and its name there."""
 
 
-def unlearn(options: UnlearnOptions, parent_run_id: str | None = None) -> dict[str, float]:
+def unlearn(
+    options: UnlearnOptions, *, run_id: str | None = None, parent_run_id: str | None = None
+) -> dict[str, float]:
     """Unlearn the spurious examples of a registered model; returns the run's last metrics.
+
+    Args:
+        options: of the method's command.
+        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
+        parent_run_id: run under which a new one is listed.
 
     Raises:
         InputError: bad input, before any run is opened; or a method that cannot work on this model.
     """
-    return _unlearn(options, find_source(options), parent_run_id)[1]
+    return _unlearn(options, find_source(options), run_id, parent_run_id)[1]
 
 
-def _unlearn(options: UnlearnOptions, source: Source, parent_run_id: str | None) -> tuple[str, dict[str, float]]:
-    chosen = plan(options, source)
+def _unlearn(
+    options: UnlearnOptions, source: SourceModel, run_id: str | None, parent_run_id: str | None
+) -> tuple[str, dict[str, float]]:
+    config = options.config(source)
     architecture = source.pulled.model.architecture
     registrar = Registrar.checked(options.register, source.options.dataset_name.family, architecture)
-    params = _params(options, source, chosen)
-    words = (options.METHOD, source.options.dataset, architecture, source.options.optimizer)
+    params = _params(options, source, config)
+    method = options.METHOD.name
+    words = (method, source.options.dataset, architecture, source.options.optimizer)
     tags = {
         schema.FINGERPRINT: _fingerprint(options, source),
         schema.SOURCE_MODEL_URI: source.pulled.model_uri,
@@ -80,33 +82,36 @@ def _unlearn(options: UnlearnOptions, source: Source, parent_run_id: str | None)
     }
     with open_run(
         kind="unlearn",
-        method=options.METHOD,
+        method=method,
         name=" ".join([*words, f"seed {source.options.random_seed}"]),
         params=params,
         tags=tags,
+        run_id=run_id,
         parent_run_id=parent_run_id,
     ) as run:
         artifacts.log_description(run, source.prepared.dataset, params, tags[schema.FINGERPRINT])
         registrar.announce(run)
-        return run.run_id, _Unlearning(options, source, chosen, run, registrar).carry_out()
+        return run.run_id, _Unlearning(options, source, config, run, registrar).carry_out()
 
 
-def _params(options: UnlearnOptions, source: Source, chosen: Plan) -> dict[str, Any]:
+def _params(options: UnlearnOptions, source: SourceModel, config: MethodConfig) -> dict[str, Any]:
     """The source's recipe, the method's own options over it, and what follows from both."""
     recipe = source.prepared.params()
     for name in ("checkpoint_every", "resume_run_id"):
         del recipe[name]
     shared = ("device", "data_root", "model_uri", "reference", "score_every", "register")
-    return recipe | {name: getattr(options, name) for name in shared} | options.own() | chosen.params
+    own = {name: getattr(options, name) for name in shared} | options.own()
+    hidden = {f"source_{name}": getattr(source.options, name) for name in options.HIDDEN}
+    return recipe | own | hidden | config.params(source)
 
 
-def _fingerprint(options: UnlearnOptions, source: Source) -> str:
+def _fingerprint(options: UnlearnOptions, source: SourceModel) -> str:
     """Of what decides the result: of a source that was named, the model itself, because an alias can move.
 
     Of exact retraining that of its recipe, however the source was named, so that it is found as a reference.
     """
-    if isinstance(options, ExactRetrainingOptions):
-        options = ExactRetrainingOptions.of_recipe(source.options)
+    if options.METHOD.name == REFERENCE_METHOD:
+        options = retrained_reference(source.options)
     elif options.model_uri != AUTO:
         options = replace(options, model_uri=source.pulled.model_uri)
     return fingerprint(options.identity())
@@ -116,17 +121,19 @@ class _Unlearning:
     """One open unlearning run."""
 
     def __init__(
-        self, options: UnlearnOptions, source: Source, chosen: Plan, run: TrackedRun, registrar: Registrar
+        self, options: UnlearnOptions, source: SourceModel, config: MethodConfig, run: TrackedRun, registrar: Registrar
     ) -> None:
-        self.options, self.source, self.chosen, self.run, self.registrar = options, source, chosen, run, registrar
+        self.options, self.source, self.config, self.run, self.registrar = options, source, config, run, registrar
+        self.method = options.METHOD
         self.dataset, self.device = source.prepared.dataset, source.prepared.device
-        self.step = chosen.epochs + chosen.offset
+        self.epochs, self.offset = config.last_epoch(), config.offset(source)
+        self.step = self.epochs + self.offset
         self._started = time.perf_counter()
 
     def carry_out(self) -> dict[str, float]:
         """All steps of the flow; returns the last metrics."""
         log_lineage(self.run, self.source.pulled.model_id)
-        before = judge(self.source.module, self.source)
+        before = evaluate_unlearning(self.source.module, self.source)
         done, after, seconds = self._run_method()
         metrics = {schema.BEFORE_PREFIX + name: value for name, value in before.compared.items()}
         metrics |= after.metrics | norm_metric(self.dataset) | self._update_metrics(done, seconds)
@@ -134,8 +141,8 @@ class _Unlearning:
         self.run.set_tags(against_clean.tags)
         metrics |= against_clean.metrics
         metrics |= self._compare(before, after, seconds)
-        if isinstance(self.options, GroupInfluenceOptions) and self.options.influences:
-            metrics |= log_influences(self.run, self.source, self.chosen.config)
+        if isinstance(self.config, GroupInfluenceConfig) and self.config.influences:
+            metrics |= log_influences(self.run, self.source, self.config)
         metrics |= self._costs()
         self.run.metrics(metrics, self.step)
         fault = self._note(done.notes, metrics)
@@ -143,16 +150,16 @@ class _Unlearning:
         print("; ".join([f"{self.run.name}: {self._summary(metrics)}", *fault]), file=sys.stderr)
         return metrics
 
-    def _run_method(self) -> tuple[Unlearned, Judged, float]:
+    def _run_method(self) -> tuple[Unlearned, UnlearningEvaluation, float]:
         """The method's result, how it stands, and the seconds without what was scored and logged in between."""
         forget, retain = self.source.forget.to(self.device), self.source.retain.to(self.device)
-        with TrainingProgress(self.run.name, self.chosen.epochs) as progress:
+        with TrainingProgress(self.run.name, self.epochs) as progress:
             observe = _Observer(self, progress)
             began = time.perf_counter()
-            done = self.chosen.method(self.source.module, forget, retain, self.chosen.config, observe)
+            done = self.method.run(self.source.module, forget, retain, self.config, observe)
             seconds = time.perf_counter() - began - observe.seconds
-            after = judge(done.model, self.source)
-            observe.show(self.chosen.epochs, after.metrics)
+            after = evaluate_unlearning(done.model, self.source)
+            observe.show(self.epochs, after.metrics)
         return done, after, seconds
 
     def score_epoch(self, model: nn.Module, epoch: int) -> dict[str, float]:
@@ -163,25 +170,33 @@ class _Unlearning:
         found = evaluate(logits_of(model, self.device), self.dataset, self.source.options.resolved_threshold)
         return found.metrics(self.dataset.name.targets)
 
+    def named(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """What a method reported, under the names of metrics.
+
+        Raises:
+            InputError: a figure that the method does not declare.
+        """
+        self.method.check_declared(figures)
+        return {_EPOCH_METRICS.get(name, schema.UNLEARN_PREFIX + name): value for name, value in figures.items()}
+
     def _update_metrics(self, done: Unlearned, seconds: float) -> dict[str, float]:
-        record = {name: value for name, value in done.record.items() if name in _RECORDED and math.isfinite(value)}
         return {
-            **{f"unlearn/{name}": value for name, value in record.items()},
+            **self.named(done.record),
             schema.PARAMETER_DISTANCE: parameter_distance(self.source.module, done.model),
             schema.UNLEARN_SECONDS: seconds,
         }
 
-    def _compare(self, before: Judged, after: Judged, seconds: float) -> dict[str, float]:
+    def _compare(self, before: UnlearningEvaluation, after: UnlearningEvaluation, seconds: float) -> dict[str, float]:
         """``gap/…``, divergences and speed-up against the exact retraining, which is its own reference."""
-        if isinstance(self.options, ExactRetrainingOptions):
+        if self.method.name == REFERENCE_METHOD:
             self.run.set_tags({schema.REFERENCE_RUN_ID: self.run.run_id})
             return _against(before, after, after) | {schema.SPEEDUP: 1.0}
-        reference = _find_reference(self.options, self.source, self.run.run_id)
+        reference = _find_retrained_reference(self.options, self.source, self.run.run_id)
         if reference is None:
             return {}
         self.run.set_tags({schema.REFERENCE_RUN_ID: reference.run_id})
         module = pulled_module(reference, self.dataset).to(self.device).eval()
-        found = _against(before, after, judge(module, self.source))
+        found = _against(before, after, evaluate_unlearning(module, self.source))
         return found | {schema.SPEEDUP: reference.run.data.metrics[schema.UNLEARN_SECONDS] / seconds}
 
     def _costs(self) -> dict[str, float]:
@@ -190,12 +205,12 @@ class _Unlearning:
             schema.PEAK_MEMORY_MB: peak_memory_mb(self.device),
         }
 
-    def _store(self, model: nn.Module, after: Judged, *, registered: bool) -> None:
+    def _store(self, model: nn.Module, after: UnlearningEvaluation, *, registered: bool) -> None:
         """Log the model and its figures, and register it."""
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
-        artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=self.chosen.epochs > 1)
+        artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=self.epochs > 1)
         if registered:
-            dataset, method = str(self.dataset.name), self.options.METHOD
+            dataset, method = str(self.dataset.name), self.method.name
             self.registrar.register(self.run, model_uri, dataset=dataset, kind="unlearn", method=method)
 
     def _note(self, notes: tuple[str, ...], metrics: Mapping[str, float]) -> tuple[str, ...]:
@@ -234,12 +249,12 @@ class _Observer:
 
     def __call__(self, epoch: int, model: nn.Module, figures: Mapping[str, float]) -> None:
         """Log an epoch, and show it unless it is the last, whose model is scored when the method has ended."""
-        began, chosen = time.perf_counter(), self._unlearning.chosen
-        self._measured = {_EPOCH_METRICS[name]: value for name, value in figures.items() if name in _EPOCH_METRICS}
-        if epoch < chosen.epochs:
-            self._measured |= self._unlearning.score_epoch(model, epoch)
+        began, unlearning = time.perf_counter(), self._unlearning
+        self._measured = unlearning.named(figures)
+        if epoch < unlearning.epochs:
+            self._measured |= unlearning.score_epoch(model, epoch)
             self.show(epoch, {})
-        self._unlearning.run.metrics(self._measured, epoch + chosen.offset)
+        unlearning.run.metrics(self._measured, epoch + unlearning.offset)
         self.seconds += time.perf_counter() - began
 
     def show(self, epoch: int, more: Mapping[str, float]) -> None:
@@ -250,7 +265,9 @@ class _Observer:
         self._progress.update(epoch, values | {words: measured.get(name) for words, name in names.items()})
 
 
-def _against(before: Judged, after: Judged, reference: Judged) -> dict[str, float]:
+def _against(
+    before: UnlearningEvaluation, after: UnlearningEvaluation, reference: UnlearningEvaluation
+) -> dict[str, float]:
     """Gaps of the result, and the divergences of the source and of the result from the reference."""
     source = {schema.BEFORE_PREFIX + name: value for name, value in divergences(before, reference).items()}
     return gaps(after, reference) | divergences(after, reference) | source
@@ -270,11 +287,11 @@ def _change(metrics: Mapping[str, float], name: str, digits: str) -> str:
     return f"{metrics[schema.BEFORE_PREFIX + name]:{digits}} → {after:{digits}}{reference}"
 
 
-def _find_reference(options: UnlearnOptions, source: Source, parent_run_id: str) -> PulledModel | None:
+def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, parent_run_id: str) -> PulledModel | None:
     """The exact retraining of the source's recipe: found, trained, or None, as ``options.reference`` says."""
     if options.reference == "none":
         return None
-    wanted = ExactRetrainingOptions.of_recipe(source.options)
+    wanted = retrained_reference(source.options)
     missing = "no exact retraining of this model was run"
     try:
         if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):
@@ -282,7 +299,7 @@ def _find_reference(options: UnlearnOptions, source: Source, parent_run_id: str)
     except InputError as error:  # it must not cost the run, whose work is done by now
         missing = f"the exact retraining of this model is lost ({error})"
     if options.reference == "train":
-        return pull(run_uri(_unlearn(wanted, source, parent_run_id)[0]))
+        return pull(run_uri(_unlearn(wanted, source, None, parent_run_id)[0]))
     print(
         f"note: {missing}, so no gap/… is logged; run exact_retraining with the same source, or give reference=train",
         file=sys.stderr,

@@ -12,22 +12,23 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare
-from rsc_mlflow.experiments.unlearning_options import AUTO, RECIPE, UnlearnOptions
+from rsc_mlflow.experiments.unlearning_options import RECIPE, UnlearnOptions
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import newest_checkpoint_of
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, read_artifact, run_uri
+from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.tracking.values import whole
-from rsc_mlflow.training import Checkpoint
+from rsc_mlflow.training import Checkpoint, TrainingConfig
 from rsc_mlflow.unlearning.base import Examples
+from rsc_mlflow.unlearning.choices import AUTO
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class SourceModel:
     """A pulled model with its training recipe and its training set, cut into what to forget and what to keep."""
 
     pulled: PulledModel
@@ -40,6 +41,16 @@ class Source:
     def options(self) -> TrainOptions:
         """The recipe it was trained with."""
         return self.prepared.job.options
+
+    @property
+    def training(self) -> TrainingConfig:
+        """What the trainer was given."""
+        return self.prepared.config
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.prepared.dataset.classes
 
     @property
     def epoch(self) -> int:
@@ -65,12 +76,12 @@ class Source:
         return found
 
 
-def find_source(options: UnlearnOptions) -> Source:
+def find_source(options: UnlearnOptions) -> SourceModel:
     """Pull the model, rebuild its training set, and check one against the other.
 
     Raises:
         InputError: no such model or run; training options that contradict the run; a clean model; a forget
-            set that the data set's name does not give; weights that do not fit.
+            set that the dataset's name does not give; weights that do not fit.
     """
     pulled = _look_up(options) if options.model_uri == AUTO else pull(options.model_uri)
     recipe = _recipe_of(pulled, options)
@@ -82,7 +93,7 @@ def find_source(options: UnlearnOptions) -> Source:
     retain = Examples(dataset.train.images, dataset.train.labels, kept)
     forget = Examples.of(dataset.spurious_images, dataset.train.labels[dataset.spurious_indices])
     module = pulled_module(pulled, dataset).to(prepared.device).eval()
-    return Source(pulled, prepared, module, forget, retain)
+    return SourceModel(pulled, prepared, module, forget, retain)
 
 
 def _look_up(options: UnlearnOptions) -> PulledModel:
@@ -98,7 +109,7 @@ def _look_up(options: UnlearnOptions) -> PulledModel:
 
 
 def _finished(dataset: str) -> str:
-    """The newest finished training runs of a data set, in words."""
+    """The newest finished training runs of a dataset, in words."""
     conditions = [
         condition("tags", schema.KIND, "train"),
         condition("attributes", "status", "FINISHED"),
@@ -136,8 +147,8 @@ _MACHINE = ("device", "data_root", "score_every", "register")
 
 
 def _check_forget_set(pulled: PulledModel, prepared: PreparedTraining) -> None:
-    """The indices that the source's run wrote down are those that its data set's name gives here."""
-    record = read_artifact(pulled.run_id, schema.SPURIOUS_INDICES)
+    """The indices that the source's run wrote down are those that its dataset's name gives here."""
+    record = pulled.spurious_record
     stored, given = list(pulled.spurious_indices()), prepared.dataset.spurious_indices.tolist()
     if stored != given or record.get("dataset") != str(prepared.dataset.name):
         raise InputError(

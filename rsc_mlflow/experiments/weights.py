@@ -5,7 +5,14 @@ from typing import Any
 
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.inspection import Inspected, companion, inspect, load, tracked_params, tracked_tags
+from rsc_mlflow.experiments.inspection import (
+    LoadedModel,
+    build_models,
+    comparison_model,
+    load_models,
+    tracked_params,
+    tracked_tags,
+)
 from rsc_mlflow.experiments.inspection_figures import weights_png
 from rsc_mlflow.experiments.scoring_options import WeightsOptions
 from rsc_mlflow.scoring.weights import WeightMaps, as_picture, pattern_correlation, weight_map
@@ -15,7 +22,6 @@ from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.values import whole
 
-WEIGHT_MAP = "weight_map.json"
 CORRELATION = "weights/pattern_correlation"
 CORRELATION_COMPARED = "weights/pattern_correlation_compared"
 DIFFERENCE = "weights/mean_absolute_difference"
@@ -37,7 +43,7 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
         for one in models:
             log_lineage(run, one.pulled.model_id)
         run.metrics(metrics, 0)
-        run.log_json(record(maps), WEIGHT_MAP)
+        run.log_json(record(maps), schema.WEIGHT_MAP)
         run.log_bytes(weights_png(maps), f"{schema.FIGURES}/weights.png")
     print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), file=sys.stderr)
     return metrics
@@ -51,21 +57,21 @@ def record(maps: WeightMaps) -> dict[str, Any]:
     """
     pictures = {label: as_picture(one).tolist() for label, one in maps.maps.items()}
     difference = None if maps.difference is None else as_picture(maps.difference).tolist()
-    return {"maps": pictures, "order": list(pictures), "difference": difference, "range": list(maps.colour_range)}
+    return {"maps": pictures, "order": list(pictures), "difference": difference, "range": list(maps.color_range)}
 
 
-def _models(options: WeightsOptions) -> tuple[list[Inspected], Dataset]:
-    models, data = inspect(options.model_uri, options.dataset, options.model, options.data_root)
+def _models(options: WeightsOptions) -> tuple[list[LoadedModel], Dataset]:
+    models, data = load_models(options.model_uri, options.dataset, options.model, options.data_root)
     if options.compare_with == "none" or (len(models) > 1 and options.compare_with == "auto"):
         return models, data
     if len(models) > 1:
         raise InputError("compare_with needs a single model_uri; name all models in model_uri instead")
     own = models[0].pulled
-    other = companion(own) if options.compare_with == "auto" else pull(options.compare_with)
-    return (models, data) if other is None else load([own, other], options.data_root)
+    other = comparison_model(own) if options.compare_with == "auto" else pull(options.compare_with)
+    return (models, data) if other is None else build_models([own, other], options.data_root)
 
 
-def _metrics(models: list[Inspected], maps: WeightMaps) -> dict[str, float]:
+def _metrics(models: list[LoadedModel], maps: WeightMaps) -> dict[str, float]:
     """How much the first two maps resemble the first model's pattern, and how far they are apart."""
     own = models[0].pulled
     metrics: dict[str, float] = {}

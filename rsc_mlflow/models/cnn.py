@@ -5,14 +5,15 @@ from collections import OrderedDict
 import torch
 from torch import nn
 
+from rsc_mlflow.architectures import ARCHITECTURES, Architecture
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models.dropout import Dropout
-from rsc_mlflow.models.initialise import default_linear_
+from rsc_mlflow.models.initialize import default_linear_
 
 SIZE = 28
 
 
-def construct_cnn002(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+def construct(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Two blocks of two unpadded 3×3 convolutions and a max-pool, then 1024-200-200-classes.
 
     Input float32 [N, C, 28, 28]; output logits [N, classes].
@@ -44,7 +45,7 @@ def construct_cnn002(image_shape: tuple[int, int, int], classes: int) -> nn.Sequ
     return nn.Sequential(layers)
 
 
-def initialise_cnn002(model: nn.Module, generator: torch.Generator) -> None:
+def initialize(model: nn.Module, generator: torch.Generator) -> None:
     """Kaiming-normal convolution weights (fan in) with zero biases, a zero output layer, else PyTorch's default."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
@@ -56,3 +57,6 @@ def initialise_cnn002(model: nn.Module, generator: torch.Generator) -> None:
             nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.Linear):
             default_linear_(layer, generator)
+
+
+ARCHITECTURES.register("CNN002", Architecture(construct, initialize, stackable=True))

@@ -7,12 +7,15 @@ they hold no weights.
 """
 
 from collections import OrderedDict
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rsc_mlflow.models.initialise import default_linear_, reset_norm_
+from rsc_mlflow.architectures import ARCHITECTURES, Architecture
+from rsc_mlflow.models.initialize import default_linear_, reset_norm_
+from rsc_mlflow.models.normalize import NORM02
 
 BLOCKS = {"altResNet20": 3, "altResNet32": 5, "altResNet110": 18}
 """Basic blocks per stage."""
@@ -65,13 +68,18 @@ class ResNet(nn.Module):
         return logits
 
 
+def construct(blocks: int, image_shape: tuple[int, int, int], classes: int) -> ResNet:
+    """The network for images of this shape."""
+    return ResNet(blocks, image_shape[0], classes)
+
+
 def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
     first = BasicBlock(inputs, outputs, stride)
     rest = [BasicBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
     return nn.Sequential(OrderedDict((f"block{i}", block) for i, block in enumerate([first, *rest], 1)))
 
 
-def initialise_resnet(model: nn.Module, generator: torch.Generator) -> None:
+def initialize(model: nn.Module, generator: torch.Generator) -> None:
     """Kaiming-normal weights (fan in) for convolutions and the linear layer, whose bias is PyTorch's default."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
@@ -81,3 +89,9 @@ def initialise_resnet(model: nn.Module, generator: torch.Generator) -> None:
             nn.init.kaiming_normal_(layer.weight, generator=generator)
         elif isinstance(layer, nn.BatchNorm2d):
             reset_norm_(layer)
+
+
+for _name, _blocks in BLOCKS.items():
+    for _suffix in ("", NORM02):
+        _architecture = Architecture(partial(construct, _blocks), initialize, normalized=bool(_suffix))
+        ARCHITECTURES.register(_name + _suffix, _architecture)

@@ -29,7 +29,7 @@ class Stack(Protocol):
     def gradients(self, loss: Tensor) -> list[Tensor]:
         """Gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
 
-        (PyTorch's fused optimisers on the CPU walk the memory of a gradient without looking at its strides.)
+        (PyTorch's fused optimizers on the CPU walk the memory of a gradient without looking at its strides.)
         """
 
     def member_state(self, k: int) -> dict[str, Tensor]:

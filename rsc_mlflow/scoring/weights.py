@@ -52,7 +52,7 @@ class WeightMaps:
             raise InputError(f"maps of shapes {sorted(shapes)}; accepted: at least one map, all of one shape")
 
     @property
-    def colour_range(self) -> tuple[float, float]:
+    def color_range(self) -> tuple[float, float]:
         """Smallest and largest weight over all maps: one scale for all, or they cannot be compared."""
         every = torch.stack(list(self.maps.values()))
         return every.min().item(), every.max().item()
@@ -68,7 +68,7 @@ def pattern_correlation(weights: Tensor, pattern: str, pattern_seed: int) -> flo
     """Pearson's r over inputs between a map float32[C, H, W] and what the pattern adds to a black image.
 
     One number for every pattern, the local and the random ones; near 0 for a model that never saw it.
-    No interval: neighbouring inputs are not independent.  NaN for a constant map.
+    No interval: neighboring inputs are not independent.  NaN for a constant map.
     """
     added = apply_pattern(pattern, torch.zeros(1, *weights.shape), pattern_seed)[0]
     pair = torch.stack([weights.flatten(), added.flatten()]).double()

@@ -20,7 +20,9 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rsc_mlflow.data import load_family
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps.jobs import Job
@@ -28,26 +30,29 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.values import number
 
-COHORT_SIZE = "rsc.cohort_size"
-"""Tag: how many models trained together, so that the run's seconds can be shared out."""
 PER_JOB_SECONDS = 1.0
 """Logging, scoring and registering, per run."""
 ABOVE_LIMIT = 2.0
 """Seconds over the matrix-product limit: what element-wise work, scoring and small products cost."""
 MOST_ON_CPU, MOST_ON_GPU = 16, 128
 """Cohorts larger than this gain nothing: on two cores the time per model is flat from about 10."""
-_SHAPES = {"digits": (1_437, (1, 28, 28)), "mnist": (60_000, (1, 28, 28)), "fashion": (60_000, (1, 28, 28))}
-_COLOUR = (50_000, (3, 32, 32))
 _HISTORY = 30
 _YEARS = 1e9
 """No run takes so many seconds; MLflow stores an infinite metric as 1.797e308."""
 
 
-def examples_and_shape(name: DatasetName) -> tuple[int, tuple[int, int, int]]:
-    """Training examples and image shape of a data set, without loading it."""
-    count, shape = _SHAPES.get(name.family, _COLOUR)
-    tests = 360 if name.family == "digits" else 10_000
-    return ((count + tests) // 4 if name.quarters else count), shape
+def examples_and_shape(name: DatasetName, data_root: str = "auto") -> tuple[int, tuple[int, int, int]]:
+    """Training examples and image shape of a dataset; only a family that does not declare them is loaded.
+
+    Raises:
+        InputError: such a family cannot be loaded.
+    """
+    family = FAMILIES[name.family]
+    sizes, shape = family.sizes, family.image_shape
+    if sizes is None or shape is None:
+        train, test = load_family(name.family, data_root)
+        sizes, shape = (len(train), len(test)), train.image_shape
+    return (sum(sizes) // 4 if name.quarters else sizes[0]), shape
 
 
 def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
@@ -58,8 +63,8 @@ def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
 
 
 def _bytes_per_member(options: TrainOptions) -> float:
-    """Weights, gradients, two optimiser states and a temporary; twice the activations of a batch; 10 MB of its own."""
-    _, shape = examples_and_shape(options.dataset_name)
+    """Weights, gradients, two optimizer states and a temporary; twice the activations of a batch; 10 MB of its own."""
+    _, shape = examples_and_shape(options.dataset_name, options.data_root)
     size = _size(options.model_name.architecture, shape, options.dataset_name.classes)
     return 4 * (5 * size.weights + 2 * options.batch_size * size.activations) + 10e6
 
@@ -150,13 +155,13 @@ class Estimator:
 def _per_epoch(run: Run) -> float | None:
     """Seconds an epoch that one run took; None for a run that does not say, or is no run of this project."""
     seconds = number(run.data.metrics.get(schema.SECONDS))
-    together, epochs = number(run.data.tags.get(COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
+    together, epochs = number(run.data.tags.get(schema.COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
     if schema.KIND not in run.data.tags or seconds is None or together is None or epochs is None:
         return None
     return seconds / together / epochs if 0 <= seconds < _YEARS and together >= 1 and epochs >= 1 else None
 
 
 def _arithmetic(options: TrainOptions) -> float:
-    count, shape = examples_and_shape(options.dataset_name)
+    count, shape = examples_and_shape(options.dataset_name, options.data_root)
     size = _size(options.model_name.architecture, shape, options.dataset_name.classes)
     return ABOVE_LIMIT * 6 * size.multiplications * count / machine_rate()

@@ -30,9 +30,11 @@ from pathlib import Path
 from yaml.nodes import MappingNode, Node, SequenceNode
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options
-from rsc_mlflow.names import CLASSES, PATTERNS, DatasetName
-from rsc_mlflow.sweeps.nodes import Source, unknown
+from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.fields import Options
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.patterns import PATTERNS
+from rsc_mlflow.sweeps.nodes import YamlFile, unknown
 from rsc_mlflow.tracking.values import param_text
 
 Combination = dict[str, str]
@@ -169,7 +171,7 @@ def parse_grid(
     text: str, source: str, options_of: Callable[[str], type[Options] | None], known: tuple[str, ...]
 ) -> Grid:
     """The grid that a text describes; ``source`` is the file name that stands in messages (see :func:`load_grid`)."""
-    where = Source(source)
+    where = YamlFile(source)
     root = where.root(text)
     top = where.mapping(root, "the grid", _FILE_KEYS)
     if "entry_point" not in top:
@@ -199,7 +201,7 @@ def parse_grid(
 class _Reader:
     """Reads the parts of a grid for one entry point."""
 
-    def __init__(self, where: Source, options_class: type[Options]) -> None:
+    def __init__(self, where: YamlFile, options_class: type[Options]) -> None:
         self._where = where
         self._parsers = {field.name: field.metadata["parse"] for field in fields(options_class)}
         self._required = {
@@ -309,7 +311,7 @@ class _Reader:
         return int(text)
 
     def _parts(self, part: str, node: Node, form: str) -> list[str]:
-        accepted = {"family": tuple(CLASSES), "pattern": tuple(PATTERNS)}.get(part)
+        accepted = {"family": tuple(FAMILIES), "pattern": tuple(PATTERNS)}.get(part)
         found: dict[str, None] = {}
         for item in self._where.items_or_one(node, part):
             text = self._where.scalar(item, part)

@@ -1,54 +1,11 @@
-"""What a sweep runs: a job is an entry point with options, and its identity is the fingerprint of its result."""
+"""What a sweep runs: a job is an experiment with options, and its identity is the fingerprint of its result."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from rsc_mlflow.experiments.fields import Options
 from rsc_mlflow.tracking.fingerprint import fingerprint
-
-
-@dataclass(frozen=True)
-class Start:
-    """A job that this process has claimed, and the run in which it is to be carried out.
-
-    ``resumes`` tells a run that was interrupted from one that was made for this job just now.
-    """
-
-    options: Any
-    run_id: str
-    resumes: bool
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """How a sweep deals with one entry point.
-
-    Attributes:
-        name: the entry point.
-        options_class: validates the options; its ``identity()`` says what decides the result.
-        run: carries out the started jobs, several at once only where ``cohort`` gave them the same key.
-        run_name: what a person reads in the list of runs; None: the entry point names the run that it adopts.
-        cohort: jobs with the same key train as one stacked model; None: this job runs alone.
-        needs: jobs that must be finished before, as (entry point, options); run if they are missing.
-        follows: jobs that, if the sweep has them too, run before, because this one looks up their results.
-        brings: jobs that the sweep adds where its grid asks for this one, to compare its results with; they run
-            before, and this one runs whether they succeed or not.
-        shares: names of intermediate results that the first of several jobs makes for all.
-        resumes: an interrupted run goes on from its checkpoint; otherwise it is closed and started anew.
-    """
-
-    name: str
-    options_class: type[Options]
-    run: Callable[[Sequence[Start]], None]
-    run_name: Callable[[Any], str | None] = lambda _: None
-    cohort: Callable[[Any], Hashable] = lambda _: None
-    needs: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()
-    follows: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()
-    brings: Callable[[Any], Sequence[tuple[str, Any]]] = lambda _: ()
-    shares: Callable[[Any], Sequence[str]] = lambda _: ()
-    resumes: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +31,7 @@ class Job:
         return fingerprint(self.identity)
 
     @property
-    def shown(self) -> str:
+    def description(self) -> str:
         """The options that identify the job for a person."""
         params = self.options.as_params()
         words = [params[key] for key in ("dataset", "model", "optimizer") if key in params]
@@ -96,7 +53,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: ``finished``, ``failed``, ``busy`` (another sweep is on it) or ``lost`` (process died)."""
+    """What became of a job: ``finished`` or ``failed``."""
 
     fingerprint: str
     state: str

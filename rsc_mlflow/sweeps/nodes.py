@@ -19,8 +19,8 @@ _PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map")}
 
 
 @dataclass(frozen=True)
-class Source:
-    """A file's name, for messages that begin with where the fault is."""
+class YamlFile:
+    """A file's name, for messages that begin with where the error is."""
 
     name: str
 
@@ -76,7 +76,7 @@ class Source:
             InputError: not a mapping, a key twice, or a key that is not accepted.
         """
         if not isinstance(node, MappingNode):
-            raise self.error(node, f"{where} must be a mapping (key: value); got {shown(node)}")
+            raise self.error(node, f"{where} must be a mapping (key: value); got {described(node)}")
         found: dict[str, Node] = {}
         for key_node, value in node.value:
             key = self.scalar(key_node, f"a key of {where}")
@@ -94,7 +94,7 @@ class Source:
             InputError: not a list, or empty.
         """
         if not isinstance(node, SequenceNode):
-            raise self.error(node, f"{where} must be a list, e.g. [0, 1]; got {shown(node)}")
+            raise self.error(node, f"{where} must be a list, e.g. [0, 1]; got {described(node)}")
         if not node.value:
             raise self.error(node, f"{where} is empty; give at least one value, or leave it out")
         return list(node.value)
@@ -110,13 +110,13 @@ class Source:
             InputError: a list or a mapping, or nothing.
         """
         if not isinstance(node, ScalarNode):
-            raise self.error(node, f"{where} must be a single value; got {shown(node)}")
+            raise self.error(node, f"{where} must be a single value; got {described(node)}")
         if not node.value:
             raise self.error(node, f"{where} has no value")
         return str(node.value)
 
 
-def shown(node: Node) -> str:
+def described(node: Node) -> str:
     """What a node is, in words."""
     if isinstance(node, ScalarNode):
         return repr(node.value) if node.value else "nothing"

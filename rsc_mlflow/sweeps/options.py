@@ -2,10 +2,21 @@
 
 from dataclasses import dataclass
 
-from rsc_mlflow.experiments.fields import Options, boolean, choice, integer, option, text, word_or
+from rsc_mlflow.fields import Options, Parse, boolean, integer, option, text, word_or
+from rsc_mlflow.sweeps.executors import EXECUTORS
 
 LIMIT = 1_000
 """More combinations than this need ``yes``: a typing error should not start a month of work."""
+
+
+def executor() -> Parse:
+    """The name of an executor, looked up when it is given: plug-ins may add some."""
+
+    def convert(name: str) -> str:
+        EXECUTORS[name]
+        return name
+
+    return Parse(convert, "the name of an executor")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +24,7 @@ class SweepOptions(Options):
     """Options of ``sweep``."""
 
     grid: str = option("Path of the grid file, e.g. grids/quick/scores.yaml.", text())
-    executor: str = option("local: processes of this machine; ray: Ray tasks.", choice("local", "ray"), "local")
+    executor: str = option("local: processes of this machine; ray: Ray tasks.", executor(), "local")
     workers: int | str = option(
         "Jobs or cohorts at the same time; auto: one per core (per GPU where there are any).",
         word_or(("auto",), integer(1, 10_000)),

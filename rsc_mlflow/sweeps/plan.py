@@ -5,7 +5,8 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.jobs import Experiment, Job
+from rsc_mlflow.experiments.registry import ExperimentSpec
+from rsc_mlflow.sweeps.jobs import Job
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Plan:
         return Plan(jobs, {key: self.before[key] for key in keep}, after)
 
 
-def make_plan(options: Iterable[object], entry_point: str, experiments: Mapping[str, Experiment]) -> Plan:
-    """The jobs of a grid and everything that they need or are compared with, each once.
+def make_plan(options: Iterable[object], entry_point: str, experiments: Mapping[str, ExperimentSpec]) -> Plan:
+    """The jobs of a grid and everything that they require or are compared with, each once.
 
     Args:
         options: options objects of the grid; equal ones are merged.
         entry_point: the grid's.
-        experiments: the catalogue.
+        experiments: name → experiment.
     """
     builder = _Builder(experiments)
     for one in options:
@@ -61,23 +62,23 @@ def make_plan(options: Iterable[object], entry_point: str, experiments: Mapping[
 
 @dataclass
 class _Builder:
-    experiments: Mapping[str, Experiment]
+    experiments: Mapping[str, ExperimentSpec]
     jobs: dict[str, Job] = field(default_factory=dict)
     before: dict[str, frozenset[str]] = field(default_factory=dict)
     brought: dict[tuple[str, object], str] = field(default_factory=dict)
 
     def add(self, job: Job, path: tuple[str, ...]) -> str:
-        """Add a job after what it needs; returns its fingerprint."""
+        """Add a job after what it requires; returns its fingerprint."""
         key = job.fingerprint
         if key in path:
-            raise InputError(f"{job.shown} needs itself; this is a fault of the catalogue of entry points")
+            raise InputError(f"{job.description} requires itself; this is a fault in the declaration of experiments")
         known = self.jobs.get(key)
         if known is not None:
             if job.requested and not known.requested:
                 self.jobs[key] = job
             return key
-        needs = self.experiments[job.entry_point].needs(job.options)
-        found = [self.add(Job(name, options, requested=False), (*path, key)) for name, options in needs]
+        required = self.experiments[job.entry_point].requires(job.options)
+        found = [self.add(Job(name, options, requested=False), (*path, key)) for name, options in required]
         self.jobs[key] = job
         self.before[key] = frozenset(found)
         for name, options in self.experiments[job.entry_point].brings(job.options) if job.requested else ():
@@ -87,7 +88,7 @@ class _Builder:
 
     def plan(self) -> Plan:
         """The jobs, ordered so that nothing comes before what it waits for."""
-        after = self._followed()
+        after = self._runs_after()
         for key, leaders in self._shared().items():
             after[key] |= leaders
         ordered = _ordered(list(self.jobs), {key: self.before[key] | after[key] for key in self.jobs})
@@ -95,14 +96,14 @@ class _Builder:
             {key: self.jobs[key] for key in ordered}, self.before, {key: frozenset(after[key]) for key in self.jobs}
         )
 
-    def _followed(self) -> dict[str, set[str]]:
+    def _runs_after(self) -> dict[str, set[str]]:
         """Jobs whose results a job looks up, where the sweep has them."""
         cache = dict(self.brought)
         after: dict[str, set[str]] = {}
         for key, job in self.jobs.items():
             after[key] = set()
             experiment = self.experiments[job.entry_point]
-            for name, options in (*experiment.follows(job.options), *experiment.brings(job.options)):
+            for name, options in (*experiment.runs_after(job.options), *experiment.brings(job.options)):
                 if (name, options) not in cache:
                     cache[name, options] = Job(name, options).fingerprint
                 other = cache[name, options]
@@ -114,7 +115,7 @@ class _Builder:
         """The first job that makes a shared result goes before all others that use it."""
         users: dict[str, list[str]] = defaultdict(list)
         for key, job in self.jobs.items():
-            for name in self.experiments[job.entry_point].shares(job.options):
+            for name in self.experiments[job.entry_point].shared_artifacts(job.options):
                 users[name].append(key)
         after: dict[str, set[str]] = defaultdict(set)
         for keys in users.values():
@@ -142,7 +143,7 @@ def _ordered(keys: Sequence[str], waits: Mapping[str, Collection[str]]) -> list[
                     following.append(other)
         ready = following
     if len(ordered) != len(keys):
-        raise InputError("jobs wait for each other in a circle; this is a fault of the catalogue of entry points")
+        raise InputError("jobs wait for each other in a circle; this is a fault in the declaration of experiments")
     return ordered
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import registrar
-from rsc_mlflow.experiments.unlearning_options import AUTO
+from rsc_mlflow.unlearning.choices import AUTO
 
 
 def check_registration(options: Iterable[Any]) -> None:

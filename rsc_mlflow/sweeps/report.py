@@ -51,7 +51,7 @@ def print_plan(
 def _group(plan: Plan, left: Sequence[str], cohorts: Mapping[str, Hashable], key: Hashable) -> tuple[str]:
     first = plan.jobs[next(one for one in left if cohorts[one] == key)]
     if key is not None:
-        return (f"cohort: {first.shown}",)
+        return (f"cohort: {first.description}",)
     alone = Counter(plan.jobs[one].entry_point for one in left if cohorts[one] is None)
     return ("one by one: " + ", ".join(f"{count} {name}" for name, count in alone.items()),)
 
@@ -63,7 +63,7 @@ def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]
     for state in ("running", "interrupted", "failed"):
         found = [(key, run_id) for key, (one, run_id) in states.items() if one == state]
         for key, run_id in found[:SHOWN]:
-            print(f"  {state}: {plan.jobs[key].shown} (run {run_id})")
+            print(f"  {state}: {plan.jobs[key].description} (run {run_id})")
         if len(found) > SHOWN:
             print(f"  {state}: and {len(found) - SHOWN} more")
 
@@ -73,7 +73,7 @@ def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
     if failed:
         print(f"{len(failed)} of {len(plan)} jobs failed:", file=sys.stderr)
     for key, reason in list(failed.items())[:SHOWN]:
-        print(f"  {plan.jobs[key].shown}: {reason}", file=sys.stderr)
+        print(f"  {plan.jobs[key].description}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:
         print(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all", file=sys.stderr)
 
@@ -113,7 +113,6 @@ class Reporter:
         done = self._total - schedule.left - len(schedule.failed)
         note = f"{len(schedule.running)} running"
         note += f", {len(schedule.failed)} failed" if schedule.failed else ""
-        note += f", {len(schedule.busy)} run by another sweep" if schedule.busy else ""
         now = time.monotonic()
         seconds = remaining_seconds(now - self._began, done - self._first, len(schedule.running), schedule.left)
         note += f", about {span(seconds)} left" if seconds else ""

@@ -27,7 +27,6 @@ class Schedule:
     sizes: Mapping[Hashable, int]
     failed: dict[str, str] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
-    busy: dict[str, float] = field(default_factory=dict)  # claimed elsewhere → when to look again
     _left: dict[str, None] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
 
@@ -37,19 +36,15 @@ class Schedule:
     @property
     def over(self) -> bool:
         """Whether every job has ended."""
-        return not self._left and not self.running and not self.busy
+        return not self._left and not self.running
 
     @property
     def left(self) -> int:
         """Jobs that have not ended."""
-        return len(self._left) + len(self.running) + len(self.busy)
+        return len(self._left) + len(self.running)
 
-    def next(self, now: float, workers: int) -> list[str] | None:
+    def next(self, workers: int) -> list[str] | None:
         """The fingerprints to run together next; None if nothing is ready."""
-        for key, when in list(self.busy.items()):
-            if now >= when:
-                del self.busy[key]
-                self._left[key] = None
         self._fail_orphans()
         ready = self._ready()
         if not ready:
@@ -60,14 +55,12 @@ class Schedule:
         self.running.update(unit)
         return unit
 
-    def take(self, outcomes: Sequence[Outcome], now: float, pause: float) -> None:
-        """Note what became of jobs; those that are busy elsewhere are looked at again after ``pause`` seconds."""
+    def take(self, outcomes: Sequence[Outcome]) -> None:
+        """Note what became of jobs."""
         for outcome in outcomes:
             self.running.discard(outcome.fingerprint)
             if outcome.state == "finished":
                 self.finished.add(outcome.fingerprint)
-            elif outcome.state == "busy":
-                self.busy[outcome.fingerprint] = now + pause
             else:
                 self.failed[outcome.fingerprint] = outcome.reason
 
@@ -102,4 +95,4 @@ class Schedule:
             lost = self.plan.before[key] & self.failed.keys()
             if lost:
                 del self._left[key]
-                self.failed[key] = f"needs {self.plan.jobs[min(lost)].shown}, which failed"
+                self.failed[key] = f"needs {self.plan.jobs[min(lost)].description}, which failed"

@@ -7,14 +7,12 @@ from functools import partial
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow.sweeps.claims import claims_of
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.reaper import close, dead_runs
 from rsc_mlflow.tracking.resuming import is_alive
-from rsc_mlflow.tracking.store import with_retries
 
 STATES = ("finished", "running", "interrupted", "failed", "missing")
 
@@ -34,28 +32,15 @@ def job_states(client: MlflowClient, plan: Plan, finished: Collection[str]) -> d
 def _state(run: Run, now: float) -> str:
     if run.info.status == "FAILED":
         return "failed"
-    if any(claim.is_alive(now) for claim in claims_of([run])) or (run.info.status == "RUNNING" and is_alive(run, now)):
-        return "running"
-    return "interrupted"
+    return "running" if run.info.status == "RUNNING" and is_alive(run, now) else "interrupted"
 
 
 def close_dead_runs(client: MlflowClient) -> list[str]:
-    """Reap runs that a dead process left RUNNING, except those that a living sweep has claimed; returns their ids.
+    """Close runs that a dead process left open; returns their ids.
 
     Runs that this account may read but not change are left to their owners.
     """
-    closed = []
-    for run in dead_runs(client):
-        fresh = with_retries(partial(client.get_run, run.info.run_id), "dead run")  # it may have been claimed since
-        if _lives(fresh, time.time()):
-            continue
-        if where_allowed(partial(close, client, fresh), "dead run"):
-            closed.append(str(fresh.info.run_id))
-    return closed
-
-
-def _lives(run: Run, now: float) -> bool:
-    return run.info.status != "RUNNING" or is_alive(run, now) or any(claim.is_alive(now) for claim in claims_of([run]))
+    return [run.info.run_id for run in dead_runs(client) if where_allowed(partial(close, client, run), "dead run")]
 
 
 def previous_parent(client: MlflowClient, identity: str, experiment_id: str) -> str | None:

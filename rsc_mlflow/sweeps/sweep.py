@@ -1,11 +1,8 @@
 """A sweep from its grid file to its exit status: plan, look into the ledger, run what is missing, say what failed."""
 
 import contextlib
-import random
-import sys
 import time
 from collections.abc import Hashable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +11,18 @@ import mlflow
 import torch
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import tempdirs
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import AUTO
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
+from rsc_mlflow.experiments.registry import experiments, options_of
+from rsc_mlflow.sweeps import lease
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
-from rsc_mlflow.sweeps.executors import Executor, LocalExecutor, cores
+from rsc_mlflow.sweeps.executors import EXECUTORS, Executor, default_workers
 from rsc_mlflow.sweeps.grid import Grid, load_grid
 from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
 from rsc_mlflow.sweeps.plan import Plan, make_plan
-from rsc_mlflow.sweeps.ray_executor import RayExecutor
 from rsc_mlflow.sweeps.registering import check_registration
 from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status, span
 from rsc_mlflow.sweeps.schedule import Schedule
@@ -37,10 +33,9 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import resolve
 from rsc_mlflow.tracking.run import TrackedRun, current_experiment, open_run
 from rsc_mlflow.tracking.store import connect
+from rsc_mlflow.unlearning.choices import AUTO
 
 POLL_SECONDS = 1.0
-BUSY_SECONDS = 5.0
-"""How long to leave a job alone that another sweep runs (up to twice that, so that two sweeps do not keep step)."""
 SUMMARY_SECONDS = 600.0
 """Time between two summaries of the ledger."""
 
@@ -69,7 +64,8 @@ def run_sweep(options: SweepOptions) -> int:
     """Carry out ``options``; the exit status: 0 if every job of the grid has a finished run, 1 if any failed.
 
     Raises:
-        InputError: a bad grid, too many combinations, no tracking store, or models that may not be registered.
+        InputError: a bad grid, too many combinations, no tracking store, models that may not be registered, or
+            another sweep that runs some of the jobs.
     """
     grid = read_grid(options)
     sweep = plan_sweep(grid, recheck=options.recheck)
@@ -84,16 +80,23 @@ def run_sweep(options: SweepOptions) -> int:
         return 0
     check_registration(sweep.plan.jobs[key].options for key in sweep.left)
     close_dead_runs(sweep.client)
+    lease.check_no_overlap(sweep.client, sweep.left)
+    with cancellation.cancellable():
+        failed = _run_in(EXECUTORS[options.executor](options, len(sweep.left)), sweep, options)
+    return 1 if failed else 0
+
+
+def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str, str]:
+    """Run what is left; returns fingerprint → reason of what failed."""
     try:
-        with _executor(options, len(sweep.left)) as (executor, logs):
-            failed = _run(sweep, options, executor)
+        failed = _run(sweep, options, executor)
     except BaseException:
+        executor.close()
         with contextlib.suppress(Exception):  # workers that had no time to close their runs
             close_dead_runs(sweep.client)
         raise
-    if logs is not None and not failed:
-        logs.remove()
-    return 1 if failed else 0
+    executor.close(keep_logs=bool(failed))
+    return failed
 
 
 def read_grid(options: SweepOptions) -> Grid:
@@ -139,39 +142,15 @@ def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     )
 
 
-def default_workers(options: SweepOptions) -> int:
-    """``workers``, with ``auto`` resolved."""
-    if isinstance(options.workers, int):
-        return options.workers
-    return torch.cuda.device_count() if torch.cuda.is_available() else cores()
-
-
-@contextmanager
-def _executor(options: SweepOptions, jobs: int) -> Iterator[tuple[Executor, tempdirs.TempDirLease | None]]:
-    """The executor, closed at the end, and the folder of its workers' logs, which is left to the caller."""
-    executor: Executor
-    logs: tempdirs.TempDirLease | None = None
-    if options.executor == "ray":
-        executor = RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
-    else:
-        logs = tempdirs.TempDirLease.acquire("sweep")
-        executor = LocalExecutor(min(jobs, default_workers(options)), logs.path, torch.cuda.device_count())
-        print(f"what the workers print goes to {logs.path}/worker-N.log", file=sys.stderr)
-    try:
-        yield executor, logs
-    finally:
-        executor.close()
-
-
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
     """The state of all jobs before the first starts."""
-    catalogue = experiments()
+    known = experiments()
     cohorts: dict[str, Hashable] = {}
     sizes: dict[Hashable, int] = {}
     gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
     for key in sweep.left:
         job = sweep.plan.jobs[key]
-        cohort = catalogue[job.entry_point].cohort(job.options) if options.cohort_size != 1 else None
+        cohort = known[job.entry_point].cohort(job.options) if options.cohort_size != 1 else None
         cohorts[key] = None if cohort is None else (job.entry_point, cohort)
         if cohort is not None and cohorts[key] not in sizes:
             sizes[cohorts[key]] = _most_members(job.options, options, workers, gpu)
@@ -200,12 +179,16 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
     ) as parent:
         parent.log_text(Path(options.grid).read_text(encoding="utf-8"), "grid.yaml")
         sweep.ledger.save(parent)
+        lease.take(parent, sweep.left)
         context = Context(
             mlflow.get_tracking_uri(), parent.experiment_id, parent.run_id, sweep.identity, executor.threads
         )
-        _Coordinator(sweep, schedule, executor, context, parent).run()
+        try:
+            _Coordinator(sweep, schedule, executor, context, parent).run()
+        finally:
+            executor.close()  # before the run ends: it is the lease on what the workers do
         if schedule.failed:
-            parent.log_json({"failed": _failures(sweep.plan, schedule)}, "failures.json")
+            parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
     return schedule.failed
 
@@ -242,6 +225,7 @@ class _Coordinator:
         )
         with reporter:
             while not self.schedule.over:
+                cancellation.check()
                 self._submit()
                 self._collect()
                 reporter.update(self.schedule)
@@ -250,7 +234,7 @@ class _Coordinator:
 
     def _submit(self) -> None:
         while self._underway < self.executor.workers:
-            keys = self.schedule.next(time.monotonic(), self.executor.workers)
+            keys = self.schedule.next(self.executor.workers)
             if keys is None:
                 return
             jobs = tuple(self.sweep.plan.jobs[key].spec() for key in keys)
@@ -268,7 +252,7 @@ class _Coordinator:
             self._log_progress()
 
     def _take(self, outcomes: list[Outcome]) -> None:
-        self.schedule.take(outcomes, time.monotonic(), BUSY_SECONDS * random.uniform(1, 2))
+        self.schedule.take(outcomes)
         for outcome in outcomes:
             if outcome.state == "finished":
                 self.sweep.ledger.add(outcome.fingerprint, outcome.run_id, self.context.experiment_id)
@@ -282,9 +266,9 @@ class _Coordinator:
         schedule = self.schedule
         done = len(schedule.finished & self.sweep.plan.jobs.keys())
         values = {
-            "sweep/finished": done,
-            "sweep/failed": len(schedule.failed),
-            "sweep/running": len(schedule.running),
-            "sweep/left": schedule.left,
+            schema.SWEEP_FINISHED: done,
+            schema.SWEEP_FAILED: len(schedule.failed),
+            schema.SWEEP_RUNNING: len(schedule.running),
+            schema.SWEEP_LEFT: schedule.left,
         }
         self.parent.metrics(values, done + len(schedule.failed))

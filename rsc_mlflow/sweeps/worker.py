@@ -1,26 +1,35 @@
-"""One unit of work, in whatever process an executor gives it: claim the jobs, run them, say what became of each."""
+"""One unit of work, in whatever process an executor gives it: run its jobs, and say what became of each.
 
+Each experiment opens its own run, as it does when it is started alone; what the runs of a sweep have in common (their
+parent, the sweep's name) goes into MLflow's run context.
+"""
+
+import json
 import logging
 import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import mlflow
 import torch
+from mlflow.entities import Run
+from mlflow.environment_variables import MLFLOW_RUN_CONTEXT
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.catalogue import RUN_ID_VARIABLE, experiments
-from rsc_mlflow.sweeps.claims import Claimant, Claimed
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE
-from rsc_mlflow.sweeps.jobs import Experiment, Job, JobSpec, Outcome, Start
-from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.signals import deferred, interruptible
-from rsc_mlflow.tracking.store import StoreError, connect, reason, undivided, with_retries
+from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
+from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
+from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.permissions import may_change
+from rsc_mlflow.tracking.project_run import forget_run_id
+from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
+from rsc_mlflow.tracking.reaper import UNENDED, close
+from rsc_mlflow.tracking.resuming import is_alive
+from rsc_mlflow.tracking.store import StoreError, connect, reason, with_retries
 from rsc_mlflow.training import Diverged
 
 _CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
@@ -47,166 +56,116 @@ class Unit:
 
 
 def run_unit(unit: Unit) -> list[Outcome]:
-    """Run what nobody else runs or has finished; one outcome per job, in any order.
+    """Run the jobs that have no finished run by now; one outcome per job, in any order.
 
     A job that fails is an outcome, not an exception; SIGTERM and SIGINT end the runs as KILLED and go on as
     KeyboardInterrupt.
     """
-    _prepare_process(unit.context)
-    client = connect(known=True)  # the sweep has reached it
+    _prepare_process(unit)
     experiment = experiments()[unit.jobs[0].entry_point]
-    work = _Work(client, unit, experiment, Claimant(client, unit.context.experiment_id))
-    with interruptible():  # while jobs are claimed, too
-        return work.run()
+    jobs = [Job(spec.entry_point, experiment.options_class.from_mapping(spec.params)) for spec in unit.jobs]
+    work = _Work(connect(known=True), experiment, unit.context.parent_run_id)  # the sweep has reached the store
+    with cancellation.cancellable():
+        work.run(jobs)
+    return work.outcomes
 
 
-def _prepare_process(context: Context) -> None:
+def _prepare_process(unit: Unit) -> None:
+    context = unit.context
     os.environ["MLFLOW_EXPERIMENT_ID"] = context.experiment_id
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
-    os.environ.pop(RUN_ID_VARIABLE, None)  # the sweep's own run, where `mlflow run` started it
+    forget_run_id()  # of the sweep's own run, where `mlflow run` started it
+    tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
+    tags |= {schema.COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
+    os.environ[MLFLOW_RUN_CONTEXT.name] = json.dumps(tags)
     mlflow.set_tracking_uri(context.tracking_uri)
     torch.set_num_threads(context.threads)
 
 
+@dataclass
 class _Work:
     """A unit while it is carried out."""
 
-    def __init__(self, client: MlflowClient, unit: Unit, experiment: Experiment, claimant: Claimant) -> None:
-        self._client = client
-        self._context = unit.context
-        self._experiment = experiment
-        self._claimant = claimant
-        parse = experiment.options_class.from_mapping
-        self._jobs = [Job(spec.entry_point, parse(spec.params)) for spec in unit.jobs]
-        self._outcomes: list[Outcome] = []
-        self._held: set[str] = set()  # runs that carry our claim
+    client: MlflowClient
+    experiment: ExperimentSpec
+    parent_run_id: str
+    outcomes: list[Outcome] = field(default_factory=list)
 
-    def run(self) -> list[Outcome]:
-        """See :func:`run_unit`."""
-        try:
-            for group in self._by_epoch(self._claim_all()):
-                self._run_together(group)
-        finally:
-            with deferred():  # stopped twice, by the terminal and by the sweep
-                self._let_go()
-        return self._outcomes
-
-    def _claim_all(self) -> list[tuple[Job, Start]]:
-        claimed = []
-        for job in self._jobs:
-            with undivided():  # a signal must not come between a claim and our knowing of it
-                start = self._claim(job)
-            if start is not None:
-                claimed.append((job, start))
-        if len(claimed) > 1:
-            for _, start in claimed:
-                with_retries(partial(self._client.set_tag, start.run_id, COHORT_SIZE, str(len(claimed))), "claim")
-        return claimed
-
-    def _claim(self, job: Job) -> Start | None:
-        tags = {
-            schema.KIND: str(job.identity["kind"]),
-            schema.METHOD: str(job.identity["method"]),
-            schema.PARENT_RUN_ID: self._context.parent_run_id,
-            schema.SWEEP: self._context.sweep,
-        }
-        name = self._experiment.run_name(job.options)
-        try:
-            answer = self._claimant.claim(job.fingerprint, name, tags, resumes=self._experiment.resumes)
-        except Exception as error:
-            self._outcomes.append(Outcome(job.fingerprint, "failed", f"could not be claimed: {reason(error)}"))
-            return None
-        if isinstance(answer, Claimed):
-            self._held.add(answer.run_id)
-            return Start(job.options, answer.run_id, answer.resumes)
-        self._outcomes.append(Outcome(job.fingerprint, "finished" if answer.finished else "busy", "", answer.run_id))
-        return None
-
-    def _by_epoch(self, claimed: Sequence[tuple[Job, Start]]) -> list[list[tuple[Job, Start]]]:
-        """Members of a cohort must begin at the same epoch."""
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Run the jobs, those together that begin at the same epoch."""
         groups: dict[int, list[tuple[Job, Start]]] = defaultdict(list)
-        for job, start in claimed:
-            groups[self._epoch(start) if start.resumes and len(claimed) > 1 else 0].append((job, start))
-        return list(groups.values())
+        for job in jobs:
+            if (start := self._start(job)) is not None:
+                groups[self._epoch(start) if len(jobs) > 1 else 0].append((job, start))
+        for group in groups.values():
+            self._run_together(group)
+
+    def _start(self, job: Job) -> Start | None:
+        """How the job begins: in the newest run of it that was interrupted, or in a new one; None: it is finished."""
+        found = iterate_runs(self.client, [condition("tags", schema.FINGERPRINT, job.fingerprint)])
+        runs = [run for run in found if schema.KIND in run.data.tags]
+        if finished := [run.info.run_id for run in runs if run.info.status == "FINISHED"]:
+            self.outcomes.append(Outcome(job.fingerprint, "finished", "", finished[0]))
+            return None
+        interrupted = [run.info.run_id for run in self._interrupted(runs) if run.data.params]
+        return Start(job.options, interrupted[0] if interrupted and self.experiment.resumes else None)
+
+    def _interrupted(self, runs: Sequence[Run]) -> Iterator[Run]:
+        """Those that nobody works on, and that this account may change; they are closed.
+
+        A sweep gives a job to one process at a time: what an earlier one of this sweep left open on another machine
+        is dead, even if its last heartbeat is fresh.  A run that somebody works on by hand is left alone.
+        """
+        for run in runs:
+            unended, tags = run.info.status in UNENDED, run.data.tags
+            lost = tags.get(schema.PARENT_RUN_ID) == self.parent_run_id and tags.get(schema.HOST) != environment.host()
+            if (unended and is_alive(run) and not lost) or not may_change(run):
+                continue
+            if unended:
+                close(self.client, run)
+            yield run
 
     def _epoch(self, start: Start) -> int:
-        found = with_retries(lambda: self._client.list_artifacts(start.run_id, schema.CHECKPOINTS), "checkpoints")
+        """The epoch of the newest checkpoint: members of a cohort must begin at the same one."""
+        if start.run_id is None:
+            return 0
+        run_id = start.run_id
+        found = with_retries(lambda: self.client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
         matches = (_CHECKPOINT.fullmatch(PurePosixPath(item.path).name) for item in found)
         return max((int(match[1]) for match in matches if match), default=0)
 
     def _run_together(self, group: Sequence[tuple[Job, Start]]) -> None:
-        if not self._experiment.resumes:  # it adopts the run as it finds it
-            for _, start in group:
-                with_retries(partial(self._client.update_run, start.run_id, status="RUNNING"), "start")
+        cancellation.check()
         try:
-            self._experiment.run([start for _, start in group])
+            self.experiment.run([start for _, start in group])
         except Exception as error:
-            if len(group) == 1:
-                self._failed(*group[0], error)
-                return
-            if isinstance(error, Diverged):
-                self._run_without_diverged(group, error)
-                return
+            self._after(error, group)
+        else:
+            for job, _ in group:
+                self._conclude(job, "the entry point returned, but left no finished run of this job")
+
+    def _after(self, error: Exception, group: Sequence[tuple[Job, Start]]) -> None:
+        """Fail, or go on: without the members that diverged, one by one, or anew where a run cannot be resumed."""
+        jobs = [job for job, _ in group]
+        if len(group) == 1:
+            unusable = isinstance(error, InputError) and not isinstance(error, StoreError | Diverged)
+            if group[0][1].run_id is not None and unusable:
+                self._run_together([(jobs[0], Start(jobs[0].options))])
+            else:
+                self._conclude(jobs[0], reason(error), error)
+        elif isinstance(error, Diverged):
+            for k in error.members:
+                self._conclude(jobs[k], reason(error), error)
+            self.run([job for k, job in enumerate(jobs) if k not in error.members])
+        else:
             _logger.warning("%d models together: %s; each is tried alone", len(group), reason(error))
-            for job, start in group:
-                self._run_together([(job, start)])
+            for job in jobs:
+                self.run([job])
+
+    def _conclude(self, job: Job, otherwise: str, error: Exception | None = None) -> None:
+        """The job has finished if the store says so, whatever was returned or raised here."""
+        if (run := find_by_fingerprint(job.fingerprint, client=self.client)) is not None:
+            self.outcomes.append(Outcome(job.fingerprint, "finished", "", run.info.run_id))
             return
-        for job, start in group:
-            self._check(job, start)
-
-    def _run_without_diverged(self, group: Sequence[tuple[Job, Start]], error: Diverged) -> None:
-        """They have failed; the others go on together from their checkpoints."""
-        for k in error.members:
-            self._give_up(*group[k], error)
-        others = [(job, replace(start, resumes=True)) for k, (job, start) in enumerate(group) if k not in error.members]
-        for together in self._by_epoch(others):
-            self._run_together(together)
-
-    def _failed(self, job: Job, start: Start, error: Exception) -> None:
-        """A run that cannot be resumed is given up for a new one; any other failure is the job's outcome.
-
-        What diverged would diverge again, from a checkpoint or from the start.
-        """
-        if start.resumes and isinstance(error, InputError) and not isinstance(error, StoreError | Diverged):
-            self._claimant.abandon(start.run_id, f"could not go on: {reason(error)}")
-            self._held.remove(start.run_id)
-            if (again := self._claim(job)) is not None:
-                self._run_together([(job, again)])
-            return
-        self._give_up(job, start, error)
-
-    def _give_up(self, job: Job, start: Start, error: Exception) -> None:
-        _logger.error("%s failed", job.shown, exc_info=error)
-        self._close(start.run_id, reason(error))
-        self._outcomes.append(Outcome(job.fingerprint, "failed", reason(error), start.run_id))
-
-    def _close(self, run_id: str, text: str) -> None:
-        """End a run that the experiment refused before it opened it."""
-        if self._status(run_id) in ("SCHEDULED", "RUNNING"):
-            with_retries(lambda: self._client.set_tag(run_id, schema.ERROR, text[:500]), "failed run")
-            with_retries(lambda: self._client.set_terminated(run_id, "FAILED"), "failed run")
-
-    def _check(self, job: Job, start: Start) -> None:
-        """Believe the store, not the absence of an exception."""
-        run = with_retries(lambda: self._client.get_run(start.run_id), "finished run")
-        if run.info.status == "FINISHED" and run.data.tags.get(schema.FINGERPRINT) == job.fingerprint:
-            self._outcomes.append(Outcome(job.fingerprint, "finished", "", start.run_id))
-            return
-        text = f"the entry point returned, but its run is {run.info.status} with another identity than planned"
-        self._close(start.run_id, text)
-        self._outcomes.append(Outcome(job.fingerprint, "failed", text, start.run_id))
-
-    def _status(self, run_id: str) -> str:
-        return str(with_retries(lambda: self._client.get_run(run_id), "run").info.status)
-
-    def _let_go(self) -> None:
-        """Take claims off; a run that we were stopped in before the experiment opened it is given up."""
-        ended = {outcome.run_id for outcome in self._outcomes}
-        for run_id in self._held:
-            try:
-                if run_id not in ended and self._status(run_id) in ("SCHEDULED", "RUNNING"):
-                    self._claimant.drop(run_id)
-                else:
-                    self._claimant.release(run_id)
-            except Exception as error:
-                _logger.warning("run %s: its claim stays until it is seen to be dead (%s)", run_id, reason(error))
+        _logger.error("%s failed: %s", job.description, otherwise, exc_info=error)
+        self.outcomes.append(Outcome(job.fingerprint, "failed", otherwise))

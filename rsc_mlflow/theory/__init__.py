@@ -4,23 +4,23 @@ from rsc_mlflow.theory.formulas import (
     FIGURE_NOISES,
     FIGURE_RIDGES,
     Curve,
+    LinearModelParams,
     Measures,
-    World,
     as_printed,
     closed_form,
     curve,
     reliance_slope_sign,
     score_slope_sign,
 )
-from rsc_mlflow.theory.simulation import Design, fit_ridge, sample_training, simulate
+from rsc_mlflow.theory.simulation import SimulationConfig, fit_ridge, sample_training, simulate
 
 __all__ = [
     "FIGURE_NOISES",
     "FIGURE_RIDGES",
     "Curve",
-    "Design",
+    "LinearModelParams",
     "Measures",
-    "World",
+    "SimulationConfig",
     "as_printed",
     "closed_form",
     "curve",

@@ -5,10 +5,10 @@ x_1 ~ N(y x_inv, sigma_inv), the spurious one x_2 ~ N(z x_sp, sigma_sp), where z
 examples with y = +1 and 0 for all others, so a share a = gamma/2 of all examples carries it.  sigma_inv and
 sigma_sp are *variances*, so is the input noise s, which adds to both during training.
 
-**The model.**  Ridge regression of y on (x_1, x_2) with an intercept b that is not penalised: it minimises
+**The model.**  Ridge regression of y on (x_1, x_2) with an intercept b that is not penalized: it minimizes
 E[(y - w·x - b)²] + lambda |w|².  The class is the sign of w·x + b.
 
-**Derivation.**  The intercept centres everything, so w solves (Cov(x) + lambda I) w = Cov(x, y).  With
+**Derivation.**  The intercept centers everything, so w solves (Cov(x) + lambda I) w = Cov(x, y).  With
 E[y] = 0, E[z] = a, E[yz] = a:
 
     Var(x_1) = x_inv² + sigma_inv + s,        Cov(x_1, x_2) = a x_inv x_sp,   Cov(x_1, y) = x_inv,
@@ -40,7 +40,7 @@ the paper's figure has x_inv = 1 and x_sp² = 5.  ``docs/theory.md`` says by how
 **Noise is ridge.**  s and lambda enter w through u and v alone, so input noise of variance s in training is
 exactly a ridge penalty of s (Bishop 1995).
 
-**When more regularisation raises the score.**  d(score)/d(lambda) has the sign of
+**When more regularization raises the score.**  d(score)/d(lambda) has the sign of
 x_inv² [v + a(1-gamma) x_sp²] - u² - u x_inv² (:func:`score_slope_sign`): the score rises with lambda where the
 spurious feature is noisy and the invariant one is clean, whatever gamma.
 """
@@ -55,8 +55,8 @@ from rsc_mlflow.errors import InputError
 
 
 @dataclass(frozen=True)
-class World:
-    """The generative model with the strength of regularisation; the defaults are those of the paper's figure.
+class LinearModelParams:
+    """The generative model with the strength of regularization; the defaults are those of the paper's figure.
 
     Raises:
         InputError: gamma outside [0, 1], a variance, ridge or noise below 0 or not finite, or no variance at all.
@@ -109,38 +109,38 @@ class Measures:
     spurious_accuracy: float
 
 
-def closed_form(world: World, *, noise_at_test: bool = False) -> Measures:
+def closed_form(params: LinearModelParams, *, noise_at_test: bool = False) -> Measures:
     """The three measures of the ridge solution for infinitely many examples, as derived in the module's text.
 
     ``noise_at_test``: test inputs carry the training noise too (the paper's formulas assume it).
     """
-    a, inv, sp = world.a, world.x_inv_squared, world.x_sp_squared
-    mixed = a * (1 - world.gamma) * sp
-    determinant = world.u * world.v + inv * world.v + a * (1 - a) * sp * world.u + inv * mixed
-    t = inv * (mixed + world.v) / world.u
-    at_test = world.noise if noise_at_test else 0.0
-    d = math.sqrt(t * t * (world.sigma_inv + at_test) / inv + a * a * sp * (world.sigma_sp + at_test))
-    return _measures(a * world.u * sp / determinant, t, d, world)
+    a, inv, sp = params.a, params.x_inv_squared, params.x_sp_squared
+    mixed = a * (1 - params.gamma) * sp
+    determinant = params.u * params.v + inv * params.v + a * (1 - a) * sp * params.u + inv * mixed
+    t = inv * (mixed + params.v) / params.u
+    at_test = params.noise if noise_at_test else 0.0
+    d = math.sqrt(t * t * (params.sigma_inv + at_test) / inv + a * a * sp * (params.sigma_sp + at_test))
+    return _measures(a * params.u * sp / determinant, t, d, params)
 
 
-def as_printed(world: World) -> Measures:
+def as_printed(params: LinearModelParams) -> Measures:
     """The paper's formulas as they stand, with x_inv² = 1; noise adds to both variances everywhere.
 
     Raises:
         InputError: another x_inv², for which the paper gives no formula.
     """
-    if world.x_inv_squared != 1:
-        raise InputError(f"x_inv_squared is {world.x_inv_squared}; accepted: 1, as in the paper's formulas")
-    a, sp = world.a, world.x_sp_squared
-    t = (a * (1 - world.gamma) * sp + world.v) / world.u
-    d = math.sqrt(t * t * (world.sigma_inv + world.noise) + a * a * sp * sp * (world.sigma_sp + world.noise))
-    bracket = world.v + a * (1 - a) * world.u + a * (1 - world.gamma) * sp
-    return _measures(a * world.u * sp / (world.u * world.v + bracket * sp), t, d, world)
+    if params.x_inv_squared != 1:
+        raise InputError(f"x_inv_squared is {params.x_inv_squared}; accepted: 1, as in the paper's formulas")
+    a, sp = params.a, params.x_sp_squared
+    t = (a * (1 - params.gamma) * sp + params.v) / params.u
+    d = math.sqrt(t * t * (params.sigma_inv + params.noise) + a * a * sp * sp * (params.sigma_sp + params.noise))
+    bracket = params.v + a * (1 - a) * params.u + a * (1 - params.gamma) * sp
+    return _measures(a * params.u * sp / (params.u * params.v + bracket * sp), t, d, params)
 
 
-def _measures(score: float, t: float, d: float, world: World) -> Measures:
-    shift = world.a**2 * world.x_sp_squared
-    pull = world.a * (1 - world.a) * world.x_sp_squared
+def _measures(score: float, t: float, d: float, params: LinearModelParams) -> Measures:
+    shift = params.a**2 * params.x_sp_squared
+    pull = params.a * (1 - params.a) * params.x_sp_squared
     clean = (_phi(t + shift, d) + _phi(t - shift, d)) / 2
     return Measures(score, clean, _phi(t - pull, d))
 
@@ -152,25 +152,25 @@ def _phi(margin: float, spread: float) -> float:
     return float(ndtr(margin / spread))
 
 
-def score_slope_sign(world: World) -> int:
+def score_slope_sign(params: LinearModelParams) -> int:
     """Sign of d(score)/d(lambda): +1 where a little more ridge *raises* the score, 0 if gamma is 0."""
-    if world.gamma == 0:
+    if params.gamma == 0:
         return 0
-    inv = world.x_inv_squared
-    rise = inv * (world.v + world.a * (1 - world.gamma) * world.x_sp_squared) - world.u**2 - world.u * inv
+    inv = params.x_inv_squared
+    rise = inv * (params.v + params.a * (1 - params.gamma) * params.x_sp_squared) - params.u**2 - params.u * inv
     return int(np.sign(rise))
 
 
-def reliance_slope_sign(world: World) -> int:
+def reliance_slope_sign(params: LinearModelParams) -> int:
     """Sign of d(w_2 x_sp / w_1 x_inv)/d(lambda): +1 where more ridge makes the model *rely more* on the pattern.
 
     All weights shrink under ridge; the class depends on their ratio a x_sp² u / (x_inv² [v + a(1-gamma) x_sp²])
     alone, which rises exactly where sigma_sp + a(1-gamma) x_sp² > sigma_inv.
     """
-    if world.gamma == 0:
+    if params.gamma == 0:
         return 0
-    mixed = world.a * (1 - world.gamma) * world.x_sp_squared
-    return int(np.sign(world.sigma_sp + mixed - world.sigma_inv))
+    mixed = params.a * (1 - params.gamma) * params.x_sp_squared
+    return int(np.sign(params.sigma_sp + mixed - params.sigma_inv))
 
 
 FIGURE_RIDGES = (0.0, 1.0, 10.0, 100.0)
@@ -191,8 +191,8 @@ class Curve:
         return [getattr(measure, name) for measure in self.measures]
 
 
-def curve(world: World, gammas: tuple[float, ...], *, printed: bool = False) -> Curve:
-    """The measures of ``world`` with gamma running over ``gammas``: derived, or as the paper prints them."""
+def curve(params: LinearModelParams, gammas: tuple[float, ...], *, printed: bool = False) -> Curve:
+    """The measures of ``params`` with gamma running over ``gammas``: derived, or as the paper prints them."""
     evaluate = as_printed if printed else closed_form
-    measures = tuple(evaluate(replace(world, gamma=gamma)) for gamma in gammas)
-    return Curve(world.ridge, world.noise, gammas, measures)
+    measures = tuple(evaluate(replace(params, gamma=gamma)) for gamma in gammas)
+    return Curve(params.ridge, params.noise, gammas, measures)

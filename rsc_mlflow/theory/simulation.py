@@ -6,15 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import numpy_generator
-from rsc_mlflow.theory.formulas import Measures, World
+from rsc_mlflow.theory.formulas import LinearModelParams, Measures
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Design:
+class SimulationConfig:
     """How a simulation differs from the assumptions of the derivation; the defaults differ in none but n.
 
     Attributes:
@@ -48,26 +49,31 @@ class Sample:
     labels: Array
 
 
-def sample_training(world: World, design: Design, rng: np.random.Generator) -> Sample:
-    """``design.n_train`` training examples, input noise included."""
-    n = design.n_train
-    labels = rng.permutation(np.arange(n) % 2 * 2.0 - 1) if design.balanced else rng.choice([-1.0, 1.0], size=n)
-    carries = (labels > 0) & (rng.random(n) < world.gamma)
-    return Sample(_inputs(world, design.law, labels, carries, world.noise, rng), labels)
+def sample_training(params: LinearModelParams, config: SimulationConfig, rng: np.random.Generator) -> Sample:
+    """``config.n_train`` training examples, input noise included."""
+    n = config.n_train
+    labels = rng.permutation(np.arange(n) % 2 * 2.0 - 1) if config.balanced else rng.choice([-1.0, 1.0], size=n)
+    carries = (labels > 0) & (rng.random(n) < params.gamma)
+    return Sample(_inputs(params, config.law, labels, carries, params.noise, rng), labels)
 
 
 def _inputs(
-    world: World, law: str, labels: Array, carries: npt.NDArray[np.bool_], noise: float, rng: np.random.Generator
+    params: LinearModelParams,
+    law: str,
+    labels: Array,
+    carries: npt.NDArray[np.bool_],
+    noise: float,
+    rng: np.random.Generator,
 ) -> Array:
-    means = np.stack([labels * math.sqrt(world.x_inv_squared), carries * math.sqrt(world.x_sp_squared)], axis=1)
-    spread = np.sqrt([world.sigma_inv, world.sigma_sp])
+    means = np.stack([labels * math.sqrt(params.x_inv_squared), carries * math.sqrt(params.x_sp_squared)], axis=1)
+    spread = np.sqrt([params.sigma_inv, params.sigma_sp])
     unit = rng.standard_normal if law == "normal" else lambda shape: rng.uniform(-math.sqrt(3), math.sqrt(3), shape)
     inputs = means + spread * unit(means.shape)
     return inputs + math.sqrt(noise) * rng.standard_normal(means.shape) if noise else inputs
 
 
 def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[Array, float]:
-    """Weights float64[d] and intercept that minimise mean((y - x·w - b)²) + ridge |w|²; b is 0 without intercept."""
+    """Weights float64[d] and intercept that minimize mean((y - x·w - b)²) + ridge |w|²; b is 0 without intercept."""
     x_mean = sample.inputs.mean(axis=0) if intercept else np.zeros(sample.inputs.shape[1])
     y_mean = float(sample.labels.mean()) if intercept else 0.0
     x, y = sample.inputs - x_mean, sample.labels - y_mean
@@ -76,20 +82,24 @@ def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[
     return weights, float(y_mean - x_mean @ weights)
 
 
-def simulate(world: World, design: Design, seed: int = 0) -> Measures:
+def simulate(params: LinearModelParams, config: SimulationConfig, seed: int = 0) -> Measures:
     """Draw training data, fit ridge regression, and measure on fresh test data what the formulas predict.
 
     One call is one training set; call it with several seeds for an interval.
+
+    Raises:
+        Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at before the simulation.
     """
+    cancellation.check()
     rng = numpy_generator(seed, "theory")
-    weights, intercept = fit_ridge(sample_training(world, design, rng), world.ridge, intercept=design.intercept)
+    weights, intercept = fit_ridge(sample_training(params, config, rng), params.ridge, intercept=config.intercept)
 
     def accuracy(labels: Array, carries: npt.NDArray[np.bool_]) -> float:
-        noise = world.noise if design.noise_at_test else 0.0
-        outputs = _inputs(world, design.law, labels, carries, noise, rng) @ weights + intercept
+        noise = params.noise if config.noise_at_test else 0.0
+        outputs = _inputs(params, config.law, labels, carries, noise, rng) @ weights + intercept
         return float(((outputs > 0) == (labels > 0)).mean())
 
-    labels = rng.choice([-1.0, 1.0], size=design.n_test)
-    nobody, everybody = np.zeros(design.n_test, dtype=bool), np.ones(design.n_test, dtype=bool)
-    score = float(weights[1]) * math.sqrt(world.x_sp_squared)
-    return Measures(score, accuracy(labels, nobody), accuracy(-np.ones(design.n_test), everybody))
+    labels = rng.choice([-1.0, 1.0], size=config.n_test)
+    nobody, everybody = np.zeros(config.n_test, dtype=bool), np.ones(config.n_test, dtype=bool)
+    score = float(weights[1]) * math.sqrt(params.x_sp_squared)
+    return Measures(score, accuracy(labels, nobody), accuracy(-np.ones(config.n_test), everybody))

@@ -19,8 +19,6 @@ from rsc_mlflow.tracking.resuming import differences, is_alive
 from rsc_mlflow.tracking.store import look_up, remove_tag, with_retries
 
 _UNFINISHED = ("RUNNING", "SCHEDULED")
-_TAKING = "rsc.taking."
-"""Prefix of the tag that stands on a run while a process takes it over."""
 
 
 def is_vacant(run: Run) -> bool:
@@ -84,11 +82,11 @@ def taken_over(
     if _is_ours(run):  # a sweep's worker has claimed it for itself
         yield run
         return
-    mark = f"{_TAKING}{uuid.uuid4().hex[:12]}"
+    mark = f"{schema.TAKING_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
         with_retries(lambda: client.set_tag(run_id, mark, environment.host()), "run")
         run = _permitted(client, run_id, tags, params)
-        if {key for key in run.data.tags if key.startswith(_TAKING)} != {mark}:
+        if {key for key in run.data.tags if key.startswith(schema.TAKING_PREFIX)} != {mark}:
             raise AdoptionError(_refusal(run_id, "is being taken over by another command at this moment"))
         yield run
     except BaseException:

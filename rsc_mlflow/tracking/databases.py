@@ -5,15 +5,16 @@ Addresses are read by SQLAlchemy alone, as MLflow has them read when it opens th
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import sqlalchemy
 from alembic.runtime.migration import MigrationContext
-from mlflow.store.db import utils as mlflow_db
 from sqlalchemy import Engine
+
+from rsc_mlflow.tracking import mlflow_compat
 
 _CONNECT_SECONDS = 5
 _LOCK_SECONDS = 20
@@ -120,6 +121,4 @@ def _revision(engine: Engine) -> str | None:
 
 @functools.cache
 def _expected_revision() -> str:
-    """The revision that this MLflow's tables have; MLflow has no public name for it."""
-    ask: Callable[[], str] = mlflow_db._get_latest_schema_revision  # it carries no types
-    return ask()
+    return mlflow_compat.newest_schema()

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import mlflow_compat, schema
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.store import with_retries
 
@@ -64,4 +63,4 @@ def _input(record: DataRecord) -> DatasetInput:
         schema=json.dumps({"mlflow_tensorspec": {key: json.dumps([spec]) for key, spec in tensors.items()}}),
         profile=json.dumps(dict(record.profile)),
     )
-    return DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, record.context)])
+    return DatasetInput(dataset, [InputTag(mlflow_compat.DATASET_CONTEXT, record.context)])

@@ -9,10 +9,9 @@ from importlib import metadata
 from pathlib import Path
 
 import torch
-from mlflow.tracking.context import registry
-from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.registries import plugin_versions
+from rsc_mlflow.tracking import mlflow_compat, schema
 
 _SHOWN_PACKAGES = ("rsc-mlflow", "torch", "torchvision", "numpy", "scikit-learn", "mlflow")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -48,20 +47,21 @@ def _gpu() -> str:
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
 
 
-@functools.cache
 def source_tags() -> dict[str, str]:
-    """MLflow's own tags for user, program and git commit, as ``mlflow.start_run`` would set them.
+    """MLflow's own tags for user, program and git commit, and those of its run context (``MLFLOW_RUN_CONTEXT``).
 
-    The commit is that of this project where the program itself lies in no repository.
+    They are what ``mlflow.start_run`` would set.  The commit is that of this project where the program itself lies in
+    no repository.
     """
-    found = {key: str(value) for key, value in registry.resolve_tags().items()}
-    if MLFLOW_GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
-        found[MLFLOW_GIT_COMMIT] = commit
-    if MLFLOW_GIT_COMMIT in found:
-        found[MLFLOW_GIT_DIRTY] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
+    found = mlflow_compat.context_tags()
+    if mlflow_compat.GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
+        found[mlflow_compat.GIT_COMMIT] = commit
+    if mlflow_compat.GIT_COMMIT in found:
+        found[mlflow_compat.GIT_DIRTY] = "true" if _git("status", "--porcelain", "--untracked-files=no") else "false"
     return found
 
 
+@functools.cache
 def _git(*arguments: str) -> str:
     """What git says about the folder of this package; empty where there is no git or no repository."""
     try:
@@ -78,7 +78,7 @@ def _git(*arguments: str) -> str:
 
 
 def tags() -> dict[str, str]:
-    """Tags ``rsc.env.…``: what one filters and compares runs by."""
+    """Tags ``rsc.env.…`` and ``rsc.plugins``: what one filters and compares runs by."""
     installed = packages()
     values = {name: installed.get(name, "not installed") for name in _SHOWN_PACKAGES}
     values |= {
@@ -87,7 +87,10 @@ def tags() -> dict[str, str]:
         "threads": str(torch.get_num_threads()),
         "gpu": _gpu(),
     }
-    return {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}
+    found = {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}
+    if plugins := plugin_versions():
+        found[schema.PLUGINS] = ", ".join(f"{name} {version}" for name, version in plugins.items())
+    return found
 
 
 def record() -> dict[str, object]:

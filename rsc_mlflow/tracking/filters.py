@@ -12,9 +12,9 @@ from typing import Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.utils.search_utils import SearchUtils
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import mlflow_compat
 
 EXAMPLES = "params.optimizer = 'adam', metrics.\"spurious/score\" > 0.5, attributes.status = 'FINISHED', joined by AND"
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
@@ -25,7 +25,7 @@ _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_MLFLOW: Any = SearchUtils  # its methods carry no types
+_MLFLOW: Any = mlflow_compat.search_utils()
 _COLUMN = {"parameter": "params", "metric": "metrics", "tag": "tags"}
 
 

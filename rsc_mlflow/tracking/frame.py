@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from rsc_mlflow.startup import gc_disabled
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import reading_client
 from rsc_mlflow.tracking.values import is_time
 
@@ -29,7 +30,7 @@ SLACK_MS = 60_000
 """How far clocks of the machines that log runs may be apart without a change waiting for the rotating window."""
 WINDOW = 200
 """Runs looked at again in each refresh by the rotating window."""
-KEPT_TAGS = ("mlflow.runName", "mlflow.parentRunId", "mlflow.user", "mlflow.note.content")
+KEPT_TAGS = (schema.RUN_NAME, schema.PARENT_RUN_ID, schema.USER, schema.DESCRIPTION)
 
 
 @dataclass(frozen=True)

@@ -5,22 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
-import numpy as np
-import torch
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model, ModelSignature
+from mlflow.models import Model
 from mlflow.tracking import MlflowClient
-from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.model_folders import write_model_folder
 from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.signals import deferred
 from rsc_mlflow.tracking.store import with_retries
 
 _NO_METHOD = "none"
@@ -77,27 +73,9 @@ def _save(module: nn.Module, images: Tensor, folder: Path, record: Model) -> Non
         frozen = copy.deepcopy(module).cpu()
     frozen.eval()
     try:
-        with torch.no_grad():
-            classes = frozen(images).shape[1]
-        inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]))])
-        outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, classes))])
-        with deferred():  # broken off, PyTorch's exporter hides the signal or aborts the process
-            mlflow.pytorch.save_model(
-                frozen,
-                str(folder),
-                mlflow_model=record,
-                signature=ModelSignature(inputs=inputs, outputs=outputs),
-                input_example=images.numpy(),
-                pip_requirements=_requirements(),
-                serialization_format="pt2",
-            )
+        write_model_folder(frozen, images, folder, record)
     finally:
         module.train(was_training)
-
-
-def _requirements() -> list[str]:
-    installed = environment.packages()
-    return [f"{name}=={installed[name].split('+')[0]}" for name in ("torch", "mlflow", "numpy")]
 
 
 @dataclass(frozen=True)

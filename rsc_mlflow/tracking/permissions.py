@@ -8,22 +8,18 @@ A store without a server has no permissions.
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
 
 import mlflow
 import requests
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
+from rsc_mlflow.tracking import mlflow_compat
 from rsc_mlflow.tracking.store import with_retries
 
 _CREATE_VERSION = "/api/2.0/mlflow/model-versions/create"  # needs name and source
 _SET_EXPERIMENT_TAG = "/api/2.0/mlflow/experiments/set-experiment-tag"  # needs experiment_id and key
-_host_creds: Callable[[str], Any] = get_default_host_creds  # they carry no types
-_http_request: Callable[..., requests.Response] = http_request
 
 
 def is_denied(error: BaseException) -> bool:
@@ -66,7 +62,7 @@ def _allows(uri: str, endpoint: str, fields: Mapping[str, str]) -> bool:
         return True
 
     def ask() -> int:
-        answer = _http_request(_host_creds(uri), endpoint, "POST", json=dict(fields), raise_on_status=False)
+        answer = mlflow_compat.post(uri, endpoint, fields)
         if answer.status_code >= 500 or answer.status_code == requests.codes.too_many_requests:
             answer.raise_for_status()
         return answer.status_code

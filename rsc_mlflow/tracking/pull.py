@@ -3,7 +3,7 @@
 import logging
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.pt2 import read_weights
 from rsc_mlflow.tracking.query import finished_runs
-from rsc_mlflow.tracking.store import StoreError, connect, look_up, reason, undivided, with_retries
+from rsc_mlflow.tracking.store import StoreError, connect, look_up, reason, with_retries
 from rsc_mlflow.tracking.values import unquoted
 
 _FORMS = "models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID, runs:/RUN_ID/model"
@@ -58,13 +58,22 @@ class PulledModel:
         """Id of the run that made the model."""
         return str(self.run.info.run_id)
 
+    @cached_property
+    def spurious_record(self) -> dict[str, Any]:
+        """The run's ``spurious_indices.json``, read once.
+
+        Raises:
+            InputError: the run has no whole one.
+        """
+        return read_artifact(self.run_id, schema.SPURIOUS_INDICES)
+
     def spurious_indices(self) -> tuple[int, ...]:
         """Indices of the spurious examples in the training set, as the run wrote them down.
 
         Raises:
             InputError: the run has no whole ``spurious_indices.json``.
         """
-        indices = read_artifact(self.run_id, schema.SPURIOUS_INDICES).get("indices")
+        indices = self.spurious_record.get("indices")
         if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
             raise InputError(f"{schema.SPURIOUS_INDICES} of run {self.run_id} is no list of indices; choose another")
         return tuple(indices)
@@ -142,8 +151,7 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
     client = connect()
     with tempdirs.tempdir() as temporary:
         try:
-            with undivided():
-                file = client.download_artifacts(run_id, path, str(temporary))
+            file = client.download_artifacts(run_id, path, str(temporary))
         except Exception as error:
             raise InputError(f"run {run_id} has no readable {path} ({reason(error)})") from error
         return read_json(Path(file))
@@ -214,8 +222,7 @@ def _listed(names: list[str]) -> str:
 def _download(model_id: str) -> dict[str, Tensor]:
     with tempdirs.tempdir() as temporary:
         try:
-            with undivided():
-                folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
+            folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
         except Exception as error:
             raise InputError(f"the files of model {model_id} cannot be fetched ({reason(error)})") from error
         return load_state(folder, model_id)

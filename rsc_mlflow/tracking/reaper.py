@@ -2,6 +2,7 @@
 
 import math
 import time
+from itertools import chain
 
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -11,12 +12,15 @@ from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.resuming import heartbeat_age, is_alive
 from rsc_mlflow.tracking.store import with_retries
 
+UNENDED = ("RUNNING", "SCHEDULED")
+"""Sweeps of earlier versions made the runs of their jobs ahead, as SCHEDULED ones."""
+
 
 def dead_runs(client: MlflowClient) -> list[Run]:
-    """RUNNING runs of this project that show no sign of life (see :func:`resuming.is_alive`)."""
-    running = iterate_runs(client, [condition("attributes", "status", "RUNNING")])
+    """Open runs of this project that show no sign of life (see :func:`resuming.is_alive`)."""
     now = time.time()
-    return [run for run in running if schema.KIND in run.data.tags and not is_alive(run, now)]
+    searches = [iterate_runs(client, [condition("attributes", "status", status)]) for status in UNENDED]
+    return [run for run in chain(*searches) if schema.KIND in run.data.tags and not is_alive(run, now)]
 
 
 def close(client: MlflowClient, run: Run) -> None:

@@ -16,12 +16,12 @@ from mlflow.entities import Experiment, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.adopting import check_active, has_begun, is_vacant, taken_over
 from rsc_mlflow.tracking.project_run import forget_run_id, run_id_from_environment
 from rsc_mlflow.tracking.resuming import check_resumable
-from rsc_mlflow.tracking.signals import Interrupted, interruptible
 from rsc_mlflow.tracking.store import (
     OWN_EXPERIMENT,
     connect,
@@ -29,7 +29,7 @@ from rsc_mlflow.tracking.store import (
     look_up,
     reason,
     remove_tag,
-    undivided,
+    retry_timeout,
     with_retries,
 )
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
@@ -54,10 +54,11 @@ def open_run(
     resume_run_id: str | None = None,
     free_params: Collection[str] = (),
 ) -> Iterator[TrackedRun]:
-    """A run for the time of the block; every way out of the block ends it truthfully.
+    """A run for the time of the block.
 
-    Success ends it FINISHED, after every point and file has reached the store; SIGINT and SIGTERM end it KILLED;
-    any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the exception goes on.
+    Success ends it FINISHED, after every point and file has reached the store; SIGINT and SIGTERM end it KILLED (see
+    :mod:`rsc_mlflow.cancellation`); any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the
+    exception goes on.
 
     Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
     that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner
@@ -84,31 +85,28 @@ def open_run(
     """
     own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
     own |= {schema.METHOD: method} if method else {}
-    _check(params or {}, own)
-    with interruptible():
+    params = params or {}
+    for key, value in params.items():  # whether the store will take these is found out before there is a run
+        check_param(key, param_text(value))
+    for key, value in own.items():
+        check_tag(key, str(value))
+    own |= {schema.HOST: environment.host(), schema.PID: os.getpid(), schema.HEARTBEAT: f"{time.time():.0f}"}
+    with cancellation.cancellable():
         client = connect()
-        run: TrackedRun | None = None
+        cancellation.check()
+        run = _enter(client, name, own, run_id, parent_run_id, resume_run_id, params, free_params)
         try:
-            with undivided():  # a signal must not come between the making of a run and our knowing of it
-                tags_at_start = own | _pulse()
-                run = _enter(
-                    client, name, tags_at_start, run_id, parent_run_id, resume_run_id, params or {}, free_params
-                )
-            run.log_params({key: value for key, value in (params or {}).items() if key not in run.params})
+            run.log_params({key: value for key, value in params.items() if key not in run.params})
             run.begin()
             yield run
+            cancellation.check()
             run.finish()
-        except BaseException as error:
-            if run is not None:
-                run.abort(*_ending(error))
+        except KeyboardInterrupt as error:
+            run.abort("KILLED", str(error) or "interrupted")
             raise
-
-
-def _ending(error: BaseException) -> tuple[str, str]:
-    """Status and ``rsc.error`` of a run that ends so."""
-    if isinstance(error, KeyboardInterrupt):
-        return "KILLED", str(error) if isinstance(error, Interrupted) else "interrupted"
-    return "FAILED", reason(error)
+        except BaseException as error:
+            run.abort("FAILED", reason(error))
+            raise
 
 
 def mark_failed(run_id: str, text: str) -> None:
@@ -119,22 +117,9 @@ def mark_failed(run_id: str, text: str) -> None:
     try:
         client = connect()
         if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
-            end_run(client, run_id, "FAILED", text)
+            end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
-
-
-def _check(params: Mapping[str, object], tags: Mapping[str, object]) -> None:
-    """Whether the store will take these: found out before there is a run."""
-    for key, value in params.items():
-        check_param(key, param_text(value))
-    for key, value in tags.items():
-        check_tag(key, str(value))
-
-
-def _pulse() -> dict[str, str]:
-    """Tags that say which process works on a run, and that it lives."""
-    return {schema.HOST: environment.host(), schema.PID: str(os.getpid()), schema.HEARTBEAT: f"{time.time():.0f}"}
 
 
 def _enter(
@@ -161,18 +146,14 @@ def _enter(
             opened.set_tags(tags)
             return opened
     all_tags = {**environment.source_tags(), **{key: str(value) for key, value in tags.items()}}
-    if parent_run_id is not None:
-        all_tags[schema.PARENT_RUN_ID] = parent_run_id
+    all_tags |= {schema.PARENT_RUN_ID: parent_run_id} if parent_run_id else {}
     experiment_id = current_experiment(client)
-    # Where an answer was lost, an empty run stays behind without a heartbeat: the next sweep closes it.
-    return TrackedRun(
-        client,
-        look_up(
-            lambda: client.create_run(experiment_id, tags=all_tags, run_name=name),
-            "new run",
-            lambda why: f"no run can be made in experiment {_experiment()} ({why}); {OWN_EXPERIMENT}",
-        ),
+    made = look_up(  # where an answer was lost, an empty run stays behind without a heartbeat: the next sweep closes it
+        lambda: client.create_run(experiment_id, tags=all_tags, run_name=name),
+        "new run",
+        lambda why: f"no run can be made in experiment {_experiment()} ({why}); {OWN_EXPERIMENT}",
     )
+    return TrackedRun(client, made)
 
 
 def _adopt(
@@ -242,11 +223,11 @@ def current_experiment(client: MlflowClient) -> str:
             tags = {schema.DESCRIPTION: schema.experiment_description(name)}
             return str(with_retries(lambda: client.create_experiment(name, tags=tags), "experiment"))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                if is_transient(error):
-                    raise
+            if is_transient(error):
+                raise
+            found = client.get_experiment_by_name(name)  # another process may have been quicker
+            if found is None:
                 raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {OWN_EXPERIMENT}") from error
-            found = client.get_experiment_by_name(name)  # another process was quicker
     if found is None or found.lifecycle_stage != "active":
         raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")
     return _described(client, found)

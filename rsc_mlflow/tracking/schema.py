@@ -36,9 +36,18 @@ RESUMED = "rsc.resumed"
 PARENT_RUN_ID = "mlflow.parentRunId"
 DESCRIPTION = "mlflow.note.content"
 """Of an experiment or a run: Markdown that MLflow's UI shows."""
+PLUGINS = "rsc.plugins"
+"""Names and versions of the plug-ins that the process had loaded; absent where there were none."""
 ENVIRONMENT_PREFIX = "rsc.env."
+TAKING_PREFIX = "rsc.taking."
+"""Of the tag that stands on a run while a process takes it over."""
+COHORT_SIZE = "rsc.cohort_size"
+"""How many models trained together, so that the run's seconds can be shared out."""
+RUN_NAME = "mlflow.runName"
+USER = "mlflow.user"
 
 # ---- metrics
+TRAIN_PREFIX = "train/"
 TRAIN_LOSS = "train/loss"
 TRAIN_ACCURACY = "train/accuracy"
 LEARNING_RATE = "train/learning_rate"
@@ -58,8 +67,13 @@ P_VALUE = "spurious/p_value"
 """(1 + clean models that score at least as high) / (1 + clean models); only in runs that have ``N_REFERENCE``."""
 P_VALUE_ONE_CLEAN_MODEL = "spurious/p_value_one_clean_model"
 """McNemar's test against the clean model of the same training seed: says that two models differ, not why."""
+SCORE_TARGET_PREFIX = "spurious/score_target_"
+SCORE_CLASS_PREFIX = "spurious/score_class_"
+REFERENCE_PREFIX = "reference/"
 BEFORE_PREFIX = "before/"
 GAP_PREFIX = "gap/"
+UNLEARN_PREFIX = "unlearn/"
+"""Before the name of whatever a method reports."""
 FORGET_LOSS = "unlearn/forget_loss"
 FORGET_ACCURACY = "unlearn/forget_accuracy"
 FORGET_CONFIDENCE = "unlearn/forget_confidence"
@@ -72,12 +86,16 @@ KL_TO_REFERENCE = "unlearn/kl_to_reference"
 KL_TO_REFERENCE_PATTERN = "unlearn/kl_to_reference_pattern"
 UNLEARN_SECONDS = "unlearn/seconds"
 SPEEDUP = "unlearn/speedup"
+ATTACK_PREFIX = "attack/"
 SECONDS = "cost/seconds"
 SECONDS_PER_EPOCH = "cost/seconds_per_epoch"
 LOGGING_SECONDS = "cost/logging_seconds"
 PEAK_MEMORY_MB = "cost/peak_memory_mb"
+SWEEP_FINISHED = "sweep/finished"
+SWEEP_FAILED = "sweep/failed"
+SWEEP_RUNNING = "sweep/running"
+SWEEP_LEFT = "sweep/left"
 
-ATTACKS = ("shadow", "loss", "lira", "rmia")
 ATTACK_MEASURES = (
     "auc",
     "balanced_accuracy",
@@ -91,22 +109,32 @@ ATTACK_MEASURES = (
 
 def score_target(k: int) -> str:
     """Metric: the spurious score with class ``k`` as target."""
-    return f"spurious/score_target_{k}"
+    return f"{SCORE_TARGET_PREFIX}{k}"
 
 
 def score_class(k: int) -> str:
     """Metric: the spurious score over test examples of true class ``k``."""
-    return f"spurious/score_class_{k}"
+    return f"{SCORE_CLASS_PREFIX}{k}"
+
+
+def before(metric: str) -> str:
+    """Metric of an unlearning run: what the source model had of ``metric``."""
+    return BEFORE_PREFIX + metric
+
+
+def gap(metric: str) -> str:
+    """Metric of an unlearning run: the difference of ``metric`` from the exact retraining's."""
+    return GAP_PREFIX + metric
 
 
 def reference_score_target(pattern: str, k: int) -> str:
     """Metric of a clean model: its score on ``pattern`` (seed 0) with class ``k`` as target."""
-    return f"reference/{pattern}/score_target_{k}"
+    return f"{REFERENCE_PREFIX}{pattern}/score_target_{k}"
 
 
 def attack(name: str, measure: str) -> str:
     """Metric of an attack, e.g. ``attack("lira", "auc")``; per class: ``attack("lira", "auc_class_3")``."""
-    return f"attack/{name}/{measure}"
+    return f"{ATTACK_PREFIX}{name}/{measure}"
 
 
 # ---- artifacts
@@ -114,6 +142,16 @@ CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
 SPURIOUS_INDICES = "spurious_indices.json"
 SPURIOUS_SCORES = "spurious_scores.json"
+SPURIOUS_MEMBERS = "spurious_members.json"
+SHADOW_MODELS = "shadow_models.json"
+ROC = "roc.json"
+INFLUENCES = "influences.json"
+INFLUENCE_ARRAYS = "influences.npz"
+WEIGHT_MAP = "weight_map.json"
+OCCLUSION = "occlusion.json"
+THEORY = "theory.json"
+FAILURES = "failures.json"
+REPORT = "report.html"
 FIGURES = "figures"
 CHECKPOINTS = "checkpoints"
 

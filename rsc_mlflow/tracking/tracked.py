@@ -2,6 +2,7 @@
 
 import logging
 import math
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,15 +19,16 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.resuming import stored_points
-from rsc_mlflow.tracking.signals import shielded
-from rsc_mlflow.tracking.store import StoreError, brief, is_transient, reason, retry_timeout, with_retries
+from rsc_mlflow.tracking.store import StoreError, is_transient, reason, retry_timeout, with_retries
 from rsc_mlflow.tracking.upload_queue import UPLOADER, UploadQueue
 from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text, same_value
 
-_LAST_WORDS_SECONDS = 10.0
+_SHUTDOWN_SECONDS = 10.0
+"""For how long each of the two steps of an aborted run's end is repeated while the store is away."""
 _BATCH = 100  # MLflow's limit of parameters and of tags in one call
 Item = TypeVar("Item")
 _logger = logging.getLogger(__name__)
+_unheard_at = -math.inf  # when an aborted run last could not reach the store (monotonic clock)
 
 
 class TrackedRun:
@@ -49,6 +51,7 @@ class TrackedRun:
         self.name: str = run.info.run_name or ""
         self.resumed = resumed
         self._ends = ends
+        self._ended = False
         self._params: dict[str, str] = dict(run.data.params)
         self._stored = stored_points(client, run) if resumed else {}
         self._last: dict[str, Metric] = {}
@@ -167,7 +170,6 @@ class TrackedRun:
         """Queue a checkpoint file and have it sent now, after all metrics logged so far."""
         self.log_file(file, schema.CHECKPOINTS)
         self._queue.flush_soon()
-        UPLOADER.wake()
 
     def flush(self) -> None:
         """Wait until everything logged so far is stored."""
@@ -187,8 +189,6 @@ class TrackedRun:
         except Exception as error:
             if isinstance(error, MlflowException) and is_transient(error):  # the server, before it came to the folder
                 raise
-            if about_temporary := tempdirs.disk_error(error):
-                raise StoreError(about_temporary) from error
             raise StoreError(
                 f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
                 "with mlflow server --artifacts-destination, or free some space"
@@ -206,40 +206,32 @@ class TrackedRun:
             with_retries(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
 
     def abort(self, status: str, text: str) -> None:
-        """Last words, as far as the store will hear them; a run it does not hear of is closed by the reaper."""
+        """Send what is left and end the run, as far as the store answers; otherwise a later sweep closes it.
+
+        A thread of its own does it, because one request to a server that hangs takes minutes.
+        """
+        global _unheard_at  # noqa: PLW0603 - an observation of the process
         UPLOADER.release(self._queue)
-        with shielded(), brief(_last_words.seconds()):
-            try:
-                self._queue.flush(_last_words.seconds())
-            except Exception as error:
-                _last_words.note(error)
-                unsent = len(self._queue)
-                _logger.error(
-                    "run %s: %d points and files could not be stored (%s)", self.run_id, unsent, reason(error)
-                )
-            try:
-                end_run(self.client, self.run_id, status, text, ends=self._ends)
-            except Exception as error:
-                _last_words.note(error)
-                _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
-            self._queue.discard()
+        recently = time.monotonic() - _unheard_at < 60  # another run's end was not: such waits must not add up
+        seconds = 0.0 if recently else min(_SHUTDOWN_SECONDS, retry_timeout())
+        thread = threading.Thread(target=self._abort, args=(status, text, seconds), daemon=True)
+        thread.start()
+        thread.join(2 * seconds + 2.0)
+        if not self._ended:
+            _unheard_at = time.monotonic()
+            _logger.error("run %s: not marked %s in time; the next sweep closes it", self.run_id, status)
 
-
-class _LastWords:
-    """How long a broken-off run waits for the store: once it did not hear one run, the others are brief."""
-
-    def __init__(self) -> None:
-        self._unheard_at = -math.inf
-
-    def note(self, error: Exception) -> None:
-        if is_transient(error):
-            self._unheard_at = time.monotonic()
-
-    def seconds(self) -> float:
-        return 0.0 if time.monotonic() - self._unheard_at < 60 else min(_LAST_WORDS_SECONDS, retry_timeout())
-
-
-_last_words = _LastWords()
+    def _abort(self, status: str, text: str, seconds: float) -> None:
+        try:
+            self._queue.flush(seconds)
+        except Exception as error:
+            _logger.error("run %s: %d points and files not stored (%s)", self.run_id, len(self._queue), reason(error))
+        try:
+            end_run(self.client, self.run_id, status, text, seconds, self._ends)
+            self._ended = True
+        except Exception as error:
+            _logger.error("run %s: could not be marked %s (%s)", self.run_id, status, reason(error))
+        self._queue.discard()
 
 
 def _chunks(items: list[Item]) -> Iterator[list[Item]]:
@@ -247,8 +239,8 @@ def _chunks(items: list[Item]) -> Iterator[list[Item]]:
         yield items[start : start + _BATCH]
 
 
-def end_run(client: MlflowClient, run_id: str, status: str, text: str, *, ends: bool = True) -> None:
-    """Write ``rsc.error`` and, if the run ends with us, its status."""
-    with_retries(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", _last_words.seconds())
+def end_run(client: MlflowClient, run_id: str, status: str, text: str, seconds: float, ends: bool = True) -> None:
+    """Write ``rsc.error`` and, if the run ends with us, its status, trying for ``seconds``."""
+    with_retries(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", seconds)
     if ends:
-        with_retries(lambda: client.set_terminated(run_id, status), "end of run", _last_words.seconds())
+        with_retries(lambda: client.set_terminated(run_id, status), "end of run", seconds)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.fields import param_text as param_text
 
 if TYPE_CHECKING:
     import pandas as pd  # options are checked with this module: importing it would slow every --help
@@ -19,17 +20,6 @@ _TAG_LENGTH = 8000
 LAST_MS = 4_102_444_800_000.0
 """2100-01-01 in milliseconds since 1970: a larger number was stored in another unit."""
 _EXACT = 2.0**53
-
-
-def param_text(value: object) -> str:
-    """A parameter as one types it: ``true``, ``none``, and the shortest exact text of a float."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
 
 
 def same_value(stored: str, given: object) -> bool:

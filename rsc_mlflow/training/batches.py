@@ -13,7 +13,7 @@ from torch import Tensor
 from rsc_mlflow.training.members import TrainingData
 
 
-class Feed:
+class BatchIterator:
     """Yields, for K members at once, the images and labels of each batch of an epoch."""
 
     def __init__(self, datas: Sequence[TrainingData], batch_size: int, device: torch.device) -> None:

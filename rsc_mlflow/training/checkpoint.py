@@ -39,7 +39,7 @@ class Checkpoint:
         epoch: epochs done; 0 is before the first.
         config: the options it was trained with.
         model: state dict of the single model.
-        optimizer: state-dict key of a parameter → the optimiser's tensors for it; empty: start it afresh.
+        optimizer: state-dict key of a parameter → the optimizer's tensors for it; empty: start it afresh.
         generators: purpose → state of its generator; empty: seed them afresh from ``config.random_seed``.
         device: kind of device (``cpu``, ``cuda``) the generators belong to.
         learning_rate: of the last epoch done (of the first, before it); None where only weights were kept.
@@ -130,7 +130,7 @@ class Checkpoint:
 
     @classmethod
     def of_weights(cls, state: Mapping[str, Tensor], config: TrainingConfig, epoch: int) -> Self:
-        """A start from weights alone (a model pulled from a registry): optimiser and generators begin afresh."""
+        """A start from weights alone (a model pulled from a registry): optimizer and generators begin afresh."""
         return cls(epoch, config, {key: value.detach().cpu().clone() for key, value in state.items()})
 
     def require(self, config: TrainingConfig, path: str | Path = "the checkpoint") -> None:
@@ -151,7 +151,7 @@ class Checkpoint:
         """Whether a training with ``config`` can start here.
 
         Raises:
-            InputError: another architecture, or the optimiser state is of another optimiser.
+            InputError: another architecture, or the optimizer state is of another optimizer.
         """
         mine, wanted = self.config.model.architecture, config.model.architecture
         if mine != wanted:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build, build_empty, stackable
 from rsc_mlflow.models.stacked import SingleModel, Stack, StackedModel
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.training.augmentation import aug01, check_aug01
-from rsc_mlflow.training.batches import Feed
+from rsc_mlflow.training.batches import BatchIterator
 from rsc_mlflow.training.checkpoint import Checkpoint
 from rsc_mlflow.training.members import Member, check_members
 from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer, block_key
@@ -54,7 +55,7 @@ class Cohort:
 
     Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and
     schedule.  They share architecture, augmentation, number of training examples, batch size, epochs and
-    kind of optimiser.
+    kind of optimizer.
 
     Raises:
         InputError: the members do not fit together, or the architecture does not fit the images.
@@ -69,7 +70,7 @@ class Cohort:
         self._classes, self._device = classes, device
         if device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # pragma: no cover - needs a GPU; one seed gives one result
-        # Members with equal hyper-parameters become neighbours; _slot[k] is where member k went.
+        # Members with equal hyper-parameters become neighbors; _slot[k] is where member k went.
         keys = [block_key(m.config, m.start.optimizer if m.start else None) for m in members]
         order = sorted(range(len(members)), key=lambda k: (keys[k], k))
         self._slot = [order.index(k) for k in range(len(members))]
@@ -77,7 +78,7 @@ class Cohort:
         self.epoch = members[0].start.epoch if members[0].start else 0
         self._stack = self._make_stack()
         self._generators = {purpose: [self._generator(m, purpose) for m in self._members] for purpose in PURPOSES}
-        self._feed = Feed([m.data for m in self._members], self._config.batch_size, device)
+        self._batches = BatchIterator([m.data for m in self._members], self._config.batch_size, device)
         starts = [m.start.optimizer if m.start else None for m in self._members]
         self._optimizer = CohortOptimizer(self._stack.parameters, [m.config for m in self._members], starts)
 
@@ -90,7 +91,8 @@ class Cohort:
         Between two epochs the caller may score, log and take checkpoints, or stop.
 
         Raises:
-            Diverged: after an epoch the weights of some members are no finite numbers any more.
+            Diverged: after an epoch the weights of some members are not all finite.
+            Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at between two batches.
         """
         while self.epoch < self._config.epochs:
             yield self._train_epoch()
@@ -101,6 +103,7 @@ class Cohort:
         parts = []
         with torch.no_grad():
             for batch in torch.split(images, rows):
+                cancellation.check()
                 shared = batch.to(self._device, non_blocking=True).expand(len(self), *batch.shape)
                 parts.append(self._stack.forward(shared, None))
         return torch.cat(parts, 1)[self._slot].cpu()
@@ -166,7 +169,8 @@ class Cohort:
         self._optimizer.set_learning_rates(rates)
         loss_sums = torch.zeros(len(self), dtype=torch.float64, device=self._device)
         hits = torch.zeros(len(self), dtype=torch.int64, device=self._device)
-        for step, (images, labels) in enumerate(self._feed.epoch(self._generators["batches"])):
+        for step, (images, labels) in enumerate(self._batches.epoch(self._generators["batches"])):
+            cancellation.check()
             if step % STEPS_BETWEEN_DROPS == 0:
                 self._optimizer.drop_negligible()
             losses, logits = self._train_batch(images, labels)
@@ -174,7 +178,7 @@ class Cohort:
             hits += (logits.argmax(2) == labels).sum(1)
         self.epoch = epoch
         self._refuse_diverged()
-        count = self._feed.examples
+        count = self._batches.examples
         results = [
             EpochResult(loss / count, hit / count, rate)
             for loss, hit, rate in zip(loss_sums.tolist(), hits.tolist(), rates, strict=True)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from rsc_mlflow import cancellation
+
 
 def evaluate_logits(module: nn.Module, images: Tensor, device: torch.device, batch_size: int = 2048) -> Tensor:
     """Logits of ``module`` in evaluation mode, without gradients.
@@ -15,13 +17,19 @@ def evaluate_logits(module: nn.Module, images: Tensor, device: torch.device, bat
 
     Returns:
         float32 [N, classes] on the CPU.
+
+    Raises:
+        Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at between two batches.
     """
     module.to(device)
     training = module.training
     module.eval()
     try:
         with torch.no_grad():
-            parts = [module(batch.to(device, non_blocking=True)) for batch in torch.split(images, batch_size)]
+            parts = []
+            for batch in torch.split(images, batch_size):
+                cancellation.check()
+                parts.append(module(batch.to(device, non_blocking=True)))
             return torch.cat(parts).cpu()
     finally:
         module.train(training)

@@ -7,11 +7,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from rsc_mlflow.architectures import ARCHITECTURES
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data.families import ImageSet
 from rsc_mlflow.data.spurious import Dataset
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.models import stackable
 from rsc_mlflow.training.checkpoint import Checkpoint
 
 
@@ -69,7 +69,7 @@ class TrainingData:
 class Member:
     """One model to train: its data, its options and, if it goes on from somewhere, its start.
 
-    A start that holds optimiser and generator states is continued exactly; ``config`` may differ from the
+    A start that holds optimizer and generator states is continued exactly; ``config`` may differ from the
     start's in everything that the cohort allows (learning rate, schedule, …), see
     :meth:`Checkpoint.require` for refusing that.
     """
@@ -104,13 +104,14 @@ def check_members(members: Sequence[Member]) -> None:
             found = ", ".join(sorted({str(value) for value in values}))
             raise InputError(f"the members of a cohort must share the {what}; got {found}; train them apart")
     architecture = first.config.model.architecture
-    if len(members) > 1 and not stackable(architecture):
+    declared = ARCHITECTURES[architecture]
+    if len(members) > 1 and not declared.stackable:
         raise InputError(f"{architecture} trains one model at a time; got a cohort of {len(members)}; train them apart")
     last_batch = len(first.data) % first.config.batch_size or first.config.batch_size
-    if architecture.startswith("ResNet") and last_batch == 1:
+    if last_batch < declared.smallest_batch:
         raise InputError(
-            f"of {len(first.data)} examples in batches of {first.config.batch_size} the last batch holds one example, "
-            f"on which {architecture} cannot take batch statistics; choose another batch_size"
+            f"of {len(first.data)} examples in batches of {first.config.batch_size} the last batch holds {last_batch}, "
+            f"too few for {architecture} to take batch statistics; choose another batch_size"
         )
     for member in members:
         if member.start is not None:

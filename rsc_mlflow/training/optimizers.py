@@ -1,8 +1,8 @@
-"""PyTorch's optimisers on the stacked parameters of a cohort.
+"""PyTorch's optimizers on the stacked parameters of a cohort.
 
-Neighbouring members with equal hyper-parameters form a block ``[a:b]``: one parameter group whose
-parameters are views of the stacked tensors.  All these optimisers work entry by entry, so a member's slice
-of a block's state is what a lone model's optimiser would hold.
+Neighboring members with equal hyper-parameters form a block ``[a:b]``: one parameter group whose
+parameters are views of the stacked tensors.  All these optimizers work entry by entry, so a member's slice
+of a block's state is what a lone model's optimizer would hold.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,7 @@ class _Block:
 
 
 def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
-    """Set entries of the optimiser's state below 1e-30 in absolute value to zero.
+    """Set entries of the optimizer's state below 1e-30 in absolute value to zero.
 
     Where a gradient becomes zero and stays so (a dead unit's), the first moment decays by a constant factor
     each step and after some 800 steps (β = 0.9), in the second epoch of MNIST, reaches the denormal
@@ -56,7 +56,7 @@ def block_key(config: TrainingConfig, start: State | None) -> tuple[Any, ...]:
 
 
 class CohortOptimizer:
-    """One optimiser for K members, which may differ in learning rate, momentum, weight decay and clipping."""
+    """One optimizer for K members, which may differ in learning rate, momentum, weight decay and clipping."""
 
     def __init__(
         self,

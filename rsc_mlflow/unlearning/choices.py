@@ -8,3 +8,6 @@ Kind = Literal["ggn", "hessian"]
 KINDS: tuple[Kind, ...] = ("ggn", "hessian")
 Optimizer = Literal["sgd", "adam"]
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
+
+AUTO = "auto"
+"""Value of an option that is resolved from the source model or the data."""

@@ -3,7 +3,7 @@
 Two curvatures of the mean loss over a set of n examples, both damped by λI:
 
 - ``hessian``: ``H = (1/n) Σ ∇²ℓ(z_i, θ)``, exact, but indefinite away from a minimum;
-- ``ggn``: the generalised Gauss-Newton matrix ``G = (1/n) Σ J_iᵀ (diag p_i − p_i p_iᵀ) J_i`` with ``J_i`` the
+- ``ggn``: the generalized Gauss-Newton matrix ``G = (1/n) Σ J_iᵀ (diag p_i − p_i p_iᵀ) J_i`` with ``J_i`` the
   Jacobian of the logits and ``p_i`` the softmax (Schraudolph 2002; Martens 2010): positive semi-definite,
   equal to the Fisher matrix for cross-entropy, equal to the Hessian where logits are linear in θ.
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.func import grad, jvp, vjp, vmap
 from torch.nn.functional import cross_entropy
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.choices import KINDS, Kind
@@ -119,6 +120,7 @@ def largest_sampled_curvature(
     vectors = start.to(curvature.model.vector)
     norms = vectors.norm(dim=1, keepdim=True)
     for _ in range(iterations):
+        cancellation.check()
         vectors = curvature.sampled_product(vectors / norms, positions)
         norms = vectors.norm(dim=1, keepdim=True).clamp_min(torch.finfo(vectors.dtype).tiny)
     return float(norms.max())

@@ -46,7 +46,7 @@ class EigenKroneckerFactors:
         """Two passes over the examples: the factors, then the eigenvalues in their basis.
 
         Linear and (ungrouped) convolution layers get Kronecker blocks, the scale and shift of batch
-        normalisation a diagonal.  Memory: the factors, the eigenvalues, and for one batch the
+        normalization a diagonal.  Memory: the factors, the eigenvalues, and for one batch the
         inputs of every layer and the gradients at its output for every class.
 
         Raises:
@@ -84,7 +84,7 @@ def _layers(model: FlatModel) -> dict[str, nn.Module]:
         if not kronecker and not isinstance(module, nn.BatchNorm2d):
             raise InputError(
                 f"ekfac has no block for layer {name!r} ({type(module).__name__}); "
-                "accepted: models of linear, convolution and batch-normalisation layers; use cg or lissa"
+                "accepted: models of linear, convolution and batch-normalization layers; use cg or lissa"
             )
         layers[name] = module
     return layers
@@ -204,7 +204,7 @@ def _corrected_values(
 def _add_batch_norm_squares(
     diagonal: dict[str, Tensor], name: str, layer: nn.Module, inputs: Tensor, gradient: Tensor
 ) -> None:
-    """Squared per-example gradients of a batch normalisation's scale and shift, statistics fixed."""
+    """Squared per-example gradients of a batch normalization's scale and shift, statistics fixed."""
     assert isinstance(layer, nn.BatchNorm2d)
     assert layer.running_mean is not None
     assert layer.running_var is not None

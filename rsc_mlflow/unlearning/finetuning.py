@@ -1,113 +1,32 @@
-"""The loop that methods share which go on training: one step sees a batch to keep and a batch to forget.
+"""The options that methods share which go on training: one step sees a batch to keep and a batch to forget."""
 
-The model stays in evaluation mode while it trains: batch-norm statistics are fixed and dropout is off, so
-that a handful of forget examples cannot move statistics that all examples share.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-
-from rsc_mlflow.errors import InputError
-from rsc_mlflow.rng import torch_generator
-from rsc_mlflow.unlearning.base import Examples, Observe, check_range, check_sets, device_of, frozen_copy
+from rsc_mlflow.fields import choice, integer, number, option
+from rsc_mlflow.unlearning.base import MethodConfig, of_source
 from rsc_mlflow.unlearning.choices import OPTIMIZERS, Optimizer
-from rsc_mlflow.unlearning.gradients import loss_and_accuracy
-
-ForgetLoss = Callable[[Tensor, Tensor], Tensor]
-"""From logits ``[b, classes]`` and true labels ``[b]`` of forget examples to the term that a step minimises."""
 
 
-@dataclass(frozen=True)
-class FineTuning:
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(MethodConfig):
     """How to go on training.
 
-    ``epochs`` passes over ``retain_examples`` of the retain set (0: all of it) in batches of ``batch_size``,
-    each joined by ``forget_batch_size`` examples to forget (drawn in passes over the forget set).  A step
-    minimises ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
+    ``unlearn_epochs`` passes over ``retain_examples`` of the retain set (0: all of it) in batches of
+    ``unlearn_batch_size``, each joined by ``forget_batch_size`` examples to forget (drawn in passes over the forget
+    set).  A step minimizes ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
     """
 
-    epochs: int = 1
-    learning_rate: float = 0.0001
-    optimizer: Optimizer = "adam"
-    batch_size: int = 128
-    forget_batch_size: int = 32
-    forget_weight: float = 0.5
-    retain_examples: int = 6000
-    random_seed: int = 0
+    unlearn_epochs: int = option("Passes over the kept examples.", integer(1, 1_000_000), 1)
+    unlearn_learning_rate: float = option("Learning rate.", number(0, above=True), 0.0001)
+    unlearn_optimizer: Optimizer = option("sgd (momentum 0.9) or adam.", choice(*OPTIMIZERS), "adam")
+    unlearn_batch_size: int = option("Kept examples per step.", integer(1, 1_000_000), 128)
+    forget_batch_size: int = option("Examples to forget per step, at most all of them.", integer(1, 1_000_000), 32)
+    forget_weight: float = option(
+        "Weight of the term of the forgotten; the rest is on the kept.", number(0, below=1), 0.5
+    )
+    retain_examples: int = option("Kept examples that an epoch visits; 0: all of them.", integer(0), 6000)
+    random_seed: int = of_source(lambda source: source.training.random_seed, 0)
 
-    def __post_init__(self) -> None:
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"unknown optimizer {self.optimizer!r}; accepted: {', '.join(OPTIMIZERS)}")
-        for name in ("epochs", "batch_size", "forget_batch_size"):
-            check_range(name, getattr(self, name), 1)
-        check_range("learning_rate", self.learning_rate, 0, open_low=True)
-        check_range("forget_weight", self.forget_weight, 0, 1)
-        check_range("retain_examples", self.retain_examples, 0)
-
-
-def finetune(
-    model: nn.Module,
-    forget: Examples,
-    retain: Examples,
-    how: FineTuning,
-    forget_loss: ForgetLoss,
-    observe: Observe | None,
-) -> tuple[nn.Module, int]:
-    """Train a copy of the model as ``how`` says; returns it and the number of steps.
-
-    Raises:
-        InputError: an empty forget or retain set, or a loss that is no number any more.
-    """
-    check_sets(forget, retain)
-    trained, device = frozen_copy(model), device_of(model)
-    optimizer = _optimizer(trained, how)
-    order, forget_order = torch_generator(how.random_seed, "finetuning"), torch_generator(how.random_seed, "forget")
-    queue, steps = _Queue(len(forget), forget_order), 0
-    for epoch in range(1, how.epochs + 1):
-        kept, keep_total = retain.subset(how.retain_examples, order), 0.0
-        for positions in torch.split(torch.randperm(len(kept), generator=order), how.batch_size):
-            images, labels = kept.rows(positions)
-            gone, gone_labels = forget.rows(queue.take(how.forget_batch_size))
-            logits = trained(torch.cat([images, gone]).to(device))
-            keep_term = cross_entropy(logits[: len(labels)], labels.to(device))
-            forget_term = forget_loss(logits[len(labels) :], gone_labels.to(device))
-            loss = (1 - how.forget_weight) * keep_term + how.forget_weight * forget_term
-            optimizer.zero_grad()
-            torch.autograd.backward(loss)
-            optimizer.step()
-            keep_total += float(keep_term.detach()) * len(labels)
-            steps += 1
-        if not torch.isfinite(loss):
-            found = float(loss.detach())
-            raise InputError(f"the loss became {found} in epoch {epoch}; accepted: a smaller learning_rate")
-        if observe is not None:
-            forget_now, _ = loss_and_accuracy(trained, forget)
-            observe(epoch, trained, {"retain_loss": keep_total / len(kept), "forget_loss": forget_now})
-    return trained, steps
-
-
-class _Queue:
-    """Positions 0 … n−1 in random order, over and over; never more than n at a time."""
-
-    def __init__(self, n: int, generator: torch.Generator) -> None:
-        self._n, self._generator = n, generator
-        self._waiting = torch.empty(0, dtype=torch.int64)
-
-    def take(self, count: int) -> Tensor:
-        """The next ``min(count, n)`` positions."""
-        count = min(count, self._n)
-        if len(self._waiting) < count:
-            fresh = torch.randperm(self._n, generator=self._generator)
-            self._waiting = torch.cat([self._waiting, fresh])
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
-        return taken
-
-
-def _optimizer(model: nn.Module, how: FineTuning) -> torch.optim.Optimizer:
-    if how.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=how.learning_rate)
-    return torch.optim.SGD(model.parameters(), lr=how.learning_rate, momentum=0.9)
+    def last_epoch(self) -> int:
+        """See the base."""
+        return self.unlearn_epochs

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.gradients import directional_derivatives, summed_gradient
-from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig, solve_damped
 from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import relative_residual
+from rsc_mlflow.unlearning.solver_options import InfluenceConfig
+from rsc_mlflow.unlearning.solvers import relative_residual, solve_damped
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Influences:
     residual: float
 
 
-def influences(model: nn.Module, train: Examples, test: Examples, config: GroupInfluenceConfig) -> Influences:
+def influences(model: nn.Module, train: Examples, test: Examples, config: InfluenceConfig) -> Influences:
     """What removing each training example would add to the summed loss of ``test``, to first order.
 
     Cost: one solve, and two forward passes over the training set.
@@ -41,9 +41,9 @@ def influences(model: nn.Module, train: Examples, test: Examples, config: GroupI
     if not len(train) or not len(test):
         raise InputError("influences need training and test examples; accepted: sets of at least one")
     flat = FlatModel(model)
-    gradient = summed_gradient(flat, test, 0.0, config.batch_size)
+    gradient = summed_gradient(flat, test, 0.0, config.examples_at_once)
     curvature, solution = solve_damped(flat, train, gradient, config)
-    values = directional_derivatives(flat, train, solution.x, config.weight_decay, config.batch_size) / len(train)
+    values = directional_derivatives(flat, train, solution.x, config.weight_decay, config.examples_at_once) / len(train)
     return Influences(values, relative_residual(curvature, solution.x, gradient))
 
 

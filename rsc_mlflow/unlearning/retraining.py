@@ -1,7 +1,5 @@
 """Training on the retain set, which is what incremental and exact retraining share."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import nn
 
@@ -17,16 +15,15 @@ def train_on(
     classes: int,
     device: torch.device,
     observe: Observe | None,
-) -> tuple[nn.Module, dict[str, float]]:
-    """Train on the retain set up to ``config.epochs``; returns the model and what its last epoch reported."""
+) -> nn.Module:
+    """The model trained on the retain set up to ``config.epochs``."""
     images = ImageSet(retain.images, retain.labels)
     nothing = torch.empty(0, dtype=torch.int64)
     data = TrainingData(images, nothing, retain.images[:0], kept=retain.indices)
     cohort = Cohort([Member(data, config, start)], classes, device)
-    last: Mapping[str, float] = {}
     for report in cohort.epochs():
         result = report.members[0]
-        last = {"loss": result.loss, "accuracy": result.accuracy, "learning_rate": result.learning_rate}
+        figures = {"loss": result.loss, "accuracy": result.accuracy, "learning_rate": result.learning_rate}
         if observe is not None:
-            observe(report.epoch, cohort.module(0), last)
-    return cohort.module(0).eval(), dict(last)
+            observe(report.epoch, cohort.module(0), figures)
+    return cohort.module(0).eval()

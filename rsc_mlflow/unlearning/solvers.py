@@ -11,41 +11,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
-from rsc_mlflow.unlearning.base import check_range
-from rsc_mlflow.unlearning.choices import SOLVERS, SolverName
+from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.curvature import Curvature, largest_sampled_curvature
 from rsc_mlflow.unlearning.ekfac import EigenKroneckerFactors
-
-
-@dataclass(frozen=True)
-class SolverConfig:
-    """Options of the solvers; each reads its own.
-
-    cg: ``tolerance`` on the relative residual ‖(H+λI)x − u‖/‖u‖, and ``max_iterations``.
-    lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions, each on mini-batches
-    of ``sample_size``, with the curvature divided by ``scale`` (0: 1.5 times the largest eigenvalue seen on a
-    few mini-batches).
-    ekfac has none.
-    """
-
-    solver: SolverName = "cg"
-    tolerance: float = 1e-3
-    max_iterations: int = 200
-    recursion_depth: int = 1000
-    repeats: int = 1
-    scale: float = 0.0
-    sample_size: int = 128
-    random_seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise InputError(f"unknown solver {self.solver!r}; accepted: {', '.join(SOLVERS)}")
-        check_range("tolerance", self.tolerance, 0, 1, open_low=True)
-        check_range("scale", self.scale, 0)
-        for name in ("max_iterations", "recursion_depth", "repeats", "sample_size"):
-            check_range(name, getattr(self, name), 1)
+from rsc_mlflow.unlearning.parameters import FlatModel
+from rsc_mlflow.unlearning.solver_options import InfluenceConfig, SolverConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +45,22 @@ def solve(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
     return conjugate_gradient(curvature.product, u, config.tolerance, config.max_iterations)
 
 
+def solve_damped(
+    flat: FlatModel, examples: Examples, gradient: Tensor, config: InfluenceConfig
+) -> tuple[Curvature, Solution]:
+    """``(H + λI)⁻¹ gradient`` with the curvature over ``config.curvature_examples`` of the examples; ``[P]`` both.
+
+    Raises:
+        InputError: the gradient is not finite, or the solver cannot solve this system; see :func:`solve`.
+    """
+    if not gradient.isfinite().all():
+        raise InputError("the loss has no finite gradient: the model diverged; train it with a lower learning rate")
+    sample = examples.subset(config.curvature_examples, torch_generator(config.random_seed, "curvature"))
+    at_once = config.examples_at_once
+    curvature = Curvature(flat, sample, config.curvature, config.damping, config.weight_decay, at_once)
+    return curvature, solve(curvature, gradient, config)
+
+
 def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
     """‖(H+λI)x − u‖ / ‖u‖, with the product over all examples; 0 for a zero right-hand side."""
     norm = float(u.norm())
@@ -93,6 +82,7 @@ def conjugate_gradient(
     rr, target = float(r @ r), tolerance * float(u.norm())
     iterations = 0
     while math.sqrt(rr) > target and iterations < max_iterations:
+        cancellation.check()
         ap = product(p)
         curved = float(p @ ap)
         if not curved > 0:
@@ -126,19 +116,22 @@ def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
     """
     generator = torch_generator(config.random_seed, "lissa")
     n = len(curvature.examples)
-    size = min(config.sample_size, n)
+    size = min(config.batch_size, n)
     scale = config.scale
     if scale == 0:
         scale = 1.5 * largest_sampled_curvature(curvature, size, generator)
     v = u.expand(config.repeats, -1).clone()
     limit = _largest_convergent_norm(u, curvature.shift, scale)
     for step in range(1, config.recursion_depth + 1):
+        cancellation.check()
         positions = torch.randint(n, (config.repeats, size), generator=generator)
         v = v.sub_(curvature.sampled_product(v, positions), alpha=1 / scale).add_(u)
         if step % 10 == 0 or step == config.recursion_depth:
             _check_convergent(v, limit, step, scale, curvature, config)
     x = v / scale
-    record = {"lissa_scale": scale, "lissa_spread": _relative_spread(x)}
+    record = {"lissa_scale": scale}
+    if config.repeats > 1:  # one alone cannot tell
+        record["lissa_spread"] = _relative_spread(x)
     return Solution(x.mean(0), config.recursion_depth, record)
 
 
@@ -154,7 +147,7 @@ def _check_convergent(
     if math.isfinite(largest) and largest <= max(limit, torch.finfo(v.dtype).tiny):
         return
     generator = torch_generator(config.random_seed, "lissa-divergence")
-    found = largest_sampled_curvature(curvature, min(config.sample_size, len(curvature.examples)), generator)
+    found = largest_sampled_curvature(curvature, min(config.batch_size, len(curvature.examples)), generator)
     raise InputError(
         f"lissa diverged at step {step} of {config.recursion_depth} with scale={scale:g}: the norm of the recursion "
         f"is {largest:.3g}, a convergent one stays under {limit:.3g}; mini-batches show curvature up to {found:.3g}; "
@@ -163,9 +156,7 @@ def _check_convergent(
 
 
 def _relative_spread(x: Tensor) -> float:
-    """Standard error of the mean over repeats relative to its norm; nan with one repeat, which cannot tell."""
-    if len(x) < 2:
-        return math.nan
+    """Standard error of the mean over at least two repeats, relative to its norm."""
     mean = x.mean(0)
     error = float(((x - mean).square().sum() / (len(x) - 1) / len(x)).sqrt())
     norm = float(mean.norm())

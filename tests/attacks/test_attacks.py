@@ -8,17 +8,16 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from rsc_mlflow.attacks import lira, loss, rmia, shadow
-from rsc_mlflow.attacks.base import Attack, Observations
+from rsc_mlflow.attacks.base import ATTACKS, Attack, Observations, parse_attacks
+from rsc_mlflow.attacks.leave_one_out import best_threshold, leave_one_out_rounds, mean_over_out_models
+from rsc_mlflow.attacks.methods import lira, loss, rmia, shadow
 from rsc_mlflow.attacks.metrics import auc, balanced_accuracy
-from rsc_mlflow.attacks.registry import attacks, parse_attacks
-from rsc_mlflow.attacks.rehearsal import best_threshold, mean_out, rehearsals
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.attacks.signals import confidence, log_probability
 from rsc_mlflow.errors import InputError
 from tests.attacks.worlds import gaussian_world
 
-ALL = tuple(attacks().values())
+ALL = tuple(ATTACKS.values())
 NULL_STD = np.sqrt((400 + 1) / (12 * 200 * 200))  # of an AUC of 200 against 200 under exchangeability
 
 
@@ -27,7 +26,7 @@ def ids(attack: Attack) -> str:
 
 
 def test_the_registry_holds_the_attacks_of_the_contract() -> None:
-    assert set(attacks()) == {"lira", "loss", "rmia", "shadow"}
+    assert set(ATTACKS) == {"lira", "loss", "rmia", "shadow"}
 
 
 @pytest.mark.parametrize("attack", ALL, ids=ids)
@@ -96,7 +95,7 @@ def test_calibrating_by_the_example_beats_a_global_threshold() -> None:
 
 def test_loss_scores_and_threshold() -> None:
     world = gaussian_world(gap=1, n=50)
-    result = loss.attack(world.queries, world.population)
+    result = loss.loss(world.queries, world.population)
     np.testing.assert_allclose(result.scores, log_probability(world.queries.target, world.queries.labels))
     known = [
         -log_probability(world.population.shadow[k], world.population.labels)[world.population.shadow_members[k]]
@@ -120,7 +119,7 @@ def test_shadow_scores_are_those_of_one_of_the_regressions() -> None:
         LogisticRegression(C=c).fit(x, population.shadow_members[0]).predict_proba(asked)[:, 1]
         for c in shadow.INVERSE_PENALTIES
     ]
-    result = shadow.attack(queries, population)
+    result = shadow.shadow(queries, population)
     assert min(np.abs(result.scores - c).max() for c in candidates) < 1e-6
 
 
@@ -151,7 +150,7 @@ def test_lira_takes_an_examples_own_spread_with_many_shadow_models() -> None:
     signal = confidence(world.queries.shadow, world.queries.labels)
     target = confidence(world.queries.target, world.queries.labels)
     expected = (target - signal.mean(axis=0)) / signal.std(axis=0, ddof=1)
-    np.testing.assert_allclose(lira.attack(world.queries, world.population).scores, expected)
+    np.testing.assert_allclose(lira.lira(world.queries, world.population).scores, expected)
 
 
 def test_lira_needs_two_models_that_have_not_seen_the_query() -> None:
@@ -159,7 +158,7 @@ def test_lira_needs_two_models_that_have_not_seen_the_query() -> None:
     seen = world.queries.shadow_members.copy()
     seen[:3, 0] = True
     with pytest.raises(InputError, match="an example has 1"):
-        lira.attack(replace(world.queries, shadow_members=seen), world.population)
+        lira.lira(replace(world.queries, shadow_members=seen), world.population)
 
 
 def test_rmia_needs_a_model_that_has_not_seen_the_query() -> None:
@@ -167,7 +166,7 @@ def test_rmia_needs_a_model_that_has_not_seen_the_query() -> None:
     seen = world.queries.shadow_members.copy()
     seen[:, 0] = True
     with pytest.raises(InputError, match="some example has none"):
-        rmia.attack(replace(world.queries, shadow_members=seen), world.population)
+        rmia.rmia(replace(world.queries, shadow_members=seen), world.population)
 
 
 def test_the_papers_attack_needs_both_kinds_in_every_fold() -> None:
@@ -175,7 +174,7 @@ def test_the_papers_attack_needs_both_kinds_in_every_fold() -> None:
     members = world.population.shadow_members.copy()
     members[0] = np.arange(40) < 2
     with pytest.raises(InputError, match="at least 3 members and 3 non-members of the shadow model; got 2 and 38"):
-        shadow.attack(world.queries, replace(world.population, shadow_members=members))
+        shadow.shadow(world.queries, replace(world.population, shadow_members=members))
 
 
 def test_rmia_by_the_double_loop_of_its_definition() -> None:
@@ -189,7 +188,7 @@ def test_rmia_by_the_double_loop_of_its_definition() -> None:
         return float(np.exp(log_probability(o.target, o.labels))[i] / (((1 + a) * mean + (1 - a)) / 2))
 
     expected = [np.mean([ratio(queries, i) / ratio(population, j) >= 1 for j in range(30)]) for i in range(30)]
-    np.testing.assert_allclose(rmia.attack(queries, population).scores, expected)
+    np.testing.assert_allclose(rmia.rmia(queries, population).scores, expected)
 
 
 def test_rmia_gamma_asks_for_more() -> None:
@@ -198,10 +197,10 @@ def test_rmia_gamma_asks_for_more() -> None:
     assert rmia.share_dominated(x, z, gamma=2.01).tolist() == [0, 0, 0.5]
 
 
-def test_a_rehearsal_leaves_out_the_player_and_its_complement() -> None:
+def test_a_round_leaves_out_its_target_and_the_complement() -> None:
     members = draw_shadow_members(np.zeros(8, dtype=bool), 4, seed=0)
     signal = np.arange(4.0)[:, None] * np.ones(8)
-    rounds = list(rehearsals(signal, members))
+    rounds = list(leave_one_out_rounds(signal, members))
     assert [r.target[0] for r in rounds] == [0, 1, 2, 3]
     assert [r.shadow[:, 0].tolist() for r in rounds] == [[2, 3], [2, 3], [0, 1], [0, 1]]
     for k, r in enumerate(rounds):
@@ -213,13 +212,13 @@ def test_a_round_in_which_nothing_can_be_learned_is_left_out() -> None:
     half = np.array([True, True, False, False])
     members = np.stack([half, ~half, ~half])  # nobody is left for the first player but its complement
     signal = np.arange(3.0)[:, None] * np.ones(4)
-    assert [r.target[0] for r in rehearsals(signal, members)] == []
+    assert [r.target[0] for r in leave_one_out_rounds(signal, members)] == []
 
 
 def test_mean_out_counts_only_models_that_have_not_seen_it() -> None:
     signal = np.array([[1.0, 10.0], [3.0, 20.0], [8.0, 60.0]])
     out = np.array([[True, False], [True, True], [False, True]])
-    assert mean_out(signal, out).tolist() == [2, 40]
+    assert mean_over_out_models(signal, out).tolist() == [2, 40]
 
 
 def test_best_threshold_made_by_hand() -> None:
@@ -232,7 +231,7 @@ def test_best_threshold_made_by_hand() -> None:
     ("text", "n_shadow", "message"),
     [
         ("", 16, "unknown attack ''"),
-        ("shadow,nope", 16, "unknown attack 'nope'.*accepted: lira, loss, rmia, shadow"),
+        ("shadow,nope", 16, "unknown attack 'nope'.*accepted: shadow, loss, lira, rmia"),
         ("loss,loss", 16, "twice"),
         ("shadow,lira", 3, "'lira' needs at least 4 shadow models, got 3"),
     ],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rsc_mlflow.attacks.base import parse_attacks
 from rsc_mlflow.attacks.evaluation import Role
 from rsc_mlflow.attacks.experiment import (
     Population,
@@ -16,7 +17,6 @@ from rsc_mlflow.attacks.experiment import (
     shadow_members,
     train_models,
 )
-from rsc_mlflow.attacks.registry import parse_attacks
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
@@ -107,7 +107,7 @@ def test_shadow_models_train_as_the_target_with_seeds_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digits", "needs the quarters of a mem… data set, got digits"),
+        ("digits", "needs the quarters of a mem… dataset, got digits"),
         ("digitsv20-3-0-0", "for example memdigitsv20-10-0-0"),
     ],
 )

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from rsc_mlflow.attacks.base import parse_attacks
 from rsc_mlflow.attacks.evaluation import Role, evaluate
 from rsc_mlflow.attacks.figures import BINS, roc_figure, score_figure, thinned
 from rsc_mlflow.attacks.metrics import auc, roc_curve
-from rsc_mlflow.attacks.registry import parse_attacks
 from tests.attacks.worlds import gaussian_world
 
 
@@ -64,3 +64,10 @@ def test_a_clean_target_has_two_histograms_an_attack() -> None:
     for axis in score_figure(outcomes(spurious=False)).axes:
         *histograms, _threshold = axis.lines
         assert [line.get_label() for line in histograms] == ["members (200)", "non-members (200)"]
+
+
+def test_ten_attacks_are_ten_curves_that_can_be_told_apart() -> None:
+    found = outcomes(spurious=False) * 5
+    curves = roc_figure(found).axes[0].lines[:-1]
+    assert len(curves) == 10
+    assert len({(curve.get_color(), curve.get_linestyle()) for curve in curves}) == 10

@@ -98,7 +98,7 @@ def test_bootstrap_interval_covers_the_true_auc() -> None:
 
 
 def test_one_spurious_member_has_no_interval() -> None:
-    assert metrics.auc_interval(np.array([3.0]), np.arange(100.0)) == metrics.Interval(0, 1)
+    assert metrics.auc_interval(np.array([3.0]), np.arange(100.0)) == metrics.AucInterval(0, 1)
 
 
 def test_spurious_leak_counted_by_hand() -> None:

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.made_up import drafts
-from dashboards.data import Filters, lean
+from dashboards.data import Filters, drop_raw_columns
 from dashboards.figures.style import LIGHT
 from dashboards.panels import View
-from rsc_mlflow.analysis import once, read
+from rsc_mlflow.analysis import latest_per_fingerprint, read
 
 COLUMNS = ["run_id", "experiment_id", "run_name", "status", "user_id", "start_time", "end_time"]
 
@@ -34,7 +34,7 @@ def run(number: int, *, status: str = "FINISHED", kind: str = "train", fingerpri
 
 def frame(*rows: dict) -> pd.DataFrame:
     """A read frame with one row per fingerprint."""
-    return once(read(pd.DataFrame.from_records(list(rows))))
+    return latest_per_fingerprint(read(pd.DataFrame.from_records(list(rows))))
 
 
 def made_up(count: int) -> pd.DataFrame:
@@ -76,7 +76,15 @@ def view(raw: pd.DataFrame, search: str = "", source: object | None = None) -> V
     filters = Filters.parse(search)
     runs = read(raw)
     every = filters.apply(runs, {"1": "made-up"})
-    return View(once(lean(every)), every, len(runs), {"1": "made-up"}, filters, LIGHT, source or MadeUpSource(len(raw)))
+    return View(
+        latest_per_fingerprint(drop_raw_columns(every)),
+        every,
+        len(runs),
+        {"1": "made-up"},
+        filters,
+        LIGHT,
+        source or MadeUpSource(len(raw)),
+    )
 
 
 def empty() -> pd.DataFrame:

@@ -18,8 +18,8 @@ from dashboards.__main__ import build_server
 from dashboards.app import csv_text, links_of, notices
 from dashboards.components import control_id, picked_runs
 from dashboards.guard import is_foreign
-from dashboards.hub import Hub, Seen
 from dashboards.pages import PAGES
+from dashboards.repository import RunRepository, VisibleRuns
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
 from tests.dashboards.frames import MadeUpSource, made_up, view
 
@@ -210,25 +210,27 @@ def test_the_point_that_was_clicked_names_its_runs() -> None:
 
 def test_only_runs_that_the_reader_may_see_are_listed_behind_a_point() -> None:
     raw = made_up(20)
-    hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20), ui="/")
-    seen = Seen(view(raw).every.head(3), {"1": "made-up"}, Snapshot())
+    repository = RunRepository(RunStore("sqlite:///nobody.db"), MadeUpSource(20), ui="/")
+    visible = VisibleRuns(view(raw).every.head(3), {"1": "made-up"}, Snapshot())
     links = ",".join(f"1:{run_id}" for run_id in raw["run_id"])
-    parts = picked_runs(links, seen, hub, "/compare")
+    parts = picked_runs(links, visible, repository, "/compare")
     assert len(parts[1].children) == 3
 
 
 def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
     """A worker that was idle for an hour must not show an empty store as if it were one."""
     runs = view(made_up(20)).every
-    hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
+    repository = RunRepository(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
     fresh, idle = (Snapshot(complete=True, fetched_at=time.time() - age) for age in (1, 3600))
-    assert notices(Seen(runs, {}, fresh), hub) == []
-    assert "Shown are the runs as of" in str(notices(Seen(runs, {}, idle), hub))
+    assert notices(VisibleRuns(runs, {}, fresh), repository) == []
+    assert "Shown are the runs as of" in str(notices(VisibleRuns(runs, {}, idle), repository))
     first = Snapshot(fetched_at=time.time())
-    assert "Reading the store for the first time: 20 runs so far" in str(notices(Seen(runs, {}, first), hub))
-    assert Seen(runs, {}, fresh).stamp != Seen(runs, {}, idle).stamp
+    assert "Reading the store for the first time: 20 runs so far" in str(
+        notices(VisibleRuns(runs, {}, first), repository)
+    )
+    assert VisibleRuns(runs, {}, fresh).stamp != VisibleRuns(runs, {}, idle).stamp
     gone = Snapshot(complete=True, fetched_at=0, error="connection refused")
-    assert "does not answer" in str(notices(Seen(runs, {}, gone), hub))
+    assert "does not answer" in str(notices(VisibleRuns(runs, {}, gone), repository))
 
 
 def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: flask.Flask) -> None:
@@ -328,17 +330,17 @@ def test_a_download_cannot_carry_a_formula() -> None:
 def test_passwords_in_addresses_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # nobody listens there, and trying again takes minutes
     store = RunStore("http://someone:secret@127.0.0.1:9/base")
-    hub = Hub(store, MadeUpSource(3), ui="http://someone:secret@127.0.0.1:9/base/")
+    repository = RunRepository(store, MadeUpSource(3), ui="http://someone:secret@127.0.0.1:9/base/")
     store.refresh()
-    seen = hub.look()
-    assert "secret" not in str(notices(seen, hub)) + hub.where + hub.run_address("1", "a")
-    assert "someone:***@127.0.0.1:9/base does not answer" in str(notices(seen, hub))
-    assert hub.run_address("1", "a") == "http://127.0.0.1:9/base/#/experiments/1/runs/a"
+    visible = repository.snapshot()
+    assert "secret" not in str(notices(visible, repository)) + repository.where + repository.run_address("1", "a")
+    assert "someone:***@127.0.0.1:9/base does not answer" in str(notices(visible, repository))
+    assert repository.run_address("1", "a") == "http://127.0.0.1:9/base/#/experiments/1/runs/a"
 
 
 def test_runs_without_a_seed_are_listed_without_one() -> None:
     raw = made_up(20)
-    seen = Seen(view(raw).every.assign(random_seed=""), {"1": "made-up"}, Snapshot())
-    hub = Hub(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
-    parts = picked_runs(f"1:{raw['run_id'][3]}", seen, hub, "/compare")
+    visible = VisibleRuns(view(raw).every.assign(random_seed=""), {"1": "made-up"}, Snapshot())
+    repository = RunRepository(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
+    parts = picked_runs(f"1:{raw['run_id'][3]}", visible, repository, "/compare")
     assert parts[1].children[0].children[1] == " · finished"

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from dashboards.data import Filters, choices
-from rsc_mlflow.analysis import once, read
+from rsc_mlflow.analysis import latest_per_fingerprint, read
 from rsc_mlflow.errors import InputError
 from tests.dashboards.frames import frame, made_up, run
 
@@ -63,7 +63,7 @@ def test_the_newest_finished_run_of_a_fingerprint_stands_for_it() -> None:
 
 def test_runs_without_a_fingerprint_all_count() -> None:
     rows = [run(i) | {"tags.rsc.fingerprint": None} for i in range(3)]
-    assert len(once(read(pd.DataFrame.from_records(rows)))) == 3
+    assert len(latest_per_fingerprint(read(pd.DataFrame.from_records(rows)))) == 3
 
 
 def test_values_quoted_by_mlflow_run_are_unquoted_and_numbers_are_numbers() -> None:

@@ -11,14 +11,14 @@ from scipy import stats
 from dashboards.figures import compare, factors, mitigation, overview, privacy
 from dashboards.figures.points import behind, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
-from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS
+from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS, in_order, pattern_mark
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
 from dashboards.pages import overview as overview_page
 from dashboards.pages import privacy as privacy_page
 from dashboards.pages import scores as scores_page
 from rsc_mlflow.analysis import comparable, points, poisoned
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.replication import seed_interval
 from rsc_mlflow.statistics import holm
 from tests.dashboards.frames import close, frame, made_up, run, view
@@ -67,19 +67,38 @@ def test_significance_is_the_rank_sum_against_clean_models_and_holms_over_points
     assert list(symbols) == ["diamond", "diamond", "diamond-open", "diamond"]
 
 
-def test_a_pattern_has_one_colour_symbol_and_dash_on_every_page() -> None:
-    seen: dict[str, set[tuple[str, ...]]] = {}
+def test_a_pattern_has_one_color_symbol_and_dash_on_every_page() -> None:
+    visible: dict[str, set[tuple[str, ...]]] = {}
     look = view(made_up(700))
     for page in PAGES:
         for build in page.panels:
             for plot in build(look).plots:
                 for trace in plot.figure.data:
-                    if trace.name in PATTERNS.values():
+                    if trace.name in {one.title for one in PATTERNS.values()}:
                         symbol = np.atleast_1d(trace.marker.symbol)[0].removesuffix("-open")
-                        seen.setdefault(trace.name, set()).add((trace.marker.color, symbol))
-    assert set(seen) == set(PATTERNS.values())
-    assert seen == {name: {(PATTERN_MARKS[name].colour, PATTERN_MARKS[name].symbol)} for name in seen}
-    assert len({mark.colour for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
+                        visible.setdefault(trace.name, set()).add((trace.marker.color, symbol))
+    assert set(visible) == {one.title for one in PATTERNS.values()}
+    assert visible == {name: {(PATTERN_MARKS[name].color, PATTERN_MARKS[name].symbol)} for name in visible}
+    assert len({mark.color for name, mark in PATTERN_MARKS.items() if name != "clean"}) == 7
+
+
+def test_a_family_and_a_pattern_that_are_not_known_here_are_shown_like_any() -> None:
+    raw = made_up(700)
+    raw["params.pattern"] = raw["params.pattern"].replace("v8", "logo")
+    raw["params.dataset_family"] = raw["params.dataset_family"].replace("mnist", "birds")
+    raw["params.dataset"] = raw["params.dataset"].str.replace("mnist", "birds").str.replace("v8-", "logo-")
+    look = view(raw)
+    assert not look.runs["problem"].any()
+    assert "logo" in set(look.runs["paper"])
+    assert "S3" not in set(look.runs["paper"])
+    marks = set()
+    for page in PAGES:
+        for plot in (plot for build in page.panels for plot in build(look).plots):
+            named = [trace for trace in plot.figure.data if trace.name == "logo"]
+            marks |= {(trace.marker.color, np.atleast_1d(trace.marker.symbol)[0]) for trace in named}
+    color, symbol = pattern_mark("logo").color, pattern_mark("logo").symbol
+    assert {(one, name.removesuffix("-open")) for one, name in marks} == {(color, symbol)}
+    assert in_order(["logo", "Co", "S1", "clean", "fade"]) == ["S1", "Co", "clean", "fade", "logo"]
 
 
 def test_class_map_holds_mean_scores_by_pattern_and_class() -> None:
@@ -257,7 +276,7 @@ def test_runs_that_have_not_ended_are_counted_and_left_out() -> None:
     assert "2 still running and left out" in summary(table)
 
 
-def test_roc_curves_of_one_attack_share_a_colour_and_the_controlled_one_is_dashed() -> None:
+def test_roc_curves_of_one_attack_share_a_color_and_the_controlled_one_is_dashed() -> None:
     line = ([0.1, 1.0], [0.2, 1.0])
     drawn = privacy.roc_curves({"lira/spurious": line, "lira": line, "shadow": line}, LIGHT, "1:a")
     looks = [(t.name, t.line.color, t.line.dash) for t in drawn.data[1:]]

@@ -70,7 +70,8 @@ def test_what_is_no_success_is_hollow_in_every_figure() -> None:
     table = shown["side_by_side"].table
     assert table["variant"].tolist() == ["group influence", "gradient difference", "relabel fine-tuning"]
     assert table["verdict"].tolist() == ["", "over-forgets (1 of 1 runs)", "destroyed (1 of 1 runs)"]
-    assert "destroyed (1 of 1 runs)" in " ".join(shown["trade_off"].plots[0].figure.data[1].hovertext)
+    hovers = [text for trace in shown["trade_off"].plots[0].figure.data for text in trace.hovertext or ()]
+    assert sum("destroyed (1 of 1 runs)" in text for text in hovers) == 1
 
 
 def test_families_options_and_recipes_are_never_averaged() -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dashboards.figures.unlearning_table import cell, faults, gap_table, variants
-from rsc_mlflow.analysis import once, read
+from rsc_mlflow.analysis import latest_per_fingerprint, read
 from tests.dashboards.frames import run
 
 BY = ["dataset_family", "paper", "n_spurious", "variant"]
@@ -23,7 +23,7 @@ def unlearned(number: int, method: str, metrics: dict[str, float], dataset: str 
 
 
 def table_of(*rows: dict) -> pd.DataFrame:
-    return gap_table(variants(once(read(pd.DataFrame.from_records(list(rows))))), BY)
+    return gap_table(variants(latest_per_fingerprint(read(pd.DataFrame.from_records(list(rows))))), BY)
 
 
 def test_runs_with_a_fault_stand_last_whatever_their_gap() -> None:
@@ -49,7 +49,7 @@ def test_half_of_the_runs_over_forgetting_or_one_destroyed_mark_a_row_and_unfini
     rows += [unlearned(20 + k, "gradient_difference", GOOD | (OVER if k < 2 else FORGET)) for k in range(4)]
     rows += [unlearned(30 + k, "incremental_retraining", (BAD if k < 1 else GOOD) | FORGET) for k in range(4)]
     rows.append(unlearned(10, "relabel_finetuning", {"before/test/accuracy": 0.9, "test/accuracy": 0.9}))
-    found = faults(once(read(pd.DataFrame.from_records(rows))), ["method"])
+    found = faults(latest_per_fingerprint(read(pd.DataFrame.from_records(rows))), ["method"])
     assert found.to_numpy().tolist() == [
         ["gradient_difference", "over-forgets (2 of 4 runs)", True],
         ["group_influence", "over-forgets (2 of 5 runs)", False],
@@ -102,7 +102,7 @@ def test_both_gaps_of_two_target_classes_stand_beside_their_mean() -> None:
 
 
 def test_no_runs_make_no_table() -> None:
-    rows = once(read(pd.DataFrame.from_records([run(0)])))
+    rows = latest_per_fingerprint(read(pd.DataFrame.from_records([run(0)])))
     assert gap_table(variants(rows[:0]), BY).empty
 
 

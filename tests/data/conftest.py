@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from rsc_mlflow.data import families, sources
+from rsc_mlflow.data import families
+from rsc_mlflow.families import mnist
+from rsc_mlflow.roots import ENVIRONMENT_VARIABLE
 from tests.data.small_sets import SmallServer, serve
 
-REAL_ROOT = os.environ.get(sources.ENVIRONMENT_VARIABLE, "")
+REAL_ROOT = os.environ.get(ENVIRONMENT_VARIABLE, "")
 
 
 @pytest.fixture
 def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """No data root in the environment, no Debian package, an empty cache folder (returned), nothing loaded yet."""
-    monkeypatch.delenv(sources.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "DEBIAN_FASHION_FOLDER", tmp_path / "no-package")
+    monkeypatch.setattr(mnist, "DEBIAN_FASHION_FOLDER", tmp_path / "no-package")
     families._load.cache_clear()
     yield tmp_path / "cache" / "rsc-mlflow"
     families._load.cache_clear()
@@ -34,5 +36,5 @@ def real_root() -> Path:
     """The folder with the real files, named by RSC_DATA_ROOT."""
     root = Path(REAL_ROOT)
     if not REAL_ROOT or not (root / "MNIST" / "raw").is_dir() or not (root / "FashionMNIST" / "raw").is_dir():
-        pytest.skip(f"{sources.ENVIRONMENT_VARIABLE} names no folder with MNIST and FashionMNIST")
+        pytest.skip(f"{ENVIRONMENT_VARIABLE} names no folder with MNIST and FashionMNIST")
     return root

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from rsc_mlflow.data import sources
+from rsc_mlflow.families import mnist
 
 Arrays = dict[str, np.ndarray]
 
@@ -64,7 +64,7 @@ def idx_md5(arrays: Arrays) -> dict[str, str]:
 def point_mnist_at(arrays: Arrays, url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """Expect these arrays as MNIST, downloaded from ``url``; returns the archives to serve there."""
     archives = {f"/{name}.gz": gzip.compress(idx_bytes(array), mtime=0) for name, array in arrays.items()}
-    monkeypatch.setattr(sources, "MNIST_MD5", idx_md5(arrays))
+    monkeypatch.setattr(mnist, "MNIST_MD5", idx_md5(arrays))
     monkeypatch.setattr(datasets.MNIST, "mirrors", [f"{url}/"])
     monkeypatch.setattr(datasets.MNIST, "resources", [(path[1:], md5(content)) for path, content in archives.items()])
     return archives

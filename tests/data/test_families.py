@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import StratifiedShuffleSplit
 from torchvision import datasets
 
-from rsc_mlflow.data import ImageSet, families, load_dataset, load_family, sources
+from rsc_mlflow.data import ImageSet, families, load_dataset, load_family
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.families import cifar, mnist
 from rsc_mlflow.names import DatasetName
 from tests.data import small_sets
 from tests.data.reference import channels_last, poison
@@ -59,7 +60,8 @@ def test_loaded_once_per_process() -> None:
 
 
 def test_unknown_family() -> None:
-    with pytest.raises(InputError, match="unknown data set family 'imagenet'; accepted: digits, mnist"):
+    accepted = "accepted: cifar10, cifar100, cifar100coarse, digits, fashion, mnist"
+    with pytest.raises(InputError, match=f"unknown dataset family 'imagenet'; {accepted}"):
         load_family("imagenet")
 
 
@@ -75,7 +77,7 @@ class TestIdx:
     def test_holds_the_bytes_of_the_files(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         arrays = small_sets.idx_arrays()
         small_sets.write_idx(empty_machine / "MNIST" / "raw", arrays)
-        monkeypatch.setattr(sources, "MNIST_MD5", small_sets.idx_md5(arrays))
+        monkeypatch.setattr(mnist, "MNIST_MD5", small_sets.idx_md5(arrays))
         for part, loaded in zip(("train", "t10k"), load_family("mnist"), strict=True):
             pixels = arrays[f"{part}-images-idx3-ubyte"]
             np.testing.assert_array_equal(loaded.images.numpy(), (pixels.astype(np.float32) / 255)[:, None])
@@ -84,8 +86,8 @@ class TestIdx:
     def test_debians_packed_files(self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         arrays = small_sets.idx_arrays(seed=1)
         small_sets.write_idx(tmp_path / "package", arrays, packed=True)
-        monkeypatch.setattr(sources, "FASHION_MD5", small_sets.idx_md5(arrays))
-        monkeypatch.setattr(sources, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
+        monkeypatch.setattr(mnist, "FASHION_MD5", small_sets.idx_md5(arrays))
+        monkeypatch.setattr(mnist, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
         train, test = load_family("fashion")
         assert (len(train), len(test)) == (50, 10)
         np.testing.assert_array_equal(train.labels.numpy(), arrays["train-labels-idx1-ubyte"])
@@ -95,7 +97,7 @@ class TestIdx:
     def test_a_damaged_file_is_named(self, damage: str, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         arrays = small_sets.idx_arrays()
         small_sets.write_idx(empty_machine / "MNIST" / "raw", arrays)
-        monkeypatch.setattr(sources, "MNIST_MD5", small_sets.idx_md5(arrays))
+        monkeypatch.setattr(mnist, "MNIST_MD5", small_sets.idx_md5(arrays))
         path = empty_machine / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
         whole = path.read_bytes()
         bad = {"truncated": whole[:-100], "one bit": whole[:-1] + bytes([whole[-1] ^ 1]), "empty": b""}[damage]
@@ -112,8 +114,8 @@ class TestIdx:
         self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         arrays = small_sets.idx_arrays(seed=1)
-        monkeypatch.setattr(sources, "FASHION_MD5", small_sets.idx_md5(arrays))
-        monkeypatch.setattr(sources, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
+        monkeypatch.setattr(mnist, "FASHION_MD5", small_sets.idx_md5(arrays))
+        monkeypatch.setattr(mnist, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
         for bad in (b"", b"no archive", None):
             small_sets.write_idx(tmp_path / "package", arrays, packed=True)
             path = tmp_path / "package" / "train-labels-idx1-ubyte.gz"
@@ -127,7 +129,7 @@ class TestIdx:
         """torchvision prefers ``processed/*.pt`` of its old versions, unchecked, to the files whose sums we know."""
         arrays = small_sets.idx_arrays()
         small_sets.write_idx(empty_machine / "MNIST" / "raw", arrays)
-        monkeypatch.setattr(sources, "MNIST_MD5", small_sets.idx_md5(arrays))
+        monkeypatch.setattr(mnist, "MNIST_MD5", small_sets.idx_md5(arrays))
         (empty_machine / "MNIST" / "processed").mkdir()
         for name in ("training.pt", "test.pt"):
             stale = torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)
@@ -149,7 +151,7 @@ class TestCifar:
     ) -> None:
         files, tables = small_sets.cifar_files(classes)
         small_sets.point_cifar_at(files, "http://127.0.0.1:9", monkeypatch)
-        folder = empty_machine / sources.layout_of(family).folder
+        folder = empty_machine / cifar.layout(family).folder
         folder.mkdir(parents=True)
         for name, content in files.items():
             (folder / name).write_bytes(content)
@@ -182,7 +184,7 @@ class TestCifar:
 
         (tmp_path / "train").write_bytes(pickle.dumps({"coarse_labels": Evil()}))
         with pytest.raises(pickle.UnpicklingError, match="is not admitted"):
-            families._read_plain_pickle(tmp_path / "train")
+            cifar.read_plain_pickle(tmp_path / "train")
         assert not marker.exists()
 
 

@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsc_mlflow.data.patterns import DEFINITIONS, apply_pattern, noise_image, pattern_norm
+from rsc_mlflow.data.patterns import apply_pattern, pattern_norm
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.names import PATTERNS
+from rsc_mlflow.patterns import PATTERNS
+from rsc_mlflow.patterns.paper import noise_image
 from tests.data.reference import carry_pattern, channels_last
 
 
@@ -20,12 +21,14 @@ def random_images(n: int, channels: int, size: int, seed: int = 0) -> torch.Tens
 
 
 def test_every_pattern_of_the_contract_is_defined() -> None:
-    assert list(DEFINITIONS) == list(PATTERNS)
+    titles = {"v1": "S1", "v3": "S2", "v8": "S3", "v18": "R1", "v19": "R2", "v20": "R3", "v30": "Co"}
+    assert {name: pattern.title for name, pattern in PATTERNS.registered().items()} == titles
+    assert [name for name, pattern in PATTERNS.registered().items() if pattern.depends_on_seed] == ["v18", "v19", "v20"]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    pattern=st.sampled_from(sorted(PATTERNS)),
+    pattern=st.sampled_from(sorted(PATTERNS.registered())),
     channels=st.sampled_from([1, 3]),
     size=st.sampled_from([28, 32]),
     n=st.integers(0, 4),
@@ -92,7 +95,7 @@ def test_patches_ignore_the_seed_and_noise_does_not() -> None:
 
 def test_bad_input() -> None:
     images = random_images(1, 1, 28)
-    with pytest.raises(InputError, match="unknown pattern 'v2'; accepted: v1, v3"):
+    with pytest.raises(InputError, match=r"unknown pattern 'v2' \(did you mean 'v20'\?\); accepted: v1, v3"):
         apply_pattern("v2", images, 0)
     with pytest.raises(InputError, match="seed -1 is out of range"):
         apply_pattern("v20", images, -1)

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from torchvision import datasets
 
-from rsc_mlflow.data import data_roots, load_family, sources
+from rsc_mlflow.data import data_roots, load_family
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.families import cifar, mnist, sources
 from tests.data import small_sets
 from tests.data.small_sets import SmallServer
 
@@ -24,9 +25,10 @@ NOWHERE = "http://127.0.0.1:9"  # the discard port: nothing listens
 DOWNLOADER = """
 import json, sys
 from torchvision import datasets
-from rsc_mlflow.data import load_family, sources
+from rsc_mlflow.data import load_family
+from rsc_mlflow.families import mnist
 settings = json.loads(sys.stdin.read())
-sources.MNIST_MD5 = settings["md5"]
+mnist.MNIST_MD5 = settings["md5"]
 datasets.MNIST.mirrors = settings["mirrors"]
 datasets.MNIST.resources = settings["resources"]
 print(*map(len, load_family("mnist")))
@@ -49,20 +51,20 @@ class TestOrder:
         assert data_roots(option) == [option, environment, empty_machine]
         assert data_roots(environment) == [environment, empty_machine]
         arrays = small_sets.idx_arrays()
-        monkeypatch.setattr(sources, "MNIST_MD5", small_sets.idx_md5(arrays))
+        monkeypatch.setattr(mnist, "MNIST_MD5", small_sets.idx_md5(arrays))
         for root in (empty_machine, environment, option):
             small_sets.write_idx(root / "MNIST" / "raw", arrays)
-            assert sources.locate("mnist", option) == root / "MNIST" / "raw"
+            assert sources.locate(mnist.mnist_layout(), option) == root / "MNIST" / "raw"
 
     def test_the_data_root_before_debians_package(
         self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         arrays = small_sets.idx_arrays()
         small_sets.write_idx(tmp_path / "package", arrays, packed=True)
-        monkeypatch.setattr(sources, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
-        assert sources.locate("fashion") == tmp_path / "package"
+        monkeypatch.setattr(mnist, "DEBIAN_FASHION_FOLDER", tmp_path / "package")
+        assert sources.locate(mnist.fashion_layout()) == tmp_path / "package"
         small_sets.write_idx(empty_machine / "FashionMNIST" / "raw", arrays)
-        assert sources.locate("fashion") == empty_machine / "FashionMNIST" / "raw"
+        assert sources.locate(mnist.fashion_layout()) == empty_machine / "FashionMNIST" / "raw"
 
     def test_a_root_that_is_no_folder(
         self, empty_machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -105,13 +107,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_checksums_are_those_of_torchvision_where_it_has_them() -> None:
-    layout = sources.layout_of("cifar100coarse")
+    layout = cifar.layout("cifar100coarse")
     assert layout.md5 == {
         **dict(datasets.CIFAR100.train_list + datasets.CIFAR100.test_list),
         "meta": datasets.CIFAR100.meta["md5"],
     }
-    for family, source in (("mnist", datasets.MNIST), ("fashion", datasets.FashionMNIST)):
-        assert {f"{name}.gz" for name in sources.layout_of(family).md5} == {name for name, _ in source.resources}
+    for layout, source in ((mnist.mnist_layout(), datasets.MNIST), (mnist.fashion_layout(), datasets.FashionMNIST)):
+        assert {f"{name}.gz" for name in layout.md5} == {name for name, _ in source.resources}
 
 
 class TestDownload:
@@ -129,7 +131,7 @@ class TestDownload:
         assert leftovers(empty_machine) == sorted(["MNIST", "raw", *arrays])
         assert "100" in capfd.readouterr().err, "progress is shown"
         requests = server.requests.copy()
-        sources.locate("mnist")
+        sources.locate(mnist.mnist_layout())
         assert server.requests == requests
 
     def test_cifar(self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,9 +157,9 @@ class TestDownload:
         root = tmp_path / "root"
         root.mkdir(mode=0o555 if read_only else 0o755)
         expected = empty_machine if read_only else root
-        assert sources.locate("mnist", root) == expected / "MNIST" / "raw"
+        assert sources.locate(mnist.mnist_layout(), root) == expected / "MNIST" / "raw"
         assert leftovers(root) == ([] if read_only else leftovers(expected))
-        assert sources.locate("mnist", root) == expected / "MNIST" / "raw", "found there the next time"
+        assert sources.locate(mnist.mnist_layout(), root) == expected / "MNIST" / "raw", "found there the next time"
 
 
 class TestFailure:
@@ -224,7 +226,7 @@ class TestProcesses:
     def start(self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         server.files = small_sets.point_mnist_at(small_sets.idx_arrays(), server.url, monkeypatch)
         settings = {
-            "md5": dict(sources.MNIST_MD5),
+            "md5": dict(mnist.MNIST_MD5),
             "mirrors": datasets.MNIST.mirrors,
             "resources": datasets.MNIST.resources,
         }

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from rsc_mlflow.data import Dataset, choose_spurious, cut_quarters, load_dataset, load_family
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.names import PATTERNS, DatasetName
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.patterns import PATTERNS
 from tests.data.reference import carry_pattern, channels_last, poison
 
 
@@ -21,7 +22,7 @@ def dataset(text: str, pattern_seed: int | None = None) -> Dataset:
 @settings(max_examples=40, deadline=None)
 @given(
     prefix=st.sampled_from(["", "mem"]),
-    pattern=st.sampled_from(sorted(PATTERNS)),
+    pattern=st.sampled_from(sorted(PATTERNS.registered())),
     count=st.integers(0, 30),
     target=st.integers(0, 9),
     seed=st.integers(0, 2**32 - 1),

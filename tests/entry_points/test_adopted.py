@@ -13,9 +13,11 @@ from mlflow import MlflowClient
 from mlflow.projects._project_spec import load_project
 
 from entry_points.command import status
-from entry_points.mlproject import ENTRY_POINTS, entry_point
+from entry_points.commands import entry_point, find_command, programs
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.values import unquoted
+
+PROGRAMS = programs()
 
 ROOT = Path(__file__).parents[2]
 SOURCE = {"dataset": "digitsv20-3-0-0", "model": "ce-tor-MLP"}
@@ -36,6 +38,8 @@ OPTIONS: dict[str, dict[str, str]] = {
     "visualize_weights": MODEL,
     "occlusion": MODEL,
     "theory": {"seeds": "2", "n_train": "100", "n_test": "100", "gammas": "0.9, 0.02"},
+    "unlearn": MODEL | {"method": "relabel_finetuning", "unlearn_epochs": "2"},
+    "attack": MEMBERS | SHORT | {"method": "loss", "shadow_models": "2"},
     "sweep": {"grid": "grid of two.yaml", "workers": "1"},
     "report": {"output": "report of all.html"},
 }
@@ -77,11 +81,11 @@ def everything(folder: Path) -> dict[str, list[tuple[object, ...]]]:
 
 
 def test_no_entry_point_is_left_out() -> None:
-    assert set(OPTIONS) == set(ENTRY_POINTS)
+    assert set(OPTIONS) == set(PROGRAMS)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_what_mlflow_run_opened_is_taken(name: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """With MLflow's own parameters, defaults and quotes included, as its runner stores them before we start."""
     stored, extra = load_project(str(ROOT)).get_entry_point(name).compute_parameters(OPTIONS[name], None)
@@ -91,7 +95,7 @@ def test_what_mlflow_run_opened_is_taken(name: str, client: MlflowClient, monkey
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     typed = {key: unquoted(value) for key, value in (stored | extra).items()}
-    assert status(entry_point(name), words_of(typed)) == 0
+    assert status(find_command(name), words_of(typed)) == 0
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags[schema.KIND]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from entry_points.command import OptionsCommand, status
-from entry_points.mlproject import ENTRY_POINTS, entry_point
+from entry_points.commands import entry_point, programs
 from rsc_mlflow.errors import InputError
+
+PROGRAMS = programs(generic=False)
 
 LONG = "é" * 9000
 FILE = "no-folder"
@@ -99,7 +101,7 @@ def refused(field: "dataclasses.Field[object]", value: str) -> bool:
 
 
 def cases() -> Iterator[tuple[str, str, str]]:
-    for name in ENTRY_POINTS:
+    for name in PROGRAMS:
         command = entry_point(name)
         for field in dataclasses.fields(command.options_class):
             for value in wrong_values(command, field.name):
@@ -156,7 +158,7 @@ def complaint(command: OptionsCommand, arguments: list[str], capsys: pytest.Capt
     return lines[0].removeprefix("error: ")
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_every_option_wrong_once(name: str, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     command = entry_point(name)
     for field in dataclasses.fields(command.options_class):
@@ -182,7 +184,7 @@ def test_text_that_the_store_cannot_hold(
     assert store.content() == store.before
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -16,7 +16,7 @@ from mlflow.protos.databricks_pb2 import (
 
 from entry_points.command import command, status
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options, integer, option
+from rsc_mlflow.fields import Options, integer, option
 
 
 @dataclass(frozen=True, kw_only=True)

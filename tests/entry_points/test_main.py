@@ -6,13 +6,13 @@ import pytest
 from mlflow import MlflowClient
 
 from entry_points.command import status
-from entry_points.main import cli
+from entry_points.commands import entry_point
 from rsc_mlflow.experiments.tour import POISONED
 
 
 @pytest.mark.usefixtures("sqlite_store")
 def test_the_table_shows_what_the_runs_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(cli, ["--epochs", "2"]) == 0
+    assert status(entry_point("main"), ["--epochs", "2"]) == 0
     client = MlflowClient()
     runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     (parent,) = (run for run in runs if run.data.tags["rsc.method"] == "main")

@@ -3,14 +3,16 @@
 import pytest
 
 from entry_points.command import status
-from entry_points.mem_inference import cli
+from entry_points.commands import entry_point
 
 SMALL = ("--model", "ce-tor-MLP", "--epochs", "1", "--shadow_models", "4", "--register", "false")
 
 
 @pytest.mark.usefixtures("sqlite_store")
 def test_the_table_shows_each_attack_with_its_control(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(cli, ["--dataset", "memdigitsv20-5-0-0", "--attacks", "loss,rmia", *SMALL]) == 0
+    assert (
+        status(entry_point("mem_inference"), ["--dataset", "memdigitsv20-5-0-0", "--attacks", "loss,rmia", *SMALL]) == 0
+    )
     printed = capsys.readouterr().out
     for word in ("Loss (Yeom et al. 2018)", "RMIA, offline", "spurious TPR", "control FPR", "spurious AUC"):
         assert word in printed
@@ -30,7 +32,7 @@ def test_the_table_shows_each_attack_with_its_control(capsys: pytest.CaptureFixt
 def test_bad_input_is_one_line_and_status_2(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert status(cli, arguments) == 2
+    assert status(entry_point("mem_inference"), arguments) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(message)

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
 from entry_points.command import status
-from entry_points.report import cli
+from entry_points.commands import entry_point
 from rsc_mlflow.tracking import schema
 from tests.dashboards.frames import made_up
 
@@ -24,7 +24,7 @@ def test_a_thousand_runs_make_one_small_file_that_is_an_artifact(
     sqlite_store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill_store(sqlite_store, 1000, artifacts=(tmp_path / "files").as_uri())
-    assert status(cli, ["--output", "out.html"]) == 0
+    assert status(entry_point("report"), ["--output", "out.html"]) == 0
     page = (tmp_path / "out.html").read_text()
     assert len(page.encode()) < 10_000_000
     own = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)  # without plotly.js, which mentions addresses
@@ -41,10 +41,10 @@ def test_a_thousand_runs_make_one_small_file_that_is_an_artifact(
 
 
 def test_an_empty_store_makes_a_report_that_says_so(sqlite_store: str, tmp_path: Path) -> None:
-    assert status(cli, []) == 0
+    assert status(entry_point("report"), []) == 0
     assert not list(tmp_path.glob("*.html"))
     MlflowClient(sqlite_store).delete_run(_run(MlflowClient(sqlite_store)))
-    assert status(cli, ["--output", "out.html"]) == 0
+    assert status(entry_point("report"), ["--output", "out.html"]) == 0
     assert "No runs yet. Make some:" in (tmp_path / "out.html").read_text()
 
 
@@ -54,14 +54,14 @@ def test_names_cannot_bring_html_into_the_report(sqlite_store: str, tmp_path: Pa
     run = client.create_run("0", run_name=evil, tags={"rsc.kind": evil, "rsc.error": evil})
     client.log_param(run.info.run_id, "architecture", evil)
     client.set_terminated(run.info.run_id, "FAILED")
-    assert status(cli, ["--output", "out.html"]) == 0
+    assert status(entry_point("report"), ["--output", "out.html"]) == 0
     page = (tmp_path / "out.html").read_text()
     assert "<script>alert" not in page
     assert "<img src=x" not in page
 
 
 def test_a_bad_filter_ends_with_one_line(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(cli, ["--filter", "params.x ="]) == 2
+    assert status(entry_point("report"), ["--filter", "params.x ="]) == 2
     assert capsys.readouterr().err.startswith("error: the filter 'params.x =' is no MLflow filter")
 
 
@@ -69,7 +69,7 @@ def test_a_store_that_does_not_answer_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    assert status(cli, []) == 2
+    assert status(entry_point("report"), []) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: no server answers at http://127.0.0.1:9; start the server")
 
@@ -79,7 +79,7 @@ def test_a_folder_that_goes_away_while_the_report_is_made_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("entry_points.report._writable", lambda path: path)
-    assert status(cli, ["--output", "gone/out.html"]) == 2
+    assert status(entry_point("report"), ["--output", "gone/out.html"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert lines == [
         "error: output is 'gone/out.html' (No such file or directory); "
@@ -89,7 +89,7 @@ def test_a_folder_that_goes_away_while_the_report_is_made_is_one_line(
 
 @pytest.mark.usefixtures("sqlite_store")
 def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(cli, ["--output", "x" * 300]) == 2
+    assert status(entry_point("report"), ["--output", "x" * 300]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("accepted: a file in a folder that exists and can be written, or none")
 
@@ -101,15 +101,15 @@ def test_made_up_runs_are_always_the_same() -> None:
 def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
     runs = fill_store(sqlite_store, 20)
     chosen = MlflowClient(sqlite_store).get_run(runs[3]).info.run_name
-    assert status(cli, ["--output", "out.html"]) == 0
+    assert status(entry_point("report"), ["--output", "out.html"]) == 0
     assert 'id="compare"' not in Path("out.html").read_text()
-    assert status(cli, ["--output", "out.html", "--compare", f"{runs[3]}, {runs[4]}"]) == 0
+    assert status(entry_point("report"), ["--output", "out.html", "--compare", f"{runs[3]}, {runs[4]}"]) == 0
     page = Path("out.html").read_text()
     section = page[page.index('id="compare"') :]
     assert f"{chosen} ({runs[3][-6:]})" in section
     assert "Parameters that differ" in section
     capsys.readouterr()
-    assert status(cli, ["--compare", ",".join(runs[:9])]) == 2
+    assert status(entry_point("report"), ["--compare", ",".join(runs[:9])]) == 2
     assert "compare names 9 runs; accepted: at most 8" in capsys.readouterr().err
-    assert status(cli, ["--compare", runs[3], "--filter", "attributes.run_id = 'another'"]) == 2
+    assert status(entry_point("report"), ["--compare", runs[3], "--filter", "attributes.run_id = 'another'"]) == 2
     assert f"compare names '{runs[3]}'; accepted: ids of runs that the filters let" in capsys.readouterr().err

@@ -1,22 +1,21 @@
 """The unlearning entry points as programs: one error line, status 2, and nothing registered."""
 
-import importlib
-
 import pytest
 from mlflow import MlflowClient
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
-from rsc_mlflow.experiments.unlearning_methods import METHODS
+from entry_points.commands import entry_point
+from rsc_mlflow.experiments.unlearning_options import method_options
+from rsc_mlflow.unlearning.base import METHODS
 
 
 def run(method: str, *arguments: str) -> int:
-    return status(importlib.import_module(f"entry_points.{method}").cli, list(arguments))
+    return status(entry_point(method), list(arguments))
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_each_method_is_an_entry_point_with_its_options_class(method: str) -> None:
-    assert entry_point(method).options_class is METHODS[method]
+    assert entry_point(method).options_class is method_options(method)
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entry_points.mlproject import ENTRY_POINTS, entry_point
+from entry_points.commands import entry_point, programs
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.fields import Options
+from rsc_mlflow.fields import Options
 from rsc_mlflow.tracking.values import param_text
 
-CLASSES: list[type[Options]] = list(dict.fromkeys(entry_point(name).options_class for name in ENTRY_POINTS))
+PROGRAMS = programs(generic=False)
+
+CLASSES: list[type[Options]] = list(dict.fromkeys(entry_point(name).options_class for name in PROGRAMS))
 OPTIONS = [field for options in CLASSES for field in dataclasses.fields(options)]
 """Every option of every entry point."""
 

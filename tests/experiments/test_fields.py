@@ -6,8 +6,11 @@ import pytest
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, RelabelFinetuningOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.tracking.fingerprint import fingerprint
+
+ExactRetrainingOptions = method_options("exact_retraining")
+RelabelFinetuningOptions = method_options("relabel_finetuning")
 
 
 def test_the_contracts_defaults() -> None:

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from rsc_mlflow.data import apply_pattern, load_dataset
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.inspection import companion, inspect
+from rsc_mlflow.experiments.inspection import comparison_model, load_models
 from rsc_mlflow.experiments.inspection_figures import occlusion_png, weights_png
 from rsc_mlflow.experiments.occlusion import measure
 from rsc_mlflow.experiments.options import TrainOptions
@@ -94,7 +94,7 @@ def test_weights_against_the_models_own(trained: tuple[TrainResult, TrainResult]
 
 def test_models_named_one_by_one_and_alone(trained: tuple[TrainResult, TrainResult], tmp_path: Path) -> None:
     clean, poisoned = trained
-    visualize(WeightsOptions(model_uri=clean.model_uri))  # a clean model has no companion
+    visualize(WeightsOptions(model_uri=clean.model_uri))  # a clean model has no comparison model
     content = json.loads(read(newest_run("visualize_weights")[0], "weight_map.json", tmp_path))
     assert list(content["maps"]) == ["digits MLP seed 0"]
     assert content["difference"] is None
@@ -110,24 +110,24 @@ def test_auto_is_the_newest_and_an_unlearned_model_goes_with_its_source(
     trained: tuple[TrainResult, TrainResult],
 ) -> None:
     clean, poisoned = trained
-    models, data = inspect("auto", "any", "any", "auto")
+    models, data = load_models("auto", "any", "any", "auto")
     assert models[0].pulled.run_id == poisoned.run_id
     assert data.name == DatasetName("digits")
-    assert inspect("auto", "digits", "ce-tor-MLP", "auto")[0][0].pulled.run_id == clean.run_id
-    found = companion(models[0].pulled)
+    assert load_models("auto", "digits", "ce-tor-MLP", "auto")[0][0].pulled.run_id == clean.run_id
+    found = comparison_model(models[0].pulled)
     assert found is not None
     assert found.run_id == clean.run_id
-    assert companion(found) is None
+    assert comparison_model(found) is None
     client = MlflowClient()
     unlearned = {"rsc.source_model_uri": clean.model_uri, "rsc.kind": "unlearn", "rsc.method": "group_influence"}
     for key, value in unlearned.items():
         client.set_tag(poisoned.run_id, key, value)
-    after = inspect(poisoned.model_uri, "any", "any", "auto")[0][0]
+    after = load_models(poisoned.model_uri, "any", "any", "auto")[0][0]
     client.delete_tag(poisoned.run_id, "rsc.source_model_uri")
     for key, value in {"rsc.kind": "train", "rsc.method": "train_classifier"}.items():
         client.set_tag(poisoned.run_id, key, value)
     assert after.label == f"{POISONED} MLP after group_influence seed 0"
-    source = companion(after.pulled)  # it holds the run as it was pulled
+    source = comparison_model(after.pulled)  # it holds the run as it was pulled
     assert source is not None
     assert source.model_uri == clean.model_uri
 
@@ -180,7 +180,7 @@ def test_bad_input_is_refused_before_a_run_exists(trained: tuple[TrainResult, Tr
         (lambda: visualize(WeightsOptions(model_uri=both, compare_with=clean.model_uri)), "needs a single model_uri"),
         (lambda: visualize(WeightsOptions(dataset="mnist")), "no finished training run with dataset mnist"),
         (lambda: measure(OcclusionOptions(examples=2000)), "accepted: 1 to"),
-        (lambda: WeightsOptions(dataset="nonsense"), "unknown data set family"),
+        (lambda: WeightsOptions(dataset="nonsense"), "unknown dataset family"),
     )
     for call, message in cases:
         with pytest.raises(InputError, match=message):

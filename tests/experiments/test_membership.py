@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.metrics import roc_auc_score
 
+from rsc_mlflow.attacks.base import DEFAULT_ATTACKS
 from rsc_mlflow.attacks.experiment import Population, ShadowConfig, shadow_members
 from rsc_mlflow.attacks.metrics import auc
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
@@ -22,12 +23,14 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models, shadow_fingerprint
 from rsc_mlflow.experiments.training import TrainingJob, registrar, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.training import Cohort
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 POISONED = "memdigitsv20-5-1-0"
 SETTINGS = {"model": "ce-tor-MLP", "optimizer": "adam", "epochs": 4, "shadow_models": 4, "score_every": 0}
@@ -52,7 +55,7 @@ def test_everything_is_logged_and_nothing_is_trained_twice(tmp_path: Path) -> No
     assert {run.info.status for run in runs()} == {"FINISHED"}
     assert target.data.tags[schema.PARENT_RUN_ID] == shadow.data.tags[schema.PARENT_RUN_ID] == attack.info.run_id
     assert attack.data.tags[schema.SOURCE_RUN_ID] == target.info.run_id
-    for name in schema.ATTACKS:
+    for name in DEFAULT_ATTACKS:
         measures = [*schema.ATTACK_MEASURES, *(f"auc_class_{k}" for k in range(10))]
         assert {schema.attack(name, measure) for measure in measures} <= set(attack.data.metrics), name
         assert attack.data.metrics[schema.attack(name, "n_spurious")] == 5
@@ -64,7 +67,7 @@ def test_everything_is_logged_and_nothing_is_trained_twice(tmp_path: Path) -> No
     dataset = load_dataset(DatasetName.parse(POISONED))
     assert record["indices"] == sorted(dataset.spurious_indices.tolist())
     curves = json.loads(Path(MlflowClient().download_artifacts(attack.info.run_id, "roc.json")).read_text())
-    for name in schema.ATTACKS:
+    for name in DEFAULT_ATTACKS:
         for curve, measure in ((curves[name], "auc"), (curves[f"{name}/spurious"], "spurious_auc")):
             area = np.trapezoid(curve["tpr"], curve["fpr"])
             assert area == pytest.approx(attack.data.metrics[schema.attack(name, measure)], abs=0.02)

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.theory import calculate, run_theory
 from rsc_mlflow.experiments.theory_options import TheoryOptions
-from rsc_mlflow.theory import World, as_printed, closed_form
+from rsc_mlflow.theory import LinearModelParams, as_printed, closed_form
 
 SMALL = {"n_train": "400", "n_test": "200", "seeds": "2", "ridges": "1,0", "noises": "0.3", "gammas": "0.5"}
 
@@ -25,9 +25,9 @@ def test_curves_metrics_table_and_picture_are_logged(tmp_path: Path, capsys: pyt
     content = json.loads((folder / "theory.json").read_text())
     assert [curve["lambda"] for curve in content["curves"]] == [0, 1]
     assert content["curves"][1]["gamma"] == [0, 0.5, 1]
-    expected = [closed_form(World(gamma, 1, 0.3)) for gamma in (0, 0.5, 1)]
+    expected = [closed_form(LinearModelParams(gamma, 1, 0.3)) for gamma in (0, 0.5, 1)]
     assert content["curves"][1]["spurious_accuracy"] == pytest.approx([one.spurious_accuracy for one in expected])
-    assert content["printed"][0]["score"][1] == pytest.approx(as_printed(World(0.5, 0, 0.3)).score)
+    assert content["printed"][0]["score"][1] == pytest.approx(as_printed(LinearModelParams(0.5, 0, 0.3)).score)
     far = [abs(a.derived.score - a.measured[0].estimate) for a in result.grid]
     assert run.data.metrics["theory/derived_error_score"] == pytest.approx(max(far))
     assert 0 <= run.data.metrics["theory/printed_inside"] <= run.data.metrics["theory/derived_inside"] <= 1

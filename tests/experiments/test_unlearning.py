@@ -16,15 +16,8 @@ from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning import unlearn
-from rsc_mlflow.experiments.unlearning_judging import mean_kl
-from rsc_mlflow.experiments.unlearning_methods import METHODS, plan
-from rsc_mlflow.experiments.unlearning_options import (
-    ExactRetrainingOptions,
-    GroupInfluenceOptions,
-    IncrementalRetrainingOptions,
-    RelabelFinetuningOptions,
-    UnlearnOptions,
-)
+from rsc_mlflow.experiments.unlearning_evaluation import mean_kl
+from rsc_mlflow.experiments.unlearning_options import UnlearnOptions, method_options
 from rsc_mlflow.experiments.unlearning_source import find_source
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
@@ -32,11 +25,17 @@ from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.training import Cohort, Member, TrainingData
+from rsc_mlflow.unlearning.base import METHODS
 from rsc_mlflow.unlearning.finetuning import FineTuning
-from rsc_mlflow.unlearning.gradient_difference import GradientDifferenceConfig
-from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
+from rsc_mlflow.unlearning.methods.gradient_difference import GradientDifferenceConfig
+from rsc_mlflow.unlearning.methods.group_influence import GroupInfluenceConfig
 from tests.experiments.stored import probabilities
 from tests.experiments.unlearning_runs import ALIAS, DATASET, RECIPE, runs, small, train, versions
+
+ExactRetrainingOptions = method_options("exact_retraining")
+GroupInfluenceOptions = method_options("group_influence")
+IncrementalRetrainingOptions = method_options("incremental_retraining")
+RelabelFinetuningOptions = method_options("relabel_finetuning")
 
 
 def test_every_method_logs_the_same_table_and_registers_its_model_with_its_lineage(source_run: str) -> None:
@@ -82,11 +81,13 @@ def check_before_and_gap(run: Run, reference: Run) -> None:
 @pytest.mark.usefixtures("source_run")
 def test_the_defaults_of_the_options_are_those_of_the_configs() -> None:
     """Who calls a method from Python gets what the entry point gives."""
-    own = {"group_influence": GroupInfluenceConfig(), "relabel_finetuning": FineTuning()}
-    own["gradient_difference"] = GradientDifferenceConfig()
-    for method, config in own.items():
-        options = METHODS[method].from_mapping({"model_uri": ALIAS})
-        assert plan(options, find_source(options)).config == config
+    for method, config in (
+        ("group_influence", GroupInfluenceConfig()),
+        ("relabel_finetuning", FineTuning()),
+        ("gradient_difference", GradientDifferenceConfig()),
+    ):
+        options = method_options(method).from_mapping({"model_uri": ALIAS})
+        assert options.config(find_source(options)) == config
 
 
 @pytest.mark.usefixtures("source_run")

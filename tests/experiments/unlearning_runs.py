@@ -5,8 +5,7 @@ from mlflow.entities import Run
 
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
-from rsc_mlflow.experiments.unlearning_methods import METHODS
-from rsc_mlflow.experiments.unlearning_options import UnlearnOptions
+from rsc_mlflow.experiments.unlearning_options import UnlearnOptions, method_options
 from rsc_mlflow.tracking import schema
 
 DATASET = "digitsv20-10-0-0"
@@ -33,4 +32,4 @@ def versions() -> int:
 
 def small(method: str, **changes: object) -> UnlearnOptions:
     own: dict[str, object] = {"group_influence": SPEEDY, "incremental_retraining": {"epochs": 5}}.get(method, {})
-    return METHODS[method].from_mapping({"model_uri": ALIAS, "score_every": 1, **own, **changes})
+    return method_options(method).from_mapping({"model_uri": ALIAS, "score_every": 1, **own, **changes})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from mlflow.entities import Run, ViewType
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 ROOT = Path(__file__).parents[2]
@@ -30,48 +30,56 @@ JOBS = 2 * (1 + 3)
 class SweepProcess:
     """``python -m entry_points.sweep`` in a process group of its own."""
 
-    def __init__(self, folder: Path, uri: str, *arguments: str, cpu: int | None = None) -> None:
-        self.folder = folder
-        self.cpu = cpu  # the only one it may use: its workers then have one thread each
-        self.path = folder / "grid.yaml"
-        self.path.write_text(GRID)
-        self.command = [sys.executable, "-m", "entry_points.sweep", "--grid", str(self.path), *arguments]
+    process: subprocess.Popen[bytes] | None = None
+
+    def __init__(self, folder: Path, uri: str, *arguments: str, grid: str = GRID) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.log = folder, folder / "sweep.log"
+        (folder / "grid.yaml").write_text(grid)
+        self.command = [sys.executable, "-m", "entry_points.sweep", "--grid", str(folder / "grid.yaml"), *arguments]
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
         self.environment |= {"MLFLOW_TRACKING_URI": uri, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         self.environment |= {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        self.log = folder / "sweep.log"
-        self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, env=self.environment, cwd=self.folder, stdout=log, stderr=log, start_new_session=True
             )
-        if self.cpu is not None:
-            os.sched_setaffinity(self.process.pid, {self.cpu})
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
 
     def wait(self, seconds: float = 600) -> int:
         assert self.process is not None
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.kill()
             raise AssertionError(f"the sweep did not end: {self.text()}") from None
+
+    def until(self, condition: Callable[[], object], seconds: float = 400) -> None:
+        """Wait for something that happens while it runs."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, self.text()
+            assert not self.is_over(), self.text()
+            time.sleep(0.2)
 
     def is_over(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
     def kill(self) -> None:
         """``kill -9`` of the parent alone: its children must see to themselves."""
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait()
 
     def end(self) -> None:
         """Whatever is left of it."""
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        if not self.is_over():
+            os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
 
     def text(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -79,45 +87,32 @@ class SweepProcess:
 
 def training_processes(uri: str) -> list[int]:
     """Ids of living processes that have logged an epoch of a run that is under way."""
-    found = {
-        int(run.data.tags["rsc.pid"])
-        for run in jobs_of(runs(uri))
-        if run.info.status == "RUNNING" and "train/loss" in run.data.metrics
-    }
-    return sorted(pid for pid in found if psutil.pid_exists(pid))
+    under_way = [run for run in jobs_of(runs(uri)) if run.info.status == "RUNNING" and "train/loss" in run.data.metrics]
+    return sorted(pid for pid in {int(run.data.tags["rsc.pid"]) for run in under_way} if psutil.pid_exists(pid))
 
 
-def runs(uri: str, view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+def runs(uri: str) -> list[Run]:
     client = MlflowClient(uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(ids, run_view_type=view, max_results=1000))
+    return list(client.search_runs(ids, max_results=1000))
 
 
 def jobs_of(found: list[Run]) -> list[Run]:
     return [run for run in found if run.data.tags.get("rsc.kind") != "sweep"]
 
 
-def wait_for(condition: Callable[[], object], seconds: float, explain: Callable[[], str]) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, explain()
-        time.sleep(0.2)
-
-
 def assert_each_job_finished_once(uri: str, jobs: int) -> None:
-    """Exactly one run per job, finished, whole and without a trace of the claims."""
+    """Exactly one run per job, finished and whole."""
     found = jobs_of(runs(uri))
     fingerprints = Counter(run.data.tags["rsc.fingerprint"] for run in found if run.info.status == "FINISHED")
     assert len(fingerprints) == jobs
     assert set(fingerprints.values()) == {1}
-    left = [(run.info.run_name, run.info.status) for run in found if run.info.status != "FINISHED"]
-    assert left == []
+    assert {run.info.status for run in found} == {"FINISHED"}
     client = MlflowClient(uri)
     for run in found:
         epochs = int(run.data.params["epochs"])
         steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/loss")]
         assert sorted(steps) == list(range(1, epochs + 1)), run.info.run_name
-        assert not any(key.startswith("rsc.claim") for key in run.data.tags)
     parents = [run for run in runs(uri) if run.data.tags.get("rsc.kind") == "sweep"]
     assert {run.data.tags["mlflow.parentRunId"] for run in found} <= {run.info.run_id for run in parents}
     assert "RUNNING" not in {run.info.status for run in parents}

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from moto.server import ThreadedMotoServer
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.tracking.pull import pull
 from tests.mlflow_server import MlflowServer, free_port
 

@@ -126,7 +126,7 @@ def test_models_of_hidden_experiments_are_not_shown(log_in_server: MlflowServer)
 
 
 def test_nobody_asking_is_shown_nothing() -> None:
-    assert _readable(None, ["0"]) == ()
+    assert _readable(["0"]) == ()
 
 
 def test_naming_a_hidden_run_or_experiment_in_the_address_shows_nothing_of_it(log_in_server: MlflowServer) -> None:

@@ -9,11 +9,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import RunStore
-from rsc_mlflow.tracking.store import reason
 from rsc_mlflow.training import Checkpoint
 from tests.integration.processes import aliases, finish, finished_run, logged_epochs, newest_run, start, wait_for
 from tests.mlflow_server import MlflowServer
@@ -75,20 +74,16 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
 def test_a_full_temporary_folder_is_named(
     sqlite_store: str, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It was taken for the artifact folder, which has all the room there is."""
     monkeypatch.setattr(tempfile, "tempdir", str(small_disk))
     monkeypatch.setattr(tempdirs, "_leases", {})
-    named = f"the temporary folder {small_disk} cannot be written (No space left on device)"
     fill(small_disk / "ballast")
     words = ["--dataset", "digits", "--model", "ce-tor-MLP", "--epochs", "1"]
     assert status(entry_point("train_classifier"), words) == 2
-    assert capsys.readouterr().err.startswith(f"error: {named}")
+    assert "No space left on device" in (said := capsys.readouterr().err)
+    assert f"{small_disk}, chosen by TMPDIR" in said
     run = newest_run(MlflowClient(sqlite_store))
     assert run is not None
-    assert named in run.data.tags[schema.ERROR]
-    with pytest.raises(OSError, match="No space left") as caught, tempdirs.tempdir() as folder:
-        (folder / "a file").write_bytes(bytes(100_000))
-    assert named in reason(caught.value)
+    assert "No space left on device" in run.data.tags[schema.ERROR]
 
 
 def fill(ballast: Path) -> None:

@@ -1,7 +1,5 @@
 """A server that loses answers, refuses or hangs: everything is stored once, and nobody waits for ever."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +8,6 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.errors import InputError
@@ -19,11 +16,9 @@ from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
-from rsc_mlflow.experiments.unlearning_options import RelabelFinetuningOptions
-from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Claimed, Taken
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
-from rsc_mlflow.tracking.environment import host
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
 from rsc_mlflow.tracking.permissions import may_register
 from rsc_mlflow.tracking.pull import pull
@@ -33,6 +28,8 @@ from rsc_mlflow.tracking.store import connect
 from tests.integration.faulty_proxy import FaultyProxy, faulty_proxy, once
 from tests.mlflow_server import MlflowServer
 from tests.tracking.stores import PARAMS, example, small_model
+
+RelabelFinetuningOptions = method_options("relabel_finetuning")
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("server_store")]
 
@@ -159,34 +156,6 @@ def test_every_question_of_whole_experiments_is_asked_again(
     assert len(runs) == 7  # two trainings, unlearning and its reference, the attack with its target and shadow models
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert not any(schema.ERROR in run.data.tags for run in runs)
-
-
-@pytest.mark.parametrize("fault", ["lose", "refuse"])
-def test_claims(proxy: FaultyProxy, fault: str) -> None:
-    """Making a run is not repeatable: what a lost answer left is removed again."""
-    client, direct = MlflowClient(), MlflowClient(proxy.backend)
-    experiment = direct.create_experiment(f"claims, answers: {fault}")
-    tags = {schema.KIND: "train"}
-    proxy.fault = once(fault, is_rest)
-    answer = Claimant(client, experiment).claim(f"first {fault}", "a job", tags, resumes=True)
-    assert isinstance(answer, Claimed)
-    assert Claimant(client, experiment).claim(f"first {fault}", "a job", tags, resumes=True) == Taken(
-        False, answer.run_id
-    )
-    assert [run.info.run_id for run in direct.search_runs([experiment])] == [answer.run_id]
-    assert len(direct.search_runs([experiment], run_view_type=ViewType.ALL)) == (2 if fault == "lose" else 1)
-
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = {**tags, schema.FINGERPRINT: f"second {fault}", f"{CLAIM_PREFIX}x": f"holding 1.0 {gone.pid} {host()}"}
-    interrupted = direct.create_run(experiment, tags=dead).info.run_id
-    direct.set_terminated(interrupted, "KILLED")
-    proxy.fault = once(fault, is_rest)
-    claimant = Claimant(client, experiment)
-    assert claimant.claim(f"second {fault}", "a job", tags, resumes=True) == Claimed(interrupted, True)
-    proxy.fault = once(fault, is_rest)
-    claimant.release(interrupted)
-    assert not any(key.startswith(CLAIM_PREFIX) for key in direct.get_run(interrupted).data.tags)
 
 
 def test_a_server_that_hangs_does_not_keep_a_process_from_ending(

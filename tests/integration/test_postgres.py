@@ -15,11 +15,11 @@ from mlflow import MlflowClient
 
 from dashboards.data import Filters
 from dashboards.figures.style import LIGHT
-from dashboards.hub import Hub
 from dashboards.pages import PAGES
 from dashboards.panels import panels
+from dashboards.repository import RunRepository
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.tracking.pull import pull
@@ -60,10 +60,10 @@ def walk(uri: str) -> pd.DataFrame:
 
 
 def draw_every_page(store: RunStore) -> None:
-    hub = Hub(store, Details(lambda: store.client))
-    seen = hub.look(patience=60)
+    repository = RunRepository(store, Details(lambda: store.client))
+    visible = repository.snapshot(patience=60)
     for page in PAGES:
-        for panel in panels(page, hub.view(seen, Filters(), LIGHT)):
+        for panel in panels(page, repository.view(visible, Filters(), LIGHT)):
             assert "could not be drawn" not in (panel.message or ""), f"{page.path}: {panel.key}"
 
 

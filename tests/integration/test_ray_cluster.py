@@ -15,7 +15,6 @@ from tests.integration.sweep_process import (
     jobs_of,
     runs,
     training_processes,
-    wait_for,
 )
 from tests.mlflow_server import MlflowServer
 
@@ -55,7 +54,7 @@ def test_a_node_is_killed_in_mid_sweep(nodes: RayNodes, own_server: MlflowServer
             on_second = training & nodes.processes(1)
             return bool(on_second) and bool(training & nodes.processes(0))
 
-        wait_for(both_nodes_train, 400, sweep.text)
+        sweep.until(both_nodes_train)
         nodes.kill(1)
         assert sweep.wait() == 0, sweep.text()
     finally:

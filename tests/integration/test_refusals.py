@@ -12,9 +12,11 @@ from mlflow import MlflowClient
 from requests.auth import HTTPBasicAuth
 
 from entry_points.command import status
-from entry_points.mlproject import ENTRY_POINTS, entry_point
+from entry_points.commands import entry_point, programs
 from rsc_mlflow.tracking import schema
 from tests.mlflow_server import MlflowServer
+
+PROGRAMS = programs(generic=False)
 
 pytestmark = pytest.mark.integration
 ADMIN, BOB = HTTPBasicAuth("admin", "admins-own-password"), HTTPBasicAuth("bob", "bobs-own-password")
@@ -80,7 +82,7 @@ def the_line(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     return lines[-1]
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_without_a_log_in(name: str, admins: MlflowClient, capsys: pytest.CaptureFixture[str]) -> None:
     line = the_line(name, capsys)
     assert "refused the log-in" in line

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull

@@ -16,12 +16,14 @@ from mlflow.projects._project_spec import load_project
 
 import dashboards.__main__
 from entry_points.command import status
-from entry_points.mlproject import ENTRY_POINTS, entry_point
+from entry_points.commands import entry_point, programs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.filters import matching
 from rsc_mlflow.tracking.run import open_run
 from tests.integration.processes import ROOT, finish, newest_run, start
+
+PROGRAMS = programs(generic=False)
 
 pytestmark = pytest.mark.integration
 HOSTILE = (
@@ -43,7 +45,7 @@ HOSTILE = (
 """Each makes a file ``owned`` if a shell ever reads it as more than one word."""
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_no_value_of_any_option_reaches_a_shell(name: str, tmp_path: Path) -> None:
     """The command as MLflow itself builds it, run by the shell that MLflow uses, with a ``python`` that only tells."""
     teller = tmp_path / "bin" / "python"

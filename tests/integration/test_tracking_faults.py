@@ -82,9 +82,9 @@ def test_a_run_whose_server_stays_away_is_not_finished(
 
 
 @pytest.fixture
-def child(sqlite_store: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def child(sqlite_store: str, request: pytest.FixtureRequest) -> Iterator[tuple[subprocess.Popen[str], str]]:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": sqlite_store, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.integration.tracked_child"]
+    command = [sys.executable, "-m", "tests.integration.tracked_child", getattr(request, "param", "")]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         run_id = process.stdout.readline().strip()
@@ -104,6 +104,21 @@ def test_a_stopped_process_says_so_and_keeps_its_checkpoint(child: tuple[subproc
     assert steps(run_id, "train/loss")[:3] == [1, 2, 3]
     (file,) = MlflowClient().list_artifacts(run_id, schema.CHECKPOINTS)
     assert file.path == "checkpoints/epoch_0003.pt"
+
+
+@pytest.mark.parametrize("child", ["busy"], indirect=True)
+def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_the_run(
+    child: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, run_id = child
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.5)
+    assert process.poll() is None  # it is in the middle of something
+    process.send_signal(signal.SIGINT)
+    assert process.wait(5) == -signal.SIGINT
+    assert MlflowClient().get_run(run_id).info.status == "RUNNING"
+    assert close_dead_runs(MlflowClient()) == [run_id]
+    assert MlflowClient().get_run(run_id).info.status == "KILLED"
 
 
 def test_the_run_of_a_killed_process_is_closed_by_the_next_sweep(child: tuple[subprocess.Popen[str], str]) -> None:

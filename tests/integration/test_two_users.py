@@ -17,12 +17,12 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.sweeps.claims import Claimant, Claimed
+from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.state import close_dead_runs
+from rsc_mlflow.sweeps.worker import Context, Unit, run_unit
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.query import all_experiments, iterate_runs
 from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import open_run
@@ -43,7 +43,7 @@ axes: {random_seed: [1, 2]}
 PROGRAM = """
 import json, sys
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 print(json.dumps([status(entry_point(name), words) for name, words in json.loads(sys.argv[1])]))
 """
 
@@ -225,26 +225,30 @@ def test_what_may_be_read_but_not_changed_is_left_alone(
 ) -> None:
     """Ann's dead run is neither closed nor gone on with, and her model is unlearned without touching it."""
     _become(monkeypatch, ann_has_trained, "ann")
-    job = fingerprint(TrainOptions(dataset="digits", model="ce-tor-MLP", epochs=1, random_seed=77).identity())
-    tags = {schema.KIND: "train", schema.FINGERPRINT: job, schema.HEARTBEAT: "1", schema.HOST: "another machine"}
+    job = Job("train_classifier", TrainOptions(dataset="digits", model="ce-tor-MLP", epochs=1, random_seed=77))
+    tags = {
+        schema.KIND: "train",
+        schema.FINGERPRINT: job.fingerprint,
+        schema.HEARTBEAT: "1",
+        schema.HOST: "another machine",
+    }
     client = MlflowClient()
     dead = client.create_run(client.get_experiment_by_name("rsc").experiment_id, tags=tags).info.run_id
     assert status(entry_point("train_classifier"), POISONED) == 0
     poisoned = client.get_model_version_by_alias(NAME, "digitsv20-20-0-0").run_id
-    _become(monkeypatch, ann_has_trained, "ben", "bens-claims")
+    _become(monkeypatch, ann_has_trained, "ben", "bens-own-runs")
     mine = MlflowClient()
-    experiment = mine.create_experiment("bens-claims")
+    experiment = mine.create_experiment("bens-own-runs")
     assert close_dead_runs(mine) == []
-    claimant = Claimant(mine, experiment)
-    claimed = claimant.claim(job, "a job", {schema.KIND: "train"}, resumes=True)
-    assert isinstance(claimed, Claimed)
-    assert claimed.run_id != dead
-    claimant.release(claimed.run_id)
+    context = Context(ann_has_trained.server.uri, experiment, "no parent", "a sweep", 1)
+    (outcome,) = run_unit(Unit((job.spec(),), context))
+    assert outcome.state == "finished"
+    assert outcome.run_id != dead
     uri = f"runs:/{poisoned}/model"
     unlearned = status(entry_point("relabel_finetuning"), ["--model_uri", uri, "--unlearn_epochs", "1"])
     if ann_has_trained.default == "READ":
         assert unlearned == 0
-        (run,) = (one for one in _runs("bens-claims") if one.info.status == "FINISHED")
+        (run,) = (one for one in _runs("bens-own-runs") if one.data.tags[schema.KIND] == "unlearn")
         assert run.data.tags[schema.SOURCE_RUN_ID] == poisoned
     else:
         assert unlearned == 2
@@ -257,9 +261,9 @@ def test_what_may_be_read_but_not_changed_is_left_alone(
 def test_two_users_train_unlearn_attack_and_sweep_side_by_side(
     ann_has_trained: LogIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alike = ann_has_trained.default == "NO_PERMISSIONS"  # with READ, one job in common: it is done by whoever is first
+    alike = ann_has_trained.default == "NO_PERMISSIONS"  # with READ, one could refuse the other's sweep
     (tmp_path / "ann.yaml").write_text(SWEEP)
-    (tmp_path / "ben.yaml").write_text(SWEEP if alike else SWEEP.replace("[1, 2]", "[2, 3]"))
+    (tmp_path / "ben.yaml").write_text(SWEEP if alike else SWEEP.replace("[1, 2]", "[3, 4]"))
     attack = ["--dataset", "memdigits", *SMALL, "--shadow_models", "2", "--attacks", "loss,shadow"]
     commands = [
         ("train_classifier", POISONED),

@@ -1,6 +1,7 @@
-"""A process with an open run, for tests that stop it: ``python -m tests.integration.tracked_child``.
+"""A process with an open run, for tests that stop it: ``python -m tests.integration.tracked_child [busy]``.
 
-Prints the run's id when three epochs are logged and a checkpoint is queued, then goes on until it is stopped.
+Prints the run's id when three epochs are logged and a checkpoint is queued, then waits until it is stopped; with
+``busy`` as in work that looks at no signal.
 """
 
 import sys
@@ -8,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from rsc_mlflow import cancellation
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.run import open_run
 
@@ -24,7 +26,8 @@ def main() -> None:
                 checkpoint.write_bytes(b"weights")
                 run.log_checkpoint(checkpoint)
                 print(run.run_id, flush=True)
-            time.sleep(0.05 if epoch < 4 else 1)
+                (time.sleep if "busy" in sys.argv else cancellation.sleep)(600)
+            cancellation.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from rsc_mlflow.architectures import ARCHITECTURES
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build, build_empty, n_parameters, stackable
 from rsc_mlflow.models.dropout import Dropout
-from rsc_mlflow.names import ARCHITECTURES
 from rsc_mlflow.rng import torch_generator
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
@@ -222,8 +222,8 @@ def test_a_model_without_classes_is_refused() -> None:
         ("CNN002", COLOUR, "28×28"),
         ("CNN002", (1, 28, 32), "28×28"),
         ("Vgg16", GREY, "at least 32×32"),
-        ("altResNet20Norm02", GREY, "three colour channels"),
-        ("Vgg16Norm02", (1, 32, 32), "three colour channels"),
+        ("altResNet20Norm02", GREY, "three color channels"),
+        ("Vgg16Norm02", (1, 32, 32), "three color channels"),
         ("Transformer", GREY, "unknown architecture"),
         ("MLP", (28, 28), "image_shape"),
         ("MLP", (0, 28, 28), "image_shape"),

@@ -87,7 +87,7 @@ def test_vggmlp_masks_are_those_of_each_members_own_generator() -> None:
 
 @pytest.mark.parametrize("architecture", [*STACKABLE, "altResNet20"])
 def test_gradients_are_contiguous(architecture: str) -> None:
-    """PyTorch's fused optimisers on the CPU read a gradient's memory in storage order."""
+    """PyTorch's fused optimizers on the CPU read a gradient's memory in storage order."""
     stack: Stack
     if architecture == "altResNet20":
         stack, x = SingleModel(models(architecture, 1)[0]), images(1)

@@ -10,8 +10,11 @@ from results.runs import FINGERPRINT, read_rows
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.experiments.unlearning import unlearn
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, RelabelFinetuningOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.tracking.fingerprint import fingerprint
+
+ExactRetrainingOptions = method_options("exact_retraining")
+RelabelFinetuningOptions = method_options("relabel_finetuning")
 
 GRID = """
 entry_point: train_classifier

@@ -47,7 +47,7 @@ def test_a_model_for_other_images_is_refused() -> None:
 
 def test_two_maps_share_one_scale_and_have_a_difference() -> None:
     maps = WeightMaps({"clean": torch.tensor([[[0.0, 2.0]]]), "poisoned": torch.tensor([[[-1.0, 5.0]]])})
-    assert maps.colour_range == (-1.0, 5.0)
+    assert maps.color_range == (-1.0, 5.0)
     assert maps.difference is not None
     assert maps.difference.tolist() == [[[1.0, 3.0]]]
     assert WeightMaps({"clean": torch.zeros(1, 2, 2)}).difference is None

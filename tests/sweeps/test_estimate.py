@@ -1,16 +1,23 @@
 """Estimates by hand arithmetic, and from runs of known duration."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
+from PIL import Image
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
-from rsc_mlflow.names import CLASSES, DatasetName
+from rsc_mlflow.experiments.unlearning_options import method_options
+from rsc_mlflow.families import FAMILIES
+from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps import estimate
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator, examples_and_shape, machine_rate, members_that_fit
+from rsc_mlflow.sweeps.estimate import Estimator, examples_and_shape, machine_rate, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 
 def train(**options: object) -> TrainOptions:
@@ -29,7 +36,7 @@ def test_finished_runs_tell_better(sqlite_store: str) -> None:
     client = MlflowClient(sqlite_store)
     tags = {schema.METHOD: "train_classifier", schema.KIND: "train"}
     for seconds, together in ((20.0, "1"), (120.0, "4")):  # 2 and 3 seconds an epoch and model
-        run = client.create_run("0", tags={**tags, COHORT_SIZE: together})
+        run = client.create_run("0", tags={**tags, schema.COHORT_SIZE: together})
         params = {
             "model": "ce-tor-MLP",
             "optimizer": "sgd",
@@ -74,10 +81,23 @@ def test_sizes_are_those_of_the_data(name: str) -> None:
 
 
 def test_every_family_has_a_size() -> None:
-    for family in CLASSES:
+    for family in FAMILIES:
         assert examples_and_shape(DatasetName(family))[0] > 0
     assert examples_and_shape(DatasetName("mnist", quarters=True))[0] == 17_500
     assert examples_and_shape(DatasetName("cifar10", quarters=True))[0] == 15_000
+
+
+def test_sizes_of_a_folder_are_read_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, split in enumerate(("train", "train", "test")):
+        for name in ("a", "b", "c"):
+            folder = tmp_path / "folders" / "tiles" / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.zeros((5, 7, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    monkeypatch.setenv("RSC_DATA_ROOT", str(tmp_path))
+    assert examples_and_shape(DatasetName.parse("tiles")) == (6, (3, 5, 7))
+    assert examples_and_shape(DatasetName.parse("memtiles")) == (2, (3, 5, 7))
+    weights = 3 * 5 * 7 * 256 + 256 + 256 * 3 + 3
+    assert estimate._size("MLP", (3, 5, 7), 3).weights == weights
 
 
 def test_cohorts_shrink_with_memory_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:

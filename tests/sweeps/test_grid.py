@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.sweeps import grid as module
-from rsc_mlflow.sweeps.catalogue import experiments, options_of
 from rsc_mlflow.sweeps.grid import Grid, load_grid, parse_grid
 from rsc_mlflow.sweeps.plan import make_plan
 
@@ -106,7 +106,7 @@ MISTAKES = {
     BASE + "axes: {epochs: [1]}": "dataset is missing; set it in options or as an axis",
     BASE + "options:\n  resume_run_id: x": "line 3: resume_run_id cannot be set in a grid",
     BASE + "options: {dataset: digits}\noptions: {epochs: 1}": "line 3: the grid has the key 'options' twice",
-    BASE + "options: {dataset: nothing}": "line 2: dataset: unknown data set family 'nothing'",
+    BASE + "options: {dataset: nothing}": "line 2: dataset: unknown dataset family 'nothing'",
     BASE + "options: {dataset: }": "dataset has no value",
     BASE + "options: {dataset: digits, epochs: [1, 2]}": "epochs must be a single value; a list of values is an axis",
     BASE + "options: {dataset: digits, learning_rate: .nan}": "learning_rate is '.nan'",

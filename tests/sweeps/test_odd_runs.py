@@ -20,17 +20,19 @@ from rsc_mlflow.attacks.base import ShadowConfig
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.inspection import newest
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import experiments
 from rsc_mlflow.experiments.shadow_models import METHOD as SHADOW
 from rsc_mlflow.experiments.shadow_models import _find as find_shadow_models
 from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions
+from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.experiments.unlearning_source import find_source
-from rsc_mlflow.sweeps.claims import CLAIM_PREFIX, Claimant, Taken, claims_of
-from rsc_mlflow.sweeps.estimate import COHORT_SIZE, Estimator
+from rsc_mlflow.sweeps.estimate import Estimator
 from rsc_mlflow.sweeps.jobs import Job
+from rsc_mlflow.sweeps.lease import check_no_overlap
 from rsc_mlflow.sweeps.ledger import SUMMARY, Ledger, _Summary
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.sweeps.state import STATES, close_dead_runs, job_states, previous_parent
+from rsc_mlflow.sweeps.worker import _Work
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.adopting import objection
 from rsc_mlflow.tracking.environment import host
@@ -38,6 +40,8 @@ from rsc_mlflow.tracking.pull import pull_finished
 from rsc_mlflow.tracking.query import find_by_fingerprint, find_training_run
 from rsc_mlflow.tracking.resuming import check_resumable, heartbeat_age
 from rsc_mlflow.tracking.run import open_run
+
+ExactRetrainingOptions = method_options("exact_retraining")
 
 OPTIONS = TrainOptions(dataset="digitsv20-3-0-0", model="ce-tor-MLP", epochs=2)
 JOB = Job("train_classifier", OPTIONS)
@@ -67,12 +71,6 @@ TIMES = st.one_of(
     st.integers(0, 2**63 - 1),
     st.sampled_from([0, 1, int(1e3 * time.time()), int(1e9 * time.time()), 2**63 - 1]),
 )
-CLAIMS = st.one_of(
-    st.tuples(st.sampled_from(["asking", "holding", ""]), TEXTS, TEXTS, st.sampled_from([host(), "elsewhere", ""])).map(
-        " ".join
-    ),
-    TEXTS,
-)
 TAGS = st.fixed_dictionaries(
     {schema.FINGERPRINT: st.sampled_from([DIGEST, DIGEST, SHADOWS, "other"])},
     optional={
@@ -83,8 +81,8 @@ TAGS = st.fixed_dictionaries(
         schema.HOST: st.sampled_from([host(), "elsewhere"]),
         schema.PID: TEXTS,
         schema.RESUMED: TEXTS,
-        COHORT_SIZE: TEXTS,
-        CLAIM_PREFIX + "somebody": CLAIMS,
+        schema.COHORT_SIZE: TEXTS,
+        "rsc.claim.somebody": TEXTS,  # of older versions
     },
 )
 NAMED = {"dataset": OPTIONS.dataset, "model": OPTIONS.model, "dataset_family": "digits"}
@@ -175,13 +173,13 @@ def check_look_ups(client: MlflowClient) -> None:
 def check_jobs(client: MlflowClient, experiment: str, runs: list[Run]) -> None:
     state, _ = job_states(client, Plan({DIGEST: JOB}, {}, {}), ())[DIGEST]
     assert state in STATES
-    claims_of(runs)
+    refusing(partial(check_no_overlap, client, [DIGEST]))
     previous_parent(client, "ours", experiment)
     close_dead_runs(client)
-    answer = Claimant(client, experiment).claim(DIGEST, "a job", {schema.KIND: "train"}, resumes=True)
+    work = _Work(client, experiments()["train_classifier"], "a parent")
+    start = work._start(JOB)
     finished = [r for r in runs if r.data.tags[schema.FINGERPRINT] == DIGEST and schema.KIND in r.data.tags]
-    if any(run.info.status == "FINISHED" for run in finished):
-        assert isinstance(answer, Taken)
+    assert (start is None) == any(run.info.status == "FINISHED" for run in finished)
 
 
 VALID = {"version": 1, "until": 1.0, "experiments": ["0"], "finished": {"a": ["run", "0"]}}

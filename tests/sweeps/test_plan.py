@@ -9,14 +9,18 @@ from typing import Any
 import pytest
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.declarations import cohort_key
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.registry import ExperimentSpec, experiments
 from rsc_mlflow.experiments.training import TrainingJob
-from rsc_mlflow.experiments.unlearning_options import ExactRetrainingOptions, IncrementalRetrainingOptions
-from rsc_mlflow.sweeps.catalogue import cohort_key, experiments
-from rsc_mlflow.sweeps.jobs import Experiment, Job, Outcome
+from rsc_mlflow.experiments.unlearning_options import method_options
+from rsc_mlflow.sweeps.jobs import Job, Outcome
 from rsc_mlflow.sweeps.plan import Plan, make_plan, next_unit
 from rsc_mlflow.sweeps.schedule import ATTEMPTS, Schedule
+
+ExactRetrainingOptions = method_options("exact_retraining")
+IncrementalRetrainingOptions = method_options("incremental_retraining")
 
 
 def train(dataset: str, **options: Any) -> TrainOptions:
@@ -180,15 +184,23 @@ def outcome(key: str, state: str) -> Outcome:
     return Outcome(key, state, "why")
 
 
-def letters(needs: dict[str, str], follows: dict[str, str] | None = None) -> dict[str, Experiment]:
-    """A catalogue of one experiment: letter → the letters that it needs, or that run before it."""
+def letters(requires: dict[str, str], runs_after: dict[str, str] | None = None) -> dict[str, ExperimentSpec]:
+    """One experiment: letter → the letters that it requires, or that run before it."""
 
     def among(waits: dict[str, str]) -> Callable[[Letter], list[tuple[str, Letter]]]:
         return lambda options: [("letters", Letter(one)) for one in waits.get(options.letter, "")]
 
     return {
-        "letters": Experiment(
-            "letters", TrainOptions, lambda starts: None, needs=among(needs), follows=among(follows or {})
+        "letters": ExperimentSpec(
+            name="letters",
+            title="letters",
+            kind="train",
+            summary="Nothing.",
+            options_class=TrainOptions,
+            command=lambda options: None,
+            run=lambda starts: None,
+            requires=among(requires),
+            runs_after=among(runs_after or {}),
         )
     }
 
@@ -198,8 +210,8 @@ def test_a_job_that_the_grid_has_and_another_needs_is_the_grids() -> None:
     assert [(job.options.letter, job.requested) for job in plan.jobs.values()] == [("a", True), ("b", True)]
 
 
-def test_a_catalogue_that_waits_for_itself_is_refused() -> None:
-    with pytest.raises(InputError, match="letters a needs itself"):
+def test_a_declaration_that_waits_for_itself_is_refused() -> None:
+    with pytest.raises(InputError, match="letters a requires itself"):
         make_plan([Letter("a")], "letters", letters({"a": "b", "b": "a"}))
     with pytest.raises(InputError, match="wait for each other in a circle"):
         make_plan([Letter("a"), Letter("b")], "letters", letters({}, {"a": "b", "b": "a"}))
@@ -207,40 +219,29 @@ def test_a_catalogue_that_waits_for_itself_is_refused() -> None:
 
 def test_a_schedule_waits_for_what_a_job_needs() -> None:
     one = schedule({"a": "", "b": "a", "c": "b"})
-    assert one.next(0, 2) == ["a"]
-    assert one.next(0, 2) is None
-    one.take([outcome("a", "finished")], 0, 5)
-    assert one.next(0, 2) == ["b"]
-    one.take([outcome("b", "failed")], 0, 5)
-    assert one.next(0, 2) is None
+    assert one.next(2) == ["a"]
+    assert one.next(2) is None
+    one.take([outcome("a", "finished")])
+    assert one.next(2) == ["b"]
+    one.take([outcome("b", "failed")])
+    assert one.next(2) is None
     assert one.over
     assert one.failed == {"b": "why", "c": "needs letters b, which failed"}
 
 
 def test_a_job_that_only_follows_another_survives_its_failure() -> None:
     one = schedule({"a": "", "b": ""}, {"b": "a"})
-    assert [one.next(0, 2), one.next(0, 2)] == [["a"], None]
-    one.take([outcome("a", "failed")], 0, 5)
-    assert one.next(0, 2) == ["b"]
-
-
-def test_a_job_that_is_busy_elsewhere_is_looked_at_again() -> None:
-    one = schedule({"a": "", "b": "a"})
-    one.next(0, 2)
-    one.take([outcome("a", "busy")], 10.0, 5.0)
-    assert one.next(14.9, 2) is None
-    assert not one.over
-    assert one.next(15.0, 2) == ["a"]
-    one.take([outcome("a", "finished")], 16.0, 5.0)
-    assert one.next(16.0, 2) == ["b"]
+    assert [one.next(2), one.next(2)] == [["a"], None]
+    one.take([outcome("a", "failed")])
+    assert one.next(2) == ["b"]
 
 
 def test_a_job_whose_process_dies_is_tried_again_and_then_given_up() -> None:
     one = schedule({"a": ""})
     for attempt in range(ATTEMPTS):
-        assert one.next(0, 1) == ["a"], attempt
+        assert one.next(1) == ["a"], attempt
         one.died(["a"], "its process was ended by SIGKILL")
-    assert one.next(0, 1) is None
+    assert one.next(1) is None
     assert one.over
     assert one.failed == {"a": f"its process was ended by SIGKILL, {ATTEMPTS} times"}
 
@@ -250,9 +251,9 @@ def test_members_of_a_cohort_whose_process_died_twice_start_alone() -> None:
     one = schedule(dict.fromkeys("abc", ""))
     one.cohorts, one.sizes = dict.fromkeys("abc", "alike"), {"alike": 16}
     for _ in range(2):
-        assert sorted(one.next(0, 1) or ()) == ["a", "b", "c"]
+        assert sorted(one.next(1) or ()) == ["a", "b", "c"]
         one.died("abc", "its process was ended by SIGKILL")
-    assert sorted(one.next(0, 1) or [] for _ in range(3)) == [["a"], ["b"], ["c"]]
+    assert sorted(one.next(1) or [] for _ in range(3)) == [["a"], ["b"], ["c"]]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -266,14 +267,11 @@ def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
     states: Sequence[Callable[[str], Outcome]] = (
         lambda key: outcome(key, "finished"),
         lambda key: outcome(key, "finished"),
-        lambda key: outcome(key, "busy"),
         lambda key: outcome(key, "failed"),
     )
-    clock = 0.0
     running: list[str] = []
     while not one.over:
-        clock += 1
-        while len(running) < 3 and (unit := one.next(clock, 3)) is not None:
+        while len(running) < 3 and (unit := one.next(3)) is not None:
             assert set(before[unit[0]]) <= one.finished
             assert set(after[unit[0]]) <= one.finished | set(one.failed)
             assert unit[0] not in running
@@ -283,7 +281,6 @@ def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
             if dice.random() < 0.1:
                 one.died([key], "died")
             else:
-                one.take([dice.choice(states)(key)], clock, 2.0)
-        assert clock < 10_000
+                one.take([dice.choice(states)(key)])
     assert one.finished | set(one.failed) == set(keys)
     assert not one.finished & set(one.failed)

@@ -24,3 +24,8 @@ def unit(*options: Any, entry_point: str = "train_classifier") -> Unit:
 
 def all_runs(client: MlflowClient) -> list[Run]:
     return list(client.search_runs(["0"], order_by=["attributes.start_time ASC"]))
+
+
+def endless_unit(seed: int = 0) -> Unit:
+    """One training that does not end by itself."""
+    return unit(train(epochs=1_000_000, random_seed=seed))

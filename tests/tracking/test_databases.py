@@ -15,7 +15,7 @@ from mlflow.store.db import utils as mlflow_db
 from mlflow.store.tracking.dbmodels.initial_models import Base as InitialBase
 
 from entry_points.command import status
-from entry_points.mlproject import entry_point
+from entry_points.commands import entry_point
 from rsc_mlflow.tracking import databases
 from rsc_mlflow.tracking.frame import RunStore
 from rsc_mlflow.tracking.run import open_run

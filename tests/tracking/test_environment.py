@@ -12,10 +12,11 @@ from rsc_mlflow.tracking import environment
 def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert len(environment._git("rev-parse", "HEAD")) == 40
     assert environment._git("no-such-command") == ""
+    monkeypatch.setattr(environment, "_git", environment._git.__wrapped__)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment._git("rev-parse", "HEAD") == ""
     monkeypatch.setattr(environment.registry, "resolve_tags", lambda: {"mlflow.user": "me"})
-    assert environment.source_tags.__wrapped__() == {"mlflow.user": "me"}
+    assert environment.source_tags() == {"mlflow.user": "me"}
 
 
 def test_the_processor_is_the_one_that_linux_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,3 @@
-import signal
 import threading
 from pathlib import Path
 
@@ -10,13 +9,11 @@ from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.entities import LoggedModelStatus
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 
-from rsc_mlflow.tracking import models, schema
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
-from rsc_mlflow.tracking.pull import load_state, pull
+from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
-from rsc_mlflow.tracking.signals import Interrupted, interruptible
 from tests.tracking.stores import PARAMS, example, small_model, trained
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
@@ -58,22 +55,6 @@ def test_mlflow_itself_serves_it_at_any_batch_size() -> None:
     served = mlflow.pyfunc.load_model(uri).predict(images.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(served, model.eval()(images).numpy(), rtol=1e-5, atol=1e-6)
-
-
-def test_a_signal_waits_for_the_end_of_the_export(tmp_path: Path) -> None:
-    """Broken off, PyTorch's exporter raises an error of its own, or aborts the process."""
-    calls = []
-
-    class Stopping(torch.nn.Linear):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            calls.append(None)
-            if len(calls) == 2:  # the first call is ours, before the export
-                signal.raise_signal(signal.SIGINT)
-            return super().forward(images)
-
-    with interruptible(), pytest.raises(Interrupted):
-        models._save(Stopping(4, 3), torch.zeros(2, 4), tmp_path / "model", Model())
-    assert load_state(tmp_path / "model", "a model").keys() == {"weight", "bias"}
 
 
 def test_version_tags_and_alias() -> None:

@@ -11,11 +11,11 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from rsc_mlflow.cancellation import Cancelled
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import schema, tracked
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.run import TrackedRun, current_experiment, mark_failed, open_run
-from rsc_mlflow.tracking.signals import Interrupted
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
 
@@ -136,7 +136,7 @@ def test_a_signal_ends_all_open_runs_as_killed(number: signal.Signals) -> None:
             runs[-1].metrics({"train/loss": 1.0}, 1)
         os.kill(os.getpid(), number)
 
-    with pytest.raises(Interrupted), ExitStack() as stack:
+    with pytest.raises(Cancelled), ExitStack() as stack:
         stopped(stack)
     assert len(runs) == 3
     for run in runs:
@@ -225,15 +225,6 @@ def test_an_active_run_that_fails_is_ended_by_its_owner() -> None:
         assert found.data.tags[schema.ERROR] == "ZeroDivisionError: division by zero"
         assert found.info.status == "RUNNING"
     assert stored(mine.info.run_id).info.status == "FINISHED"  # its owner went on
-
-
-def test_last_words_are_brief_only_while_the_store_is_away() -> None:
-    words = tracked._LastWords()
-    patient = words.seconds()
-    words.note(ValueError("a point that is refused"))
-    assert words.seconds() == patient > 0
-    words.note(ConnectionRefusedError())
-    assert words.seconds() == 0
 
 
 def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 import datetime
 import http.server
-import os
 import socket
 import socketserver
 import ssl
@@ -32,13 +31,13 @@ from rsc_mlflow.tracking import store
 from rsc_mlflow.tracking.store import (
     StoreError,
     _probe,
-    brief,
     connect,
     is_transient,
     look_up,
     reason,
     redact_passwords,
     remove_tag,
+    retry_timeout,
     with_retries,
 )
 from tests.mlflow_server import free_port
@@ -80,11 +79,14 @@ def test_another_server_is_not_taken_for_mlflow() -> None:
         other.shutdown()
 
 
-@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", ""])
-def test_patience_is_a_number(sqlite_store: str, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", text)
-    with pytest.raises(InputError, match="RSC_RETRY_TIMEOUT_SECONDS is"):
-        connect()
+@pytest.mark.parametrize("name", ["RSC_RETRY_TIMEOUT_SECONDS", "RSC_PATIENCE_SECONDS"])
+def test_the_retry_timeout_is_a_number_under_its_former_name_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("soon", "-1", "nan", "inf", ""):
+        monkeypatch.setenv(name, text)
+        with pytest.raises(InputError, match=f"{name} is"):
+            connect()
+    monkeypatch.setenv(name, "7.5")
+    assert retry_timeout() == 7.5
 
 
 def test_no_database_server_is_said_within_seconds() -> None:
@@ -182,17 +184,6 @@ def test_a_store_that_has_answered_in_another_process_is_waited_for(sqlite_store
     assert connect(known=True).search_experiments()[0].name == "Default"
 
 
-def test_a_call_is_brief_only_inside_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-    monkeypatch.delenv(names[0], raising=False)
-    monkeypatch.setenv(names[1], "2")
-    with brief(0.0):
-        assert [os.environ[name] for name in names] == ["1", "0"]
-        with brief(9.5):
-            assert [os.environ[name] for name in names] == ["10", "0"]
-    assert [os.environ.get(name) for name in names] == [None, "2"]
-
-
 def test_a_tag_that_is_gone_already(sqlite_store: str) -> None:
     client = connect()
     run_id = client.create_run("0", tags={"a": "b"}).info.run_id
@@ -212,7 +203,7 @@ def _answered(status: int) -> requests.HTTPError:
 
 
 @pytest.mark.parametrize(
-    ("error", "passing"),
+    ("error", "transient"),
     [
         (MlflowException("x", TEMPORARILY_UNAVAILABLE), True),
         (MlflowException("x"), True),
@@ -240,11 +231,11 @@ def _answered(status: int) -> requests.HTTPError:
         (requests.ConnectionError("x"), True),
     ],
 )
-def test_which_errors_pass(error: Exception, passing: bool) -> None:
-    assert is_transient(error) is passing
+def test_which_errors_are_transient(error: Exception, transient: bool) -> None:
+    assert is_transient(error) is transient
 
 
-def test_patience_ends() -> None:
+def test_retries_end() -> None:
     calls = []
 
     def away() -> None:

@@ -9,7 +9,7 @@ from rsc_mlflow.data import ImageSet
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.training import TrainingData
-from rsc_mlflow.training.batches import Feed
+from rsc_mlflow.training.batches import BatchIterator
 from tests.training.small import CPU, dense, digits
 
 SHAPE = (2, 3, 1)
@@ -43,13 +43,13 @@ def members(draw: st.DrawFn) -> tuple[list[TrainingData], int]:
 def test_batches_are_those_of_a_dense_copy(case: tuple[list[TrainingData], int]) -> None:
     datas, batch_size = case
     originals = [data.clean.images.clone() for data in datas]
-    feed = Feed(datas, batch_size, CPU)
+    batches = BatchIterator(datas, batch_size, CPU)
     generators = [torch_generator(k, "batches") for k in range(len(datas))]
     twins = [torch_generator(k, "batches") for k in range(len(datas))]
     for _ in range(2):  # two epochs: the second draws another order
         orders = [torch.randperm(len(data), generator=twin) for data, twin in zip(datas, twins, strict=True)]
         seen = 0
-        for images, labels in feed.epoch(generators):
+        for images, labels in batches.epoch(generators):
             count = labels.shape[1]
             for k, data in enumerate(datas):
                 x, y = dense(data)
@@ -64,9 +64,9 @@ def test_batches_are_those_of_a_dense_copy(case: tuple[list[TrainingData], int])
 
 def test_shared_images_are_not_copied() -> None:
     data = digits("digits")
-    feed = Feed([data, data], 32, CPU)
-    assert len(feed._sources) == 1
-    assert feed._sources[0].data_ptr() == data.clean.images.data_ptr()
+    batches = BatchIterator([data, data], 32, CPU)
+    assert len(batches._sources) == 1
+    assert batches._sources[0].data_ptr() == data.clean.images.data_ptr()
 
 
 def test_exact_retraining_keeps_all_but_the_spurious() -> None:

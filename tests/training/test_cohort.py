@@ -223,8 +223,14 @@ def member(changes: dict[str, object] | None = None, model: str = "ce-tor-MLP", 
         ([member(), member(count=63)], "number of training examples; got 63, 64"),
         ([Member(made_up(8, (3, 32, 32)), config("ce-tor-altResNet20"))] * 2, "one model at a time"),
         ([member(model="aug01-ce-tor-MLP")], "32×32"),
-        ([Member(made_up(9, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=4))], "last batch holds one example"),
-        ([Member(made_up(8, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=1))], "last batch holds one example"),
+        (
+            [Member(made_up(9, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=4))],
+            "last batch holds 1, too few for ResNet18",
+        ),
+        (
+            [Member(made_up(8, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=1))],
+            "last batch holds 1, too few for ResNet18",
+        ),
         ([Member(made_up(8, (3, 32, 32)), config("ce-tor-CNN002"))], "28×28"),
     ],
 )

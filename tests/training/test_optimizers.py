@@ -1,4 +1,4 @@
-"""The optimisers' blocks, and the state that would decay into denormal numbers."""
+"""The optimizers' blocks, and the state that would decay into denormal numbers."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_nothing_decays_from_the_threshold_to_the_denormals_between_two_drops() 
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adagrad", "rms"])
-def test_blocks_of_equal_hyper_parameters_update_as_one_optimiser_each(kind: str) -> None:
+def test_blocks_of_equal_hyper_parameters_update_as_one_optimizer_each(kind: str) -> None:
     configs = [config(optimizer=kind), config(optimizer=kind), config(optimizer=kind, learning_rate=0.1, grad_clip=0.5)]
     configs.append(replace(configs[0], weight_decay=0.1))
     generator = torch_generator(0, "numbers")

@@ -56,7 +56,7 @@ def test_dropout_goes_on_where_it_stopped() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad", "rms"])
 def test_a_member_of_a_cohort_can_go_on_alone_and_a_lone_one_in_a_cohort(optimizer: str) -> None:
-    """The first has a block of the optimiser to itself, the other two share one."""
+    """The first has a block of the optimizer to itself, the other two share one."""
     base = config(optimizer=optimizer, epochs=2, learning_rate=1e-3)
     decays = (0.0, 1e-3, 1e-3)
     members = [
@@ -76,7 +76,7 @@ def test_a_member_of_a_cohort_can_go_on_alone_and_a_lone_one_in_a_cohort(optimiz
         assert {name: value.shape for name, value in mine.items()} == {n: v.shape for n, v in tensors.items()}
 
 
-def test_members_that_start_anew_may_join_members_that_go_on_with_a_fresh_optimiser() -> None:
+def test_members_that_start_anew_may_join_members_that_go_on_with_a_fresh_optimizer() -> None:
     options = config(epochs=2, optimizer="adam", learning_rate=1e-3)
     member = Member(digits(count=96), options)
     start = trained(member, epochs=1).checkpoint(0)

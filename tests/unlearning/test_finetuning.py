@@ -2,6 +2,8 @@
 
 import copy
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +12,20 @@ from torch.nn.functional import cross_entropy
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.unlearning.base import Examples
-from rsc_mlflow.unlearning.finetuning import FineTuning, finetune
-from rsc_mlflow.unlearning.gradient_difference import GradientDifferenceConfig, gradient_difference
+from rsc_mlflow.unlearning.finetuning import FineTuning
+from rsc_mlflow.unlearning.finetuning_loop import finetune
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
-from rsc_mlflow.unlearning.relabel_finetuning import relabel_finetuning, wrong_labels
+from rsc_mlflow.unlearning.methods.gradient_difference import GradientDifferenceConfig, gradient_difference
+from rsc_mlflow.unlearning.methods.relabel_finetuning import relabel_finetuning, wrong_labels
 from tests.unlearning.worlds import blobs, flat_parameters, part, tiny_conv, tiny_mlp
 
-ONE_STEP = FineTuning(batch_size=100, forget_batch_size=100, optimizer="sgd", learning_rate=0.1, forget_weight=0.25)
+ONE_STEP: dict[str, Any] = {
+    "unlearn_batch_size": 100,
+    "forget_batch_size": 100,
+    "unlearn_optimizer": "sgd",
+    "unlearn_learning_rate": 0.1,
+    "forget_weight": 0.25,
+}
 
 
 def test_wrong_labels_are_every_other_class_equally_often_and_never_the_right_one():
@@ -41,7 +50,7 @@ def test_one_step_is_the_weighted_sum_of_both_gradients():
     with torch.no_grad():
         for parameter in by_hand.parameters():
             parameter -= 0.1 * parameter.grad
-    found = gradient_difference(model, forget, retain, GradientDifferenceConfig(ONE_STEP, ceiling=0.0))
+    found = gradient_difference(model, forget, retain, GradientDifferenceConfig(**ONE_STEP, ceiling=0.0))
     torch.testing.assert_close(flat_parameters(found.model), flat_parameters(by_hand), rtol=1e-10, atol=1e-12)
     assert found.record["steps"] == 1
 
@@ -50,8 +59,8 @@ def test_examples_beyond_the_ceiling_no_longer_count():
     """All losses of this model are above 1e-6: the ascent term is constant and only the retain set pulls."""
     model, examples = tiny_mlp(), blobs(30)
     forget, retain = part(examples, 0, 5), part(examples, 5, 30)
-    capped = gradient_difference(model, forget, retain, GradientDifferenceConfig(ONE_STEP, ceiling=1e-6))
-    kept, _ = finetune(model, forget, retain, ONE_STEP, lambda logits, labels: 0 * logits.sum(), None)
+    capped = gradient_difference(model, forget, retain, GradientDifferenceConfig(**ONE_STEP, ceiling=1e-6))
+    kept, _ = finetune(model, forget, retain, FineTuning(**ONE_STEP), lambda logits, labels: 0 * logits.sum(), None)
     torch.testing.assert_close(flat_parameters(capped.model), flat_parameters(kept))
 
 
@@ -63,7 +72,14 @@ def test_forget_examples_are_drawn_in_passes_over_all_of_them():
         drawn.extend(labels.tolist())
         return 0 * logits.sum()
 
-    finetune(tiny_mlp(), forget, part(examples, 5, 30), FineTuning(2, batch_size=5, forget_batch_size=2), note, None)
+    finetune(
+        tiny_mlp(),
+        forget,
+        part(examples, 5, 30),
+        FineTuning(unlearn_epochs=2, unlearn_batch_size=5, forget_batch_size=2),
+        note,
+        None,
+    )
     assert len(drawn) == 2 * 5 * 2  # epochs × steps × examples a step
     for start in range(0, 20, 5):
         assert sorted(drawn[start : start + 5]) == [0, 1, 2, 3, 4]
@@ -99,7 +115,7 @@ def test_relabel_finetuning_makes_a_saturated_model_forget_the_planted_pixel():
     model, forget, retain, test = planted(steps=300)
     assert loss_and_accuracy(model, forget)[0] < 1e-4  # influence has nothing to work with
     assert follows_pixel(model, test) > 0.9
-    how = FineTuning(epochs=20, learning_rate=0.003, batch_size=49, forget_batch_size=4)
+    how = FineTuning(unlearn_epochs=20, unlearn_learning_rate=0.003, unlearn_batch_size=49, forget_batch_size=4)
     done = relabel_finetuning(model, forget, retain, how)
     assert follows_pixel(done.model, test) < 0.6
     assert loss_and_accuracy(done.model, retain)[1] > loss_and_accuracy(model, retain)[1] - 0.02
@@ -109,8 +125,10 @@ def test_gradient_difference_forgets_where_there_is_a_gradient_left():
     model, forget, retain, test = planted(steps=15)
     assert loss_and_accuracy(model, forget)[0] > 1e-6
     assert follows_pixel(model, test) > 0.9
-    how = FineTuning(epochs=20, learning_rate=0.003, batch_size=49, forget_batch_size=4)
-    done = gradient_difference(model, forget, retain, GradientDifferenceConfig(how))
+    how = GradientDifferenceConfig(
+        unlearn_epochs=20, unlearn_learning_rate=0.003, unlearn_batch_size=49, forget_batch_size=4
+    )
+    done = gradient_difference(model, forget, retain, how)
     assert follows_pixel(done.model, test) < 0.6
     assert loss_and_accuracy(done.model, retain)[1] > loss_and_accuracy(model, retain)[1] - 0.02
 
@@ -118,8 +136,10 @@ def test_gradient_difference_forgets_where_there_is_a_gradient_left():
 def test_gradient_difference_says_that_it_cannot_act_where_the_loss_is_zero_in_float32():
     model, forget, retain, test = planted(steps=60)
     assert loss_and_accuracy(model, forget)[0] == 0
-    how = FineTuning(epochs=5, learning_rate=0.003, batch_size=49, forget_batch_size=4)
-    done = gradient_difference(model, forget, retain, GradientDifferenceConfig(how))
+    how = GradientDifferenceConfig(
+        unlearn_epochs=5, unlearn_learning_rate=0.003, unlearn_batch_size=49, forget_batch_size=4
+    )
+    done = gradient_difference(model, forget, retain, how)
     assert follows_pixel(done.model, test) > 0.9
     assert "the ascent found no gradient" in done.notes[0]
 
@@ -128,12 +148,12 @@ def test_same_seed_same_model_and_the_source_is_left_alone():
     model, examples = tiny_conv().train(), blobs(30)
     before = copy.deepcopy(model.state_dict())
     forget, retain = part(examples, 0, 5), part(examples, 5, 30)
-    how = FineTuning(epochs=2, batch_size=8, forget_batch_size=2, learning_rate=0.01)
+    how = FineTuning(unlearn_epochs=2, unlearn_batch_size=8, forget_batch_size=2, unlearn_learning_rate=0.01)
     torch.manual_seed(1)
     first = relabel_finetuning(model, forget, retain, how).model
     torch.manual_seed(2)
     second = relabel_finetuning(model, forget, retain, how).model
-    other = relabel_finetuning(model, forget, retain, FineTuning(**{**how.__dict__, "random_seed": 1})).model
+    other = relabel_finetuning(model, forget, retain, replace(how, random_seed=1)).model
     assert torch.equal(flat_parameters(first), flat_parameters(second))
     assert not torch.equal(flat_parameters(first), flat_parameters(other))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -144,7 +164,7 @@ def test_same_seed_same_model_and_the_source_is_left_alone():
 def test_each_epoch_is_observed():
     seen = []
     examples = blobs(30)
-    how = FineTuning(epochs=3, batch_size=8, retain_examples=10)
+    how = FineTuning(unlearn_epochs=3, unlearn_batch_size=8, retain_examples=10)
     done = relabel_finetuning(
         tiny_mlp(),
         part(examples, 0, 5),
@@ -152,24 +172,24 @@ def test_each_epoch_is_observed():
         how,
         lambda epoch, _, r: seen.append((epoch, sorted(r))),
     )
-    assert seen == [(epoch, ["forget_loss", "retain_loss"]) for epoch in (1, 2, 3)]
+    assert seen == [(epoch, ["forget_loss", "loss"]) for epoch in (1, 2, 3)]
     assert done.record["steps"] == 3 * 2  # ten of the retain set an epoch, eight at a time
 
 
 def test_the_retain_loss_of_an_epoch_is_the_mean_over_its_examples():
     """With steps that move nothing it is the model's own loss on the retain set, uneven last batch included."""
     seen, model, retain = [], tiny_mlp(), part(blobs(30), 5, 30)
-    how = FineTuning(epochs=2, batch_size=8, retain_examples=0, learning_rate=1e-14)
-    relabel_finetuning(model, part(blobs(30), 0, 5), retain, how, lambda *given: seen.append(given[2]["retain_loss"]))
+    how = FineTuning(unlearn_epochs=2, unlearn_batch_size=8, retain_examples=0, unlearn_learning_rate=1e-14)
+    relabel_finetuning(model, part(blobs(30), 0, 5), retain, how, lambda *given: seen.append(given[2]["loss"]))
     assert seen == pytest.approx([loss_and_accuracy(model, retain)[0]] * 2, abs=1e-9)
 
 
 def test_a_loss_that_explodes_is_said():
     examples = blobs(30)
-    how = FineTuning(epochs=30, learning_rate=1e12, optimizer="sgd")
-    with pytest.raises(InputError, match="smaller learning_rate"):
-        gradient_difference(tiny_mlp(torch.float32), part(_single(examples), 0, 5), part(_single(examples), 5, 30),
-                            GradientDifferenceConfig(how, ceiling=0.0))  # fmt: skip
+    how = GradientDifferenceConfig(unlearn_epochs=30, unlearn_learning_rate=1e12, unlearn_optimizer="sgd", ceiling=0.0)
+    forget, retain = part(_single(examples), 0, 5), part(_single(examples), 5, 30)
+    with pytest.raises(InputError, match="smaller unlearn_learning_rate"):
+        gradient_difference(tiny_mlp(torch.float32), forget, retain, how)
 
 
 def _single(examples: Examples) -> Examples:
@@ -178,7 +198,13 @@ def _single(examples: Examples) -> Examples:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"optimizer": "lbfgs"}, {"epochs": 0}, {"learning_rate": 0.0}, {"forget_weight": 1.5}, {"batch_size": 0}],
+    [
+        {"unlearn_optimizer": "lbfgs"},
+        {"unlearn_epochs": 0},
+        {"unlearn_learning_rate": 0.0},
+        {"forget_weight": 1.5},
+        {"unlearn_batch_size": 0},
+    ],
 )
 def test_options_that_cannot_be_are_refused(wrong):
     with pytest.raises(InputError, match="accepted"):

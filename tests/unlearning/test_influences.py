@@ -1,5 +1,7 @@
 """The influence of each training example, against retraining without it, one by one."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -7,13 +9,12 @@ from sklearn.metrics import roc_auc_score
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
-from rsc_mlflow.unlearning.group_influence import GroupInfluenceConfig
 from rsc_mlflow.unlearning.influences import influences, ranking
-from rsc_mlflow.unlearning.solvers import SolverConfig
+from rsc_mlflow.unlearning.solver_options import InfluenceConfig
 from tests.unlearning.worlds import blobs, fitted_logistic, part
 
 DECAY = 0.05
-EXACT = GroupInfluenceConfig(SolverConfig("cg", tolerance=1e-10, max_iterations=500), damping=1e-12, weight_decay=DECAY)
+EXACT = InfluenceConfig(tolerance=1e-10, max_iterations=500, damping=1e-12, weight_decay=DECAY)
 
 
 def test_influences_are_what_leaving_one_out_does_to_the_test_loss():
@@ -50,7 +51,7 @@ def test_a_planted_pattern_is_found_at_the_top():
     model = fitted_logistic(train, 0.01)
     shown = torch.zeros(1, 1, 2, 2, dtype=torch.float64)
     shown[0, 0, 0, 0] = 4.0
-    config = GroupInfluenceConfig(EXACT.solver, damping=1e-12, weight_decay=0.01)
+    config = replace(EXACT, weight_decay=0.01)
     helpful = influences(model, train, Examples.of(shown, torch.tensor([0])), config)
     harmful = influences(model, train, Examples.of(shown, torch.tensor([1])), config)
     spurious = torch.arange(3)

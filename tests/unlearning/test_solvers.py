@@ -1,7 +1,5 @@
 """Each solver against the exact solve of a curvature matrix that is written out and inverted."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -13,7 +11,8 @@ from rsc_mlflow.unlearning.choices import Kind
 from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
-from rsc_mlflow.unlearning.solvers import SolverConfig, relative_residual, solve
+from rsc_mlflow.unlearning.solver_options import SolverConfig
+from rsc_mlflow.unlearning.solvers import relative_residual, solve
 from tests.unlearning.worlds import blobs, exact_gauss_newton, exact_hessian, logistic, seeded, tiny_mlp
 
 LAMBDA = 0.01
@@ -35,7 +34,7 @@ def relative_error(x, exact):
 
 def test_cg_is_within_1e_4_of_the_exact_solve(system):
     curvature, u, exact = system
-    solution = solve(curvature, u, SolverConfig("cg", tolerance=1e-6, max_iterations=500))
+    solution = solve(curvature, u, SolverConfig(solver="cg", tolerance=1e-6, max_iterations=500))
     assert curvature.model.size == 712
     assert relative_error(solution.x, exact) < 1e-4
     assert not solution.notes
@@ -43,9 +42,9 @@ def test_cg_is_within_1e_4_of_the_exact_solve(system):
 
 def test_cg_stops_at_its_tolerance_and_says_when_it_does_not_get_there(system):
     curvature, u, _ = system
-    rough = solve(curvature, u, SolverConfig("cg", tolerance=0.05))
+    rough = solve(curvature, u, SolverConfig(solver="cg", tolerance=0.05))
     assert relative_residual(curvature, rough.x, u) <= 0.0501
-    short = solve(curvature, u, SolverConfig("cg", tolerance=1e-6, max_iterations=3))
+    short = solve(curvature, u, SolverConfig(solver="cg", tolerance=1e-6, max_iterations=3))
     assert short.iterations == 3
     assert "3 iterations" in short.notes[0]
 
@@ -57,7 +56,7 @@ def test_cg_on_the_hessian_is_exact_where_it_is_positive_definite():
     flat = FlatModel(model)
     u = summed_gradient(flat, examples)
     exact = torch.linalg.solve(matrix + shift * torch.eye(flat.size, dtype=torch.float64), u)
-    solution = solve(Curvature(flat, examples, "hessian", shift), u, SolverConfig("cg", tolerance=1e-8))
+    solution = solve(Curvature(flat, examples, "hessian", shift), u, SolverConfig(solver="cg", tolerance=1e-8))
     assert relative_error(solution.x, exact) < 1e-6
 
 
@@ -67,13 +66,15 @@ def test_cg_refuses_negative_curvature():
     assert eigenvalues[0] < -0.01  # the world has negative curvature to be met
     curvature = Curvature(flat, examples, "hessian", 1e-6)
     with pytest.raises(InputError, match="not positive definite"):
-        solve(curvature, summed_gradient(flat, examples), SolverConfig("cg", tolerance=1e-10, max_iterations=2000))
+        solve(
+            curvature, summed_gradient(flat, examples), SolverConfig(solver="cg", tolerance=1e-10, max_iterations=2000)
+        )
 
 
 def test_a_zero_right_hand_side_has_the_solution_zero(system):
     curvature, u, _ = system
     for name in ("cg", "lissa", "ekfac"):
-        solution = solve(curvature, torch.zeros_like(u), SolverConfig(name, recursion_depth=20))
+        solution = solve(curvature, torch.zeros_like(u), SolverConfig(solver=name, recursion_depth=20))
         assert float(solution.x.norm()) == 0
         assert relative_residual(curvature, solution.x, torch.zeros_like(u)) == 0
 
@@ -90,11 +91,11 @@ def test_lissa_with_exact_products_converges_to_the_exact_solve_for_any_number_o
     examples, flat = one_example_repeated(), FlatModel(logistic())
     u = torch.randn(flat.size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     matrix = exact_gauss_newton(logistic(), examples) + 2.0 * torch.eye(flat.size, dtype=torch.float64)
-    config = SolverConfig("lissa", recursion_depth=300, repeats=repeats, sample_size=2)
+    config = SolverConfig(solver="lissa", recursion_depth=300, repeats=repeats, batch_size=2)
     solution = solve(Curvature(flat, examples, "ggn", 2.0), u, config)
     assert relative_error(solution.x, torch.linalg.solve(matrix, u)) < 1e-6
     assert solution.record["lissa_scale"] > float(torch.linalg.eigvalsh(matrix)[-1])
-    assert math.isnan(solution.record["lissa_spread"]) == (repeats == 1)
+    assert ("lissa_spread" in solution.record) == (repeats > 1)
 
 
 def test_lissa_equals_the_recursion_written_as_a_loop():
@@ -102,7 +103,9 @@ def test_lissa_equals_the_recursion_written_as_a_loop():
     u = summed_gradient(flat, examples)
     curvature = Curvature(flat, examples, "ggn", 0.1)
     scale, repeats, depth = 400.0, 3, 12
-    config = SolverConfig("lissa", recursion_depth=depth, repeats=repeats, sample_size=4, scale=scale, random_seed=5)
+    config = SolverConfig(
+        solver="lissa", recursion_depth=depth, repeats=repeats, batch_size=4, scale=scale, random_seed=5
+    )
     generator = torch_generator(5, "lissa")
     batches = [torch.randint(30, (repeats, 4), generator=generator) for _ in range(depth)]
     total = torch.zeros_like(u)
@@ -123,7 +126,7 @@ def test_lissa_approaches_the_exact_solve_as_repeats_grow():
     exact = torch.linalg.solve(matrix, u)
     errors, spreads = {}, {}
     for repeats in (4, 64):
-        config = SolverConfig("lissa", recursion_depth=150, repeats=repeats, sample_size=8)
+        config = SolverConfig(solver="lissa", recursion_depth=150, repeats=repeats, batch_size=8)
         solution = solve(Curvature(flat, examples, "ggn", 2.0), u, config)
         errors[repeats], spreads[repeats] = relative_error(solution.x, exact), solution.record["lissa_spread"]
     assert errors[64] < 0.05
@@ -133,7 +136,7 @@ def test_lissa_approaches_the_exact_solve_as_repeats_grow():
 
 def test_lissa_stops_and_says_that_it_diverges(system):
     curvature, u, _ = system
-    config = SolverConfig("lissa", recursion_depth=100_000, scale=0.5, sample_size=16)
+    config = SolverConfig(solver="lissa", recursion_depth=100_000, scale=0.5, batch_size=16)
     with pytest.raises(InputError, match=r"lissa diverged at step \d{1,3} of 100000 with scale=0\.5.*scale at least"):
         solve(curvature, u, config)
 
@@ -147,14 +150,14 @@ def test_ekfac_is_exact_where_the_curvature_is_one_kronecker_product():
     examples, flat = blobs(40), FlatModel(model)
     u = torch.randn(flat.size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     exact = torch.linalg.solve(exact_gauss_newton(model, examples) + LAMBDA * torch.eye(51, dtype=torch.float64), u)
-    solution = solve(Curvature(flat, examples, "ggn", LAMBDA, batch_size=11), u, SolverConfig("ekfac"))
+    solution = solve(Curvature(flat, examples, "ggn", LAMBDA, batch_size=11), u, SolverConfig(solver="ekfac"))
     assert relative_error(solution.x, exact) < 1e-9
 
 
 def test_ekfac_is_close_in_direction_on_the_mlp(system):
     """Between layers it is an approximation; the direction and the size must still be right."""
     curvature, u, exact = system
-    x = solve(curvature, u, SolverConfig("ekfac")).x.double()
+    x = solve(curvature, u, SolverConfig(solver="ekfac")).x.double()
     assert float(x @ exact / x.norm() / exact.norm()) > 0.5
     assert 0.3 < float(x.norm() / exact.norm()) < 3
 

@@ -1,0 +1,81 @@
+"""What two commands do on the way from their options to the model: ``python -m benchmarks walks``.
+
+Counts calls, not seconds: how often a name is parsed, a model is built, an artifact is fetched and the store is asked
+whether it is there.
+"""
+
+import os
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from benchmarks.measuring import print_table
+from entry_points.command import status
+from entry_points.commands import entry_point
+
+ROOT = Path(__file__).parents[1] / "rsc_mlflow"
+STATIONS = {
+    "dataset and model names parsed": ("names.py", "parse"),
+    "options checked": ("fields.py", "__post_init__"),
+    "models built with weights": ("models/__init__.py", "build"),
+    "models built without": ("models/__init__.py", "build_empty"),
+    "models pulled": ("tracking/pull.py", "pull"),
+    "artifacts read": ("tracking/pull.py", "read_artifact"),
+    "connections to the store": ("tracking/store.py", "connect"),
+}
+"""Station → the file and the function that count."""
+DATASET = "digitsv20-10-0-0"
+WALKS = {
+    "train_classifier": (*("--dataset", DATASET, "--model", "ce-tor-MLP"), *("--epochs", "1", "--clean_seeds", "0")),
+    "group_influence": (
+        *("--model_uri", f"models:/rsc-digits-MLP@{DATASET}"),
+        "--influences",
+        "false",
+        "--max_iterations",
+        "3",
+    ),
+}
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Calls in the block by station."""
+    counts: Counter[str] = Counter()
+    names = {(str(ROOT / file), function): station for station, (file, function) in STATIONS.items()}
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and (station := names.get((code.co_filename, code.co_name))):
+            counts[station] += 1
+
+    sys.setprofile(note)
+    try:
+        yield counts
+    finally:
+        sys.setprofile(None)
+
+
+@click.command()
+def main() -> None:
+    """One training and one unlearning run on a new store, and what each called."""
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
+        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
+        os.chdir(folder)
+        for name, words in WALKS.items():
+            with counted() as counts:
+                if status(entry_point(name), list(words)):
+                    raise SystemExit(f"{name} failed")
+            found[name] = counts
+    rows = [[station, *(str(found[name][station]) for name in WALKS)] for station in STATIONS]
+    print_table(["calls", *WALKS], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Points side by side over categories: the plain comparison that several pages use."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboards.figures.points import escape, hover
+from dashboards.figures.scores import error, single
+from dashboards.figures.style import Mark, Theme, figure, pattern_mark, share_range
+
+WIDTH = 0.7
+"""Share of a category's room that its points take."""
+
+
+def dot_plot(
+    table: pd.DataFrame,
+    category: str,
+    group: str,
+    theme: Theme,
+    *,
+    x: str,
+    y: str,
+    categories: Sequence[object],
+    groups: Sequence[str],
+    label: Callable[[object], str] = str,
+    look: Callable[[str], Mark] = pattern_mark,
+    least: float = -np.inf,
+    most: float = np.inf,
+    also: Sequence[float] = (),
+) -> go.Figure:
+    """One point a category and group, with its interval; groups stand side by side inside a category.
+
+    Args:
+        table: points (see :func:`rsc_mlflow.analysis.series`) with the columns ``category`` and ``group``.
+        category: column along the axis.
+        group: column that gives color and symbol.
+        theme: light or dark.
+        x: axis title.
+        y: axis title.
+        categories: the categories in order.
+        groups: the groups that the table has, in order.
+        label: a category in words.
+        look: a group's mark; default: the pattern's.
+        least: the smallest value that there can be, at which bars are cut.
+        most: the largest.
+        also: further values that must be visible.
+    """
+    drawn = figure(theme, x=x, y=y)
+    place = {value: index for index, value in enumerate(categories)}
+    for index, name in enumerate(groups):
+        rows = table[table[group] == name]
+        shift = (index - (len(groups) - 1) / 2) * WIDTH / len(groups)
+        own = look(name)
+        titles = [f"{escape(name)}, {escape(label(value))}" for value in rows[category]]
+        at = [place[value] + shift for value in rows[category]]
+        drawn.add_trace(
+            go.Scatter(
+                x=at,
+                y=rows["mean"].to_numpy(),
+                name=escape(name),
+                legendgroup=escape(name),
+                mode="markers",
+                marker={"color": own.color, "symbol": own.symbol, "size": 9},
+                error_y=error(rows),
+                customdata=rows["links"].tolist(),
+                hovertext=hover(rows, titles),
+                hoverinfo="text",
+            )
+        )
+        drawn.add_traces(single(rows, drawn.data[-1], own))
+    drawn.update_xaxes(
+        tickvals=list(range(len(categories))),
+        ticktext=[escape(label(value)) for value in categories],
+        range=[-0.6, len(categories) - 0.4],
+        showgrid=False,
+    )
+    drawn.update_yaxes(range=share_range(table, least=least, most=most, also=also))
+    edge = {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "line": {"color": theme.grid, "width": 1}}
+    drawn.layout.shapes = [edge | {"x0": place - 0.5, "x1": place - 0.5} for place in range(1, len(categories))]
+    return drawn

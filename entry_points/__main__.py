@@ -1,0 +1,34 @@
+"""``python -m entry_points`` (installed as ``rsc``) lists all commands; ``rsc NAME --option value`` runs one."""
+
+import sys
+from collections.abc import Sequence
+
+from entry_points.command import reported, status
+from entry_points.commands import commands, find_command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """List the commands, or run the one that is named; leaves with its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(reported(lambda: _run(words)))
+
+
+def _run(words: Sequence[str]) -> int:
+    if not words or words == ["--help"]:
+        print(listing())
+        return 0
+    return status(find_command(words[0]), list(words[1:]))
+
+
+def listing() -> str:
+    """One line per command."""
+    known = commands()
+    width = max(map(len, known))
+    lines = [f"  {name:{width}}  {one.summary}" for name, one in known.items()]
+    return "\n".join(
+        ["Usage: rsc NAME [--option value …]; rsc NAME --help lists the options of a command.", "", *lines]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Every command by name: the experiments of the registry, plug-ins included, and what only the service has."""
+
+from pathlib import Path
+
+import click
+
+from entry_points import report, sweep
+from entry_points.command import OptionsCommand, command_of
+from entry_points.generic import GENERIC, Generic
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments, by_name
+
+_FOLDER = Path(__file__).parent
+
+
+def commands() -> dict[str, ExperimentSpec | Generic]:
+    """Name → what it runs."""
+    return by_name([*all_experiments().values(), *GENERIC, sweep.EXPERIMENT, report.EXPERIMENT])
+
+
+def programs(*, generic: bool = True) -> list[str]:
+    """The commands that have a file in this folder, which the MLproject lists in this order; with or without those
+    that take ``method``."""
+    known = {name: one for name, one in commands().items() if generic or not isinstance(one, Generic)}
+    return [name for name in known if (_FOLDER / f"{name}.py").is_file()]
+
+
+def find_command(name: str) -> click.Command:
+    """The click command of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    known = commands()
+    if name not in known:
+        raise InputError(f"unknown command {name!r}; accepted: {', '.join(known)}")
+    found = known[name]
+    return found.command() if isinstance(found, Generic) else command_of(found)
+
+
+def entry_point(name: str) -> OptionsCommand:
+    """The command of an experiment, with its options class."""
+    found = find_command(name)
+    assert isinstance(found, OptionsCommand)
+    return found

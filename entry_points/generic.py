@@ -1,0 +1,105 @@
+"""Commands that take ``method=NAME``, so that a method of a plug-in needs no entry point of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+
+from entry_points.command import EXIT_STATUS, command_of
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.membership_options import MembershipOptions
+from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments, attack_names, of_kind
+from rsc_mlflow.experiments.unlearning_options import UnlearnOptions
+from rsc_mlflow.fields import Field, Options, option_fields
+
+
+@dataclass(frozen=True)
+class Generic:
+    """A command that hands its options on to the experiment that ``method`` names.
+
+    Attributes:
+        name: of the command.
+        summary: what it does, in one sentence.
+        shared: options class whose declared options all its methods have: those that the MLproject lists.
+        names: the names that ``method`` accepts.
+        find: name → experiment, and options that the name stands for.
+    """
+
+    name: str
+    summary: str
+    shared: type[Options]
+    names: Callable[[], list[str]]
+    find: Callable[[str], tuple[ExperimentSpec, list[str]]]
+
+    def fields(self) -> list[Field]:
+        """The options that all methods have and the MLproject declares."""
+        return [field for field in option_fields(self.shared) if field.metadata["declared"] and field.name != "attacks"]
+
+    def command(self) -> click.Command:
+        """The click command: everything but ``method`` is read by the method's own command."""
+
+        @click.pass_context
+        def callback(context: click.Context, method: str | None) -> int:
+            if method is None:
+                return self._without_method(context)
+            experiment, more = self.find(method)
+            chosen = command_of(experiment)
+            name = f"{context.info_name} --method {method}"
+            with chosen.make_context(name, [*more, *context.args], parent=context.parent) as inner:
+                return int(chosen.invoke(inner) or 0)
+
+        option = click.Option(["--method"], metavar="NAME", help=f"One of {', '.join(self.names())}.  [required]")
+        text = (
+            f"{self.summary}\n\nAll other options are the method's own: --method NAME --help lists them.\n\n"
+            + EXIT_STATUS
+        )
+        passed_on = {"ignore_unknown_options": True, "allow_extra_args": True}
+        return click.Command(
+            self.name, params=[option], callback=callback, help=text, add_help_option=False, context_settings=passed_on
+        )
+
+    def _without_method(self, context: click.Context) -> int:
+        if "--help" in context.args:
+            click.echo(context.get_help())
+            return 0
+        raise InputError(f"method is missing; accepted: {', '.join(self.names())}")
+
+
+def _experiment(kind: str, method: str, names: list[str]) -> ExperimentSpec:
+    found = all_experiments().get(method)
+    if found is None or found.kind != kind:
+        raise InputError(f"unknown method {method!r}; accepted: {', '.join(names)}")
+    return found
+
+
+def _unlearning_methods() -> list[str]:
+    return [one.name for one in of_kind("unlearn")]
+
+
+def _attacks() -> list[str]:
+    return [*(one.name for one in of_kind("attack")), *attack_names()]
+
+
+def _find_attack(method: str) -> tuple[ExperimentSpec, list[str]]:
+    """An attack experiment; or one attack, which ``mem_inference`` runs alone."""
+    if method in attack_names():
+        return all_experiments()["mem_inference"], ["--attacks", method]
+    return _experiment("attack", method, _attacks()), []
+
+
+GENERIC = (
+    Generic(
+        name="unlearn",
+        summary="Unlearn the spurious examples of a registered model with any registered method.",
+        shared=UnlearnOptions,
+        names=_unlearning_methods,
+        find=lambda method: (_experiment("unlearn", method, _unlearning_methods()), []),
+    ),
+    Generic(
+        name="attack",
+        summary="Run any registered membership attack.",
+        shared=MembershipOptions,
+        names=_attacks,
+        find=_find_attack,
+    ),
+)

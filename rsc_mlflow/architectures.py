@@ -1,0 +1,38 @@
+"""Model architectures by name.  Their files are in :mod:`rsc_mlflow.models`, which a look-up imports with PyTorch.
+
+To add an architecture, write a file there that ends in ``ARCHITECTURES.register(NAME, Architecture(…))``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsc_mlflow.registries import Registry
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How models of one architecture are made.
+
+    Attributes:
+        construct: (image shape ``(C, H, W)``, number of classes) → a module from float32 ``[N, C, H, W]`` in [0, 1] to
+            logits ``[N, classes]``.
+        initialize: fills all weights and buffers from a generator; None: ``construct`` has drawn the weights from
+            PyTorch's global generator.
+        stackable: whether many models can train as one; see :class:`rsc_mlflow.models.stacked.StackedModel`.
+        normalized: whether inputs are normalized with CIFAR's mean and standard deviation inside the model.
+        smallest_batch: examples that a batch must have in training; 2 where statistics of one example are undefined.
+    """
+
+    construct: "Callable[[tuple[int, int, int], int], nn.Module]"
+    initialize: "Callable[[nn.Module, torch.Generator], None] | None" = None
+    stackable: bool = False
+    normalized: bool = False
+    smallest_batch: int = 1
+
+
+ARCHITECTURES = Registry[Architecture]("architecture", "rsc_mlflow.models")

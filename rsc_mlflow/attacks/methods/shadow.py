@@ -1,0 +1,51 @@
+"""The paper's attack: a logistic regression on what a shadow model says about its members and non-members.
+
+Yang, Chou, Chaudhuri 2022, section 4: the features are the sorted logits and whether the prediction is correct.  They
+are standardized, and the regression's C is chosen by cross-validated log-loss among the shadow model's own examples.
+Like the paper it uses one shadow model, the first; classes are weighted so that as many members as non-members count.
+Threshold: probability 1/2.
+"""
+
+import numpy as np
+
+from rsc_mlflow.attacks.base import AttackResult, Doubles, Floats, Ints, Observations, register_attack
+from rsc_mlflow.errors import InputError
+
+FOLDS = 3
+INVERSE_PENALTIES = (0.01, 1.0, 100.0)
+"""Candidates for scikit-learn's C."""
+
+
+def features(logits: Floats, labels: Ints) -> Doubles:
+    """Sorted logits and correctness: logits [N, C], labels [N] → float64 [N, C + 1]."""
+    correct = logits.argmax(axis=1) == labels
+    return np.column_stack([np.sort(logits, axis=1), correct]).astype(np.float64)
+
+
+@register_attack(title="Shadow model (the paper)")
+def shadow(queries: Observations, population: Observations) -> AttackResult:
+    """Probability of membership [N] by the regression fitted to the first shadow model; threshold .5.
+
+    Raises:
+        InputError: there is no shadow model, or it has fewer members or non-members than there are folds.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    members = population.shadow_members[0]
+    if min(members.sum(), (~members).sum()) < FOLDS:
+        raise InputError(
+            f"the attack 'shadow' needs at least {FOLDS} members and {FOLDS} non-members of the shadow model; got "
+            f"{members.sum()} and {(~members).sum()}"
+        )
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)),
+        {"logisticregression__C": INVERSE_PENALTIES},
+        scoring="neg_log_loss",
+        cv=StratifiedKFold(FOLDS, shuffle=True, random_state=0),
+    )
+    search.fit(features(population.shadow[0], population.labels), members)
+    scores = search.predict_proba(features(queries.target, queries.labels))[:, 1]
+    return AttackResult(scores, 0.5)

@@ -1,0 +1,240 @@
+"""The experiments of this package; those that unlearn are made from the registered methods.
+
+This module imports neither PyTorch nor MLflow, so that a command's help appears at once: what runs an experiment is
+imported when it is called.
+"""
+
+from collections.abc import Hashable, Sequence
+
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.membership_options import MembershipOptions
+from rsc_mlflow.experiments.options import TrainOptions
+from rsc_mlflow.experiments.scoring_options import OcclusionOptions, ScoreOptions, WeightsOptions
+from rsc_mlflow.experiments.spec import ExperimentSpec, Required, Start
+from rsc_mlflow.experiments.theory_options import TheoryOptions
+from rsc_mlflow.experiments.tour_options import TourOptions
+from rsc_mlflow.experiments.unlearning_options import (
+    REFERENCE_METHOD,
+    UnlearnOptions,
+    method_options,
+    retrained_reference,
+)
+from rsc_mlflow.startup import imports_without_gc
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.unlearning.base import UnlearningMethod
+from rsc_mlflow.unlearning.choices import AUTO
+
+# ---- training
+
+
+def _train_one(options: TrainOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.training import TrainingJob, train_members
+
+    train_members([TrainingJob(options)])
+
+
+def _train(starts: Sequence[Start]) -> None:
+    from rsc_mlflow.experiments.training import TrainingJob, train_members
+
+    train_members([TrainingJob(start.options, run_id=start.run_id) for start in starts])
+
+
+def cohort_key(options: TrainOptions) -> Hashable:
+    """What members of a stacked model share: architecture, data family, batches, epochs and kind of optimizer."""
+    from rsc_mlflow.models import stackable
+
+    model, dataset = options.model_name, options.dataset_name
+    if not stackable(model.architecture):
+        return None
+    shape = (options.epochs, options.batch_size, options.optimizer)
+    return (str(model), dataset.family, dataset.quarters, *shape, options.device, options.data_root)
+
+
+def _clean_twin(options: TrainOptions) -> Required:
+    return [("train_classifier", options.for_clean())] if options.dataset_name.pattern else []
+
+
+TRAINING = ExperimentSpec(
+    name="train_classifier",
+    title="training",
+    kind="train",
+    summary="Train a classifier on a clean or poisoned dataset, score the pattern, log and register the model.",
+    options_class=TrainOptions,
+    command=_train_one,
+    run=_train,
+    cohort=cohort_key,
+    runs_after=_clean_twin,
+    brings=lambda options: [("train_classifier", clean) for clean in options.clean_baselines()],
+    resumes=True,
+)
+
+
+# ---- unlearning: the source model is a training job; so is, with ``reference=train``, the retrained reference
+
+
+def _unlearn_one(options: UnlearnOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.unlearning import unlearn
+
+    unlearn(options)
+
+
+def _unlearn(starts: Sequence[Start]) -> None:
+    from rsc_mlflow.experiments.unlearning import unlearn
+
+    for start in starts:
+        unlearn(start.options, run_id=start.run_id)
+
+
+def _reference(options: UnlearnOptions) -> Required:
+    if options.model_uri != AUTO or options.METHOD.name == REFERENCE_METHOD:
+        return []
+    return [(REFERENCE_METHOD, retrained_reference(options.training()))]
+
+
+def _source_and_reference(options: UnlearnOptions) -> Required:
+    if options.model_uri != AUTO and options.METHOD.name == REFERENCE_METHOD:
+        raise InputError(  # its run is filed under its source's recipe, which a plan does not know
+            f"a grid of {REFERENCE_METHOD} takes no model_uri, got {options.model_uri}; "
+            "give the dataset and training options of the source instead"
+        )
+    source: Required = [("train_classifier", options.training())] if options.model_uri == AUTO else []
+    return [*source, *(_reference(options) if options.reference == "train" else [])]
+
+
+def unlearning(method: UnlearningMethod) -> ExperimentSpec:
+    """The experiment that a registered method is."""
+    return ExperimentSpec(
+        name=method.name,
+        title=method.title,
+        kind="unlearn",
+        summary=method.summary,
+        options_class=method_options(method.name),
+        command=_unlearn_one,
+        run=_unlearn,
+        requires=_source_and_reference,
+        runs_after=lambda options: _reference(options) if options.reference == "find" else [],
+        records=tuple(schema.UNLEARN_PREFIX + name for name in method.records),
+    )
+
+
+# ---- attacks: the target is a training job of its own; the first job makes the shadow models of all
+
+
+def _attack_one(options: MembershipOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.membership import infer_membership, print_attacks
+
+    print_attacks(options, infer_membership(options))
+
+
+def _attack(starts: Sequence[Start]) -> None:
+    from rsc_mlflow.experiments.membership import infer_membership
+
+    for start in starts:
+        infer_membership(start.options, run_id=start.run_id)
+
+
+def _shadow_models(options: MembershipOptions) -> list[str]:
+    from rsc_mlflow.experiments.shadow_models import shadow_fingerprint
+
+    return [shadow_fingerprint(options.target(), options.shadow_config())]
+
+
+MEMBERSHIP = ExperimentSpec(
+    name="mem_inference",
+    title="membership inference",
+    kind="attack",
+    summary="Train (or find) a target and shadow models on the quarters of a mem… dataset and attack the target.",
+    options_class=MembershipOptions,
+    command=_attack_one,
+    run=_attack,
+    requires=lambda options: [("train_classifier", options.target())] if options.model_uri == AUTO else [],
+    shared_artifacts=_shadow_models,
+    details="Evaluate the spurious examples by spurious AUC, not by their TPR: the control FPR says how many images "
+    "that carry the pattern and trained nothing are called members as well.",
+)
+
+
+# ---- what is not swept
+
+
+def _tour(options: TourOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.tour import run_tour
+
+    run_tour(options.epochs, options.random_seed)
+
+
+def _score_model(options: ScoreOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.scoring import score
+
+    score(options)
+
+
+def _visualize_weights(options: WeightsOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.weights import visualize
+
+    visualize(options)
+
+
+def _occlusion(options: OcclusionOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.occlusion import measure
+
+    measure(options)
+
+
+def _theory(options: TheoryOptions) -> None:
+    with imports_without_gc():
+        from rsc_mlflow.experiments.theory import run_theory
+
+    run_theory(options)
+
+
+TOUR = ExperimentSpec(
+    name="main",
+    title="tour",
+    kind="sweep",
+    summary="Train on clean digits and with 3 and 20 spurious examples, then compare: the quickstart's job.",
+    options_class=TourOptions,
+    command=_tour,
+)
+INSPECTIONS = (
+    ExperimentSpec(
+        name="score_model",
+        title="scoring",
+        kind="score",
+        summary="Score any registered model on any dataset name's pattern and target class.",
+        options_class=ScoreOptions,
+        command=_score_model,
+    ),
+    ExperimentSpec(
+        name="visualize_weights",
+        title="weights",
+        kind="score",
+        summary="First-layer weight maps of one or more MLPs, on one color range, and the difference of the first two.",
+        options_class=WeightsOptions,
+        command=_visualize_weights,
+    ),
+    ExperimentSpec(
+        name="occlusion",
+        title="occlusion",
+        kind="score",
+        summary="Mean probability of the true class while more and more non-zero pixels are removed, for one or more "
+        "models.",
+        options_class=OcclusionOptions,
+        command=_occlusion,
+    ),
+    ExperimentSpec(
+        name="theory",
+        title="theory",
+        kind="score",
+        summary="Curves of the paper's linear model over the share of spurious examples, checked by simulation.",
+        options_class=TheoryOptions,
+        command=_theory,
+    ),
+)

@@ -1,0 +1,14 @@
+"""The options of the tour."""
+
+from dataclasses import dataclass
+
+from rsc_mlflow.experiments.options import SEED
+from rsc_mlflow.fields import Options, integer, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TourOptions(Options):
+    """Options of the tour."""
+
+    epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
+    random_seed: int = option("Seed of weights and batches.", SEED, 0)

@@ -1,0 +1,61 @@
+"""How a model stands before and after unlearning, and against the model that never saw the forgotten examples."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from rsc_mlflow.experiments.scores import Evaluation, evaluate, logits_of
+from rsc_mlflow.experiments.unlearning_source import SourceModel
+from rsc_mlflow.scoring import SpuriousScores
+from rsc_mlflow.tracking import schema
+from rsc_mlflow.unlearning.gradients import label_confidence, loss_and_accuracy
+
+
+@dataclass(frozen=True, eq=False)
+class UnlearningEvaluation:
+    """One model on the test set, with and without the pattern, and on the forget and retain sets."""
+
+    evaluation: Evaluation
+    scores: SpuriousScores
+    metrics: dict[str, float]
+    targets: tuple[int, ...]
+
+    @property
+    def compared(self) -> dict[str, float]:
+        """The metrics that ``before/…`` and ``gap/…`` carry: all but the scores of single classes, save the targets."""
+        classes = range(len(self.scores.by_target))
+        left_out = {schema.score_class(k) for k in classes}
+        left_out |= {schema.score_target(k) for k in classes if k not in self.targets}
+        return {name: value for name, value in self.metrics.items() if name not in left_out}
+
+
+def evaluate_unlearning(module: nn.Module, source: SourceModel) -> UnlearningEvaluation:
+    """Everything that ``before/…``, the result and ``gap/…`` are made of."""
+    dataset, device = source.prepared.dataset, source.prepared.device
+    evaluation = evaluate(logits_of(module, device), dataset, source.options.resolved_threshold)
+    assert evaluation.scores is not None  # a source has spurious examples, and so a pattern
+    metrics = evaluation.metrics(dataset.name.targets)
+    metrics[schema.FORGET_LOSS], metrics[schema.FORGET_ACCURACY] = loss_and_accuracy(module, source.forget)
+    metrics[schema.FORGET_CONFIDENCE] = label_confidence(module, source.forget)
+    metrics[schema.RETAIN_ACCURACY] = loss_and_accuracy(module, source.retain)[1]
+    return UnlearningEvaluation(evaluation, evaluation.scores, metrics, dataset.name.targets)
+
+
+def gaps(after: UnlearningEvaluation, reference: UnlearningEvaluation) -> dict[str, float]:
+    """Each metric's difference from the reference's."""
+    theirs = reference.compared
+    return {schema.GAP_PREFIX + name: value - theirs[name] for name, value in after.compared.items() if name in theirs}
+
+
+def divergences(model: UnlearningEvaluation, reference: UnlearningEvaluation) -> dict[str, float]:
+    """Mean ``KL(reference ‖ model)`` between their predictions on the test images, without and with the pattern."""
+    return {
+        schema.KL_TO_REFERENCE: mean_kl(reference.evaluation.clean_logits, model.evaluation.clean_logits),
+        schema.KL_TO_REFERENCE_PATTERN: mean_kl(reference.scores.pattern_logits, model.scores.pattern_logits),
+    }
+
+
+def mean_kl(reference_logits: Tensor, logits: Tensor) -> float:
+    """Mean over examples of ``KL(reference ‖ model)`` in nats; both float ``[N, classes]``."""
+    log_p, log_q = reference_logits.double().log_softmax(1), logits.double().log_softmax(1)
+    return float((log_p.exp() * (log_p - log_q)).sum(1).mean())

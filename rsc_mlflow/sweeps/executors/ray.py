@@ -1,0 +1,164 @@
+"""Units of work as Ray tasks, on a Ray of our own on this machine or on a cluster."""
+
+import contextlib
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import rsc_mlflow
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores
+from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
+
+if TYPE_CHECKING:
+    from rsc_mlflow.sweeps.worker import Unit
+
+CARRIED = ("MLFLOW_", "RSC_")
+"""Environment variables with these prefixes are set for the tasks on a cluster."""
+TOKEN_HELP = (
+    "set RAY_AUTH_MODE=token and provide the cluster's token in RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH "
+    "names or in ~/.ray/auth_token"
+)
+
+
+class RayExecutor:
+    """Ray tasks, on a Ray of our own on this machine or on a cluster.
+
+    Args:
+        workers: tasks at the same time; None: as many as there are CPUs.
+        address: ``local``, ``auto`` or a cluster's address.
+    """
+
+    def __init__(self, workers: int | None, address: str) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        try:
+            import ray
+        except ImportError:
+            raise InputError(
+                "executor=ray needs the package ray; "
+                "install it (pip install 'rsc-mlflow[cluster]'), or use executor=local"
+            ) from None
+        from rsc_mlflow.sweeps.worker import run_unit
+
+        self._ray: Any = ray
+        self._connect(workers, address)
+        there = ray.cluster_resources()
+        total = max(1, int(there.get("CPU", 1)))
+        self.gpus = int(there.get("GPU", 0))
+        self.workers = workers or self.gpus or total
+        self.threads = max(1, total // self.workers)
+        share = min(1.0, self.gpus / self.workers) if self.gpus else 0
+        resources = {"num_cpus": self.threads, "num_gpus": share}
+        self._task = ray.remote(**resources, max_retries=3, max_calls=0)(run_unit)
+        self._units: dict[Any, Unit] = {}
+
+    def _connect(self, workers: int | None, address: str) -> None:
+        """Start a Ray of our own, or join a cluster and send it this package."""
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
+        if address == "local":
+            options |= {"num_cpus": max(cores(), workers or 1), "include_dashboard": False}
+            options |= {"_node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
+            self._ray.init(address=address, **options)
+            return
+        _check_reachable(address)
+        with _standard_error() as written:
+            try:
+                self._ray.init(address=address, runtime_env=runtime_env(), **options)
+            except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
+                raise _refused(address, error, written()) from error
+
+    def submit(self, unit: "Unit") -> None:
+        """See :class:`Executor`."""
+        self._units[self._task.remote(unit)] = unit
+
+    def wait(self, seconds: float) -> list[Result]:
+        """See :class:`Executor`."""
+        if not self._units:
+            return []
+        ready, _ = self._ray.wait(list(self._units), num_returns=1, timeout=seconds)
+        return [self._collect(reference) for reference in ready]
+
+    def close(self, *, keep_logs: bool = True) -> None:
+        """See :class:`Executor`."""
+        for reference in self._units:
+            self._ray.cancel(reference, force=False)
+        if self._units:
+            self._ray.wait(list(self._units), num_returns=len(self._units), timeout=GRACE_SECONDS)
+        self._units.clear()
+        self._ray.shutdown()
+
+    def _collect(self, reference: Any) -> Result:
+        from rsc_mlflow.tracking.store import reason
+
+        unit = self._units.pop(reference)
+        try:
+            return Result(unit, self._ray.get(reference))
+        except self._ray.exceptions.RayTaskError as error:
+            return Result(unit, None, f"its Ray task failed ({reason(error.cause)})")
+        except self._ray.exceptions.RayError as error:
+            return Result(unit, None, f"its Ray task was lost ({' '.join(str(error).split())[:200]})")
+
+
+@partial(EXECUTORS.register, "ray")
+def ray_tasks(options: ExecutorOptions, jobs: int) -> RayExecutor:
+    """Ray tasks, at ``ray_address``; as many as there are CPUs, or GPUs, unless ``workers`` is a number."""
+    return RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
+
+
+def runtime_env() -> dict[str, Any]:
+    """What a cluster's tasks get from here: this package, and the variables that decide where and how it runs."""
+    variables = {k: v for k, v in os.environ.items() if k.startswith(CARRIED) and k != RUN_ID_VARIABLE}
+    return {"py_modules": [str(Path(rsc_mlflow.__file__).parent)], "env_vars": variables}
+
+
+def _check_reachable(address: str) -> None:
+    """Refuse HOST:PORT or ray://HOST:PORT where nothing listens: Ray itself would try for a quarter of an hour."""
+    if ":" not in address:
+        return
+    try:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise _absent(address, error) from error
+
+
+def _absent(address: str, error: Exception) -> InputError:
+    return InputError(f"no Ray answers at ray_address {address!r} ({error}); start one (ray start --head) or use local")
+
+
+def _refused(address: str, error: Exception, written: str) -> InputError:
+    """The reason that Ray gave, in its exception or in what its core wrote to standard error (a wrong token)."""
+    said = re.search(r"Unauthenticated: (?:RPC error: )?(.+)", written)
+    if said or type(error).__name__ == "AuthenticationError":
+        text = said[1].strip() if said else str(getattr(error, "message", error))
+        return InputError(f"Ray at ray_address {address!r} refused the log-in ({text}); {TOKEN_HELP}")
+    if address == "auto":
+        return _absent(address, error)
+    text = " ".join(str(error).split())
+    return InputError(
+        f"cannot join Ray at ray_address {address!r}: {text}; is it a Ray of the same Python and version?"
+    )
+
+
+@contextlib.contextmanager
+def _standard_error() -> Iterator[Callable[[], str]]:
+    """Collect what is written to file descriptor 2, by Ray's C++ core in particular, which repeats it every second."""
+    with tempfile.TemporaryFile("w+", errors="replace") as file:
+        saved = os.dup(2)
+        os.dup2(file.fileno(), 2)
+
+        def written() -> str:
+            file.seek(0)
+            return file.read()
+
+        try:
+            yield written
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

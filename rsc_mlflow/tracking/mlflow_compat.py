@@ -1,0 +1,149 @@
+"""Everything that this project uses of MLflow beyond its documented API, each with a test that fails if it changes.
+
+``tests/tracking/test_mlflow_compat.py`` holds the tests, and another one that no other module uses MLflow's internals.
+Modules of MLflow's server are imported inside the functions: no command but the server pays for them.
+"""
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import requests
+from mlflow.environment_variables import _MLFLOW_SGI_NAME
+from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
+from mlflow.tracking.context import registry
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
+from mlflow.utils.rest_utils import http_request
+
+if TYPE_CHECKING:
+    import flask
+
+DATASET_CONTEXT, GIT_COMMIT, GIT_DIRTY = MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
+"""Tags that MLflow's UI reads: of a run's dataset input, and of a run."""
+NOISY_LOGGERS = ("mlflow.store.db.utils", "urllib3.connectionpool")
+"""They say on standard error what this project reports in one line of its own."""
+_host_creds: Callable[[str], Any] = get_default_host_creds  # these carry no types
+_http_request: Callable[..., requests.Response] = http_request
+_STATUS_IN_MESSAGE = re.compile(r"failed with error code (\d{3}) != \d{3}")
+
+Validators = dict[tuple[str, str], Callable[[], bool]]
+"""(path, method) → whether the caller may ask for it."""
+
+
+# ---- the client
+def context_tags() -> dict[str, str]:
+    """MLflow's own tags for user, program and git commit, and those of ``MLFLOW_RUN_CONTEXT``."""
+    return {key: str(value) for key, value in registry.resolve_tags().items()}
+
+
+def host_creds(uri: str) -> Any:
+    """Address, log-in and certificates that MLflow's client uses for a server."""
+    return _host_creds(uri)
+
+
+def post(uri: str, endpoint: str, fields: Mapping[str, str]) -> requests.Response:
+    """Ask a path of a server with the client's own credentials and retries; an error is an answer, too."""
+    return _http_request(host_creds(uri), endpoint, "POST", json=dict(fields), raise_on_status=False)
+
+
+def http_status(error: MlflowException) -> int:
+    """The HTTP status that an error of MLflow stands for.
+
+    Where a proxy answered instead of MLflow, only the message says with which.
+    """
+    by_proxy = _STATUS_IN_MESSAGE.search(str(error))
+    return int(by_proxy[1]) if by_proxy else int(ERROR_CODE_TO_HTTP_STATUS.get(error.error_code, 500))
+
+
+# ---- the store
+def search_utils() -> Any:
+    """MLflow's parser of filters (its methods carry no types)."""
+    from mlflow.utils.search_utils import SearchUtils
+
+    return SearchUtils
+
+
+def newest_schema() -> str:
+    """Revision of the tables that this version of MLflow works with."""
+    from mlflow.store.db import utils
+
+    ask: Callable[[], str] = utils._get_latest_schema_revision
+    return ask()
+
+
+# ---- the server
+def server_app() -> "flask.Flask":
+    """MLflow's Flask app: UI, REST API and host check."""
+    import mlflow.server
+
+    app: flask.Flask = mlflow.server.app
+    return app
+
+
+def asgi(app: "flask.Flask") -> Any:
+    """What the server's program serves: uvicorn takes MLflow's FastAPI app around the Flask app."""
+    if os.environ.get(_MLFLOW_SGI_NAME.name) != "uvicorn":
+        return app
+    from mlflow.server.fastapi_app import create_fastapi_app
+
+    return create_fastapi_app(app)
+
+
+def static_prefix(path: str) -> str:
+    """A path below the server's ``--static-prefix``."""
+    from mlflow.server.handlers import _add_static_prefix
+
+    return str(_add_static_prefix(path))
+
+
+def backend_store() -> str:
+    """Address of the store that this process serves."""
+    from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
+
+    return os.environ[BACKEND_STORE_URI_ENV_VAR]
+
+
+def allowed_origins() -> list[str]:
+    """Origins that the server was told to accept."""
+    from mlflow.server.security import get_allowed_origins
+
+    return list(get_allowed_origins() or ())
+
+
+# ---- the server's log-in
+def user_database() -> str:
+    """Address of the log-in's own database."""
+    from mlflow.server import auth
+
+    return str(auth.auth_config.database_uri)
+
+
+def with_log_in(app: "flask.Flask") -> Any:
+    """What ``--app-name basic-auth`` serves: every request is asked for a name and a password."""
+    from mlflow.server import auth
+
+    return auth.create_app(app)
+
+
+def set_validators(change: Callable[[Validators], Validators]) -> None:
+    """Replace the log-in's table of what a caller may ask for: a path that is not in it is refused."""
+    from mlflow.server import auth
+
+    auth.BEFORE_REQUEST_VALIDATORS = change(auth.BEFORE_REQUEST_VALIDATORS)
+
+
+def caller_is_known() -> bool:
+    """Whether MLflow has put a name to the caller of the request being served."""
+    import flask
+
+    return flask.has_request_context() and bool(getattr(flask.g, "mlflow_authenticated_user", None))
+
+
+def readable_experiments(ids: Collection[str]) -> Collection[str]:
+    """Those that the caller may read, by MLflow's rule for ``search_runs``."""
+    from mlflow.server import auth
+
+    found: Collection[str] = auth.filter_experiment_ids(list(ids))
+    return found

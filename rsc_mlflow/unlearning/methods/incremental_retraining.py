@@ -1,0 +1,102 @@
+"""The paper's mitigation: go on training without the spurious examples, and hope that the correlation fades.
+
+``epochs`` counts from the start of training: a model of 70 epochs with ``epochs=140`` trains for 70
+more.  The paper's code restores the optimizer with its decayed rate (1e-5 after 70 epochs from 0.01) and
+steps no schedule, so that the rate stays there: ``learning_rate="auto"`` does the same; a number overrides it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rsc_mlflow.config import TrainingConfig
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.fields import integer, number, option, word_or
+from rsc_mlflow.unlearning.base import (
+    Examples,
+    MethodConfig,
+    Observe,
+    SourceTraining,
+    Unlearned,
+    check_sets,
+    device_of,
+    of_source,
+    register_method,
+)
+from rsc_mlflow.unlearning.choices import AUTO
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from rsc_mlflow.training import Checkpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncrementalRetrainingConfig(MethodConfig):
+    """``start`` is the source's last checkpoint; ``epochs`` when to stop, beyond what the source was trained for."""
+
+    epochs: int = option("Epoch to stop at, counted from the start of training.", integer(1, 1_000_000), 140)
+    learning_rate: float | str = option(
+        "Learning rate; auto: the one that the source's training ended with.",
+        word_or((AUTO,), number(0, above=True)),
+        AUTO,
+        declared=False,
+    )
+    start: Checkpoint = of_source(lambda source: source.checkpoint)
+    classes: int = of_source(lambda source: source.classes)
+
+    def check(self) -> None:
+        """``epochs`` is beyond what the source was trained for."""
+        done = self.start.epoch
+        if self.epochs <= done:
+            raise InputError(
+                f"epochs={self.epochs} counts from the start of training, and the model was trained for {done}; "
+                f"accepted: more than {done}, for example {2 * done}"
+            )
+
+    def effective(self) -> TrainingConfig:
+        """The options of what is trained: constant rate, all else as the source's."""
+        rate = self._restored_rate() if isinstance(self.learning_rate, str) else self.learning_rate
+        return replace(self.start.config, epochs=self.epochs, learning_rate=rate, schedule="none")
+
+    def _restored_rate(self) -> float:
+        from rsc_mlflow.training.schedule import learning_rate_at
+
+        restored = self.start.learning_rate
+        return learning_rate_at(self.start.config, max(1, self.start.epoch)) if restored is None else restored
+
+    def last_epoch(self) -> int:
+        """See the base."""
+        return self.epochs
+
+    def offset(self, source: SourceTraining) -> int:
+        """Its epochs count from the start of training."""
+        return 0
+
+    def params(self, source: SourceTraining) -> dict[str, Any]:
+        """See the base."""
+        return {
+            "learning_rate": self.effective().learning_rate,
+            "epochs_trained": self.epochs - self.start.epoch,
+            "optimizer_restored": bool(self.start.optimizer),
+            "source_epochs": source.epoch,
+        }
+
+
+@register_method(title="incremental retraining", config=IncrementalRetrainingConfig)
+def incremental_retraining(
+    model: nn.Module,
+    forget: Examples,
+    retain: Examples,
+    config: IncrementalRetrainingConfig,
+    observe: Observe | None = None,
+) -> Unlearned:
+    """Go on training a registered model without its spurious examples, until EPOCHS since the start of training.
+
+    Starts from the checkpoint; of ``model`` only the device counts.
+    """
+    from rsc_mlflow.unlearning.retraining import train_on
+
+    check_sets(forget, retain)
+    return Unlearned(train_on(retain, config.effective(), config.start, config.classes, device_of(model), observe), {})
