@@ -132,9 +132,9 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
     dataset = load_dataset(options.dataset_name, options.data_root, seed)
     data = TrainingData.of(dataset, without_spurious)
-    model = build_empty(options.model_name.architecture, dataset.image_shape, dataset.classes)
-    if options.model_name.augmentation:
-        check_aug01(dataset.image_shape)
+    name = options.model_name
+    model = build_empty(name.architecture, dataset.image_shape, dataset.classes, name.augmentation)
+    check_aug01(name.augmentation, dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
         raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned dataset")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
