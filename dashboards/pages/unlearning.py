@@ -116,7 +116,8 @@ def side_by_side(view: View) -> Panel:
         "Mean over seeds and its 95 % interval; with fewer than five seeds, the seeds themselves. Gaps: the method's "
         "value minus the retrained reference's. KL: from the retrained reference's predictions. Of each setting, what "
         "is nearest to it in spurious score stands first, and what has a fault last: over-forgets (its loss or "
-        "confidence on the forgotten examples is far beyond the retrained reference's) or destroyed (its test accuracy fell).",
+        "confidence on the forgotten examples is far beyond the retrained reference's) or destroyed (its test accuracy "
+        "fell).",
         table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
         message=view.empty_message(
             alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"
