@@ -3,13 +3,14 @@
 import os
 from contextlib import suppress
 
+import mlflow
 from mlflow.entities import Experiment
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.store import OWN_EXPERIMENT, is_transient, look_up, reason, with_retries
+from rsc_mlflow.tracking.store import OWN_EXPERIMENT, is_transient, look_up, reason, redact_passwords, with_retries
 
 
 def chosen_experiment() -> str:
@@ -49,6 +50,14 @@ def current_experiment(client: MlflowClient) -> str:
     if found is None or found.lifecycle_stage != "active":
         raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")
     return _described(client, found)
+
+
+def run_page(experiment_id: str, run_id: str) -> str | None:
+    """Address of a run's page in MLflow's UI; None where the store is no server."""
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith("http"):
+        return None
+    return f"{redact_passwords(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
 
 
 def _tags(name: str) -> dict[str, str]:
