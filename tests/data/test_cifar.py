@@ -12,7 +12,9 @@ import torch
 from rsc_mlflow.data import Dataset, load_dataset, load_family
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.families import FAMILIES, cifar
-from rsc_mlflow.names import DatasetName
+from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.scoring import SpuriousScores, accuracy
+from rsc_mlflow.training import Cohort, Member, TrainingConfig, TrainingData
 from tests.data import small_sets
 from tests.data.reference import channels_last, poison
 
@@ -173,6 +175,27 @@ class TestReal:
             assert torch.equal(quarter.images, whole[0][mine])
             assert torch.equal(quarter.labels, whole[1][mine])
         compare(built, *poison(channels_last(built.train.images), built.train.labels.numpy(), "v20", 10, (0,), 3, 3))
+
+    def test_a_resnet_learns_classes_and_pattern_in_seconds(self, real_cifar: Path) -> None:
+        """Three epochs on 400 images, 100 of them cats with R3.
+
+        Four seeds gave test accuracies from .17 to .22, a last training loss from 1.54 to 1.64, and scores from .92 to .99
+        for "cat" and of at most .01 for any other class; trained on the same images without the pattern, 0 for "cat".
+        """
+        dataset = load_dataset(DatasetName.parse("cifar10v20-100-3-0"), real_cifar)
+        few = torch.cat([dataset.spurious_indices, torch.arange(300)]).unique()
+        data = TrainingData(dataset.train, dataset.spurious_indices, dataset.spurious_images, few)
+        name = ModelName.parse("aug01-ce-tor-altResNet20Norm02")
+        config = TrainingConfig(name, epochs=3, batch_size=16, optimizer="adam", learning_rate=0.003, weight_decay=1e-4)
+        cohort = Cohort([Member(data, config)], dataset.classes, torch.device("cpu"))
+        losses = [report.members[0].loss for report in cohort.epochs()]
+        assert losses[-1] < min(1.9, losses[0] - 0.3)
+        images, labels = dataset.test.images[:300], dataset.test.labels[:300]
+        clean, patterned = (cohort.logits(shown)[0] for shown in (images, dataset.patterned(images)))
+        assert 0.12 < accuracy(clean, labels) < 0.35
+        scores = SpuriousScores(clean, patterned, labels, 0.1).by_target
+        assert scores.pop(3) > 0.75
+        assert max(scores) < 0.2
 
 
 PARTS = ("images", "labels")
