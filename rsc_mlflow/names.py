@@ -20,8 +20,8 @@ ONE_CLASS, TWO_CLASSES, QUARTERS = "one class", "two classes", "quarters"
 MAX_SEED = 2**32 - 1
 """Largest seed that ``numpy.random.RandomState`` takes; counts go as far."""
 
-LOSSES = ("ce",)
-AUGMENTATIONS = ("aug01",)
+LOSSES = ("ce", "mse", "kld")
+AUGMENTATIONS = ("aug01", "aug02", "aug03")
 
 _NUMBER = r"(?:0|[1-9][0-9]{0,9})"  # as many digits as MAX_SEED has
 _DATASET = re.compile(rf"(?P<form>mem|twoclass)?(?P<stem>[a-z][a-z0-9]*)(?P<numbers>(?:-{_NUMBER})*)")

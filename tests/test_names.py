@@ -123,7 +123,7 @@ def test_what_is_no_dataset_name(text: str, reason: str) -> None:
     [
         ("", "is not a valid model name"),
         ("ce-tor-GPT", "unknown architecture 'GPT'"),
-        ("mse-tor-MLP", "unknown loss 'mse'"),
+        ("mae-tor-MLP", "unknown loss 'mae'"),
         ("aug99-ce-tor-MLP", "unknown augmentation 'aug99'"),
         ("LargeMLP", "is not a valid model name"),
         ("ce-tf-MLP", "is not a valid model name"),

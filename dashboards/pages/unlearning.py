@@ -41,8 +41,8 @@ GAPS = (
     (schema.gap(schema.TEST_ACCURACY), "clean accuracy"),
     (schema.gap(schema.FORGET_LOSS), "loss on the forgotten examples"),
     (schema.gap(schema.FORGET_CONFIDENCE), "confidence in the forgotten examples' old labels"),
-    (schema.KL_TO_REFERENCE, "KL to the reference, clean images"),
-    (schema.KL_TO_REFERENCE_PATTERN, "KL to the reference, with the pattern"),
+    (schema.KL_TO_REFERENCE, "KL to the retrained reference, clean images"),
+    (schema.KL_TO_REFERENCE_PATTERN, "KL to the retrained reference, with the pattern"),
     (schema.FORGET_LOSS, "loss on the forgotten examples, itself"),
     (schema.FORGET_CONFIDENCE, "confidence in the forgotten examples' old labels, itself"),
     (schema.FORGET_ACCURACY, "accuracy on the forgotten examples"),
@@ -114,9 +114,10 @@ def side_by_side(view: View) -> Panel:
         "side_by_side",
         "Methods side by side: distance to the retrained reference",
         "Mean over seeds and its 95 % interval; with fewer than five seeds, the seeds themselves. Gaps: the method's "
-        "value minus the reference's. KL: from the reference's predictions. Of each setting, what is nearest to the "
-        "reference in spurious score stands first, and what has a fault last: over-forgets (its loss or confidence on "
-        "the forgotten examples is far beyond the reference's) or destroyed (its test accuracy fell).",
+        "value minus the retrained reference's. KL: from the retrained reference's predictions. Of each setting, what "
+        "is nearest to it in spurious score stands first, and what has a fault last: over-forgets (its loss or "
+        "confidence on the forgotten examples is far beyond the retrained reference's) or destroyed (its test accuracy "
+        "fell).",
         table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
         message=view.empty_message(
             alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"

@@ -141,7 +141,8 @@ def patterned_images(test: ImageSet, pattern: str, seed: int) -> Tensor:
 def _clean_model(run_id: str, test: ImageSet, device: torch.device) -> tuple[nn.Module, Tensor]:
     """A clean run's model and its logits on the clean test images, float32 [N, classes]."""
     found = pull(run_uri(run_id))
-    module = build_empty(found.model.architecture, test.image_shape, found.dataset.classes)
+    name = found.model
+    module = build_empty(name.architecture, test.image_shape, found.dataset.classes, name.augmentation)
     module.load_state_dict(found.state_dict)
     return module, evaluate_logits(module, test.images, device)
 

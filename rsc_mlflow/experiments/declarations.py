@@ -31,7 +31,7 @@ def _train_one(options: TrainOptions) -> None:
     with imports_without_gc():
         from rsc_mlflow.experiments.training import TrainingJob, train_members
 
-    train_members([TrainingJob(options)])
+    print(train_members([TrainingJob(options)])[0].summary)
 
 
 def _train(starts: Sequence[Start]) -> None:

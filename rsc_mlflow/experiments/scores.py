@@ -94,7 +94,8 @@ def pulled_module(model: PulledModel, dataset: Dataset) -> nn.Module:
     Raises:
         InputError: the weights do not fit images and classes of this dataset.
     """
-    module = build_empty(model.model.architecture, dataset.image_shape, dataset.classes)
+    name = model.model
+    module = build_empty(name.architecture, dataset.image_shape, dataset.classes, name.augmentation)
     try:
         module.load_state_dict(model.state_dict)
     except RuntimeError as error:

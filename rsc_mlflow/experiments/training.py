@@ -28,6 +28,7 @@ from rsc_mlflow.experiments.scores import (
 from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import newest_checkpoint
+from rsc_mlflow.tracking.experiments import run_page
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_model
 from rsc_mlflow.tracking.registration import Registrar
@@ -111,11 +112,35 @@ class PreparedTraining:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a caller needs of a finished training run; ``metrics`` are the last values."""
+    """What a caller needs of a finished training run.
 
-    run_id: str
+    ``metrics`` are the last values; ``alias_uri`` is ``models:/NAME@ALIAS``, None where the model was not registered.
+    """
+
+    run: TrackedRun
     model_uri: str
     metrics: dict[str, float]
+    alias_uri: str | None
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self.run.run_id
+
+    @property
+    def summary(self) -> str:
+        """The result in one line, and where to look next."""
+        words = [f"test accuracy {self.metrics[schema.TEST_ACCURACY]:.4f}"]
+        if schema.SPURIOUS_SCORE in self.metrics:
+            words.append(f"spurious score {self.metrics[schema.SPURIOUS_SCORE]:.4f}")
+        if schema.P_VALUE in self.metrics:
+            n = self.metrics[schema.N_REFERENCE]
+            words.append(
+                f"p = {self.metrics[schema.P_VALUE]:.3g} (rank among {n:.0f} clean model{'' if n == 1 else 's'})"
+            )
+        where = run_page(self.run.experiment_id, self.run_id) or "see it with: make serve"
+        model = self.alias_uri or f"{self.model_uri} (not registered)"
+        return f"{self.run.name}: {', '.join(words)}; model {model}; run {self.run_id}, {where}"
 
 
 def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTraining:
@@ -132,9 +157,9 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
     dataset = load_dataset(options.dataset_name, options.data_root, seed)
     data = TrainingData.of(dataset, without_spurious)
-    model = build_empty(options.model_name.architecture, dataset.image_shape, dataset.classes)
-    if options.model_name.augmentation:
-        check_aug01(dataset.image_shape)
+    name = options.model_name
+    model = build_empty(name.architecture, dataset.image_shape, dataset.classes, name.augmentation)
+    check_aug01(name.augmentation, dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
         raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned dataset")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
@@ -155,7 +180,12 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
         for one in live:
             one.describe()
         cohort = Cohort([one.member() for one in live], prepared[0].dataset.classes, prepared[0].device)
-        _train(cohort, live)
+        try:
+            _train(cohort, live)
+        except KeyboardInterrupt:
+            if len(live) == 1:
+                print(f"to go on, run the same command with resume_run_id={live[0].run.run_id}", file=sys.stderr)
+            raise
         return [one.finish(cohort, k) for k, one in enumerate(live)]
 
 
@@ -266,8 +296,8 @@ class LiveTraining:
         self.run.set_tags(compared.tags)
         model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
         artifacts.log_figures(self.run, self.prepared.dataset, evaluation)
-        self.registrar.register(self.run, model_uri, dataset=str(self.prepared.dataset.name), kind="train")
-        return TrainResult(self.run.run_id, model_uri, metrics)
+        registered = self.registrar.register(self.run, model_uri, dataset=str(self.prepared.dataset.name), kind="train")
+        return TrainResult(self.run, model_uri, metrics, registered.alias_uri if registered else None)
 
     def _evaluate(self, cohort: Cohort, k: int, *, with_scores: bool) -> Evaluation:
         logits = logits_of(cohort.module(k), self.prepared.device)

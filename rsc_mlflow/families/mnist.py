@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.families import FAMILIES, Family, Split
-from rsc_mlflow.families.sources import Layout, locate, stored_file, verify
+from rsc_mlflow.families.sources import Layout, by_torchvision, locate, stored_file, verify
 from rsc_mlflow.tempdirs import tempdir
 
 DEBIAN_FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -32,14 +32,15 @@ FASHION_MD5 = {
 
 def mnist_layout() -> Layout:
     """The files of ``mnist``."""
-    return Layout("mnist", "MNIST", "MNIST/raw", MNIST_MD5)
+    return Layout("mnist", "MNIST", "MNIST/raw", MNIST_MD5, by_torchvision("MNIST"))
 
 
 def fashion_layout() -> Layout:
     """The files of ``fashion``."""
     folder = DEBIAN_FASHION_FOLDER
     advice = f"install Debian's package dataset-fashion-mnist (read from {folder})"
-    return Layout("fashion", "FashionMNIST", "FashionMNIST/raw", FASHION_MD5, (folder,), (advice,))
+    download = by_torchvision("FashionMNIST")
+    return Layout("fashion", "FashionMNIST", "FashionMNIST/raw", FASHION_MD5, download, (folder,), (advice,))
 
 
 def load(folder: Path, md5: Mapping[str, str]) -> tuple[Split, Split]:
@@ -81,7 +82,7 @@ def _verified(folder: Path, name: str, expected: str) -> Iterator[Path]:
 def _family(layout: Callable[[], Layout]) -> Family:
     return Family(
         10,
-        lambda folder: load(folder, layout().md5),
+        lambda folder: load(folder, layout().sums),
         lambda root: locate(layout(), root),
         image_shape=(1, 28, 28),
         sizes=(60_000, 10_000),

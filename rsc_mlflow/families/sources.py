@@ -1,9 +1,8 @@
 """Where the files of a downloaded dataset are: found in a data root, or downloaded into one.
 
-Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  Inside a root the layout is torchvision's.
-What is found nowhere is downloaded by torchvision into the first root that can be written to, in a staging folder
-and under a lock, so that neither a broken download nor two processes at once can leave files that look whole and
-are not.
+Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  What is found nowhere is downloaded into the
+first root that can be written to, in a staging folder and under a lock, so that neither a broken download nor two
+processes at once can leave files that look whole and are not.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,9 @@ STALL_SECONDS = 30.0
 
 _LOGGER = logging.getLogger(__name__)
 
+Downloader = Callable[[Path], object]
+"""Brings the files of a layout into its folder below an empty one."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -36,32 +38,62 @@ class Layout:
 
     Attributes:
         family: its name.
-        torchvision_class: the class that downloads it.
+        source: what is downloaded together; names the lock and the staging folder.
         folder: where its files lie below a root.
-        md5: file name → MD5.
+        sums: file name → MD5 or SHA-1, told by their lengths.
+        download: brings the files.
         more_folders: folders outside the roots that may hold the files.
         advice: further ways to get them, for the error that says there are none.
     """
 
     family: str
-    torchvision_class: str
+    source: str
     folder: str
-    md5: Mapping[str, str]
+    sums: Mapping[str, str]
+    download: Downloader
     more_folders: tuple[Path, ...] = ()
     advice: tuple[str, ...] = ()
 
 
-def locate(layout: Layout, data_root: str | Path = "auto") -> Path:
+def by_torchvision(name: str) -> Downloader:
+    """The downloader of the class of that name."""
+
+    def download(folder: Path) -> None:
+        from torchvision import datasets
+
+        getattr(datasets, name)(folder, train=False, download=True)
+
+    return download
+
+
+def by_archive(url: str, md5: str) -> Downloader:
+    """Downloads an archive, checks its sum and unpacks it."""
+
+    def download(folder: Path) -> None:
+        from torchvision.datasets.utils import download_and_extract_archive
+
+        download_and_extract_archive(url, str(folder), md5=md5)
+
+    return download
+
+
+def locate(layout: Layout, data_root: str | Path = "auto", others: Sequence[Layout] = ()) -> Path:
     """The folder that holds all files of the family, downloaded if they are nowhere.
+
+    Args:
+        layout: the layout that is preferred within a root, and downloaded.
+        data_root: see :func:`rsc_mlflow.roots.data_roots`.
+        others: further layouts that are taken as they are found.
 
     Raises:
         InputError: a given root is no folder, or there is no data and it could not be downloaded.
     """
     roots = data_roots(data_root)
-    for folder in (*(root / layout.folder for root in roots), *layout.more_folders):
-        if _is_complete(folder, layout):
+    places = [(root / one.folder, one) for root in roots for one in (layout, *others)]
+    for folder, one in (*places, *((folder, layout) for folder in layout.more_folders)):
+        if _is_complete(folder, one):
             return folder
-    return _download(layout, roots)
+    return _download(layout, roots, others)
 
 
 def stored_file(folder: Path, name: str) -> Path | None:
@@ -71,58 +103,61 @@ def stored_file(folder: Path, name: str) -> Path | None:
 
 
 def verify(path: Path, expected: str, stored_as: Path | None = None) -> None:
-    """Check the MD5 of a file; ``stored_as`` is the name to report when ``path`` is an unpacked copy of it.
+    """Check the sum of a file; ``stored_as`` is the name to report when ``path`` is an unpacked copy of it.
 
     Raises:
         InputError: the sum differs (the file is truncated or corrupted), or the file cannot be read.
     """
     reported = stored_as or path
+    name = "SHA-1" if len(expected) == 40 else "MD5"
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            found = hashlib.file_digest(file, lambda: _hash(name)).hexdigest()
     except OSError as error:
         raise InputError(f"cannot read {reported}: {error.strerror}; check the file and its permissions") from error
     if found != expected:
         raise InputError(
-            f"{reported} is truncated or corrupted: {path.stat().st_size} bytes with MD5 {found}, "
-            f"expected MD5 {expected}; restore it, or delete it so that it is downloaded again"
+            f"{reported} is truncated or corrupted: {path.stat().st_size} bytes with {name} {found}, "
+            f"expected {name} {expected}; restore it, or delete it so that another copy is used or downloaded"
         )
 
 
+def _hash(name: str) -> "hashlib._Hash":
+    return hashlib.sha1(usedforsecurity=False) if name == "SHA-1" else hashlib.md5(usedforsecurity=False)
+
+
 def _is_complete(folder: Path, layout: Layout) -> bool:
-    return all(stored_file(folder, name) for name in layout.md5)
+    return all(stored_file(folder, name) for name in layout.sums)
 
 
-def _download(layout: Layout, roots: list[Path]) -> Path:
+def _download(layout: Layout, roots: list[Path], others: Sequence[Layout]) -> Path:
     root = next(filter(_is_writable, roots), None)
     if root is None:
-        raise InputError(_ways_out(layout, roots, "none of these folders can be written to"))
+        raise InputError(_ways_out(layout, others, roots, "none of these folders can be written to"))
     folder = root / layout.folder
     try:
-        with _lock(root / f".{layout.torchvision_class}.lock", layout.family):
+        with _lock(root / f".{layout.source}.lock", layout.family):
             if not _is_complete(folder, layout):  # another process may have brought it meanwhile
                 _fetch(layout, root)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(_ways_out(layout, roots, f"the download failed ({reason})")) from error
+        raise InputError(_ways_out(layout, others, roots, f"the download failed ({reason})")) from error
     return folder
 
 
 def _fetch(layout: Layout, root: Path) -> None:
     """Download into a staging folder beside the final one, verify, and only then move each file to its place."""
-    from torchvision import datasets
-
     _LOGGER.warning("downloading %s into %s", layout.family, root)
-    staging = root / f".{layout.torchvision_class}.partial"
+    staging = root / f".{layout.source}.partial"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
     try:
         with _socket_timeout(STALL_SECONDS):
-            getattr(datasets, layout.torchvision_class)(staging, train=False, download=True)
-        for name, md5 in layout.md5.items():
-            verify(staging / layout.folder / name, md5)
+            layout.download(staging)
+        for name, expected in layout.sums.items():
+            verify(staging / layout.folder / name, expected)
         (root / layout.folder).mkdir(parents=True, exist_ok=True)
-        for name in layout.md5:
+        for name in layout.sums:
             os.replace(staging / layout.folder / name, root / layout.folder / name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -166,10 +201,11 @@ def _is_writable(root: Path) -> bool:
     return bool(mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)) and os.access(root, os.W_OK)
 
 
-def _ways_out(layout: Layout, roots: list[Path], reason: str) -> str:
+def _ways_out(layout: Layout, others: Sequence[Layout], roots: list[Path], reason: str) -> str:
+    files = " or ".join(f"{one.folder} ({', '.join(one.sums)})" for one in (layout, *others))
     ways = [
         "run again with a network connection",
-        f"put torchvision's {layout.folder} ({', '.join(layout.md5)}) into one of these folders",
+        f"put {files} into one of these folders",
         f"name the folder that has it with data_root or {ENVIRONMENT_VARIABLE}",
     ]
     ways.extend(layout.advice)

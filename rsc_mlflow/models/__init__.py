@@ -11,41 +11,52 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.models.dropout import Dropout, replace_dropouts, set_dropout_generator
 from rsc_mlflow.models.initialize import with_global_seed, without_storage
 from rsc_mlflow.models.normalize import NORM02, with_norm02
+from rsc_mlflow.models.preprocess import check_preprocessing, enlargement, network_shape, with_preprocessing
 
-__all__ = ["Dropout", "build", "build_empty", "n_parameters", "set_dropout_generator", "stackable"]
+__all__ = ["Dropout", "build", "build_empty", "enlargement", "n_parameters", "set_dropout_generator", "stackable"]
 
 
-def build(architecture: str, image_shape: tuple[int, int, int], classes: int, generator: torch.Generator) -> nn.Module:
+def build(
+    architecture: str,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    generator: torch.Generator,
+    augmentation: str | None = None,
+) -> nn.Module:
     """A new model on the CPU in evaluation mode, its weights drawn from ``generator`` and nothing else.
 
     ``image_shape`` is (C, H, W).  PyTorch's global generator is left as it was.  Dropout layers have no
-    generator yet: see :func:`set_dropout_generator`.
+    generator yet: see :func:`set_dropout_generator`.  ``augmentation`` is the name's: ``aug02`` and ``aug03`` are
+    layers in front of the network.
 
     Raises:
-        InputError: the architecture is unknown, or does not take images of this shape.
+        InputError: the architecture is unknown, or it or the augmentation does not take images of this shape.
     """
     declared = ARCHITECTURES[architecture]
     if declared.initialize is None:
         seed = int(torch.randint(2**63 - 1, (), generator=generator))
-        return _outside(architecture, declared, image_shape, classes, seed)
-    model = build_empty(architecture, image_shape, classes)
+        return _outside(architecture, declared, image_shape, classes, seed, augmentation)
+    model = build_empty(architecture, image_shape, classes, augmentation)
     with torch.no_grad():
         declared.initialize(model, generator)
     return model
 
 
-def build_empty(architecture: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
+def build_empty(
+    architecture: str, image_shape: tuple[int, int, int], classes: int, augmentation: str | None = None
+) -> nn.Module:
     """The same model with any weights and buffers, for loading a state dict into.
 
     Raises:
         InputError: as :func:`build`.
     """
     declared = ARCHITECTURES[architecture]
-    _check(architecture, declared, image_shape, classes)
+    _check(architecture, declared, image_shape, classes, augmentation)
     if declared.initialize is None:
-        return _outside(architecture, declared, image_shape, classes, seed=0)
-    network = without_storage(lambda: declared.construct(image_shape, classes))
-    return (with_norm02(network) if declared.normalized else network).eval()
+        return _outside(architecture, declared, image_shape, classes, 0, augmentation)
+    shape = network_shape(augmentation, image_shape)
+    network = without_storage(lambda: declared.construct(shape, classes))
+    return with_preprocessing(augmentation, with_norm02(network) if declared.normalized else network).eval()
 
 
 def n_parameters(model: nn.Module) -> int:
@@ -59,14 +70,20 @@ def stackable(architecture: str) -> bool:
 
 
 def _outside(
-    architecture: str, declared: Architecture, image_shape: tuple[int, int, int], classes: int, seed: int
+    architecture: str,
+    declared: Architecture,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    seed: int,
+    augmentation: str | None,
 ) -> nn.Module:
     """A model that draws its weights while it is constructed, in evaluation mode; its output's shape is checked.
 
     Its :class:`torch.nn.Dropout` layers draw from a generator of their own, as those of all models do.
     """
-    _check(architecture, declared, image_shape, classes)
-    model = with_global_seed(lambda: declared.construct(image_shape, classes), seed)
+    _check(architecture, declared, image_shape, classes, augmentation)
+    shape = network_shape(augmentation, image_shape)
+    model = with_preprocessing(augmentation, with_global_seed(lambda: declared.construct(shape, classes), seed))
     replace_dropouts(model)
     model.eval()
     try:
@@ -81,7 +98,13 @@ def _outside(
     return model
 
 
-def _check(architecture: str, declared: Architecture, image_shape: tuple[int, int, int], classes: int) -> None:
+def _check(
+    architecture: str,
+    declared: Architecture,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    augmentation: str | None,
+) -> None:
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise InputError(f"image_shape must be (channels, height, width), each at least 1; got {tuple(image_shape)}")
     if classes < 1:
@@ -91,3 +114,4 @@ def _check(architecture: str, declared: Architecture, image_shape: tuple[int, in
             f"{architecture} normalizes three color channels, got images with {image_shape[0]}; "
             f"use {architecture.removesuffix(NORM02)}, or a cifar dataset"
         )
+    check_preprocessing(augmentation, architecture, image_shape, declared.normalized)

@@ -14,6 +14,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from rsc_mlflow.models.dropout import Dropout, dropout_mask, set_dropout_generator
+from rsc_mlflow.models.normalize import Normalize
+from rsc_mlflow.models.preprocess import ResizeAndCrop
+
+_WITHOUT_WEIGHTS = (nn.MaxPool2d, ResizeAndCrop, Normalize)
 
 
 class Stack(Protocol):
@@ -40,8 +44,9 @@ class StackedModel:
     """K models of one stackable architecture.
 
     A stackable model is an ``nn.Sequential`` of Flatten, Linear, ReLU, Dropout, Conv2d (stride 1, no padding) and
-    MaxPool2d.  Memory and work grow with K; the number of kernel launches does not.  One exception: networks with
-    convolutions run one member after the other on the CPU, which keeps a member's maps in the cache.
+    MaxPool2d, perhaps behind ResizeAndCrop and Normalize.  Memory and work grow with K; the number of kernel launches
+    does not.  One exception: networks with convolutions run one member after the other on the CPU, which keeps a
+    member's maps in the cache.
     """
 
     def __init__(self, models: Sequence[nn.Module], device: torch.device | None = None) -> None:
@@ -49,7 +54,7 @@ class StackedModel:
         if not isinstance(first, nn.Sequential):
             raise TypeError(f"cannot stack {type(first).__name__}: not a plain sequence of layers")
         self.size = len(models)
-        self._layers = list(first.named_children())
+        self._layers = [(name, on_device(layer, device)) for name, layer in first.named_children()]
         self._convolves = any(isinstance(layer, nn.Conv2d) for layer in first.children())
         states = [model.state_dict() for model in models]
         self._leaves = {
@@ -88,9 +93,9 @@ class StackedModel:
                 x = F.relu(x)
             elif isinstance(layer, nn.Flatten):
                 x = x.flatten(2)
-            elif isinstance(layer, nn.MaxPool2d):
-                pooled: Tensor = layer(x.flatten(0, 1))
-                x = pooled.view(*x.shape[:2], *pooled.shape[1:])
+            elif isinstance(layer, _WITHOUT_WEIGHTS):
+                each: Tensor = layer(x.flatten(0, 1))
+                x = each.reshape(*x.shape[:2], *each.shape[1:])
             else:
                 raise TypeError(f"cannot stack a layer of type {type(layer).__name__}")
         return x
@@ -102,6 +107,11 @@ class StackedModel:
     def member_state(self, k: int) -> dict[str, Tensor]:
         """See :class:`Stack`."""
         return {key: values[k].clone() for key, values in self.parameters.items()}
+
+
+def on_device(layer: nn.Module, device: torch.device | None) -> nn.Module:
+    """A layer that holds constants, moved to the device; all others as they are."""
+    return layer.to(device) if isinstance(layer, Normalize) else layer
 
 
 class SingleModel:

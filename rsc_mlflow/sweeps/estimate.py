@@ -24,7 +24,7 @@ from rsc_mlflow.data import load_family
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.models import build_empty, n_parameters
-from rsc_mlflow.names import DatasetName
+from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
@@ -65,7 +65,7 @@ def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
 def _bytes_per_member(options: TrainOptions) -> float:
     """Weights, gradients, two optimizer states and a temporary; twice the activations of a batch; 10 MB of its own."""
     _, shape = examples_and_shape(options.dataset_name, options.data_root)
-    size = _size(options.model_name.architecture, shape, options.dataset_name.classes)
+    size = _size(options.model_name, shape, options.dataset_name.classes)
     return 4 * (5 * size.weights + 2 * options.batch_size * size.activations) + 10e6
 
 
@@ -79,8 +79,8 @@ class Size:
 
 
 @functools.cache
-def _size(architecture: str, shape: tuple[int, int, int], classes: int) -> Size:
-    model = build_empty(architecture, shape, classes)
+def _size(name: ModelName, shape: tuple[int, int, int], classes: int) -> Size:
+    model = build_empty(name.architecture, shape, classes, name.augmentation)
     activations = math.prod(shape)
 
     def count(module: nn.Module, inputs: object, output: Tensor) -> None:
@@ -163,5 +163,5 @@ def _per_epoch(run: Run) -> float | None:
 
 def _arithmetic(options: TrainOptions) -> float:
     count, shape = examples_and_shape(options.dataset_name, options.data_root)
-    size = _size(options.model_name.architecture, shape, options.dataset_name.classes)
+    size = _size(options.model_name, shape, options.dataset_name.classes)
     return ABOVE_LIMIT * 6 * size.multiplications * count / machine_rate()

@@ -29,9 +29,10 @@ from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.experiments import current_experiment
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import resolve
-from rsc_mlflow.tracking.run import TrackedRun, current_experiment, open_run
+from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.unlearning.choices import AUTO
 

@@ -79,9 +79,6 @@ def taken_over(
         AdoptionError: there is no such run, or it may not become ours; it is left as it is.
     """
     run = _permitted(client, run_id, tags, params)
-    if _is_ours(run):  # a sweep's worker has claimed it for itself
-        yield run
-        return
     mark = f"{schema.TAKING_PREFIX}{uuid.uuid4().hex[:12]}"
     try:
         with_retries(lambda: client.set_tag(run_id, mark, environment.host()), "run")

@@ -91,6 +91,11 @@ class Registration:
         """``models:/NAME/VERSION``."""
         return f"models:/{self.name}/{self.version}"
 
+    @property
+    def alias_uri(self) -> str:
+        """``models:/NAME@ALIAS``."""
+        return f"models:/{self.name}@{self.alias}"
+
 
 def register(
     run: TrackedRun,

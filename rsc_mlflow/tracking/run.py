@@ -9,23 +9,21 @@ import os
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import mlflow
-from mlflow.entities import Experiment, RunStatus
-from mlflow.exceptions import MlflowException
+from mlflow.entities import RunStatus
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.adopting import check_active, has_begun, is_vacant, taken_over
+from rsc_mlflow.tracking.experiments import chosen_experiment, current_experiment
 from rsc_mlflow.tracking.project_run import forget_run_id, run_id_from_environment
 from rsc_mlflow.tracking.resuming import check_resumable
 from rsc_mlflow.tracking.store import (
     OWN_EXPERIMENT,
     connect,
-    is_transient,
     look_up,
     reason,
     remove_tag,
@@ -35,7 +33,7 @@ from rsc_mlflow.tracking.store import (
 from rsc_mlflow.tracking.tracked import TrackedRun, end_run
 from rsc_mlflow.tracking.values import check_param, check_tag, number, param_text
 
-__all__ = ["TrackedRun", "current_experiment", "mark_failed", "open_run"]
+__all__ = ["TrackedRun", "mark_failed", "open_run"]
 
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 _logger = logging.getLogger(__name__)
@@ -72,7 +70,7 @@ def open_run(
         method: unlearning method or attack, for tag ``rsc.method``.
         params: parameters to log at the start; in a resumed run they must equal the stored ones.
         tags: further tags.
-        run_id: empty run that was made for this job, by a sweep.
+        run_id: empty run to write to.
         parent_run_id: run under which this one is listed.
         resume_run_id: unfinished run of the same kind and parameters to go on with.
         free_params: parameters that may differ in a resumed run.
@@ -151,7 +149,7 @@ def _enter(
     made = look_up(  # where an answer was lost, an empty run stays behind without a heartbeat: the next sweep closes it
         lambda: client.create_run(experiment_id, tags=all_tags, run_name=name),
         "new run",
-        lambda why: f"no run can be made in experiment {_experiment()} ({why}); {OWN_EXPERIMENT}",
+        lambda why: f"no run can be made in experiment {chosen_experiment()} ({why}); {OWN_EXPERIMENT}",
     )
     return TrackedRun(client, made)
 
@@ -185,58 +183,9 @@ def _resume(
     with_retries(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
     if schema.ERROR in run.data.tags:
         remove_tag(client, run_id, schema.ERROR)
-    begun = bool(run.data.params)  # a sweep makes a job's run ahead, to claim the job: such a run begins only here
+    begun = bool(run.data.params)  # else it was stopped before it had begun
     before = number(run.data.tags.get(schema.RESUMED)) or 0
     count = {schema.RESUMED: f"{before + 1:.0f}"} if begun else {}
     resumed = TrackedRun(client, run, resumed=begun)
     resumed.set_tags({**tags, **count})
     return resumed
-
-
-def _experiment() -> str:
-    """Id or name of the experiment that new runs go to, as the environment says."""
-    chosen = (os.environ.get(name) for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))
-    return next(filter(None, chosen), schema.EXPERIMENT)
-
-
-def current_experiment(client: MlflowClient) -> str:
-    """Id of the experiment that new runs go to; made if it does not exist, described if nobody has described it.
-
-    Raises:
-        InputError: ``MLFLOW_EXPERIMENT_ID`` names no experiment, or the experiment was deleted.
-    """
-    if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
-        named = look_up(
-            lambda: client.get_experiment(experiment_id),
-            "experiment",
-            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r} ({why}); {OWN_EXPERIMENT}",
-        )
-        return _described(client, named)
-    name = _experiment()
-    found = look_up(
-        lambda: client.get_experiment_by_name(name),
-        "experiment",
-        lambda why: f"experiment {name!r} cannot be opened ({why}); {OWN_EXPERIMENT}",
-    )
-    if found is None:
-        try:
-            tags = {schema.DESCRIPTION: schema.experiment_description(name)}
-            return str(with_retries(lambda: client.create_experiment(name, tags=tags), "experiment"))
-        except MlflowException as error:
-            if is_transient(error):
-                raise
-            found = client.get_experiment_by_name(name)  # another process may have been quicker
-            if found is None:
-                raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {OWN_EXPERIMENT}") from error
-    if found is None or found.lifecycle_stage != "active":
-        raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")
-    return _described(client, found)
-
-
-def _described(client: MlflowClient, experiment: Experiment) -> str:
-    """The experiment's id, after an empty description got a link to the dashboards, where that is allowed."""
-    if schema.DESCRIPTION not in experiment.tags:
-        with suppress(MlflowException):
-            text = schema.experiment_description(experiment.name)
-            client.set_experiment_tag(experiment.experiment_id, schema.DESCRIPTION, text)
-    return str(experiment.experiment_id)

@@ -50,9 +50,11 @@ def _numbers(text: str) -> set[Decimal] | None:
 
 def number(text: object) -> float | None:
     """A finite number out of text that anybody may have stored; None where it is none."""
+    if not isinstance(text, str | int | float):
+        return None
     try:
-        value = float(text)  # type: ignore[arg-type]  # a TypeError is an answer, too
-    except (TypeError, ValueError, OverflowError):
+        value = float(text)
+    except (ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
 

@@ -1,4 +1,4 @@
-"""Training augmentation ``aug01``: a random crop of the padded image and a random horizontal flip."""
+"""``aug01``, which changes training images only: a random crop of the padded image and a random horizontal flip."""
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ SIZE = 32
 PADDING = 4
 
 
-def check_aug01(image_shape: tuple[int, int, int]) -> None:
-    """Raises InputError unless images are 32×32."""
-    if tuple(image_shape[1:]) != (SIZE, SIZE):
+def check_aug01(augmentation: str | None, image_shape: tuple[int, int, int]) -> None:
+    """Raises InputError if the augmentation is ``aug01`` and images are not 32×32."""
+    if augmentation == "aug01" and tuple(image_shape[1:]) != (SIZE, SIZE):
         raise InputError(
             f"augmentation aug01 takes images of {SIZE}×{SIZE} pixels, got {image_shape[1]}×{image_shape[2]}; "
             "leave aug01- out of the model name, or use cifar10 or cifar100"

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.models import build, build_empty, stackable
+from rsc_mlflow.models import build, build_empty, enlargement, stackable
 from rsc_mlflow.models.stacked import SingleModel, Stack, StackedModel
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.training.augmentation import aug01, check_aug01
 from rsc_mlflow.training.batches import BatchIterator
 from rsc_mlflow.training.checkpoint import Checkpoint
+from rsc_mlflow.training.losses import LOSS_FUNCTIONS
 from rsc_mlflow.training.members import Member, check_members
 from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer, block_key
 from rsc_mlflow.training.schedule import learning_rate_at
@@ -54,7 +54,7 @@ class Cohort:
     """Trains its members together; each gets the weights and batches it would get alone.
 
     Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and
-    schedule.  They share architecture, augmentation, number of training examples, batch size, epochs and
+    schedule.  They share architecture, loss, augmentation, number of training examples, batch size, epochs and
     kind of optimizer.
 
     Raises:
@@ -65,8 +65,8 @@ class Cohort:
         check_members(members)
         self._config = members[0].config
         self._image_shape = members[0].data.clean.image_shape
-        if self._config.model.augmentation:
-            check_aug01(self._image_shape)
+        check_aug01(self._config.model.augmentation, self._image_shape)
+        self._loss = LOSS_FUNCTIONS[self._config.model.loss]
         self._classes, self._device = classes, device
         if device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # pragma: no cover - needs a GPU; one seed gives one result
@@ -99,7 +99,7 @@ class Cohort:
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits of all members on the same ``images`` [N, C, H, W]: float32 [K, N, classes] on the CPU."""
-        rows = max(1, 4096 // len(self))
+        rows = max(1, 4096 // len(self) // self._enlargement)
         parts = []
         with torch.no_grad():
             for batch in torch.split(images, rows):
@@ -110,7 +110,8 @@ class Cohort:
 
     def module(self, k: int) -> nn.Module:
         """A copy of member k as a plain module on the cohort's device, in evaluation mode."""
-        model = build_empty(self._config.model.architecture, self._image_shape, self._classes)
+        name = self._config.model
+        model = build_empty(name.architecture, self._image_shape, self._classes, name.augmentation)
         model.load_state_dict(self._stack.member_state(self._slot[k]))
         return model.to(self._device)
 
@@ -130,16 +131,17 @@ class Cohort:
 
     def _make_stack(self) -> Stack:
         models = [self._make_model(member) for member in self._members]
+        self._enlargement = enlargement(models[0], self._image_shape)
         if stackable(self._config.model.architecture):
             return StackedModel(models, self._device)
         return SingleModel(models[0], self._device)
 
     def _make_model(self, member: Member) -> nn.Module:
-        architecture = member.config.model.architecture
+        architecture, augmentation = member.config.model.architecture, member.config.model.augmentation
         if member.start is None:
             generator = torch_generator(member.config.random_seed, "init")
-            return build(architecture, self._image_shape, self._classes, generator)
-        model = build_empty(architecture, self._image_shape, self._classes)
+            return build(architecture, self._image_shape, self._classes, generator, augmentation)
+        model = build_empty(architecture, self._image_shape, self._classes, augmentation)
         try:
             model.load_state_dict(member.start.model)
         except RuntimeError as error:
@@ -204,7 +206,7 @@ class Cohort:
         """One update from images [K, B, …] and labels [K, B]; returns losses [K] and logits [K, B, classes]."""
         self._perturb(images)
         logits = self._stack.forward(images, self._generators["dropout"])
-        each = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+        each = self._loss(logits.flatten(0, 1), labels.flatten())
         losses = each.view(labels.shape).mean(1)
         self._optimizer.step(self._stack.gradients(losses.sum()))
         return losses.detach(), logits.detach()
@@ -212,7 +214,7 @@ class Cohort:
     def _perturb(self, images: Tensor) -> None:
         """Augmentation, then input noise, in place."""
         for k, member in enumerate(self._members):
-            if member.config.model.augmentation:
+            if member.config.model.augmentation == "aug01":
                 images[k] = aug01(images[k], self._generators["augmentation"][k])
             if member.config.input_noise > 0:
                 noise = torch.empty_like(images[k]).normal_(generator=self._generators["noise"][k])

@@ -91,6 +91,7 @@ def check_members(members: Sequence[Member]) -> None:
     first = members[0]
     shared: dict[str, list[Any]] = {
         "architecture": [m.config.model.architecture for m in members],
+        "loss": [m.config.model.loss for m in members],
         "augmentation": [m.config.model.augmentation for m in members],
         "batch_size": [m.config.batch_size for m in members],
         "epochs": [m.config.epochs for m in members],

@@ -18,7 +18,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.config import TrainingConfig
@@ -136,6 +136,9 @@ class MethodConfig(Options):
     spelled ``source_epochs`` there.
     """
 
+    LOSSES: ClassVar[tuple[str, ...]] = ()
+    """Losses of models that the method can work on; none named: all."""
+
     @classmethod
     def of(cls, options: Mapping[str, object], source: SourceTraining) -> Self:
         """The config made of the options by name, and of the source.
@@ -143,6 +146,12 @@ class MethodConfig(Options):
         Raises:
             InputError: the method cannot work with these options on this source.
         """
+        loss = source.training.model.loss
+        if cls.LOSSES and loss not in cls.LOSSES:
+            raise InputError(
+                f"the method computes with the loss {', '.join(cls.LOSSES)}, and the model was trained with {loss}; "
+                "use exact_retraining or incremental_retraining, or train the model with ce"
+            )
         taken = {f.name: f.metadata["of_source"](source) for f in dataclasses.fields(cls) if "of_source" in f.metadata}
         return cls(**options, **taken)
 

@@ -1,6 +1,7 @@
 """The options that methods share which go on training: one step sees a batch to keep and a batch to forget."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rsc_mlflow.fields import choice, integer, number, option
 from rsc_mlflow.unlearning.base import MethodConfig, of_source
@@ -15,6 +16,8 @@ class FineTuning(MethodConfig):
     ``unlearn_batch_size``, each joined by ``forget_batch_size`` examples to forget (drawn in passes over the forget
     set).  A step minimizes ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
     """
+
+    LOSSES: ClassVar[tuple[str, ...]] = ("ce",)
 
     unlearn_epochs: int = option("Passes over the kept examples.", integer(1, 1_000_000), 1)
     unlearn_learning_rate: float = option("Learning rate.", number(0, above=True), 0.0001)

@@ -1,6 +1,7 @@
 """The options of the solvers and of the curvature, which group influence and single influences share."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rsc_mlflow.fields import choice, integer, number, option
 from rsc_mlflow.unlearning.base import MethodConfig, of_source
@@ -41,6 +42,8 @@ class InfluenceConfig(SolverConfig):
     ``damping``: λ, above 0 because networks have flat directions; ``curvature_examples``: how many of the examples
     estimate the curvature (0: all); ``weight_decay``: that of the training recipe; ``examples_at_once`` bounds memory.
     """
+
+    LOSSES: ClassVar[tuple[str, ...]] = ("ce",)
 
     curvature: Kind = option("H: ggn (Gauss-Newton) or hessian.", choice(*KINDS), "ggn")
     damping: float = option("Multiple of the identity added to H.", number(0, above=True), 0.002)

@@ -32,6 +32,15 @@ def server() -> Iterator[SmallServer]:
 
 
 @pytest.fixture
+def real_cifar() -> Path:
+    """The folder with the real binary CIFAR-10, named by RSC_DATA_ROOT."""
+    root = Path(REAL_ROOT)
+    if not REAL_ROOT or not (root / "cifar-10-batches-bin").is_dir():
+        pytest.skip(f"{ENVIRONMENT_VARIABLE} names no folder with cifar-10-batches-bin")
+    return root
+
+
+@pytest.fixture
 def real_root() -> Path:
     """The folder with the real files, named by RSC_DATA_ROOT."""
     root = Path(REAL_ROOT)

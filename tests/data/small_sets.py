@@ -3,6 +3,7 @@
 torchvision's addresses and checksums, and ours, are pointed at them; everything else is what runs on the real sets.
 """
 
+import dataclasses
 import gzip
 import hashlib
 import http.server
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from rsc_mlflow.families import mnist
+from rsc_mlflow.families import cifar, mnist
 
 Arrays = dict[str, np.ndarray]
 
@@ -108,24 +109,54 @@ def cifar_files(classes: int, seed: int = 0) -> tuple[dict[str, bytes], dict[str
     return files, tables
 
 
-def point_cifar_at(files: dict[str, bytes], url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Expect these files as CIFAR-10 or CIFAR-100 (told by their names); returns the archive to serve."""
+def point_cifar_at(files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Expect these files as torchvision's CIFAR-10 or CIFAR-100 (told by their names)."""
     source = datasets.CIFAR10 if "test_batch" in files else datasets.CIFAR100
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(f"{source.base_folder}/{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    packed = stream.getvalue()
     batches = [[name, md5(content)] for name, content in files.items() if "meta" not in name]
     meta = next(name for name in files if "meta" in name)
     monkeypatch.setattr(source, "train_list", [batch for batch in batches if "test" not in batch[0]])
     monkeypatch.setattr(source, "test_list", [batch for batch in batches if "test" in batch[0]])
     monkeypatch.setattr(source, "meta", {**source.meta, "md5": md5(files[meta])})
-    monkeypatch.setattr(source, "tgz_md5", md5(packed))
-    monkeypatch.setattr(source, "url", f"{url}/{source.filename}")
-    return {f"/{source.filename}": packed}
+
+
+def binary_cifar_files(tables: dict[str, Any]) -> dict[str, bytes]:
+    """The binary files that hold the same as these tables, byte by byte as the official description has it."""
+    files = {}
+    for name, table in tables.items():
+        labels = [table[key] for key in ("labels", "coarse_labels", "fine_labels") if key in table]
+        rows = zip(*labels, table["data"], strict=True)
+        files[f"{name}.bin"] = b"".join(bytes(row[:-1]) + row[-1].tobytes() for row in rows)
+    return files
+
+
+def point_binary_cifar_at(files: dict[str, bytes], url: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """Expect these files as the binary CIFAR-10 or CIFAR-100 (told by their names); returns the archive to serve."""
+    name = "CIFAR10" if "test_batch.bin" in files else "CIFAR100"
+    binary: cifar.Binary = getattr(cifar, name)
+    packed = packed_folder(binary.folder, {**files, "readme.html": b"what the real archive holds besides"})
+    test = {one: md5(content) for one, content in files.items() if "test" in one}
+    train = {one: hashlib.sha1(content).hexdigest() for one, content in files.items() if "test" not in one}
+    address = f"{url}/{binary.folder}.tar.gz"
+    small = dataclasses.replace(binary, train=train, test=test, url=address, archive_md5=md5(packed))
+    monkeypatch.setattr(cifar, name, small)
+    return {f"/{binary.folder}.tar.gz": packed}
+
+
+def packed_folder(folder: str, files: dict[str, bytes]) -> bytes:
+    """A ``.tar.gz`` of a folder with these files."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"{folder}/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
 
 
 # ---- the server ------------------------------------------------------------------------------------------------

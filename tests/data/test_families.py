@@ -1,7 +1,6 @@
 """Clean sets: what is read is what the files hold, and a damaged file is named."""
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from torchvision import datasets
 
 from rsc_mlflow.data import ImageSet, families, load_dataset, load_family
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.families import cifar, mnist
+from rsc_mlflow.families import mnist
 from rsc_mlflow.names import DatasetName
 from tests.data import small_sets
 from tests.data.reference import channels_last, poison
@@ -139,53 +138,6 @@ class TestIdx:
     def test_a_file_that_goes_while_it_is_loaded_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"train-images-idx3-ubyte is gone; restore it"):
             families._load("mnist", tmp_path)
-
-
-class TestCifar:
-    @pytest.mark.parametrize(
-        ("family", "classes", "key"),
-        [("cifar10", 10, "labels"), ("cifar100", 100, "fine_labels"), ("cifar100coarse", 100, "coarse_labels")],
-    )
-    def test_holds_the_arrays_of_the_files(
-        self, family: str, classes: int, key: str, empty_machine: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        files, tables = small_sets.cifar_files(classes)
-        small_sets.point_cifar_at(files, "http://127.0.0.1:9", monkeypatch)
-        folder = empty_machine / cifar.layout(family).folder
-        folder.mkdir(parents=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        for loaded, names in zip(
-            load_family(family),
-            ([n for n in tables if "test" not in n], [n for n in tables if "test" in n]),
-            strict=True,
-        ):
-            pixels = np.concatenate([tables[name]["data"] for name in names]).reshape(-1, 3, 32, 32)
-            np.testing.assert_array_equal(loaded.images.numpy(), pixels.astype(np.float32) / 255)
-            assert loaded.images.is_contiguous()
-            assert loaded.labels.tolist() == [label for name in names for label in tables[name][key]]
-
-    def test_a_damaged_file_is_named(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        files, _ = small_sets.cifar_files(10)
-        small_sets.point_cifar_at(files, "http://127.0.0.1:9", monkeypatch)
-        folder = empty_machine / "cifar-10-batches-py"
-        folder.mkdir(parents=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content[:-1] if name == "data_batch_3" else content)
-        with pytest.raises(InputError, match=r"data_batch_3 is truncated or corrupted: .* expected MD5"):
-            load_family("cifar10")
-
-    def test_coarse_labels_are_read_without_running_code(self, tmp_path: Path) -> None:
-        marker = tmp_path / "ran"
-
-        class Evil:
-            def __reduce__(self) -> tuple[object, tuple[str]]:
-                return Path.touch, (marker,)  # type: ignore[return-value]
-
-        (tmp_path / "train").write_bytes(pickle.dumps({"coarse_labels": Evil()}))
-        with pytest.raises(pickle.UnpicklingError, match="is not admitted"):
-            cifar.read_plain_pickle(tmp_path / "train")
-        assert not marker.exists()
 
 
 @pytest.mark.real

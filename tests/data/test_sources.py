@@ -36,7 +36,9 @@ print(*map(len, load_family("mnist")))
 
 
 def leftovers(root: Path) -> list[str]:
-    return sorted(path.name for path in root.rglob("*") if path.name not in (".MNIST.lock", ".CIFAR10.lock"))
+    return sorted(
+        path.name for path in root.rglob("*") if path.name not in (".MNIST.lock", ".CIFAR10.lock", ".CIFAR100.lock")
+    )
 
 
 class TestOrder:
@@ -107,13 +109,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_the_checksums_are_those_of_torchvision_where_it_has_them() -> None:
-    layout = cifar.layout("cifar100coarse")
-    assert layout.md5 == {
+    layout = cifar.pickled_layout("cifar100coarse")
+    assert layout.sums == {
         **dict(datasets.CIFAR100.train_list + datasets.CIFAR100.test_list),
         "meta": datasets.CIFAR100.meta["md5"],
     }
     for layout, source in ((mnist.mnist_layout(), datasets.MNIST), (mnist.fashion_layout(), datasets.FashionMNIST)):
-        assert {f"{name}.gz" for name in layout.md5} == {name for name, _ in source.resources}
+        assert {f"{name}.gz" for name in layout.sums} == {name for name, _ in source.resources}
 
 
 class TestDownload:
@@ -135,10 +137,24 @@ class TestDownload:
         assert server.requests == requests
 
     def test_cifar(self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch) -> None:
-        files, _ = small_sets.cifar_files(10)
-        server.files = small_sets.point_cifar_at(files, server.url, monkeypatch)
-        assert [len(part) for part in load_family("cifar10")] == [30, 6]
-        assert leftovers(empty_machine) == sorted(["cifar-10-batches-py", *files])
+        for family, classes, folder in (("cifar10", 10, "cifar-10-batches-bin"), ("cifar100", 100, "cifar-100-binary")):
+            files = small_sets.binary_cifar_files(small_sets.cifar_files(classes)[1])
+            server.files = small_sets.point_binary_cifar_at(files, server.url, monkeypatch)
+            assert [len(part) for part in load_family(family)] == [30 if classes == 10 else 6, 6]
+            assert leftovers(empty_machine / folder) == sorted(files)
+
+    def test_cifar_with_a_wrong_archive(
+        self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another archive of the right files is refused by its own sum, before anything is unpacked."""
+        files = small_sets.binary_cifar_files(small_sets.cifar_files(100)[1])
+        small_sets.point_binary_cifar_at(files, server.url, monkeypatch)
+        server.files = {
+            "/cifar-100-binary.tar.gz": small_sets.packed_folder("cifar-100-binary", dict(reversed(files.items())))
+        }
+        with pytest.raises(InputError, match=r"no data for 'cifar100'.*the download failed"):
+            load_family("cifar100")
+        assert leftovers(empty_machine) == []
 
     def test_an_incomplete_folder_is_completed(
         self, empty_machine: Path, server: SmallServer, monkeypatch: pytest.MonkeyPatch
@@ -179,8 +195,11 @@ class TestFailure:
             load_family("fashion")
 
     def test_cifar_without_network(self, empty_machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        small_sets.point_cifar_at(small_sets.cifar_files(100)[0], NOWHERE, monkeypatch)
-        with pytest.raises(InputError, match=r"no data for 'cifar100coarse'.*cifar-100-python \(train, test, meta\)"):
+        pickled, tables = small_sets.cifar_files(100)
+        small_sets.point_cifar_at(pickled, monkeypatch)
+        small_sets.point_binary_cifar_at(small_sets.binary_cifar_files(tables), NOWHERE, monkeypatch)
+        accepted = r"put cifar-100-binary \(train.bin, test.bin\) or cifar-100-python \(train, test, meta\) into"
+        with pytest.raises(InputError, match=f"no data for 'cifar100coarse'.*{accepted}"):
             load_family("cifar100coarse")
 
     def test_no_folder_that_can_be_written_to(

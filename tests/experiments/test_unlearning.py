@@ -271,6 +271,20 @@ def test_options_that_contradict_the_source_and_clean_models_are_refused() -> No
 
 
 @pytest.mark.usefixtures("sqlite_store")
+def test_methods_that_compute_with_cross_entropy_refuse_models_of_another_loss() -> None:
+    """Before any run is opened; retraining goes on with the model's own loss."""
+    train(model="mse-tor-MLP")
+    for method in ("group_influence", "relabel_finetuning", "gradient_difference"):
+        with pytest.raises(InputError, match="computes with the loss ce, and the model was trained with mse"):
+            unlearn(small(method, model="mse-tor-MLP"))
+        assert runs(method) == []
+    unlearn(small("exact_retraining", model="mse-tor-MLP"))
+    (retrained,) = runs("exact_retraining")
+    assert retrained.info.status == "FINISHED"
+    assert retrained.data.params["loss"] == "mse"
+
+
+@pytest.mark.usefixtures("sqlite_store")
 def test_momentum_of_an_optimizer_that_has_none_contradicts_nothing() -> None:
     adam = {"optimizer": "adam", "epochs": "1", "learning_rate": "0.001"}
     run_id = train(**adam, momentum="0")

@@ -19,11 +19,12 @@ from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
+from rsc_mlflow.tracking.experiments import current_experiment
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
 from rsc_mlflow.tracking.permissions import may_register
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.query import find_by_fingerprint
-from rsc_mlflow.tracking.run import current_experiment, open_run
+from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.store import connect
 from tests.integration.faulty_proxy import FaultyProxy, faulty_proxy, once
 from tests.mlflow_server import MlflowServer

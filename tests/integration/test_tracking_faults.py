@@ -1,5 +1,6 @@
 """Servers and processes that die while runs are open: nothing is lost, nothing doubled, nothing stays RUNNING."""
 
+import math
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from mlflow import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.state import close_dead_runs
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import schema, store
 from rsc_mlflow.tracking.run import open_run
 from tests.mlflow_server import MlflowServer
 
@@ -75,6 +76,8 @@ def test_a_run_whose_server_stays_away_is_not_finished(
     own_server.start()
     assert MlflowClient().get_run(run_id).info.status == "RUNNING"
     MlflowClient().set_tag(run_id, schema.HEARTBEAT, "1")  # as if minutes had passed
+    assert close_dead_runs(MlflowClient()) == []  # nobody could write during the outage
+    monkeypatch.setattr(store, "_last_outage", -math.inf)  # as for a process that has seen no outage
     assert close_dead_runs(MlflowClient()) == [run_id]
     found = MlflowClient().get_run(run_id)
     assert found.info.status == "KILLED"

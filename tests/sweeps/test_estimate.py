@@ -11,7 +11,7 @@ from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.families import FAMILIES
-from rsc_mlflow.names import DatasetName
+from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.sweeps import estimate
 from rsc_mlflow.sweeps.estimate import Estimator, examples_and_shape, machine_rate, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
@@ -97,7 +97,7 @@ def test_sizes_of_a_folder_are_read_from_it(tmp_path: Path, monkeypatch: pytest.
     assert examples_and_shape(DatasetName.parse("tiles")) == (6, (3, 5, 7))
     assert examples_and_shape(DatasetName.parse("memtiles")) == (2, (3, 5, 7))
     weights = 3 * 5 * 7 * 256 + 256 + 256 * 3 + 3
-    assert estimate._size("MLP", (3, 5, 7), 3).weights == weights
+    assert estimate._size(ModelName("MLP"), (3, 5, 7), 3).weights == weights
 
 
 def test_cohorts_shrink_with_memory_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rsc_mlflow.tracking import environment
+from rsc_mlflow.tracking import environment, mlflow_compat
 
 
 def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -15,7 +15,7 @@ def test_a_machine_without_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     monkeypatch.setattr(environment, "_git", environment._git.__wrapped__)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert environment._git("rev-parse", "HEAD") == ""
-    monkeypatch.setattr(environment.registry, "resolve_tags", lambda: {"mlflow.user": "me"})
+    monkeypatch.setattr(mlflow_compat, "context_tags", lambda: {"mlflow.user": "me"})
     assert environment.source_tags() == {"mlflow.user": "me"}
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build
 from rsc_mlflow.models.dropout import set_dropout_generator
+from rsc_mlflow.names import ModelName
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import log_model
@@ -54,16 +55,24 @@ def test_every_form_of_uri_gives_the_same_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "shape"), [("LargeMLP", (1, 28, 28)), ("CNN002", (1, 28, 28)), ("altResNet20Norm02", (3, 32, 32))]
+    ("name", "shape"),
+    [
+        ("ce-tor-LargeMLP", (1, 28, 28)),
+        ("ce-tor-CNN002", (1, 28, 28)),
+        ("ce-tor-altResNet20Norm02", (3, 32, 32)),
+        ("aug03-mse-tor-LargeMLP", (3, 32, 32)),
+        ("aug02-ce-tor-altResNet20", (3, 32, 32)),
+    ],
 )
-def test_the_weights_fit_a_fresh_model_and_give_its_logits(architecture: str, shape: tuple[int, int, int]) -> None:
+def test_the_weights_fit_a_fresh_model_and_give_its_logits(name: str, shape: tuple[int, int, int]) -> None:
+    parsed = ModelName.parse(name)
     images = torch.rand(4, *shape, generator=torch.Generator().manual_seed(0))
-    model = build(architecture, shape, 10, torch_generator(0, "weights"))
+    model = build(parsed.architecture, shape, 10, torch_generator(0, "weights"), parsed.augmentation)
     set_dropout_generator(model, torch_generator(0, "dropout"))
     model.train()(images)  # batch statistics move
-    with open_run(kind="train", name="x", params={**PARAMS, "model": f"ce-tor-{architecture}"}) as run:
+    with open_run(kind="train", name="x", params={**PARAMS, "model": name}) as run:
         uri = log_model(run, model, images, 1)
-    fresh = build(architecture, shape, 10, torch_generator(1, "weights"))
+    fresh = build(parsed.architecture, shape, 10, torch_generator(1, "weights"), parsed.augmentation)
     fresh.load_state_dict(pull(uri).state_dict, strict=True)
     with torch.no_grad():
         assert torch.equal(fresh.eval()(images), model.eval()(images))

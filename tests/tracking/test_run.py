@@ -2,7 +2,6 @@ import json
 import math
 import os
 import signal
-import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from rsc_mlflow.cancellation import Cancelled
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
-from rsc_mlflow.tracking.run import TrackedRun, current_experiment, mark_failed, open_run
+from rsc_mlflow.tracking.run import TrackedRun, mark_failed, open_run
 
 pytestmark = pytest.mark.usefixtures("sqlite_store")
 
@@ -227,49 +226,6 @@ def test_an_active_run_that_fails_is_ended_by_its_owner() -> None:
     assert stored(mine.info.run_id).info.status == "FINISHED"  # its owner went on
 
 
-def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = MlflowClient()
-    assert current_experiment(client) == current_experiment(client)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "paper")
-    by_name = current_experiment(client)
-    assert client.get_experiment(by_name).name == "paper"
-    assert "(dashboards/?experiment=paper)" in client.get_experiment(by_name).tags["mlflow.note.content"]
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
-    assert current_experiment(client) == "0"
-    assert "(dashboards/?experiment=Default)" in client.get_experiment("0").tags["mlflow.note.content"]
-    client.set_experiment_tag("0", "mlflow.note.content", "somebody's own words")
-    assert current_experiment(client) == "0"
-    assert client.get_experiment("0").tags["mlflow.note.content"] == "somebody's own words"
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "12345")
-    with pytest.raises(InputError, match="MLFLOW_EXPERIMENT_ID is '12345'"):
-        current_experiment(client)
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "x" * 501)
-    with pytest.raises(InputError, match=r"experiment 'x+' cannot be made"):
-        current_experiment(client)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "paper")
-    client.delete_experiment(by_name)
-    with pytest.raises(InputError, match="'paper' was deleted"):
-        current_experiment(client)
-
-
-def test_processes_that_make_the_experiment_at_once_share_it() -> None:
-    start = threading.Barrier(4)
-    found: list[str] = []
-
-    def one() -> None:
-        start.wait()
-        found.append(current_experiment(MlflowClient()))
-
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
-    assert len(set(found)) == 1
-
-
 def test_an_artifact_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     MlflowClient().create_experiment("broken", artifact_location=str(tmp_path / "file" / "artifacts"))
@@ -279,7 +235,7 @@ def test_an_artifact_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: 
         open_run(kind="train", name="x"),
     ):
         pytest.fail("training must not start")
-    (run,) = MlflowClient().search_runs([current_experiment(MlflowClient())])
+    (run,) = MlflowClient().search_runs([MlflowClient().get_experiment_by_name("broken").experiment_id])
     assert run.info.status == "FAILED"
     assert "artifact folder" in run.data.tags[schema.ERROR]
 

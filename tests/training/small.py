@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from rsc_mlflow.data import ImageSet, load_dataset
 from rsc_mlflow.models import build, set_dropout_generator
@@ -59,7 +58,8 @@ def plain_loop(data: TrainingData, options: TrainingConfig) -> nn.Module:
     seed = options.random_seed
     images, labels = dense(data)
     shape = tuple(images.shape[1:])
-    model = build(options.model.architecture, shape, 10, torch_generator(seed, "init")).train()  # type: ignore[arg-type]
+    name = options.model
+    model = build(name.architecture, shape, 10, torch_generator(seed, "init"), name.augmentation).train()  # type: ignore[arg-type]
     set_dropout_generator(model, torch_generator(seed, "dropout"))
     optimizer = plain_optimizer(model, options)
     order, noise = torch_generator(seed, "batches"), torch_generator(seed, "noise")
@@ -69,16 +69,28 @@ def plain_loop(data: TrainingData, options: TrainingConfig) -> nn.Module:
             group["lr"] = learning_rate_at(options, epoch)
         for batch in torch.randperm(len(images), generator=order).split(options.batch_size):
             x = images[batch]
-            if options.model.augmentation:
+            if options.model.augmentation == "aug01":
                 x = aug01(x, augmentation)
             if options.input_noise:
                 x = x + options.input_noise * torch.empty_like(x).normal_(generator=noise)
             optimizer.zero_grad()
-            F.cross_entropy(model(x), labels[batch]).backward()
+            loss_by_hand(options.model.loss, model(x), labels[batch]).backward()  # type: ignore[no-untyped-call]
             if options.grad_clip:
                 nn.utils.clip_grad_value_(model.parameters(), options.grad_clip)
             optimizer.step()
     return model
+
+
+def loss_by_hand(loss: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """What an epoch minimizes, as PyTorch's own classes compute it."""
+    if loss == "ce":
+        return nn.CrossEntropyLoss()(logits, labels)  # type: ignore[no-any-return]
+    wanted = torch.eye(logits.shape[1])[labels]
+    if loss == "mse":
+        return nn.MSELoss()(logits, wanted)  # type: ignore[no-any-return]
+    wanted = wanted.clamp(min=1e-6)
+    wanted[torch.arange(len(labels)), labels] -= 1e-6 * (logits.shape[1] - 1)
+    return nn.KLDivLoss(reduction="mean")(logits.log_softmax(1), wanted)  # type: ignore[no-any-return]
 
 
 def plain_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:

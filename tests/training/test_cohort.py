@@ -43,6 +43,8 @@ def test_an_epoch_is_that_of_the_loop_written_by_hand(optimizer: str) -> None:
         ("ce-tor-LargeMLP", {"grad_clip": 0.001}),
         ("ce-tor-MLPv2", {"epochs": 16, "batch_size": 64}),  # over the milestone at 15
         ("ce-tor-CNN002", {}),
+        ("mse-tor-MLP", {}),
+        ("kld-tor-MLP", {"learning_rate": 0.1}),
     ],
 )
 def test_every_option_is_that_of_the_loop_written_by_hand(model: str, changes: dict[str, object]) -> None:
@@ -59,6 +61,27 @@ def test_aug01_then_noise_and_batch_norm_as_in_the_loop_written_by_hand() -> Non
     data = made_up(40, (3, 32, 32))
     reference = plain_loop(data, options)
     assert relative_distance(weights(trained(Member(data, options))), reference.state_dict()) < 1e-5
+
+
+@pytest.mark.parametrize("model", ["aug03-kld-tor-CNN002", "aug03-mse-tor-MLP", "aug02-ce-tor-MLP"])
+def test_preprocessing_together_alone_and_by_hand(model: str) -> None:
+    """Two members of one stack, each against the loop written by hand, and on new images as the plain module."""
+    options = config(model, batch_size=8, learning_rate=0.002)
+    members = [Member(made_up(20, (3, 28, 28), seed=seed), replace(options, random_seed=seed)) for seed in (0, 1)]
+    together = trained(*members)
+    images = made_up(5, (3, 28, 28), seed=7).clean.images
+    for k, member in enumerate(members):
+        reference = plain_loop(member.data, member.config)
+        assert furthest(weights(together, k), reference.state_dict()) < 1e-5
+        logits = reference.eval()(images)
+        assert torch.allclose(together.logits(images)[k], logits, atol=1e-3)
+        assert torch.allclose(together.module(k)(images), logits, atol=1e-3)
+
+
+def test_losses_do_not_mix() -> None:
+    data = digits(count=64)
+    with pytest.raises(InputError, match="must share the loss; got ce, mse"):
+        Cohort([Member(data, config("ce-tor-MLP")), Member(data, config("mse-tor-MLP"))], 10, CPU)
 
 
 # Together and alone differ by the rounding of float32 sums taken in another order.  Optimisers that divide by the

@@ -1,0 +1,49 @@
+"""A training ends with its answer, and with where to look next."""
+
+import mlflow
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from entry_points.command import status
+from entry_points.commands import entry_point
+from rsc_mlflow.tracking.experiments import run_page
+
+QUICK = ("--model", "ce-tor-MLP", "--epochs", "1")
+
+
+def train(*arguments: str) -> Run:
+    assert status(entry_point("train_classifier"), [*QUICK, *arguments]) == 0
+    client = MlflowClient()
+    ids = [experiment.experiment_id for experiment in client.search_experiments()]
+    return client.search_runs(ids, order_by=["start_time DESC"])[0]
+
+
+@pytest.mark.usefixtures("sqlite_store")
+def test_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    run = train("--dataset", "digits")
+    accuracy = f"test accuracy {run.data.metrics['test/accuracy']:.4f}"
+    assert capsys.readouterr().out == (
+        f"digits MLP sgd seed 0: {accuracy}; model models:/rsc-digits-MLP@digits; run {run.info.run_id}, "
+        "see it with: make serve\n"
+    )
+    run = train("--dataset", "digitsv20-3-0-0", "--register", "false")
+    line = capsys.readouterr().out
+    score, p_value = (run.data.metrics[f"spurious/{name}"] for name in ("score", "p_value"))
+    assert f"spurious score {score:.4f}, p = {p_value:.3g} (rank among 1 clean model); " in line
+    assert f"run {run.info.run_id}" in line
+    assert "model models:/m-" in line
+    assert "(not registered)" in line
+
+
+@pytest.mark.parametrize(
+    ("uri", "page"),
+    [
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/#/experiments/7/runs/abc"),
+        ("http://ann:secret@host/below/", "http://ann:***@host/below/#/experiments/7/runs/abc"),
+        ("sqlite:///mlflow.db", None),
+    ],
+)
+def test_the_page_of_a_run(uri: str, page: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+    assert run_page("7", "abc") == page
