@@ -26,7 +26,7 @@ from dashboards.repository import RunRepository, VisibleRuns
 from rsc_mlflow.errors import InputError
 
 ASSETS = Path(__file__).parent / "assets"
-PATIENCE = 0.8
+TIMEOUT_SECONDS = 0.8
 """Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
 SLOW_MS, FAST_MS = 5000, 1000
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
@@ -134,7 +134,7 @@ def _draw(app: Dash, repository: RunRepository, prefix: str) -> None:
     )
     def draw(pathname: str, search: str, _theme_clicks: int, _values: list[Any]) -> tuple[Any, ...]:
         filters = Filters.parse(search)
-        visible = repository.snapshot(PATIENCE)
+        visible = repository.snapshot(TIMEOUT_SECONDS)
         page = page_of(pathname, prefix)
         banner = notices(visible, repository)
         try:
@@ -343,7 +343,7 @@ def _downloads(server: flask.Flask, repository: RunRepository, prefix: str) -> N
         found = BY_PATH.get("" if page == "overview" else page)
         filters = Filters.parse(flask.request.query_string.decode("utf-8", "replace"))
         try:
-            view = repository.view(repository.snapshot(PATIENCE), filters, _theme())
+            view = repository.view(repository.snapshot(TIMEOUT_SECONDS), filters, _theme())
         except InputError as error:
             return flask.Response(f"error: {error}\n", 400, mimetype="text/plain")
         table = next((p.table for p in panels(found, view) if p.key == panel), None) if found else None

@@ -75,9 +75,9 @@ class RunRepository:
         self._lock = threading.Lock()
         self._prepared: tuple[int, pd.DataFrame] | None = None
 
-    def snapshot(self, patience: float = 0.0) -> VisibleRuns:
-        """The runs now, after waiting at most ``patience`` seconds for what changed."""
-        snapshot = self.store.refresh_soon(patience=patience)
+    def snapshot(self, timeout: float = 0.0) -> VisibleRuns:
+        """The runs now, after waiting at most ``timeout`` seconds for what changed."""
+        snapshot = self.store.refresh_soon(timeout=timeout)
         if snapshot.error:
             uri = self.store.tracking_uri
             snapshot = replace(snapshot, error=snapshot.error.replace(uri, redact_passwords(uri)))

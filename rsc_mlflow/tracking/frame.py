@@ -139,18 +139,18 @@ class RunStore:
                 self._snapshot = replace(self._snapshot, error=f"{type(error).__name__}: {error}")
             return self._snapshot
 
-    def refresh_soon(self, *, patience: float = 0.0, min_age: float = 1.0) -> Snapshot:
+    def refresh_soon(self, *, timeout: float = 0.0, min_age: float = 1.0) -> Snapshot:
         """Refreshes in the background unless one runs or the last is younger than ``min_age`` seconds.
 
-        Waits at most ``patience`` seconds for it and returns the snapshot as it is then.
+        Waits at most ``timeout`` seconds for it and returns the snapshot as it is then.
         """
         now = time.monotonic()
         if not self._fetching.locked() and now - self._started >= min_age:
             self._started = now
             thread = threading.Thread(target=self.refresh, name="rsc-runs", daemon=True)
             thread.start()
-            thread.join(patience)
-        elif self._fetching.acquire(timeout=patience) if patience else False:
+            thread.join(timeout)
+        elif self._fetching.acquire(timeout=timeout) if timeout else False:
             self._fetching.release()
         return self._snapshot
 

@@ -79,7 +79,7 @@ def open_run(
         InputError: a parameter or tag that MLflow would refuse or cut; the store or its artifact folder cannot be
             written; the run cannot be resumed.
         AdoptionError: the run that was opened elsewhere has ended, or holds something else; it is left as it is.
-        Exception: the store stayed away longer than its patience at the end, so that points would be lost.
+        Exception: the store stayed away longer than the retry timeout at the end, so that points would be lost.
     """
     own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
     own |= {schema.METHOD: method} if method else {}

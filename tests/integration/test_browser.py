@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver"),
 ]
-PATIENCE = 180
+TIMEOUT_SECONDS = 180
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def at(browser: webdriver.Chrome, dashboards_server: MlflowServer) -> Callable[[
 
 
 def _until(browser: webdriver.Chrome, script: str) -> Any:
-    return WebDriverWait(browser, PATIENCE, 0.2).until(lambda driver: driver.execute_script(script))
+    return WebDriverWait(browser, TIMEOUT_SECONDS, 0.2).until(lambda driver: driver.execute_script(script))
 
 
 def _traces(browser: webdriver.Chrome, panel: str, plot: int = 0) -> list[dict[str, Any]]:
@@ -165,7 +165,7 @@ def _choose(browser: webdriver.Chrome, control: str, text: str) -> None:
     """
     browser.execute_script(script, control).click()
     entry = f"//label[@role='option'][.//span[normalize-space()='{text}']]"
-    WebDriverWait(browser, PATIENCE).until(lambda d: d.find_elements(By.XPATH, entry))
+    WebDriverWait(browser, TIMEOUT_SECONDS).until(lambda d: d.find_elements(By.XPATH, entry))
     browser.find_elements(By.XPATH, entry)[-1].click()
 
 
@@ -223,7 +223,7 @@ def test_a_point_leads_to_its_run_in_mlflows_ui(
         time.sleep(2)
         return bool(driver.find_elements(By.CSS_SELECTOR, ".picked a[target]"))
 
-    WebDriverWait(browser, PATIENCE, 2).until(picked)
+    WebDriverWait(browser, TIMEOUT_SECONDS, 2).until(picked)
     links = browser.find_elements(By.CSS_SELECTOR, ".picked a[target]")
     behind = {link.split(":")[1] for link in browser.execute_script(CLICK, single)["links"].split(",")}
     assert {(link.get_attribute("href") or "").rsplit("/", 1)[1] for link in links} == behind
@@ -257,7 +257,7 @@ def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], down
     drawn = {(t["name"], round(y, 9)) for t in _traces(browser, "curves") for y in t["y"]}
     browser.find_element(By.CSS_SELECTOR, "#panel-curves a.csv").click()
     file = downloads / "scores-curves.csv"
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     with file.open(newline="") as opened:
@@ -276,7 +276,7 @@ def test_a_figure_is_saved_as_an_image(at: Callable[[str], webdriver.Chrome], do
     assert pattern in {one.title for one in PATTERNS.values()}
     browser.find_element(By.XPATH, f"{panel}//button[text()='{kind}']").click()
     file = downloads / f"weight_decay-{pattern}.{kind.lower()}"
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert file.read_bytes()[:4] in (b"\x89PNG", b"<svg")

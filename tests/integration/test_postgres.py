@@ -61,7 +61,7 @@ def walk(uri: str) -> pd.DataFrame:
 
 def draw_every_page(store: RunStore) -> None:
     repository = RunRepository(store, Details(lambda: store.client))
-    visible = repository.snapshot(patience=60)
+    visible = repository.snapshot(timeout=60)
     for page in PAGES:
         for panel in panels(page, repository.view(visible, Filters(), LIGHT)):
             assert "could not be drawn" not in (panel.message or ""), f"{page.path}: {panel.key}"

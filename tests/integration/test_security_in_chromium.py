@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver"),
 ]
-PATIENCE = 180
+TIMEOUT_SECONDS = 180
 SCRIPT = "<script>window.broken = 1</script>"
 IMAGE = '<img src=x onerror="window.broken = 2">'
 LINK = '<a href="javascript:window.broken = 3">click</a>'
@@ -88,7 +88,7 @@ def browser() -> Iterator[webdriver.Chrome]:
 def shown(browser: webdriver.Chrome, server: MlflowServer, path: str) -> str:
     """The text of a page, once it is drawn and has shown to hold nothing but text."""
     browser.get(f"{server.uri}/dashboards/{path}")
-    WebDriverWait(browser, PATIENCE, 0.2).until(lambda driver: driver.execute_script(DRAWN))
+    WebDriverWait(browser, TIMEOUT_SECONDS, 0.2).until(lambda driver: driver.execute_script(DRAWN))
     assert browser.execute_script(HARM) == [None, 0, 0, 0], path
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     text = str(browser.execute_script("return document.body.innerText"))

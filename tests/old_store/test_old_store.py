@@ -110,7 +110,7 @@ def test_its_runs_are_found_by_todays_fingerprints(old_store: MlflowClient) -> N
 def test_every_page_shows_it(old_store: MlflowClient, page: Page) -> None:
     uri = mlflow.get_tracking_uri()
     repository = RunRepository(RunStore(uri), Details(lambda: MlflowClient(uri)))
-    visible = repository.snapshot(patience=60)
+    visible = repository.snapshot(timeout=60)
     assert len(visible.runs) == sum(FINISHED.values())
     assert (visible.runs["problem"] == "").all()
     shown = panels(page, repository.view(visible, Filters(), LIGHT))

@@ -17,7 +17,7 @@ from rsc_mlflow.tracking import schema
 from tests.integration.processes import wait_for
 from tests.sweeps.units import endless_unit
 
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 
 def statuses() -> list[str]:
@@ -43,13 +43,13 @@ def test_a_worker_that_is_killed_costs_its_own_unit_only(sqlite_store: str) -> N
         executor.submit(other)
         wait_for("both train", lambda: len(pids("RUNNING")) == 2)
         os.kill(victim, signal.SIGKILL)
-        assert executor.wait(PATIENCE_SECONDS) == [
+        assert executor.wait(TIMEOUT_SECONDS) == [
             Result(one, None, "its process was killed, perhaps because memory ran out")
         ]
         assert executor.wait(1.0) == []  # the other goes on
         unknown = Unit((JobSpec("no entry point", {}, "no fingerprint"),), one.context)
         executor.submit(unknown)
-        (failed,) = executor.wait(PATIENCE_SECONDS)
+        (failed,) = executor.wait(TIMEOUT_SECONDS)
         assert (failed.unit, failed.outcomes) == (unknown, None)
         assert "no entry point" in failed.reason
     finally:

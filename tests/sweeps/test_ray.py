@@ -16,7 +16,7 @@ from rsc_mlflow.tracking import schema
 from tests.integration.processes import wait_for
 from tests.sweeps.units import endless_unit
 
-PATIENCE_SECONDS = 120
+TIMEOUT_SECONDS = 120
 
 
 @pytest.mark.integration
@@ -27,7 +27,7 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
     try:
         assert executor.wait(0.01) == []
         executor.submit(Unit((JobSpec("no entry point", {}, "no fingerprint"),), context))
-        (failed,) = executor.wait(PATIENCE_SECONDS)
+        (failed,) = executor.wait(TIMEOUT_SECONDS)
         assert failed.outcomes is None
         assert failed.reason.startswith("its Ray task failed (")
         assert "no entry point" in failed.reason
@@ -36,7 +36,7 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
         client = MlflowClient()
         wait_for("an epoch", lambda: any("train/loss" in run.data.metrics for run in client.search_runs(["0"])))
         executor._ray.cancel(task, force=True)
-        (lost,) = executor.wait(PATIENCE_SECONDS)
+        (lost,) = executor.wait(TIMEOUT_SECONDS)
         assert (lost.unit, lost.outcomes) == (endless, None)
         assert lost.reason.startswith("its Ray task was lost")
         executor.submit(endless)  # goes on in the run that was left

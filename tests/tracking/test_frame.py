@@ -170,19 +170,19 @@ def test_a_store_that_is_gone_keeps_what_is_known_and_says_why(uri: str, monkeyp
 def test_a_clock_that_is_set_back_does_not_stop_the_refreshes(uri: str) -> None:
     now = 1_700_000_000.0
     store = RunStore(uri, clock=lambda: now)
-    assert len(store.refresh_soon(patience=60).frame) == 60
+    assert len(store.refresh_soon(timeout=60).frame) == 60
     MlflowClient(uri).create_run("1")
     now -= 3600
-    assert len(store.refresh_soon(patience=60, min_age=0.0).frame) == 61
+    assert len(store.refresh_soon(timeout=60, min_age=0.0).frame) == 61
 
 
 def test_one_refresh_at_a_time_and_none_right_after_another(uri: str) -> None:
     store = RunStore(uri)
     with store._fetching:
-        assert not store.refresh_soon(patience=0.01).complete  # somebody else is at it, and takes longer
-    assert store.refresh_soon(patience=60, min_age=0.0).complete
+        assert not store.refresh_soon(timeout=0.01).complete  # somebody else is at it, and takes longer
+    assert store.refresh_soon(timeout=60, min_age=0.0).complete
     MlflowClient(uri).create_run("1")
-    assert len(store.refresh_soon(patience=60, min_age=3600.0).frame) == 60
+    assert len(store.refresh_soon(timeout=60, min_age=3600.0).frame) == 60
 
 
 def test_an_empty_store_is_complete(sqlite_store: str) -> None:

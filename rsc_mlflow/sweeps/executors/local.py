@@ -69,11 +69,11 @@ class LocalExecutor:
     def close(self, *, keep_logs: bool = True) -> None:
         """See :class:`Executor`."""
         self._stop.close()
-        impatient = threading.Timer(KILL_AFTER_SECONDS, _kill_workers)
-        impatient.start()
+        killer = threading.Timer(KILL_AFTER_SECONDS, _kill_workers)
+        killer.start()
         for pool in self._pools.values():
             pool.shutdown(cancel_futures=True)
-        impatient.cancel()
+        killer.cancel()
         if not keep_logs:
             self.logs.remove()
 
