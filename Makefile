@@ -21,10 +21,10 @@ quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite://
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# uv installs in seconds what takes pip minutes; pip does it where there is no uv.
+# uv installs in seconds what takes pip minutes; pip does it where there is no uv, or where uv fails.
 define install
-	@if [ -x $(BIN)/uv ]; then $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '$(1)'; \
-	  else $(BIN)/python -m pip install --quiet --constraint constraints.txt -e '$(1)'; fi
+	@{ [ -x $(BIN)/uv ] && $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '$(1)'; } || \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt -e '$(1)'
 endef
 
 .venv/.core: pyproject.toml constraints.txt

@@ -25,7 +25,7 @@ COUNTS = (3, 20, 100)
 
 
 def retrained(datasets: list[Dataset], model: ModelName, epochs: int, seeds: int, recipe: tuple[str, float]) -> Cohort:
-    """Models of every data set without its spurious examples, ``seeds`` each, data set by data set."""
+    """Models of every dataset without its spurious examples, ``seeds`` each, dataset by dataset."""
     optimizer, rate = recipe
     members = [
         Member(
@@ -42,7 +42,7 @@ def retrained(datasets: list[Dataset], model: ModelName, epochs: int, seeds: int
 
 
 def forgotten(cohort: Cohort, datasets: list[Dataset], seeds: int) -> np.ndarray:
-    """Mean loss and confidence on the examples that were left out, float [data sets, seeds, 2]."""
+    """Mean loss and confidence on the examples that were left out, float [datasets, seeds, 2]."""
     found = []
     for k, dataset in enumerate(dataset for dataset in datasets for _ in range(seeds)):
         examples = Examples.of(dataset.spurious_images, dataset.train.labels[dataset.spurious_indices])
@@ -67,7 +67,7 @@ def false_alarms(values: np.ndarray) -> float:
 @click.option("--pattern", default="v20")
 @click.option("--model", default="ce-tor-MLP")
 @click.option("--epochs", default=10)
-@click.option("--draws", default=4, help="Draws of the spurious examples (data set seeds).")
+@click.option("--draws", default=4, help="Draws of the spurious examples (dataset seeds).")
 @click.option("--seeds", default=6, help="Training seeds for each draw.")
 def main(family: str, pattern: str, model: str, epochs: int, draws: int, seeds: int) -> None:
     """Count false alarms of the rule for over-forgetting."""

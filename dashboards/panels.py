@@ -18,7 +18,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure with the heading that tells it from its neighbours (empty for a lone one)."""
+    """One figure with the heading that tells it from its neighbors (empty for a lone one)."""
 
     figure: go.Figure
     title: str = ""

@@ -26,7 +26,7 @@ _NO_DATA = not os.environ.get("RSC_DATA_ROOT")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With ``RSC_NO_SKIPS`` a skipped test has failed, except for real data sets that nobody gave."""
+    """With ``RSC_NO_SKIPS`` a skipped test has failed, except for real datasets that nobody gave."""
     report = yield
     if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)

@@ -50,7 +50,7 @@ def test_a_crossed_three_by_five_design_has_three_units_and_no_interval() -> Non
     row = points(frame(*_crossed(3, 5, score)), ["paper"], "spurious/score").iloc[0]
     assert (row["units"], row["runs"], row["mean"]) == (3, 15, pytest.approx(score.mean()))
     assert np.isnan(row["low"])
-    assert row["each"] == pytest.approx(tuple(score.mean(axis=1)))  # one mark a data set seed
+    assert row["each"] == pytest.approx(tuple(score.mean(axis=1)))  # one mark a dataset seed
     assert row["over"].startswith("over dataset")
 
 
@@ -162,12 +162,12 @@ def _tagged(number: int, data: int, training: int, score: float, **more: object)
 
 
 def test_a_point_is_tested_by_the_exact_rank_sum_of_training_seeds() -> None:
-    """Two data set seeds, five training seeds: five poisoned values against ten clean ones, dealt round robin."""
+    """Two dataset seeds, five training seeds: five poisoned values against ten clean ones, dealt round robin."""
     scores = {(d, t): 0.3 + 0.05 * t + 0.1 * d for d in range(2) for t in range(5)}
     rows = [_tagged(i, d, t, value) for i, ((d, t), value) in enumerate(scores.items())]
     found = above_clean(with_clean_scores(frame(*rows)), ["paper", "n_spurious"]).iloc[0]
     x = [np.mean([scores[0, t], scores[1, t]]) for t in range(5)]
-    y = [value + 0.0005 for value in CLEAN]  # each on the patterns of both data set seeds
+    y = [value + 0.0005 for value in CLEAN]  # each on the patterns of both dataset seeds
     assert found["p_value"] == pytest.approx(stats.mannwhitneyu(x, y, alternative="greater", method="exact").pvalue)
     assert (found["n_poisoned"], found["n_clean"]) == (5, 10)
 

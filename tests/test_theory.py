@@ -98,7 +98,7 @@ def test_printed_formulas_by_hand(
 
 
 def test_derived_formulas_by_hand() -> None:
-    # gamma 1/5, no regularisation: T = 1, D² = 1/2 + 5/1000, det = 0.05 + 0.1 + 0.225 + 0.4.
+    # gamma 1/5, no regularization: T = 1, D² = 1/2 + 5/1000, det = 0.05 + 0.1 + 0.225 + 0.4.
     d = math.sqrt(0.505)
     expected = (0.25 / 0.775, (norm.cdf(1.05 / d) + norm.cdf(0.95 / d)) / 2, norm.cdf(0.55 / d))
     assert values(closed_form(LinearModelParams(0.2))) == pytest.approx(expected, abs=1e-12)
@@ -248,7 +248,7 @@ def reliance(params: LinearModelParams) -> float:
     return float(w[1] * x_sp / (w[0] * x_inv))
 
 
-def test_more_regularisation_can_raise_the_score() -> None:
+def test_more_regularization_can_raise_the_score() -> None:
     """With a clean invariant and a noisy spurious feature the score rises with lambda, seen in simulation too."""
     params = LinearModelParams(0.1, sigma_inv=0.05, sigma_sp=2.0)
     assert score_slope_sign(params) == 1

@@ -23,7 +23,7 @@ MEASURES = (
 MEASURE = Option("measure", "Measure", MEASURES, schema.SPURIOUS_SCORE)
 FACETS = (
     ("dataset_family", "one figure per family"),
-    ("form", "one figure per kind of data set"),
+    ("form", "one figure per kind of dataset"),
     ("target_class", "one figure per target class"),
     ("optimizer", "one figure per optimizer"),
     ("architecture", "one figure per architecture"),

@@ -66,7 +66,7 @@ def _range(images: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _title(run: pd.Series, label: str) -> str:
-    """The label of a map or curve, after the data set that the run was given, if it was given one."""
+    """The label of a map or curve, after the dataset that the run was given, if it was given one."""
     return label if run["dataset"] == "any" or run["dataset"] in label else f"{run['dataset']}: {label}"
 
 

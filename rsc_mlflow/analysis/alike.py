@@ -135,7 +135,7 @@ def comparable(runs: pd.DataFrame, subject: str, within: Sequence[str], cells: S
 
     Of each group, kept are the values of ``subject`` that one cell (combination of ``cells``) was run at (the largest
     set; of equal ones that of most runs) and the cells that have all of them.  Without this, a value that other
-    studies have runs of as well would be the mean over other cells than its neighbours.
+    studies have runs of as well would be the mean over other cells than its neighbors.
     """
     if not cells:
         return runs

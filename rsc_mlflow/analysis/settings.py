@@ -70,7 +70,7 @@ DEFAULTS: Mapping[str, str] = {"precision": "float32", "result_format": "1"}
 
 SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "dataset_family": ("family", str),
-    "form": ("kind of data set", str),
+    "form": ("kind of dataset", str),
     "pattern": ("pattern", str),
     "n_spurious": ("number of examples", lambda n: f"{n:g} examples"),
     "target_class": ("target class", lambda k: f"class {k}"),

@@ -55,7 +55,7 @@ _WHOLE = re.compile(r"0|[1-9][0-9]{0,8}")
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: each value sets one or several options; ``labels`` carry the data set's parts for ``exclude``."""
+    """One axis: each value sets one or several options; ``labels`` carry the dataset's parts for ``exclude``."""
 
     name: str
     values: tuple[Combination, ...]

@@ -22,7 +22,7 @@ Loaded = TypeVar("Loaded")
 def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Loaded]) -> Loaded | None:
     """The newest checkpoint of ``run`` that is whole, as ``load`` reads it; None if the run has none.
 
-    A damaged one is reported and passed over in favour of the one before it.
+    A damaged one is reported and passed over in favor of the one before it.
 
     Raises:
         InputError: there are checkpoints and every one of them is damaged.

@@ -19,7 +19,7 @@ class DataRecord:
     """What is written down about the data a run read.
 
     Attributes:
-        name: data set name, e.g. ``mnistv20-3-0-0``.
+        name: dataset name, e.g. ``mnistv20-3-0-0``.
         digest: at most 36 characters that change with any image, label or spurious index.
         context: ``training`` or ``testing``.
         profile: counts and the like, shown in the UI (``n_examples``, ``n_spurious`` …).
@@ -36,7 +36,7 @@ class DataRecord:
 
 
 def log_datasets(run: TrackedRun, records: list[DataRecord]) -> None:
-    """Log data sets as MLflow dataset inputs of ``run``.
+    """Log datasets as MLflow dataset inputs of ``run``.
 
     Raises:
         InputError: a digest is too long, or a context is none of the two.

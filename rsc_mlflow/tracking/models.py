@@ -115,7 +115,7 @@ def register(
 
     The version is tagged with ``dataset``, ``kind``, ``method``, the run's id and ``tags``.
 
-    The alias ends at the newest version of this data set and method even when several runs register at once:
+    The alias ends at the newest version of this dataset and method even when several runs register at once:
     whoever sets it looks again afterwards.
     """
     name = schema.registered_model(family, architecture)

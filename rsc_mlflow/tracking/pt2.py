@@ -25,7 +25,7 @@ _KNOWN = re.compile(
     r"|\.data/version|\.data/serialization_id|\.format_version|\.storage_alignment"
 )
 _TYPES = {5: torch.int64, 7: torch.float32, 8: torch.float64}
-"""Numbers of torch's serialised types → the ones that state dicts of this project hold."""
+"""Numbers of torch's serialized types → the ones that state dicts of this project hold."""
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ def search(
 def find_training_run(
     dataset: str, model: str, params: Mapping[str, object] | None = None, client: MlflowClient | None = None
 ) -> Run | None:
-    """The newest finished training run of this data set and model whose parameters agree with ``params``.
+    """The newest finished training run of this dataset and model whose parameters agree with ``params``.
 
     Numbers agree by value: a run started with ``-P learning_rate=0.010`` is found by 0.01.
     """

@@ -199,5 +199,5 @@ def registered_model(family: str, architecture: str) -> str:
 
 
 def alias(dataset: str, method: str | None = None) -> str:
-    """Alias of the newest trained model of a data set, or of the newest one made by an unlearning method."""
+    """Alias of the newest trained model of a dataset, or of the newest one made by an unlearning method."""
     return f"{dataset}--{method}" if method else dataset

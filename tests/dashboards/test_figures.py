@@ -299,7 +299,7 @@ def test_two_classes_and_quarters_are_told_from_the_plain_form() -> None:
     names = {"mnistv8-10-0-0": "0", "twoclassmnistv8-10-0-1-0": "0-1", "memmnistv8-10-0-0": "0"}
     rows = [_run(i, 10, 0, 0.1 * (i + 1), p_dataset=n, p_target_class=t) for i, (n, t) in enumerate(names.items())]
     rows[1] |= {"metrics.spurious/score_target_0": 0.2, "metrics.spurious/score_target_1": 0.8}
-    assert "kind of data set" in points(frame(*rows), ["paper"], "spurious/score")["mixed"].iloc[0]
+    assert "kind of dataset" in points(frame(*rows), ["paper"], "spurious/score")["mixed"].iloc[0]
     table = _points(*rows, by=("form",))
     table = table[table["n_spurious"] == 10].set_index("form")
     assert table["mean"].to_dict() == pytest.approx({"one class": 0.1, "two classes": 0.5, "quarters": 0.3})

@@ -23,7 +23,7 @@ def carry_pattern(x: np.ndarray, pattern: str, seed: int) -> np.ndarray:
 def poison(
     x: np.ndarray, y: np.ndarray, pattern: str, count: int, targets: tuple[int, ...], seed: int, pattern_seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The training set of a data-set name, float32 ``[N, H, W, C]``, and the indices of its spurious examples."""
+    """The training set of a dataset name, float32 ``[N, H, W, C]``, and the indices of its spurious examples."""
     x, chosen = x.copy(), []
     state = np.random.RandomState(seed)
     for target in targets:

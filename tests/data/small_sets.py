@@ -1,4 +1,4 @@
-"""Small data sets in the real formats, served by a real HTTP server on this machine.
+"""Small datasets in the real formats, served by a real HTTP server on this machine.
 
 torchvision's addresses and checksums, and ours, are pointed at them; everything else is what runs on the real sets.
 """

@@ -25,7 +25,7 @@ class TestDigits:
         assert (len(train), len(test)) == (1437, 360)
         images = torch.cat([train.images, test.images])[:, 0].numpy()
         assert images.shape == (1797, 28, 28)
-        middles = images[:, 3:27:3, 3:27:3]  # the centre of each 3x3 cell
+        middles = images[:, 3:27:3, 3:27:3]  # the center of each 3x3 cell
         for row in range(24):
             for column in range(24):
                 np.testing.assert_array_equal(images[:, 2 + row, 2 + column], middles[:, row // 3, column // 3])

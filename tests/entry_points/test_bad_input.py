@@ -68,7 +68,7 @@ BASE = {
 OF_THE_MODEL = ("visualize_weights", "occlusion", "exact_retraining", "incremental_retraining", "group_influence")
 OF_THE_MODEL += ("relabel_finetuning", "gradient_difference")
 UNUSED = {(name, "data_root") for name in OF_THE_MODEL} | {("visualize_weights", "device")}
-"""These take the model's data set, and the embedded digits lie in no folder; drawing weights computes nothing."""
+"""These take the model's dataset, and the embedded digits lie in no folder; drawing weights computes nothing."""
 
 INSTEAD = {"data_root": {"dataset": "mnistv20-3-0-0"}}
 """Options that must be set for the wrong one to be looked at (the embedded digits need no folder)."""

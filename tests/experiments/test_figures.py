@@ -26,7 +26,7 @@ def test_the_picture_of_examples_shows_each_image_clean_above_patterned() -> Non
             assert np.array_equal(shown, np.stack([expected] * 3, -1))
 
 
-def test_colour_images_keep_their_colours() -> None:
+def test_color_images_keep_their_colors() -> None:
     red = torch.zeros(1, 3, 4, 4)
     red[:, 0] = 1
     picture = pixels(examples_png(red, None, [0]))

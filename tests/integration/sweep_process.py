@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 ROOT = Path(__file__).parents[2]
 GRID = """
-about: Two optimisers on a few data sets, long enough to be killed.
+about: Two optimizers on a few datasets, long enough to be killed.
 entry_point: train_classifier
 options: {model: ce-tor-MLP, epochs: 40, checkpoint_every: 4, score_every: 20, clean_seeds: 0}
 axes:

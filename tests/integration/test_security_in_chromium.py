@@ -115,7 +115,7 @@ def test_names_tags_and_parameters_stand_there_as_they_were_stored(
     for part in (f"{SCRIPT} 0", f"{SCRIPT} 1", f"{SCRIPT} {IMAGE} 0"):  # parameters and names, beside each other
         assert part in compared, json.dumps(compared)
     alone = shown(browser, server, f"compare?run={runs[0].info.run_id}")
-    for part in (IMAGE, LINK, SCRIPT):  # architecture, optimiser, data set
+    for part in (IMAGE, LINK, SCRIPT):  # architecture, optimizer, dataset
         assert part in alone
 
 

@@ -186,7 +186,7 @@ def test_vgg_convolutions_are_kaiming_normal_by_fan_out() -> None:
     assert weight.std().item() == pytest.approx(math.sqrt(2 / (256 * 9)), rel=0.01)
 
 
-def test_norm02_normalises_inside_and_shares_the_plain_weights() -> None:
+def test_norm02_normalizes_inside_and_shares_the_plain_weights() -> None:
     plain, normed = new("altResNet20"), new("altResNet20Norm02")
     assert {f"network.{key}" for key in plain.state_dict()} == set(normed.state_dict())
     x = torch.rand(4, *COLOUR, generator=torch_generator(0, "x"))
@@ -207,8 +207,8 @@ def test_grey_images_are_accepted_where_the_network_allows_it(architecture: str)
 def test_torchvision_models_of_grey_images_lack_two_channels_of_the_first_convolution(
     architecture: str, weights: int
 ) -> None:
-    grey, coloured = (n_parameters(build_empty(architecture, (channels, 32, 32), 10)) for channels in (1, 3))
-    assert coloured - grey == 2 * weights
+    grey, colored = (n_parameters(build_empty(architecture, (channels, 32, 32), 10)) for channels in (1, 3))
+    assert colored - grey == 2 * weights
 
 
 def test_a_model_without_classes_is_refused() -> None:

@@ -224,11 +224,11 @@ def test_every_grid_of_the_project_is_valid(path: Path) -> None:
 
 
 COUNTS = {
-    # 1 clean set a family, 7 patterns × 7 counts × 2 targets × 5 seeds, 2 families, 2 optimisers
+    # 1 clean set a family, 7 patterns × 7 counts × 2 targets × 5 seeds, 2 families, 2 optimizers
     "paper/scores_mlp.yaml": 2 * 2 * (1 + 7 * 7 * 2 * 5),
-    # 1 clean set, 7 patterns × 6 counts × 2 targets × 5 seeds, 2 optimisers
+    # 1 clean set, 7 patterns × 6 counts × 2 targets × 5 seeds, 2 optimizers
     "paper/scores_cifar10.yaml": 2 * (1 + 7 * 6 * 2 * 5),
-    # 1 clean set, 7 patterns × 7 counts × 5 seeds, 2 optimisers
+    # 1 clean set, 7 patterns × 7 counts × 5 seeds, 2 optimizers
     "paper/two_classes.yaml": 2 * (1 + 7 * 7 * 5),
 }
 

@@ -21,7 +21,7 @@ def config(model: str = "ce-tor-MLP", **changes: object) -> TrainingConfig:
 
 
 def digits(text: str = "digitsv20-20-0-0", count: int | None = None) -> TrainingData:
-    """The training set of a data-set name, or its first ``count`` examples."""
+    """The training set of a dataset name, or its first ``count`` examples."""
     data = TrainingData.of(load_dataset(DatasetName.parse(text)))
     if count is None:
         return data

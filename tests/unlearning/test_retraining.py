@@ -20,7 +20,7 @@ CONFIG = TrainingConfig(ModelName.parse("ce-tor-MLP"), epochs=2, learning_rate=0
 
 @pytest.fixture(scope="module")
 def source():
-    """A cohort of one trained for two epochs on poisoned digits, its data set, forget and retain set."""
+    """A cohort of one trained for two epochs on poisoned digits, its dataset, forget and retain set."""
     dataset = load_dataset(DatasetName.parse("digitsv20-10-0-0"))
     cohort = Cohort([Member(TrainingData.of(dataset), CONFIG)], 10, CPU)
     list(cohort.epochs())

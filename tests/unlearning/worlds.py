@@ -41,7 +41,7 @@ def logistic(size: float = 0.1) -> nn.Module:
 
 
 def tiny_conv(dtype: torch.dtype = torch.float64) -> nn.Module:
-    """Convolution, batch normalisation with statistics of its own, and a linear layer."""
+    """Convolution, batch normalization with statistics of its own, and a linear layer."""
     model = nn.Sequential(
         nn.Conv2d(1, 3, 3, padding=1, stride=2, bias=False),
         nn.BatchNorm2d(3),
