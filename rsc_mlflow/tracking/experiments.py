@@ -1,4 +1,4 @@
-"""The experiment that new runs go to, and what MLflow's page of it shows first."""
+"""The experiment that new runs go to, and addresses in MLflow's UI."""
 
 import os
 from contextlib import suppress
@@ -11,6 +11,9 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import OWN_EXPERIMENT, is_transient, look_up, reason, redact_passwords, with_retries
+
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Query with which MLflow 3.17's UI shows the pages of model training; else those of the browser's last choice."""
 
 
 def chosen_experiment() -> str:
@@ -40,7 +43,8 @@ def current_experiment(client: MlflowClient) -> str:
     )
     if found is None:
         try:
-            return str(with_retries(lambda: client.create_experiment(name, tags=_tags(name)), "experiment"))
+            tags = {schema.DESCRIPTION: schema.experiment_description(name)}
+            return str(with_retries(lambda: client.create_experiment(name, tags=tags), "experiment"))
         except MlflowException as error:
             if is_transient(error):
                 raise
@@ -53,23 +57,17 @@ def current_experiment(client: MlflowClient) -> str:
 
 
 def run_page(experiment_id: str, run_id: str) -> str | None:
-    """Address of a run's page in MLflow's UI; None where the store is no server."""
+    """Address of a run's page in MLflow's UI, among those of model training; None where the store is no server."""
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
         return None
-    return f"{redact_passwords(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
-
-
-def _tags(name: str) -> dict[str, str]:
-    """What an experiment of ours is tagged with."""
-    kind = {schema.EXPERIMENT_KIND: schema.MODEL_TRAINING}
-    return {schema.DESCRIPTION: schema.experiment_description(name), **kind}
+    return f"{redact_passwords(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{MODEL_TRAINING}"
 
 
 def _described(client: MlflowClient, experiment: Experiment) -> str:
-    """The experiment's id, after it got those of our tags that nobody has set, where that is allowed."""
-    with suppress(MlflowException):
-        for key, text in _tags(experiment.name).items():
-            if key not in experiment.tags:
-                client.set_experiment_tag(experiment.experiment_id, key, text)
+    """The experiment's id, after an empty description got a link to the dashboards, where that is allowed."""
+    if schema.DESCRIPTION not in experiment.tags:
+        with suppress(MlflowException):
+            text = schema.experiment_description(experiment.name)
+            client.set_experiment_tag(experiment.experiment_id, schema.DESCRIPTION, text)
     return str(experiment.experiment_id)

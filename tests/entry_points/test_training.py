@@ -39,8 +39,11 @@ def test_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("uri", "page"),
     [
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/#/experiments/7/runs/abc"),
-        ("http://ann:secret@host/below/", "http://ann:***@host/below/#/experiments/7/runs/abc"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000/#/experiments/7/runs/abc?workflowType=machine_learning"),
+        (
+            "http://ann:secret@host/below/",
+            "http://ann:***@host/below/#/experiments/7/runs/abc?workflowType=machine_learning",
+        ),
         ("sqlite:///mlflow.db", None),
     ],
 )
