@@ -33,7 +33,7 @@ class ReportOptions(Options):
 
 
 def report(options: ReportOptions) -> None:
-    """Write the dashboards as one self-contained HTML file and log it as an artifact of a report run."""
+    """See :data:`EXPERIMENT`."""
     output = None if options.output == "none" else _writable(Path(options.output))
     with imports_without_gc():
         import mlflow

@@ -8,7 +8,7 @@ from rsc_mlflow.sweeps.options import SweepOptions
 
 
 def sweep(options: SweepOptions) -> int:
-    """Run every combination of a grid file that has no finished run yet; may be killed and started again."""
+    """See :data:`EXPERIMENT`."""
     if options.executor == "local" and not (options.dry_run or options.status):
         start_fork_server()
     with imports_without_gc():

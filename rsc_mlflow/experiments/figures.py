@@ -97,6 +97,6 @@ def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int])
 
 
 def _as_picture(image: Tensor) -> Image.Image:
-    """float32[C, H, W] in [0, 1] as grey or RGB; torchvision has this, but takes a second and a half to import."""
+    """float32[C, H, W] in [0, 1] as gray or RGB; torchvision has this, but takes a second and a half to import."""
     pixels = (255 * image.cpu()).byte().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

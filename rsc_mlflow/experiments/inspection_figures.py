@@ -57,7 +57,7 @@ def occlusion_png(curves: Mapping[str, OcclusionCurve]) -> bytes:
 def theory_png(
     curves: Sequence[Curve], printed: Sequence[Curve], agreements: Sequence[Agreement], noises: Sequence[float]
 ) -> bytes:
-    """One row per measure, one column a noise level: derived (thick), printed (thin grey) and simulated (dots)."""
+    """One row per measure, one column a noise level: derived (thick), printed (thin gray) and simulated (dots)."""
     figure = Figure(figsize=(3.6 * len(noises) + 1.2, 8.4), layout="constrained")
     axes = figure.subplots(len(MEASURES), len(noises), squeeze=False, sharex=True, sharey="row")
     ridges = sorted({curve.ridge for curve in curves})

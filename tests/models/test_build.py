@@ -14,12 +14,12 @@ from rsc_mlflow.models import build, build_empty, n_parameters, stackable
 from rsc_mlflow.models.dropout import Dropout
 from rsc_mlflow.rng import torch_generator
 
-GREY, COLOUR = (1, 28, 28), (3, 32, 32)
+GRAY, COLOUR = (1, 28, 28), (3, 32, 32)
 LIGHT = [a for a in ARCHITECTURES if not a.startswith(("Vgg", "ResNet"))]
 
 
 def new(architecture: str, seed: int = 0, shape: tuple[int, int, int] | None = None, classes: int = 10) -> nn.Module:
-    shape = shape or (GREY if architecture == "CNN002" else COLOUR)
+    shape = shape or (GRAY if architecture == "CNN002" else COLOUR)
     return build(architecture, shape, classes, torch_generator(seed, "init"))
 
 
@@ -39,7 +39,7 @@ def dense(*widths: int) -> int:
     ],
 )
 def test_mlps_have_the_hidden_layers_of_the_contract(architecture: str, hidden: tuple[int, ...]) -> None:
-    model = build_empty(architecture, GREY, 10)
+    model = build_empty(architecture, GRAY, 10)
     linear = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     assert [layer.out_features for layer in linear] == [*hidden, 10]
     assert n_parameters(model) == dense(784, *hidden, 10)
@@ -108,7 +108,7 @@ def test_a_torchvision_model_computes_what_torchvisions_computes() -> None:
 
 @pytest.mark.parametrize("architecture", LIGHT)
 def test_logits_have_the_contracts_form(architecture: str) -> None:
-    shape = GREY if architecture == "CNN002" else COLOUR
+    shape = GRAY if architecture == "CNN002" else COLOUR
     model = new(architecture, shape=shape, classes=7)
     with torch.no_grad():
         logits = model(torch.rand(5, *shape, generator=torch_generator(0, "x")))
@@ -133,7 +133,7 @@ def moments(values: Tensor) -> tuple[float, float]:
 
 
 def test_default_linear_layers_are_uniform_within_one_over_root_fan_in() -> None:
-    weight = new("LargeMLP", shape=GREY).state_dict()["hidden1.weight"]
+    weight = new("LargeMLP", shape=GRAY).state_dict()["hidden1.weight"]
     bound = 1 / math.sqrt(784)
     assert bound * 0.999 < weight.abs().max() <= bound
     assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.01)
@@ -142,7 +142,7 @@ def test_default_linear_layers_are_uniform_within_one_over_root_fan_in() -> None
 
 
 def test_vggmlp_is_normal_with_deviation_one_hundredth_and_zero_biases() -> None:
-    state = new("VggMLP", shape=GREY).state_dict()
+    state = new("VggMLP", shape=GRAY).state_dict()
     for key, value in state.items():
         if key.endswith("bias"):
             assert not value.any()
@@ -178,7 +178,7 @@ def test_cnn002_has_zero_convolution_biases_and_drawn_ones_in_its_hidden_layers(
 def test_cnn002_begins_with_a_zero_output_layer() -> None:
     model = new("CNN002")
     with torch.no_grad():
-        assert not model(torch.rand(3, *GREY)).any()
+        assert not model(torch.rand(3, *GRAY)).any()
 
 
 def test_vgg_convolutions_are_kaiming_normal_by_fan_out() -> None:
@@ -200,20 +200,20 @@ def test_norm02_normalizes_inside_and_shares_the_plain_weights() -> None:
 @pytest.mark.parametrize("architecture", ["ResNet18", "altResNet20", "LargeMLP"])
 def test_grey_images_are_accepted_where_the_network_allows_it(architecture: str) -> None:
     with torch.no_grad():
-        assert new(architecture, shape=GREY)(torch.rand(2, *GREY)).shape == (2, 10)
+        assert new(architecture, shape=GRAY)(torch.rand(2, *GRAY)).shape == (2, 10)
 
 
 @pytest.mark.parametrize(("architecture", "weights"), [("Vgg16", 64 * 9), ("ResNet18", 64 * 49), ("ResNet50", 64 * 49)])
 def test_torchvision_models_of_grey_images_lack_two_channels_of_the_first_convolution(
     architecture: str, weights: int
 ) -> None:
-    grey, colored = (n_parameters(build_empty(architecture, (channels, 32, 32), 10)) for channels in (1, 3))
-    assert colored - grey == 2 * weights
+    gray, colored = (n_parameters(build_empty(architecture, (channels, 32, 32), 10)) for channels in (1, 3))
+    assert colored - gray == 2 * weights
 
 
 def test_a_model_without_classes_is_refused() -> None:
     with pytest.raises(InputError, match="at least one class; got 0"):
-        build_empty("MLP", GREY, 0)
+        build_empty("MLP", GRAY, 0)
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,10 @@ def test_a_model_without_classes_is_refused() -> None:
     [
         ("CNN002", COLOUR, "28×28"),
         ("CNN002", (1, 28, 32), "28×28"),
-        ("Vgg16", GREY, "at least 32×32"),
-        ("altResNet20Norm02", GREY, "three color channels"),
+        ("Vgg16", GRAY, "at least 32×32"),
+        ("altResNet20Norm02", GRAY, "three color channels"),
         ("Vgg16Norm02", (1, 32, 32), "three color channels"),
-        ("Transformer", GREY, "unknown architecture"),
+        ("Transformer", GRAY, "unknown architecture"),
         ("MLP", (28, 28), "image_shape"),
         ("MLP", (0, 28, 28), "image_shape"),
     ],
