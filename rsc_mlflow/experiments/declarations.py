@@ -84,7 +84,7 @@ def _unlearn(starts: Sequence[Start]) -> None:
     from rsc_mlflow.experiments.unlearning import unlearn
 
     for start in starts:
-        unlearn(start.options)
+        unlearn(start.options, run_id=start.run_id)
 
 
 def _reference(options: UnlearnOptions) -> Required:
@@ -133,7 +133,7 @@ def _attack(starts: Sequence[Start]) -> None:
     from rsc_mlflow.experiments.membership import infer_membership
 
     for start in starts:
-        infer_membership(start.options)
+        infer_membership(start.options, run_id=start.run_id)
 
 
 def _shadow_models(options: MembershipOptions) -> list[str]:

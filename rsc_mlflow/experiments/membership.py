@@ -45,11 +45,12 @@ _COLUMNS = {
 """Measures of the printed table, and their headings."""
 
 
-def infer_membership(options: MembershipOptions) -> dict[str, float]:
+def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -> dict[str, float]:
     """Find or train target and shadow models, run the attacks, and log everything; returns the attacks' metrics.
 
     Args:
         options: of ``mem_inference``.
+        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
 
     Raises:
         InputError: bad input, or models that may not be registered, before any run is opened or model trained.
@@ -64,7 +65,7 @@ def infer_membership(options: MembershipOptions) -> dict[str, float]:
     digest = fingerprint(named.identity())
     name = f"{METHOD} {options.dataset} {options.model_name.architecture} seed {options.random_seed}"
     tags = {schema.FINGERPRINT: digest}
-    with open_run(kind="attack", method=METHOD, name=name, params=params, tags=tags) as run:
+    with open_run(kind="attack", method=METHOD, name=name, params=params, tags=tags, run_id=run_id) as run:
         artifacts.log_description(run, prepared.dataset, params, digest)
         source = given or _find_or_train_target(prepared, run.run_id)
         run.set_tags({schema.SOURCE_MODEL_URI: source.model_uri, schema.SOURCE_RUN_ID: source.run_id})

@@ -50,20 +50,25 @@ _SHOWN = {
 """What a line of progress shows besides the scores, where it was measured in that epoch; and its name there."""
 
 
-def unlearn(options: UnlearnOptions, *, parent_run_id: str | None = None) -> dict[str, float]:
+def unlearn(
+    options: UnlearnOptions, *, run_id: str | None = None, parent_run_id: str | None = None
+) -> dict[str, float]:
     """Unlearn the spurious examples of a registered model; returns the run's last metrics.
 
     Args:
         options: of the method's command.
+        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
         parent_run_id: run under which a new one is listed.
 
     Raises:
         InputError: bad input, before any run is opened; or a method that cannot work on this model.
     """
-    return _unlearn(options, find_source(options), parent_run_id)[1]
+    return _unlearn(options, find_source(options), run_id, parent_run_id)[1]
 
 
-def _unlearn(options: UnlearnOptions, source: SourceModel, parent_run_id: str | None) -> tuple[str, dict[str, float]]:
+def _unlearn(
+    options: UnlearnOptions, source: SourceModel, run_id: str | None, parent_run_id: str | None
+) -> tuple[str, dict[str, float]]:
     config = options.config(source)
     architecture = source.pulled.model.architecture
     registrar = Registrar.checked(options.register, source.options.dataset_name.family, architecture)
@@ -81,6 +86,7 @@ def _unlearn(options: UnlearnOptions, source: SourceModel, parent_run_id: str | 
         name=" ".join([*words, f"seed {source.options.random_seed}"]),
         params=params,
         tags=tags,
+        run_id=run_id,
         parent_run_id=parent_run_id,
     ) as run:
         artifacts.log_description(run, source.prepared.dataset, params, tags[schema.FINGERPRINT])
@@ -293,7 +299,7 @@ def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, pare
     except InputError as error:  # it must not cost the run, whose work is done by now
         missing = f"the exact retraining of this model is lost ({error})"
     if options.reference == "train":
-        return pull(run_uri(_unlearn(wanted, source, parent_run_id)[0]))
+        return pull(run_uri(_unlearn(wanted, source, None, parent_run_id)[0]))
     print(
         f"note: {missing}, so no gap/… is logged; run exact_retraining with the same source, or give reference=train",
         file=sys.stderr,

@@ -47,6 +47,7 @@ def open_run(
     method: str | None = None,
     params: Mapping[str, object] | None = None,
     tags: Mapping[str, object] | None = None,
+    run_id: str | None = None,
     parent_run_id: str | None = None,
     resume_run_id: str | None = None,
     free_params: Collection[str] = (),
@@ -57,7 +58,7 @@ def open_run(
     :mod:`rsc_mlflow.cancellation`); any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the
     exception goes on.
 
-    Which run: ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
+    Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
     that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner
     then ends; else a new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or
     ``rsc``.  A run that somebody else opened is taken over only while it is unfinished and empty (see
@@ -69,6 +70,7 @@ def open_run(
         method: unlearning method or attack, for tag ``rsc.method``.
         params: parameters to log at the start; in a resumed run they must equal the stored ones.
         tags: further tags.
+        run_id: empty run to write to.
         parent_run_id: run under which this one is listed.
         resume_run_id: unfinished run of the same kind and parameters to go on with.
         free_params: parameters that may differ in a resumed run.
@@ -90,7 +92,7 @@ def open_run(
     with cancellation.cancellable():
         client = connect()
         cancellation.check()
-        run = _enter(client, name, own, parent_run_id, resume_run_id, params, free_params)
+        run = _enter(client, name, own, run_id, parent_run_id, resume_run_id, params, free_params)
         try:
             run.log_params({key: value for key, value in params.items() if key not in run.params})
             run.begin()
@@ -122,11 +124,14 @@ def _enter(
     client: MlflowClient,
     name: str,
     tags: Mapping[str, object],
+    run_id: str | None,
     parent_run_id: str | None,
     resume_run_id: str | None,
     params: Mapping[str, object],
     free_params: Collection[str],
 ) -> TrackedRun:
+    if run_id is not None:
+        return _adopt(client, run_id, name, tags, params)
     if resume_run_id is not None:
         return _resume(client, resume_run_id, tags, params, free_params)
     if parent_run_id is None:
