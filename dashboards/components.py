@@ -1,21 +1,20 @@
 """Panels as Dash components."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from dashboards import tables
 from dashboards.data import CHOICES, Filters
+from dashboards.downloads import Addresses
+from dashboards.export import FORMATS, SIZES
 from dashboards.figures.points import counted
 from dashboards.panels import Option, Page, Panel, Plot
 from dashboards.repository import RunRepository, VisibleRuns
 
-ROWS = 200
-LINKS = 3
 LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimizer"}
 GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
@@ -96,7 +95,7 @@ def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[di
     ]
 
 
-def panel_card(panel: Panel, repository: RunRepository, data_address: str) -> Component:
+def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
     """A panel with its figures, what stands behind them, and its downloads."""
     parts: list[Any] = [html.H2(panel.title)]
     if panel.about:
@@ -106,11 +105,12 @@ def panel_card(panel: Panel, repository: RunRepository, data_address: str) -> Co
     if panel.notice and not panel.message:
         parts.append(html.P(panel.notice, className="unlike", id={"type": "notice", "panel": panel.key}))
     if panel.plots and not panel.message:
-        parts.append(html.Div([_plot(panel, index) for index in range(len(panel.plots))], className="plots"))
+        plots = [_plot(panel, index, addresses) for index in range(len(panel.plots))]
+        parts.append(html.Div(plots, className="plots"))
     if panel.note and not panel.message:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
     if len(panel.table) and not panel.message:
-        parts.append(_data(panel, repository, data_address))
+        parts.append(_data(panel, repository, addresses))
     return html.Section(parts, className="panel wide" if is_wide(panel) else "panel", id=f"panel-{panel.key}")
 
 
@@ -125,7 +125,7 @@ def is_wide(panel: Panel) -> bool:
     return len(panel.plots) > 1 or panel.show_table
 
 
-def _plot(panel: Panel, index: int) -> Component:
+def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
     plot = panel.plots[index]
     name = f"{panel.key}-{plot.title or 'figure'}"
     key = {"panel": panel.key, "index": index}
@@ -133,7 +133,7 @@ def _plot(panel: Panel, index: int) -> Component:
         html.Button(kind, id={"type": "image", "format": kind.lower(), **key}, title=f"download as {kind}", n_clicks=0)
         for kind in ("PNG", "SVG")
     ]
-    head = [html.H3(plot.title), html.Div(buttons, className="buttons")]
+    head = [html.H3(plot.title), html.Div([*buttons, _for_paper(panel, index, addresses)], className="buttons")]
     graph = dcc.Graph(
         id={"type": "graph", **key},
         figure=plot.figure,
@@ -145,55 +145,49 @@ def _plot(panel: Panel, index: int) -> Component:
     return html.Div([html.Div(head, className="head"), graph, picked], className="plot", **{"data-name": name})
 
 
+def _for_paper(panel: Panel, index: int, addresses: Addresses) -> Component:
+    """Links to the figure as a file, at the sizes of a column and of a page."""
+    rows = [
+        html.P(
+            [
+                f"{name}, {size.width_cm:g} × {size.height_cm:g} cm: ",
+                *(
+                    html.A(kind.upper(), href=addresses.figure(panel, index, kind, name), download="", className=kind)
+                    for kind in FORMATS
+                ),
+            ]
+        )
+        for name, size in SIZES.items()
+    ]
+    return html.Details([html.Summary("for paper"), html.Div(rows, className="sizes")], className="paper")
+
+
 def graph_style(plot: Plot) -> dict[str, str]:
     """The room that a figure takes."""
     return {"height": f"{plot.figure.layout.height}px"}
 
 
-def _data(panel: Panel, repository: RunRepository, data_address: str) -> Component:
-    table = html.Div(table_rows(panel.table, repository), className="table", id={"type": "table", "panel": panel.key})
-    download = html.A("CSV", href=data_address, className="csv", title="download the data as CSV", download="")
+def _data(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
+    links = [
+        html.A(kind, href=addresses.table(panel, end), className=end, title=f"download the data as {kind}", download="")
+        for kind, end in (("CSV", "csv"), ("LaTeX", "tex"))
+    ]
+    downloads = html.P(links, className="downloads")
     if panel.show_table:
-        return html.Div([table, html.P(download, className="downloads")], className="whole")
-    return html.Div(
-        [html.Details([html.Summary("Data behind it"), table]), html.P(download, className="downloads")],
-        className="data",
+        return html.Div([grid(panel, repository), downloads], className="whole")
+    key = {"panel": panel.key}
+    fold = html.Details(
+        [
+            html.Summary("Data behind it", id={"type": "fold", **key}, n_clicks=0),
+            html.Div(id={"type": "folded", **key}, className="table"),
+        ]
     )
+    return html.Div([fold, downloads], className="data")
 
 
-def table_rows(table: pd.DataFrame, repository: RunRepository) -> Component:
-    """A table that the browser builds from data (``assets/tables.js``): a component a cell would take seconds."""
-    rows = html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, repository))})
-    more = html.P(f"The first {ROWS} of {len(table):,} rows; CSV has all of them.", className="note")
-    return html.Div([more, rows]) if len(table) > ROWS else rows
-
-
-def table_data(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[Any]]:
-    """``head`` and ``rows`` of a table: texts, numbers to four digits; runs as lists of [text, address]."""
-    link = "runs (links)" if "runs" in table else "run"
-    heads = [link if name == "links" else str(name) for name in table.columns]
-    shown = table.head(ROWS)
-    columns = [[_cell(str(name), value, repository) for value in shown[name].tolist()] for name in table.columns]
-    return {"head": heads, "rows": [list(row) for row in zip(*columns, strict=True)]}
-
-
-def _cell(column: str, value: object, repository: RunRepository) -> str | list[list[str]]:
-    if column == "links":
-        return run_links(str(value), repository)
-    if isinstance(value, tuple | list):
-        return ", ".join(f"{one:.4g}" for one in value)
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:.4g}"
-    return str(value)
-
-
-def run_links(links: str, repository: RunRepository) -> list[list[str]]:
-    """[text, address] of the first runs of "experiment:run,…"; the address is empty where no UI is known."""
-    pairs = [link.split(":", 1) for link in links.split(",") if ":" in link]
-    parts = [[run_id[-6:], repository.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
-    return [*parts, [f"+{len(pairs) - LINKS}", ""]] if len(pairs) > LINKS else parts
+def grid(panel: Panel, repository: RunRepository) -> Component:
+    """The panel's table."""
+    return tables.grid(panel.table, repository, panel.title, {"type": "rows", "panel": panel.key})
 
 
 def run_link(text: str, address: str) -> Component:

@@ -9,16 +9,17 @@ from pathlib import Path
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from dashboards.components import ROWS, is_wide, panels_class, table_data
+from dashboards.components import is_wide, panels_class
 from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.pages import PAGES
 from dashboards.pages.compare import MOST
 from dashboards.panels import Page, Panel, View, panels
 from dashboards.repository import RunRepository, VisibleRuns
+from dashboards.tables import ROWS, text_rows
 from rsc_mlflow.errors import InputError
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS, OFFLINE = Path(__file__).parent / "assets", Path(__file__).parent / "offline"
 
 SHELL = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -74,8 +75,8 @@ def report_html(
         figures=_inline(f"[{','.join(figures)}]"),
         settings=_inline(json.dumps({"ui": repository.ui, "themes": {t.name: _neutral(t) for t in (LIGHT, DARK)}})),
         plotly=get_plotlyjs(),
-        tables=(ASSETS / "tables.js").read_text(),
-        report=(ASSETS.parent / "offline" / "report.js").read_text(),
+        tables=(OFFLINE / "tables.js").read_text(),
+        report=(OFFLINE / "report.js").read_text(),
     )
 
 
@@ -118,9 +119,9 @@ def _panel(panel: Panel, repository: RunRepository, figures: list[str]) -> str:
 
 
 def _table(panel: Panel, repository: RunRepository) -> str:
-    rows = html.escape(json.dumps(table_data(panel.table, repository)), quote=True)
+    rows = html.escape(json.dumps(text_rows(panel.table, repository)), quote=True)
     table = f'<div class="table"><div class="rows" data-rows="{rows}"></div></div>'
     if panel.show_table:
         return table
-    shown = f"the first {ROWS} of {len(panel.table):,} rows" if len(panel.table) > ROWS else "all rows"
+    shown = f"the first {ROWS:,} of {len(panel.table):,} rows" if len(panel.table) > ROWS else "all rows"
     return f"<details><summary>Data behind it ({shown})</summary>{table}</details>"

@@ -37,7 +37,12 @@ class Theme:
 
 LIGHT = Theme("light", "#ffffff", "#1c2128", "#59636e", "#e4e8ec", ("#f4f6f8", "#9ecae1", "#3182bd", "#08306b"))
 DARK = Theme("dark", "#161b22", "#e6edf3", "#9aa4af", "#2d343d", ("#1f262e", "#1d4f7a", "#4aa3df", "#d9f0ff"))
-THEMES = {"light": LIGHT, "dark": DARK}
+
+
+def theme_named(name: str) -> Theme:
+    """The theme of a name; the light one for any other name."""
+    return DARK if name == DARK.name else LIGHT
+
 
 PATTERN_MARKS = {
     "S1": Mark("#56B4E9", "circle", "solid"),
