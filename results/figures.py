@@ -30,7 +30,7 @@ def draw(root: Path, results: Results) -> list[Path]:
 
 
 def scores(results: Results) -> Figure:
-    """Spurious score against the number of examples: mean and 95 % interval (dashes: seeds, if fewer than five)."""
+    """Spurious score by number of spurious examples: mean and 95 % interval (dashes: single seeds if below five)."""
     found = study_scores(results, "scores", BY)
     figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
@@ -41,7 +41,7 @@ def scores(results: Results) -> Figure:
 
 
 def membership(results: Results) -> Figure | None:
-    """AUC of spurious members against controls: a line per attack, dotted for ordinary members."""
+    """AUC of spurious members against controls, one line per attack; dotted: AUC of ordinary members."""
     found = attacked(results, "fashion")
     if found is None:
         return None
