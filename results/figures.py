@@ -30,7 +30,7 @@ def draw(root: Path, results: Results) -> list[Path]:
 
 
 def scores(results: Results) -> Figure:
-    """Spurious score against the number of examples: mean with 95 % interval; dotted: highest score of a clean model."""
+    """Spurious score by number of spurious examples: mean, 95 % interval; dotted: highest score of a clean model."""
     found = study_scores(results, "scores", BY)
     figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
