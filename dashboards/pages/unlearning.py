@@ -106,7 +106,7 @@ def before_after(view: View) -> Panel:
 
 
 def side_by_side(view: View) -> Panel:
-    """Every method on everything that it is judged by."""
+    """Table of all metrics of every method."""
     shown = ("dataset_family", "paper", "n_spurious")
     alike = _like(view, *shown)
     table = gap_table(alike.runs, [*shown, *alike.by, "variant"])
