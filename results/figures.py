@@ -45,7 +45,7 @@ def scores(results: Results) -> Figure:
 
 
 def membership(results: Results) -> Figure | None:
-    """AUC of spurious members against controls: a line per attack, dotted for ordinary members."""
+    """AUC of spurious members against controls, one line per attack; dotted: AUC of ordinary members."""
     found = attacked(results, "fashion")
     if found is None:
         return None
