@@ -1,5 +1,6 @@
 """Panels as Dash components."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,6 @@ from dashboards.figures.points import counted
 from dashboards.panels import Option, Page, Panel, Plot
 from dashboards.repository import RunRepository, VisibleRuns
 
-LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimizer"}
 GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
@@ -24,39 +24,54 @@ def control_id(name: str, default: str = "", kind: str = "one") -> dict[str, str
     return {"type": "control", "name": name, "default": default, "kind": kind}
 
 
-def filter_bar(filters: Filters, choices: Mapping[str, Sequence[str]]) -> list[Component]:
+FIRST = ("experiment", "family", "architecture", "optimizer")
+"""Filters that are always in sight; the others are unfolded."""
+
+
+def filter_bar(filters: Filters, choices: Mapping[str, Mapping[str, str]]) -> list[Component]:
     """The filters that hold on every page."""
-    boxes: list[Component] = []
-    for name in CHOICES:
-        chosen = list(getattr(filters, name))
-        values = [*choices.get(name, ()), *(v for v in chosen if v not in choices.get(name, ()))]
-        dropdown = dcc.Dropdown(
-            id=control_id(name, kind="many"),
-            options=[{"label": value, "value": value} for value in values],
-            value=chosen,
-            multi=True,
-            placeholder="all",
-        )
-        boxes.append(_labeled(LABELS[name], dropdown))
+    boxes = {name: _filter(name, getattr(filters, name), choices.get(name, {})) for name in CHOICES}
+    control = control_id("filter")
     text = dcc.Input(
-        id=control_id("filter"),
+        id=control,
         value=filters.filter,
         type="text",
         debounce=True,
         placeholder="params.batch_size = '128' and metrics.\"test/accuracy\" > 0.9",
         spellCheck=False,
     )
-    boxes.append(_labeled("MLflow filter (press Enter)", text, "wide"))
-    return boxes
+    used = sum(bool(getattr(filters, name)) for name in CHOICES if name not in FIRST)
+    more = html.Details(
+        [
+            html.Summary(f"More filters ({used} set)" if used else "More filters"),
+            html.Div([box for name, box in boxes.items() if name not in FIRST], className="filters-more"),
+        ],
+        open=used > 0,
+        className="more wide",
+    )
+    return [*(boxes[name] for name in FIRST), labeled("MLflow filter (press Enter)", control, text, "wide"), more]
 
 
-def _labeled(label: str, control: Component, kind: str = "") -> Component:
-    return html.Div([html.Span(label, className="label"), control], className=f"control {kind}")
+def _filter(name: str, chosen: Sequence[str], known: Mapping[str, str]) -> Component:
+    labels = {**known, **{value: value for value in chosen if value not in known}}
+    control = control_id(name, kind="many")
+    options = [{"label": label, "value": value} for value, label in labels.items()]
+    dropdown = dcc.Dropdown(id=control, options=options, value=list(chosen), multi=True, placeholder="all")
+    return labeled(CHOICES[name][0], control, dropdown)
+
+
+def labeled(label: str, control_id: Mapping[str, str], control: Component, kind: str = "") -> Component:
+    """A control under its label, which belongs to it for screen readers, too."""
+    spelled = json.dumps(control_id, sort_keys=True, separators=(",", ":"))  # as Dash writes ids into the page
+    return html.Div([html.Label(label, htmlFor=spelled, className="label"), control], className=f"control {kind}")
 
 
 def option_bar(page: Page, filters: Filters) -> Component:
     """The page's own choices."""
-    boxes = [_labeled(option.label, _dropdown(option, filters)) for option in page.options]
+    boxes = [
+        labeled(option.label, control_id(option.name, option.default), _dropdown(option, filters))
+        for option in page.options
+    ]
     return html.Div(boxes, className="options")
 
 
@@ -74,14 +89,15 @@ def _dropdown(option: Option, filters: Filters) -> Component:
 
 def run_chooser(runs: pd.DataFrame, chosen: Sequence[str]) -> Component:
     """The choice of runs on the page Compare; its options follow what is typed."""
+    control = control_id("run", kind="many")
     dropdown = dcc.Dropdown(
-        id=control_id("run", kind="many"),
+        id=control,
         options=run_options(runs, "", chosen),
         value=list(chosen),
         multi=True,
         placeholder="type a part of a name",
     )
-    return html.Div([_labeled("Runs", dropdown, "wide")], className="options")
+    return html.Div([labeled("Runs", control, dropdown, "wide")], className="options")
 
 
 def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[dict[str, str]]:
