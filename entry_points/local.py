@@ -71,7 +71,7 @@ def serve(options: ServeOptions) -> NoReturn:
     print(f"MLflow      {address}/#/experiments?workflowType=machine_learning")
     print(f"dashboards  {address}/dashboards/")
     print(f"store       {shown}", flush=True)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # MLflow's background jobs are for agents and judges
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # jobs that serve agents only
     where = ["--host", options.host, "--port", str(options.port), "--workers", "1", "--backend-store-uri", uri]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--app-name", "rsc", *where])
 

@@ -91,8 +91,8 @@ def before_after(view: View) -> Panel:
     return Panel(
         "before_after",
         "Spurious score before and after unlearning",
-        "Reference: a network trained from scratch without the spurious examples. A method that forgets well ends at the "
-        f"reference. {HOLLOW}",
+        "Reference: a network trained from scratch without the spurious examples. A method that forgets well ends at "
+        f"the reference. {HOLLOW}",
         tuple(
             Plot(before_after_plot(rows, view.theme, "spurious score", ends), heading)
             for heading, rows in _cut(table, *split, *alike.by)
