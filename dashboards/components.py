@@ -119,7 +119,8 @@ def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) ->
     if panel.message:
         parts.append(html.P(panel.message, className="message"))
     if panel.notice and not panel.message:
-        parts.append(html.P(panel.notice, className="unlike", id={"type": "notice", "panel": panel.key}))
+        notice = html.Summary(panel.notice, id={"type": "notice", "panel": panel.key})
+        parts.append(html.Details(notice, className="unlike", title="show or fold the whole notice"))
     if panel.plots and not panel.message:
         plots = [_plot(panel, index, addresses) for index in range(len(panel.plots))]
         parts.append(html.Div(plots, className="plots"))

@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.tables import cell_text, heading, is_numeric, shown_columns
+from dashboards.tables import column_texts, heading, is_numeric, shown_columns
 from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 
@@ -148,11 +148,17 @@ def latex_table(table: pd.DataFrame, *, caption: str = "", label: str = "") -> s
         label: for ``\\ref``; empty: none.
     """
     names = [name for name in shown_columns(table) if name != "links"]
-    texts = pd.DataFrame({name: [_latex(cell_text(v)) for v in table[name].tolist()] for name in names})
+    texts = pd.DataFrame({name: [_latex(text) for text in column_texts(name, table)] for name in names})
     texts.columns = pd.Index([_latex(heading(name, table)) for name in names])
     align = "".join("r" if is_numeric(table[name]) else "l" for name in names)
-    rules = {"hrules": True, "column_format": align, "position_float": "centering"}
-    return str(texts.style.hide(axis="index").to_latex(caption=_latex(caption) or None, label=label or None, **rules))
+    styled = texts.style.hide(axis="index")
+    return styled.to_latex(
+        hrules=True,
+        column_format=align,
+        position_float="centering",
+        caption=_latex(caption) or None,
+        label=label or None,
+    )
 
 
 def _latex(text: str) -> str:

@@ -10,6 +10,7 @@ from dash import html
 from dash.development.base_component import Component
 from dash_ag_grid import AgGrid
 
+from dashboards.figures.points import INTERVAL
 from dashboards.repository import RunRepository
 
 ROWS = 2000
@@ -78,8 +79,27 @@ def heading(name: object, table: pd.DataFrame) -> str:
 
 
 def shown_columns(table: pd.DataFrame) -> list[str]:
-    """The columns worth showing: counts of what was left out only where there are some."""
-    return [str(name) for name in table.columns if name not in _LEFT_OUT or table[name].astype(bool).any()]
+    """The columns worth showing: counts of what was left out only where there are some, no ends of intervals."""
+    ends = {f"{name}{end}" for name in table.columns for end in INTERVAL}
+    names = [str(name) for name in table.columns if name not in ends]
+    return [name for name in names if name not in _LEFT_OUT or table[name].astype(bool).any()]
+
+
+def has_interval(name: str, table: pd.DataFrame) -> bool:
+    """Whether a column is a mean whose interval stands in two further columns."""
+    return all(f"{name}{end}" in table for end in INTERVAL)
+
+
+def column_texts(name: str, table: pd.DataFrame) -> list[str]:
+    """A column's cells as texts; means with an interval as "mean [from, to]"."""
+    texts = [cell_text(value) for value in table[name].tolist()]
+    if not has_interval(name, table):
+        return texts
+    ends = zip(*(table[f"{name}{end}"].tolist() for end in INTERVAL), strict=True)
+    return [
+        text if low != low else f"{text} [{digits(low)}, {digits(high)}]"
+        for text, (low, high) in zip(texts, ends, strict=True)
+    ]
 
 
 def run_links(links: str, repository: RunRepository) -> list[list[str]]:
@@ -93,7 +113,7 @@ def text_rows(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[
     """``head`` and ``rows`` of a table for a page without Dash; runs are lists of [text, address]."""
     names, shown = shown_columns(table), table.head(ROWS)
     columns = [
-        [run_links(str(value), repository) if name == "links" else cell_text(value) for value in shown[name].tolist()]
+        [run_links(str(value), repository) for value in shown[name]] if name == "links" else column_texts(name, shown)
         for name in names
     ]
     return {"head": [heading(n, table) for n in names], "rows": [list(row) for row in zip(*columns, strict=True)]}
@@ -137,6 +157,7 @@ def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping
 def row_data(table: pd.DataFrame, repository: RunRepository) -> list[dict[str, Any]]:
     """The rows of a grid: column → cell."""
     names, shown = shown_columns(table), table.head(ROWS)
+    names += [f"{name}{end}" for name in names if has_interval(name, table) for end in INTERVAL]
     cells = [_cells(column, shown[column], repository) for column in names]
     return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
 
@@ -166,6 +187,6 @@ def _column(name: str, table: pd.DataFrame) -> dict[str, Any]:
     if name == "links":
         return column | {"cellRenderer": "RscRuns", "sortable": False, "filter": False}
     if is_numeric(table[name]):
-        formatter = {"function": "rscDigits(params)"}
+        formatter = {"function": "rscInterval(params)" if has_interval(name, table) else "rscDigits(params)"}
         return column | {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": formatter}
     return column | {"tooltipField": name}

@@ -12,6 +12,11 @@
   }
   window.dashAgGridFunctions = Object.assign(window.dashAgGridFunctions || {}, {
     rscDigits: function (params) { return digits(params.value); },
+    rscInterval: function (params) {
+      var low = params.data[params.colDef.field + " from"], high = params.data[params.colDef.field + " to"];
+      var ends = typeof low === "number" ? " [" + digits(low) + ", " + digits(high) + "]" : "";
+      return digits(params.value) + ends;
+    },
     rscTheme: function (theme) {
       return theme.withParams({
         backgroundColor: "var(--paper)", foregroundColor: "var(--ink)", headerTextColor: "var(--muted)",

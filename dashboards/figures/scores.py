@@ -84,7 +84,7 @@ def score_curves(table: pd.DataFrame, theme: Theme, y: str, group: str = "paper"
     the scores of the clean models.
     """
     drawn = figure(theme, x="spurious examples in the training set", y=y)
-    ends = symlog([table["n_spurious"].min(), table["n_spurious"].max()]) if len(table) else []
+    ends = symlog([table["n_spurious"].min(), table["n_spurious"].max()]).tolist() if len(table) else [0.0, 0.0]
     for value, name, look in line_marks(table[group]):
         rows = table[table[group] == value].sort_values("n_spurious")
         drawn.add_traces(_clean_band(rows, name, look, ends))

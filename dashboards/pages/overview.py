@@ -4,6 +4,7 @@ import pandas as pd
 
 from dashboards.figures.overview import SHOWN, states, sweep_bars, sweep_table
 from dashboards.figures.points import counted
+from dashboards.figures.sweeps import failure_table, progress_table
 from dashboards.panels import Page, Panel, Plot, View
 from rsc_mlflow import analysis
 from rsc_mlflow.analysis import UNFINISHED, metric
@@ -13,6 +14,8 @@ from rsc_mlflow.tracking.schema import score_target
 
 START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
 NEWEST = 15
+LISTED = 150
+"""Runs and models that a table lists, page by page."""
 
 
 def runs(view: View) -> Panel:
@@ -36,25 +39,35 @@ def sweeps(view: View) -> Panel:
     message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
-    return Panel("sweeps", "Sweeps", about, plots, table, note, message)
+    note += _newest_sweep(progress_table(view.runs, view.every)) if len(table) else ""
+    return Panel("sweeps", "Sweeps", about, plots, table.drop(columns="key"), note, message)
+
+
+def _newest_sweep(table: pd.DataFrame) -> str:
+    """How far the newest sweep is and when it will end."""
+    row = table.iloc[0]
+    done = f". Newest: {row['sweep']} ({row['state']}), {row['finished']:,.0f} of {row['jobs']:,.0f} jobs finished"
+    failed = f", {row['failed']:,.0f} failed" if row["failed"] else ""
+    left = row["minutes left"]
+    return done + failed + (f", about {left:,.0f} min left, ends about {row['ends (UTC)']} UTC" if left == left else "")
 
 
 def newest(view: View) -> Panel:
     """The newest runs."""
-    table = _listing(view.every.sort_values("started_ms", ascending=False).head(NEWEST))
+    table = _listing(view.every.sort_values("started_ms", ascending=False).head(LISTED))
     message = "" if len(table) else view.empty_message(view.every, [schema.TRAIN_LOSS], START)
     return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
 
 
 def failures(view: View) -> Panel:
-    """The newest failures and why; where there are none, the panel Runs says so."""
-    failed = view.every[view.every["status"].isin(UNFINISHED)].sort_values("started_ms", ascending=False)
-    table = _listing(failed.head(NEWEST))
-    if len(table):
-        table.insert(len(table.columns) - 1, "error", failed.head(NEWEST)["error"].str.slice(0, 300).to_numpy())
+    """Failures by reason; where there are none, the panel Runs says so."""
+    table = failure_table(view.every)
     message = "" if len(table) else "None of the runs shown here has failed."
-    note = f"{len(failed):,} failed or killed, the newest {len(table)} listed"
-    return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True, optional=True)
+    note = f"{int(table['runs'].sum()):,} failed or killed, {counted(len(table), 'reason')}"
+    about = "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown whole."
+    return Panel(
+        "failures", "Failures by reason", about, table=table, note=note, message=message, show_table=True, optional=True
+    )
 
 
 def unreadable(view: View) -> Panel:
@@ -76,7 +89,7 @@ def models(view: View) -> Panel:
     found = view.source.models()
     if len(found):
         known = view.every[["run_id", "experiment_id"]]
-        found = found.merge(known, on="run_id", how="inner").head(NEWEST)
+        found = found.merge(known, on="run_id", how="inner").head(LISTED)
         links = found["experiment_id"] + ":" + found["run_id"]
         found = found[["name", "version", "dataset", "method", "aliases"]].assign(links=links)
     message = "" if len(found) else "No registered models of these runs. Training registers one unless register=false."

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dashboards.alike import PARAMETERS, RECIPES, Like, like
+from dashboards.alike import COUNT, PARAMETERS, RECIPES, Like, like
 from dashboards.figures.points import summary, unlike
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
@@ -35,7 +35,7 @@ GROUP = Option(
     (
         ("paper", "pattern"),
         ("recipe", "recipe"),
-        *((n, w) for n, w in PARAMETERS if n not in ("n_spurious", "pattern")),
+        *(p for p in PARAMETERS if p[0] not in ("n_spurious", "pattern")),
     ),
     "paper",
 )
@@ -140,6 +140,6 @@ PAGE = Page(
     "Scores",
     "How many spurious examples it takes until a network has learned the pattern.",
     (curves, classes),
-    (MEASURE, GROUP, FACET, RECIPES),
+    (MEASURE, GROUP, FACET, RECIPES, COUNT),
     place=20,
 )

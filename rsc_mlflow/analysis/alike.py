@@ -51,9 +51,9 @@ class Alike:
         """What a reader must know, in sentences; empty where nothing was left out or set apart."""
         if not self.left and len({recipe.label for recipe in self.drawn}) < 2:
             return ""
-        parts = [f"Unlike runs are never averaged. These differ in {', '.join(self.differing)}."]
-        parts.append(f"Drawn: {_listed(self.drawn)}.")
+        parts = [f"Drawn: {_listed(self.drawn)}."]
         parts += [f"Not drawn: {_listed(self.left, self.more)}."] if self.left else []
+        parts.append(f"Unlike runs are never averaged. These differ in {', '.join(self.differing)}.")
         return " ".join(parts)
 
 

@@ -1,5 +1,6 @@
 """Figures hold the numbers of their tables, and patterns look the same everywhere."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -12,12 +13,13 @@ from dashboards.figures import compare, factors, mitigation, overview, privacy
 from dashboards.figures.points import behind, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS, in_order, pattern_mark
+from dashboards.figures.sweeps import failure_table, progress_table
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
 from dashboards.pages import overview as overview_page
 from dashboards.pages import privacy as privacy_page
 from dashboards.pages import scores as scores_page
-from rsc_mlflow.analysis import comparable, points, poisoned
+from rsc_mlflow.analysis import comparable, points, poisoned, read
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.replication import seed_interval
 from rsc_mlflow.statistics import holm
@@ -42,7 +44,8 @@ def _points(*rows: dict, measure: str = "spurious/score", by: tuple[str, ...] = 
 
 def test_curve_shows_means_single_seeds_and_the_clean_models_at_zero() -> None:
     drawn = score_curves(_points(*RUNS), LIGHT, "spurious score")
-    line, seeds = drawn.data
+    band, line, seeds = drawn.data
+    assert (list(band.x), list(band.y)) == ([0, 2, 2, 0], [0, 0, 0.09, 0.09])  # all ten clean models
     assert close(line.x, [0, 1, 2])
     assert close(line.y, [0.045, 0.15, 0.7])
     clean = seed_interval([0.01 * seed for seed in range(10)], {"training": range(10)}, bounds=(0, 1))
@@ -63,7 +66,7 @@ def test_significance_is_the_rank_sum_against_clean_models_and_holms_over_points
     assert close(table.loc[[1.0, 10.0], "p"], holm(np.array(p)))
     assert table["significant"].to_dict() == {0.0: False, 1.0: True, 10.0: True}
     below = [_run(9, 3, 0, 0.0), _run(8, 3, 1, 0.05)]
-    symbols = score_curves(_points(*RUNS, *below), LIGHT, "y").data[0].marker.symbol
+    symbols = score_curves(_points(*RUNS, *below), LIGHT, "y").data[1].marker.symbol
     assert list(symbols) == ["diamond", "diamond", "diamond-open", "diamond"]
 
 
@@ -138,12 +141,16 @@ def test_attack_points_and_controls() -> None:
     ]
 
 
-def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
+def test_each_measure_of_a_mitigation_has_a_panel_of_its_own_over_a_common_axis() -> None:
     metrics = {"spurious/score": 0.5, "test/accuracy": 0.9, "spurious/test_accuracy": 0.6}
     runs = frame(*(run(i, p_weight_decay=w, p_pattern="v8", m=metrics) for i, w in enumerate(["0", "0.1"])))
     table = mitigation.mitigation_points(runs, "weight_decay")
-    drawn = mitigation.two_axes(table, "weight_decay", LIGHT, "weight decay")
-    assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y2", [0.6, 0.6])]
+    drawn = mitigation.stacked(table, "weight_decay", LIGHT, "weight decay")
+    assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y3", [0.6, 0.6])]
+    assert {trace.xaxis for trace in drawn.data} == {None}
+    ends = [axis.domain for axis in (drawn.layout.yaxis, drawn.layout.yaxis2, drawn.layout.yaxis3)]
+    assert (ends[0][1], ends[2][0]) == (1, pytest.approx(0))
+    assert all(below[1] < above[0] for above, below in itertools.pairwise(ends))
 
 
 def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> None:
@@ -157,8 +164,8 @@ def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> 
     panel = scores_page.curves(view(pd.DataFrame.from_records(rows)))
     assert panel.table["mean"].tolist() == [0.9, 0.9]
     assert panel.notice.startswith(
-        "Unlike runs are never averaged. These differ in optimizer (adam, sgd), epochs (5, 30). "
-        "Drawn: mnist: adam · 30 epochs (2 runs). Not drawn: mnist: sgd · 5 epochs (1 run). The choice"
+        "Drawn: mnist: adam · 30 epochs (2 runs). Not drawn: mnist: sgd · 5 epochs (1 run). "
+        "Unlike runs are never averaged. These differ in optimizer (adam, sgd), epochs (5, 30). The choice"
     )
     each = scores_page.curves(view(pd.DataFrame.from_records(rows), "?recipes=each"))
     assert [plot.title for plot in each.plots] == ["mnist · adam · 30 epochs", "mnist · sgd · 5 epochs"]
@@ -221,6 +228,7 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     ]
     row = overview.sweep_table(frame(*rows)).iloc[0]
     assert row[["jobs", "finished", "failed", "running"]].tolist() == [4, 2, 1, 1]
+    assert row["key"] == "s"
     rows[0]["metrics.sweep/finished"] = 3.0  # one was there before the sweep, and carries no tag of it
     assert overview.sweep_table(frame(*rows)).iloc[0]["finished"] == 3
 
@@ -362,3 +370,47 @@ def test_a_correlation_that_is_not_defined_says_so() -> None:
     ]
     words = factors.correlation_words(factors.norm_points(frame(*rows)))
     assert words == "Pearson's r is not defined: all points have the same norm or the same score"
+
+
+def test_the_end_of_a_sweep_follows_from_its_pace_and_its_cost_from_all_its_jobs() -> None:
+    """Of six jobs two finished in the first ten minutes and one runs: 3.5 of 2.5 finished ones are left."""
+    sweep = {"tags.rsc.sweep": "abcdefgh"}
+    minutes = [(0, 0, None), (1, 0, 6), (2, 0, 10), (3, 5, None), (4, 2, 4)]
+    seconds = {1: 360.0, 2: 600.0, 4: 120.0}
+    kinds = {0: "sweep"}
+    states = {0: "RUNNING", 3: "RUNNING", 4: "FAILED"}
+    rows = [
+        run(n, kind=kinds.get(n, "train"), status=states.get(n, "FINISHED"), p_n_jobs=6)
+        | {"start_time": 60_000.0 * start, "end_time": np.nan if end is None else 60_000.0 * end}
+        | ({"metrics.cost/seconds": seconds[n]} if n in seconds else {})
+        | sweep
+        for n, start, end in minutes
+    ]
+    raw = pd.DataFrame.from_records(rows)
+    row = progress_table(frame(*rows), read(raw), now=600.0).iloc[0]
+    assert row[["id", "state", "jobs", "finished", "running", "failed", "left"]].tolist() == [
+        "abcdef",
+        "running",
+        6,
+        2,
+        1,
+        1,
+        3,
+    ]
+    assert row["minutes left"] == pytest.approx(10 / 2.5 * 2.5)
+    assert row["ends (UTC)"] == "1970-01-01 00:20"
+    assert row["hours computed"] == pytest.approx(0.3)
+
+
+def test_failures_that_differ_in_numbers_alone_are_one_reason() -> None:
+    errors = ["loss is nan at epoch 3", "loss is nan at epoch 17", "out of memory: 1.5 GiB at 0x7f00", ""]
+    rows = [
+        run(n, status="FAILED") | {"tags.rsc.error": error, "tags.rsc.sweep": "s"} for n, error in enumerate(errors)
+    ]
+    table = failure_table(read(pd.DataFrame.from_records(rows)))
+    assert table[["reason", "runs"]].to_numpy().tolist() == [
+        ["loss is nan at epoch …", 2],
+        ["no reason recorded (the process ended without a word)", 1],
+        ["out of memory: … GiB at …", 1],
+    ]
+    assert table["error"].iloc[0] == errors[1]

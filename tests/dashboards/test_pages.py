@@ -1,5 +1,7 @@
 """Every page on a filled, an empty and an odd store."""
 
+import itertools
+
 import pandas as pd
 import pytest
 
@@ -169,3 +171,43 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(caplog: pytest.LogCapture
     assert first.message == "This panel could not be drawn (ZeroDivisionError). The log says more."
     assert (second.key, second.message) == ("runs", "")
     assert "panel broken" in caplog.text
+
+
+def test_lines_and_facets_are_any_parameter() -> None:
+    """A line per optimizer, a figure per architecture: as counted by hand, with the pattern held equal."""
+    rows = [
+        run(
+            number,
+            p_pattern="v8",
+            p_n_spurious=3,
+            p_optimizer=optimizer,
+            p_architecture=architecture,
+            p_dataset_family="digits",
+            p_random_seed=seed,
+            m={"spurious/score": number / 100},
+        )
+        for number, (optimizer, architecture, seed) in enumerate(
+            itertools.product(("adam", "sgd"), ("MLP", "CNN002"), range(2))
+        )
+    ]
+    raw = pd.DataFrame.from_records(rows)
+    panel = _panel("scores", 0, raw, "?group=optimizer&facet=architecture")
+    assert [plot.title for plot in panel.plots] == ["CNN002", "MLP"]
+    drawn = {
+        (plot.title, trace.name): trace.y[0]
+        for plot in panel.plots
+        for trace in plot.figure.data
+        if trace.mode == "lines+markers"
+    }
+    means = {("MLP", "adam"): 0.005, ("CNN002", "adam"): 0.025, ("MLP", "sgd"): 0.045, ("CNN002", "sgd"): 0.065}
+    assert drawn == {key: pytest.approx(value) for key, value in means.items()}
+    recipes = _panel("scores", 0, raw, "?group=recipe&facet=none")
+    names = {trace.name for trace in recipes.plots[0].figure.data if trace.mode == "lines+markers"}
+    assert names == {f"{a} · {o}" for o, a in itertools.product(("adam", "sgd"), ("MLP", "CNN002"))}
+
+
+def test_one_value_of_a_factor_is_told_in_words_and_not_drawn() -> None:
+    rows = [run(n, p_pattern="v8", p_architecture="MLP", m={"spurious/score": 0.5}) for n in range(3)]
+    panel = _panel("factors", 0, pd.DataFrame.from_records(rows))
+    assert panel.plots == ()
+    assert panel.message.startswith("Architecture: the runs that are alike otherwise were all made with MLP")

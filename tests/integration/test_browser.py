@@ -69,7 +69,7 @@ def _traces(browser: webdriver.Chrome, panel: str, plot: int = 0) -> list[dict[s
     """Name, x, y and links of what plotly draws."""
     script = """
       const box = document.querySelectorAll(`#panel-${arguments[0]} .js-plotly-plot`)[arguments[1]];
-      return box._fullData.filter(t => t.visible === true).map(
+      return box._fullData.filter(t => t.visible === true && t.mode !== 'none').map(
         t => ({name: t.name, x: Array.from(t.x), y: Array.from(t.y), links: Array.from(t.customdata || [])}));
     """
     return list(browser.execute_script(script, panel, plot))
