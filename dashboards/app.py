@@ -14,7 +14,7 @@ import flask
 from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from dashboards import components, downloads, tables
+from dashboards import components, downloads, tables, writing
 from dashboards.data import CHOICES, Filters, choices
 from dashboards.downloads import Addresses
 from dashboards.figures.style import Theme, theme_named
@@ -77,6 +77,7 @@ def build_app(repository: RunRepository, server: flask.Flask, prefix: str) -> Da
     _refresh(app, repository, prefix)
     _small(app, repository, prefix)
     downloads.register(server, repository, prefix)
+    writing.register(app, repository, prefix)
     return app
 
 
@@ -99,6 +100,7 @@ def layout(repository: RunRepository, prefix: str) -> Component:
             dcc.Interval(id="tick", interval=FAST_MS),
             header,
             html.Div(id="filters", className="filters"),
+            *([writing.view_bar()] if repository.writer is not None else []),
             html.Div(id="banner", role="status"),
             html.Main(id="page"),
         ]

@@ -13,8 +13,9 @@ from dashboards.data import CHOICES, Filters
 from dashboards.downloads import Addresses
 from dashboards.export import FORMATS, SIZES
 from dashboards.figures.points import counted
-from dashboards.panels import Option, Page, Panel, Plot
+from dashboards.panels import Option, Page, Panel, Picture, Plot, SavedView
 from dashboards.repository import RunRepository, VisibleRuns
+from dashboards.writing import READ_ONLY, note_form
 
 GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
@@ -106,7 +107,7 @@ def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[di
     fits = name.str.lower().str.contains(wanted, regex=False) | runs["run_id"].str.startswith(wanted or " ")
     rows = pd.concat([runs[runs["run_id"].isin(list(chosen))], runs[fits].head(50)]).drop_duplicates("run_id")
     return [
-        {"label": f"{name} · {status.lower()} · {run_id[-6:]}", "value": run_id}
+        {"label": f"{name} · {status.lower()} · {run_id[:6]}", "value": run_id}
         for name, status, run_id in zip(rows["run_name"], rows["status"], rows["run_id"], strict=True)
     ]
 
@@ -124,6 +125,14 @@ def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) ->
     if panel.plots and not panel.message:
         plots = [_plot(panel, index, addresses) for index in range(len(panel.plots))]
         parts.append(html.Div(plots, className="plots"))
+    if panel.pictures and not panel.message:
+        parts.append(html.Div([_picture(picture, addresses) for picture in panel.pictures], className="plots pictures"))
+    if panel.views and not panel.message:
+        parts.append(html.Ul([_saved(view, addresses.prefix) for view in panel.views]))
+    if panel.notes and not panel.message:
+        writable = repository.writer is not None
+        parts += [] if writable else [html.P(READ_ONLY, className="note")]
+        parts.append(html.Div([note_form(note, writable) for note in panel.notes], className="plots"))
     if panel.note and not panel.message:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
     if len(panel.table) and not panel.message:
@@ -139,7 +148,7 @@ def panels_class(panels: Sequence[Panel]) -> str:
 
 def is_wide(panel: Panel) -> bool:
     """Whether a panel takes the whole width of the page."""
-    return len(panel.plots) > 1 or panel.show_table
+    return len(panel.plots) > 1 or panel.show_table or bool(panel.pictures or panel.notes)
 
 
 def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
@@ -160,6 +169,16 @@ def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
     )
     picked = html.Div(id={"type": "picked", **key}, className="picked", **{"aria-live": "polite"})
     return html.Div([html.Div(head, className="head"), graph, picked], className="plot", **{"data-name": name})
+
+
+def _saved(view: SavedView, prefix: str) -> Component:
+    link = dcc.Link(view.name, href=f"{prefix}{view.address}")
+    return html.Li([link, f" · {view.address.partition('?')[0] or 'overview'} · experiment {view.experiment}"])
+
+
+def _picture(picture: Picture, addresses: Addresses) -> Component:
+    image = html.Img(src=addresses.picture(picture), alt=picture.title, loading="lazy")
+    return html.Figure([image, html.Figcaption(picture.title)])
 
 
 def _for_paper(panel: Panel, index: int, addresses: Addresses) -> Component:
@@ -231,6 +250,6 @@ def picked_runs(links: str, visible: VisibleRuns, repository: RunRepository, com
         label = run_link(name, address) if address else html.Span([name, " ", html.Code(row.run_id)])
         seed = f" · seed {row.random_seed}" if row.random_seed else ""
         items.append(html.Li([label, f"{seed} · {row.status.lower()}"]))
-    query = "&".join(f"run={run_id}" for run_id in rows["run_id"].head(8))
+    query = "&".join(f"run={run_id}" for run_id in rows["run_id"])
     more = [dcc.Link("Compare these runs", href=f"{compare}?{query}")] if query else []
     return [html.P([f"{counted(len(rows), 'run')} behind this point. ", *more]), html.Ul(items)]

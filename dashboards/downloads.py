@@ -11,7 +11,7 @@ from dashboards.data import Filters
 from dashboards.export import FORMATS, SIZES, Size, csv_text, image_bytes, latex_table
 from dashboards.figures.style import LIGHT
 from dashboards.pages import page_at
-from dashboards.panels import Page, Panel, panels
+from dashboards.panels import Page, Panel, Picture, panels
 from dashboards.repository import RunRepository
 from rsc_mlflow.errors import InputError
 
@@ -36,6 +36,10 @@ class Addresses:
         """Of one of a panel's figures; ``size`` is a name of ``SIZES``."""
         joined = f"{self.search}&" if self.search else "?"
         return f"{self.prefix}figure/{self._page}/{panel.key}/{index}.{kind}{joined}size={size}"
+
+    def picture(self, picture: Picture) -> str:
+        """Of a PNG artifact."""
+        return f"{self.prefix}artifact/{picture.run_id}/{picture.path}"
 
     @property
     def _page(self) -> str:
@@ -64,6 +68,14 @@ def register(server: flask.Flask, repository: RunRepository, prefix: str) -> Non
 
         return _answer(repository, page, panel, f"{page}-{panel}-{index + 1}.{kind}", MIMETYPES[kind], content)
 
+    @server.get(f"{prefix}artifact/<run_id>/<path:path>", endpoint="rsc_artifact")
+    def artifact(run_id: str, path: str) -> flask.Response:
+        known = (repository.snapshot(TIMEOUT_SECONDS).runs["run_id"] == run_id).any()
+        content = repository.source.picture(run_id, path) if known else None
+        if content is None:
+            return flask.Response("no such picture\n", 404, mimetype="text/plain")
+        return flask.Response(content, 200, mimetype="image/png")
+
 
 def size_named(text: str) -> Size:
     """A size of ``SIZES`` by its name, or "WIDTHxHEIGHT" in centimeters.
@@ -89,7 +101,7 @@ def _answer(
     filters = Filters.parse(flask.request.query_string.decode("utf-8", "replace"))
     try:
         view = repository.view(repository.snapshot(TIMEOUT_SECONDS), filters, LIGHT)
-        panel = next((p for p in panels(found, view) if p.key == key and not p.message), None) if found else None
+        panel = next((p for p in panels(found, view) if p.key == key), None) if found else None
         made = content(panel) if panel is not None else None
     except InputError as error:
         return flask.Response(f"error: {error}\n", 400, mimetype="text/plain")

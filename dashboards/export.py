@@ -2,10 +2,10 @@
 
 In Python::
 
-    from dashboards.export import latex_table, open_panels, save_figure
+    from dashboards.export import Size, latex_table, open_panels, save_figure
 
     panels = open_panels("sqlite:///mlflow.db", "scores", "?family=mnist")
-    save_figure(panels["curves"].plots[0].figure, "scores.pdf", width_cm=8.5, height_cm=6)
+    save_figure(panels["curves"].plots[0].figure, "scores.pdf", Size(8.5, 6))
     print(latex_table(panels["curves"].table, caption="Spurious scores"))
 """
 
@@ -20,9 +20,16 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboards.data import Filters
+from dashboards.figures.style import LIGHT
+from dashboards.pages import PAGES, page_at
+from dashboards.panels import Panel, View, panels
+from dashboards.repository import RunRepository
 from dashboards.tables import column_texts, heading, is_numeric, shown_columns
 from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.frame import RunStore
 
 FORMATS = ("pdf", "svg", "png")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -125,6 +132,59 @@ def save_figure(figure: go.Figure, path: str | Path, size: Size | None = None) -
         InputError: the suffix is none of ``.pdf``, ``.svg``, ``.png``, or there is no Chromium.
     """
     Path(path).write_bytes(image_bytes(figure, Path(path).suffix.lower().removeprefix("."), size))
+
+
+def export_all(view: View, folder: Path, size: Size, kinds: Sequence[str] = ("pdf", "svg")) -> int:
+    """Writes every figure and every table of all pages but Compare, named ``PAGE-PANEL[-NUMBER].KIND``.
+
+    Args:
+        view: the runs, in the light theme.
+        folder: an existing folder.
+        size: of the figures on paper.
+        kinds: formats of the figures.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        InputError: there is no Chromium; the tables have been written then.
+    """
+    figures: dict[str, go.Figure] = {}
+    tables = 0
+    for page in PAGES:
+        for panel in panels(page, view) if page.path != "compare" else ():
+            name = f"{page.path or 'overview'}-{panel.key}"
+            figures |= {f"{name}-{at + 1}": plot.figure for at, plot in enumerate(panel.plots) if not panel.message}
+            if len(panel.table):
+                Path(folder, f"{name}.csv").write_text(csv_text(panel.table), encoding="utf-8")
+                Path(folder, f"{name}.tex").write_text(latex_table(panel.table, caption=panel.title), encoding="utf-8")
+                tables += 2
+    for kind in kinds if figures else ():
+        for name, content in zip(figures, images(list(figures.values()), kind, size), strict=True):
+            Path(folder, f"{name}.{kind}").write_bytes(content)
+    return tables + len(figures) * len(kinds)
+
+
+def open_panels(tracking_uri: str, page: str, search: str = "") -> dict[str, Panel]:
+    """The panels of a page by their keys, as a page with this address shows them.
+
+    Args:
+        tracking_uri: any store.
+        page: path of the page, e.g. ``scores``; ``overview`` for the first.
+        search: the address after the path, e.g. ``?family=mnist&facet=none``.
+
+    Raises:
+        InputError: there is no such page, the store does not answer, or the filter is not valid.
+    """
+    found = page_at(page)
+    if found is None:
+        raise InputError(f"Invalid page: {page!r}. Expected one of {', '.join(p.path or 'overview' for p in PAGES)}.")
+    store = RunStore(tracking_uri)
+    if error := store.refresh().error:
+        raise InputError(f"The tracking store {tracking_uri} does not answer ({error}).")
+    repository = RunRepository(store, Details(lambda: store.client))
+    view = repository.view(repository.snapshot(), Filters.parse(search), LIGHT)
+    return {panel.key: panel for panel in panels(found, view)}
 
 
 def csv_text(table: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """The dashboards as one HTML file that needs nothing but a browser: same pages, same panels, default options."""
 
+import base64
 import html
 import json
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.pages import PAGES
 from dashboards.pages.compare import MOST
-from dashboards.panels import Page, Panel, View, panels
+from dashboards.panels import Note, Page, Panel, Picture, View, panels
 from dashboards.repository import RunRepository, VisibleRuns
 from dashboards.tables import ROWS, text_rows
 from rsc_mlflow.errors import InputError
@@ -55,7 +56,7 @@ def report_html(
         compare: ids of the runs on the page Compare, which is left out without any.
 
     Raises:
-        InputError: the free filter is not a valid MLflow filter; ``compare`` names more than eight runs, or unknown
+        InputError: the free filter is not a valid MLflow filter; ``compare`` names more than a hundred runs, or unknown
             ones.
     """
     view = repository.view(visible, replace(filters, options={"run": tuple(compare)}), LIGHT)
@@ -113,10 +114,22 @@ def _panel(panel: Panel, repository: RunRepository, figures: list[str]) -> str:
             parts.append(f'<div class="plot">{head}{box}<div class="picked"></div></div>')
             figures.append(plotly.io.to_json(plot.figure, validate=False))
         parts.append("</div>")
+        parts += [_picture(picture, repository) for picture in panel.pictures]
+        parts += [_note(note) for note in panel.notes]
         parts += [f'<p class="note">{html.escape(panel.note)}</p>'] if panel.note else []
         parts += [_table(panel, repository)] if len(panel.table) else []
     wide = " wide" if is_wide(panel) else ""
     return f'<section class="panel{wide}">{"".join(parts)}</section>'
+
+
+def _note(note: Note) -> str:
+    return f"<h3>{html.escape(note.label)}</h3><p>{html.escape(note.text or 'no description')}</p>"
+
+
+def _picture(picture: Picture, repository: RunRepository) -> str:
+    content = base64.b64encode(repository.source.picture(picture.run_id, picture.path) or b"").decode()
+    title = html.escape(picture.title, quote=True)
+    return f'<figure><img src="data:image/png;base64,{content}" alt="{title}"><figcaption>{title}</figcaption></figure>'
 
 
 def _table(panel: Panel, repository: RunRepository) -> str:

@@ -24,7 +24,9 @@ class ReportOptions(Options):
     filter: str = option("MLflow filter string; none: every run.", text(), "none")
     ui_url: str = option("MLflow's UI for links to runs; auto: the tracking URI, if it is http.", text(), "auto")
     output: str = option("File to write as well; none: only the artifact report.html.", text(), "none")
-    compare: str = option("Comma list of ids of up to 8 runs for the page Compare; none: no such page.", text(), "none")
+    compare: str = option("Comma list of ids of up to 100 runs to compare; none: no page Compare.", text(), "none")
+    export: str = option("Folder for every figure (PDF, SVG) and table (LaTeX, CSV); none: no files.", text(), "none")
+    size: str = option("Of exported figures: column, page, or WIDTHxHEIGHT in centimeters.", text(), "page")
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -35,10 +37,14 @@ class ReportOptions(Options):
 def report(options: ReportOptions) -> None:
     """See :data:`EXPERIMENT`."""
     output = None if options.output == "none" else _writable(Path(options.output))
+    folder = None if options.export == "none" else _made(Path(options.export))
     with imports_without_gc():
         import mlflow
 
         from dashboards.data import Filters
+        from dashboards.downloads import size_named
+        from dashboards.export import export_all
+        from dashboards.figures.style import LIGHT
         from dashboards.report import report_html
         from dashboards.repository import RunRepository
         from rsc_mlflow.tracking.details import Details
@@ -46,6 +52,7 @@ def report(options: ReportOptions) -> None:
         from rsc_mlflow.tracking.run import open_run
         from rsc_mlflow.tracking.store import connect
 
+    size = size_named(options.size)
     connect()
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)
@@ -63,6 +70,9 @@ def report(options: ReportOptions) -> None:
         run.log_text(page, schema.REPORT)
         if output is not None:
             _write(output, page)
+    if folder is not None:
+        written = export_all(repository.view(repository.snapshot(), filters, LIGHT), folder, size)
+        print(f"{written} files in {folder}")
     print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
 
 
@@ -76,6 +86,16 @@ def _writable(path: Path) -> Path:
     if not fits:
         raise InputError(f"output is {str(path)!r}; {_ACCEPTED}")
     return path
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made if it is not there: found out before everything is drawn."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        given = f"Invalid value for 'export': {str(folder)!r} ({error.strerror or error})."
+        raise InputError(f"{given} Expected a folder that can be written.") from error
+    return folder
 
 
 def _write(path: Path, page: str) -> None:

@@ -5,7 +5,7 @@ import pandas as pd
 from dashboards.figures.overview import SHOWN, states, sweep_bars, sweep_table
 from dashboards.figures.points import counted
 from dashboards.figures.sweeps import failure_table, progress_table
-from dashboards.panels import Page, Panel, Plot, View
+from dashboards.panels import Page, Panel, Plot, SavedView, View
 from rsc_mlflow import analysis
 from rsc_mlflow.analysis import UNFINISHED, metric
 from rsc_mlflow.names import TWO_CLASSES
@@ -70,6 +70,20 @@ def failures(view: View) -> Panel:
     )
 
 
+def views(view: View) -> Panel:
+    """Views that somebody saved."""
+    found = [
+        SavedView(key.removeprefix(schema.VIEW_PREFIX), address, view.experiments[experiment])
+        for experiment, tags in view.source.experiment_tags().items()
+        if experiment in view.experiments
+        for key, address in sorted(tags.items())
+        if key.startswith(schema.VIEW_PREFIX)
+    ]
+    about = "Each is a tag of its experiment; saving one under the same name replaces it."
+    message = "" if found else "No views are saved here."
+    return Panel("views", "Saved views", about, message=message, optional=True, views=tuple(found))
+
+
 def unreadable(view: View) -> Panel:
     """Runs of which something could not be read."""
     found = analysis.problems(view.every)
@@ -123,6 +137,6 @@ PAGE = Page(
     "",
     "Overview",
     "What is in the store: runs, failures, sweeps and models.",
-    (runs, sweeps, newest, failures, unreadable, models),
+    (runs, sweeps, views, newest, failures, unreadable, models),
     place=10,
 )

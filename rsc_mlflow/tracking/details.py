@@ -21,6 +21,7 @@ from rsc_mlflow.tracking.values import one_per_step
 LARGEST = 5_000_000
 """Bytes of a JSON artifact that is read; larger ones are treated as absent."""
 VERSIONS = 200
+PNG = b"\x89PNG"
 
 
 class Details:
@@ -54,6 +55,18 @@ class Details:
         """A JSON artifact, parsed; None if there is none, it is too large or it is no JSON."""
         content: object | None = self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
         return content
+
+    def picture(self, run_id: str, path: str) -> bytes | None:
+        """A PNG artifact; None if there is none, it is too large or it is no PNG."""
+        content: bytes | None = self._keep(("picture", run_id, path), lambda: self._png(run_id, path))
+        return content
+
+    def experiment_tags(self) -> dict[str, dict[str, str]]:
+        """Id → tags of every active experiment, asked anew each time; empty where the store does not answer."""
+        try:
+            return {one.experiment_id: dict(one.tags) for one in self._client().search_experiments()}
+        except MlflowException:
+            return {}
 
     def models(self) -> pd.DataFrame:
         """The newest registered versions: name, version, dataset, method, aliases, run_id, created (ms since 1970)."""
@@ -92,6 +105,11 @@ class Details:
         except ValueError:
             return None
         return parsed
+
+    def _png(self, run_id: str, path: str) -> bytes | None:
+        content = self._read(run_id, path)
+        good = content is not None and len(content) <= LARGEST and content.startswith(PNG)
+        return content if good else None
 
     def _download(self, run_id: str, path: str) -> bytes | None:
         client = self._client()

@@ -236,13 +236,17 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
 def test_compare_shows_only_what_differs() -> None:
     runs = frame(run(0, p_optimizer="sgd", p_epochs=2), run(1, p_optimizer="adam", p_epochs=2))
     table = compare.differing(runs, "params.")
-    assert table["name"].tolist() == ["optimizer"]
-    assert sorted(table.iloc[0, 1:].tolist()) == ["adam", "sgd"]
+    assert list(table.columns) == ["optimizer"]
+    assert sorted(table["optimizer"]) == ["adam", "sgd"]
+    more = frame(run(0, p_epochs=10), run(1, p_epochs=9, p_note="x"))
+    assert compare.differing(more, "params.")["epochs"].tolist() == [9.0, 10.0]  # numbers sort as such
+    assert compare.differing(more, "params.", ["note"])["note"].tolist() == ["x", ""]
 
 
 def test_names_and_tags_cannot_bring_html_into_a_figure() -> None:
     evil = "<img src=x onerror=alert(1)>"
-    runs = frame(run(0, p_architecture=evil, p_n_parameters=1, p_pattern="v8", m={"spurious/score": 0.1}))
+    scored = {"p_n_parameters": 1, "p_pattern": "v8", "m": {"spurious/score": 0.1}}
+    runs = frame(run(0, p_architecture=evil, **scored), run(1, p_architecture="MLP", **scored))
     panel = factors_page.architectures(replace(view(made_up(30)), runs=runs, every=runs))
     assert evil not in panel.plots[0].figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")
 

@@ -83,10 +83,33 @@ def test_compare_says_why_it_shows_nothing() -> None:
     raw = pd.DataFrame.from_records([one, two])
     both = f"?run={one['run_id']}&run={two['run_id']}"
     hidden = f"{both}&filter=params.epochs%20=%20'2'"
-    assert _panel("compare", 0, raw).message.startswith("Choose up to 8 runs above")
+    assert _panel("compare", 0, raw).message.startswith("Choose up to 100 runs above")
     assert _panel("compare", 0, raw, hidden).message.startswith("The filters let none of the runs in the address")
-    assert _panel("compare", 0, raw, both).message == "These runs have the same parameters."
-    assert _panel("compare", 1, raw, both, Artifacts({}, {})).message == "These runs have no values over epochs."
+    assert _panel("compare", 0, raw, both).note == "These runs have the same parameters."
+    assert _panel("compare", 1, raw, both).message.startswith("Parallel coordinates need two runs that differ")
+    assert _panel("compare", 2, raw, both, Artifacts({}, {})).message == "These runs have no values over epochs."
+
+
+def test_a_hundred_runs_are_compared_and_their_notes_and_examples_shown() -> None:
+    raw = made_up(150)
+    raw["tags.mlflow.note.content"] = [f"note {i}" for i in range(150)]
+    table = _panel("compare", 0, raw, "?take=newest").table
+    assert len(table) == 100
+    assert table["run"].tolist() == raw["run_name"].tolist()[:49:-1]
+    assert "epochs" not in table or table["epochs"].nunique() > 1
+    lines = _panel("compare", 1, raw, "?take=newest").plots[0].figure.data[0]
+    assert all(len(axis["values"]) == 100 for axis in lines.dimensions)
+    notes = _panel("compare", 4, raw, f"?run={3:032x}").notes
+    assert [(note.run_id, note.text) for note in notes] == [(f"{3:032x}", "note 3")]
+
+
+def test_matrices_and_weight_maps_stand_side_by_side() -> None:
+    rows = [run(n, p_epochs=n) for n in range(2)]
+    matrix = {"matrix": [[0, 0.5], [1, 0.25]]}
+    source = Artifacts({(0, "spurious_scores.json"): matrix, (1, "weight_map.json"): {"maps": {"a": [[1.0]]}}}, {})
+    panel = _panel("compare", 3, pd.DataFrame.from_records(rows), f"?run={0:032x}&run={1:032x}", source)
+    assert [plot.title for plot in panel.plots] == ["run 0 (000000): score matrix", "run 1 (000000): a"]
+    assert panel.plots[0].figure.data[0].z.tolist() == matrix["matrix"]
 
 
 def test_one_strength_is_no_comparison() -> None:
