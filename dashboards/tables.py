@@ -42,10 +42,11 @@ _LEFT_OUT = ("incomplete", "running", "failed", "copies", "unreadable", "mixed")
 
 
 def digits(value: float) -> str:
-    """A number as every table shows it: whole numbers whole, others with four significant digits.
+    """A number as every table shows it.
 
-    From 1,000 on there are thousands separators; below 0.0001 and from 10^6 on, numbers that are not whole are written
-    with an exponent.  ``assets/dashAgGridFunctions.js`` does the same in the browser.
+    Whole numbers are whole; others have four significant digits from 1 on and four decimals below.  From 1,000 on there
+    are thousands separators.  Below 0.001 and from 10^6 on, numbers that are not whole have an exponent.
+    ``assets/dashAgGridFunctions.js`` does the same in the browser.
     """
     if math.isnan(value):
         return ""
@@ -53,11 +54,12 @@ def digits(value: float) -> str:
         return "∞" if value > 0 else "-∞"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
-    if not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.3e}".replace("e-0", "e-").replace("e+0", "e+")
+    if abs(value) >= 1e6 or abs(value) < 1e-3:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
+    if abs(value) < 1:
+        return f"{value:.4f}"
     rounded = float(f"{value:.4g}")
-    decimals = max(3 - math.floor(math.log10(abs(rounded))), 0)
-    return f"{rounded:,.{decimals}f}"
+    return f"{rounded:,.{max(3 - math.floor(math.log10(abs(rounded))), 0)}f}"
 
 
 def cell_text(value: object) -> str:
@@ -129,10 +131,12 @@ def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping
         key: the grid's id, for callbacks that replace its rows.
     """
     names, rows = shown_columns(table), row_data(table, repository)
+    columns = [_column(column, table) | _room(column, names) for column in names]
+    fitted = [column["field"] for column in columns if "flex" not in column]
     made = AgGrid(
         id=dict(key),
         rowData=rows,
-        columnDefs=[_column(column, table) | _room(column, names) for column in names],
+        columnDefs=columns,
         defaultColDef={"filter": "agTextColumnFilter", "sortable": True, "resizable": True},
         dashGridOptions={
             "theme": {"function": "rscTheme(themeQuartz)"},
@@ -141,7 +145,7 @@ def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping
             "pagination": len(rows) > PAGE_ROWS,
             "paginationPageSize": PAGE_ROWS,
             "paginationPageSizeSelector": [PAGE_ROWS, 50, 200],
-            "autoSizeStrategy": {"type": "fitCellContents", "defaultMaxWidth": 420},
+            "autoSizeStrategy": {"type": "fitCellContents", "defaultMaxWidth": 420, "colIds": fitted},
             "enableCellTextSelection": True,
             "ensureDomOrder": True,
             "suppressColumnVirtualisation": len(names) <= 40,

@@ -7,7 +7,8 @@
     if (!Number.isFinite(value)) return value > 0 ? "∞" : "-∞";
     if (Number.isInteger(value) && Math.abs(value) < 1e15) return value.toLocaleString("en-US");
     var size = Math.abs(value);
-    if (size < 1e-4 || size >= 1e6) return value.toExponential(3);
+    if (size < 1e-3 || size >= 1e6) return value.toExponential(1);
+    if (size < 1) return value.toFixed(4);
     return Number(value.toPrecision(4)).toLocaleString("en-US", { minimumSignificantDigits: 4, maximumSignificantDigits: 4 });
   }
   window.dashAgGridFunctions = Object.assign(window.dashAgGridFunctions || {}, {

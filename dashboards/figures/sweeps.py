@@ -58,7 +58,7 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
         now: seconds since 1970.
 
     Returns:
-        ``sweep``, ``id`` (first characters), ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``left``,
+        ``sweep``, ``id`` (after the name), ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``left``,
         ``started (UTC)``, ``minutes`` (so far, or until its end), ``minutes left`` and ``ends (UTC)`` (at the pace so
         far; absent where the sweep has ended or nothing has finished), ``hours computed`` (of all its jobs) and
         ``links``.
@@ -76,7 +76,7 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
     ]
     found = pd.concat([table.drop(columns=["links"]), pd.DataFrame(rows)], axis=1)
     found["hours computed"] = found["key"].map(spent)
-    found["id"] = found["key"].str.slice(0, 6)
+    found["id"] = [key.rpartition("-")[2][:6] for key in found["key"]]
     order = ["sweep", "id", "state", "jobs", "finished", "running", "failed", "left", "started (UTC)", "minutes"]
     return found.assign(links=table["links"])[[*order, "minutes left", "ends (UTC)", "hours computed", "links", "key"]]
 
