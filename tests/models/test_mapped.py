@@ -1,4 +1,4 @@
-"""K models mapped by ``torch.func.vmap`` against one plain module at a time; in float64, so that tolerances are tight."""
+"""K models mapped by ``torch.func.vmap`` against one plain module at a time, in float64 to keep tolerances tight."""
 
 from collections.abc import Callable
 
