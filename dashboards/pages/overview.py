@@ -46,7 +46,8 @@ def sweeps(view: View) -> Panel:
 def _newest_sweep(table: pd.DataFrame) -> str:
     """How far the newest sweep is and when it will end."""
     row = table.iloc[0]
-    done = f". Newest: {row['sweep']} ({row['state']}), {row['finished']:,.0f} of {row['jobs']:,.0f} jobs finished"
+    total = f" of {row['jobs']:,.0f}" if row["jobs"] == row["jobs"] else ""
+    done = f". Newest: {row['sweep']} ({row['state']}), {row['finished']:,.0f}{total} jobs finished"
     failed = f", {row['failed']:,.0f} failed" if row["failed"] else ""
     left = row["minutes left"]
     return done + failed + (f", about {left:,.0f} min left, ends about {row['ends (UTC)']} UTC" if left == left else "")

@@ -95,6 +95,12 @@ def tick(client: FlaskClient, path: str, stamp: str, page: dict[str, Any], searc
     return ask(client, "..page.children@", outputs, [{"id": "tick", "property": "n_intervals", "value": 1}], state)
 
 
+@pytest.fixture
+def never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy machine takes between two requests, what is known counts as new."""
+    monkeypatch.setattr("dashboards.repository.STALE_SECONDS", 1e9)
+
+
 def rows(client: FlaskClient, address: str) -> list[dict[str, str]]:
     """A CSV download as rows."""
     answer = client.get(address)
@@ -267,6 +273,7 @@ def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
     assert "does not answer" in str(notices(VisibleRuns(runs, {}, gone), repository))
 
 
+@pytest.mark.usefixtures("never_stale")
 def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: flask.Flask) -> None:
     client = server.test_client()
     page = draw(client, "/scores")
@@ -282,6 +289,7 @@ def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: f
     assert all("points" in changed[key]["children"] for key in changed if '"type":"note"' in key)
 
 
+@pytest.mark.usefixtures("never_stale")
 def test_a_tick_draws_the_page_anew_where_its_panels_are_others(server: flask.Flask) -> None:
     client = server.test_client()
     changed = tick(client, "/scores", "another", draw(client, "/factors"))
@@ -289,6 +297,7 @@ def test_a_tick_draws_the_page_anew_where_its_panels_are_others(server: flask.Fl
     assert ids_in(changed["page"], "graph") == ids_in(draw(client, "/scores")["page"], "graph")
 
 
+@pytest.mark.usefixtures("never_stale")
 def test_a_tick_leaves_the_word_on_a_bad_filter(server: flask.Flask) -> None:
     client = server.test_client()
     page = draw(client, "/scores", "?filter=params.x%20=")

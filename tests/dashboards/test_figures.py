@@ -338,7 +338,7 @@ def test_sweeps_of_one_grid_have_a_bar_each_and_a_running_one_comes_first() -> N
 def test_more_sweeps_than_bars_are_told() -> None:
     rows = [run(i, kind="sweep") | {"tags.rsc.sweep": f"s{i}"} for i in range(14)]
     panel = overview_page.sweeps(view(pd.DataFrame.from_records(rows)))
-    assert panel.note == "14 sweeps, the newest 12 drawn"
+    assert panel.note == "14 sweeps, the newest 12 drawn. Newest: run 13 (finished), 0 jobs finished"
     assert len(panel.plots[0].figure.data[0].y) == 12
 
 
