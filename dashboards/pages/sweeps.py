@@ -5,7 +5,7 @@ from dashboards.figures.points import counted
 from dashboards.figures.sweeps import failure_table, over_time, progress_table
 from dashboards.panels import Page, Panel, Plot, View
 
-START = "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml --env-manager=local"
+START = "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 
 
 def progress(view: View) -> Panel:
@@ -21,7 +21,7 @@ def progress(view: View) -> Panel:
         plots,
         table.drop(columns="key") if len(table) else table,
         counted(len(table), "sweep") + drawn,
-        "" if len(table) else START,
+        "" if len(table) else view.missing_message(view.every[:0], "", START),
         show_table=True,
     )
 
@@ -34,7 +34,7 @@ def pace(view: View) -> Panel:
         "Finished jobs over time",
         "Each step is a job that finished; click one for its run. The filter Sweep shows single sweeps.",
         (Plot(over_time(view.runs, table, view.theme)),) if len(table) else (),
-        message="" if len(table) else START,
+        message="" if len(table) else view.missing_message(view.every[:0], "", START),
     )
 
 
