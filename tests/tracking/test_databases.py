@@ -121,14 +121,14 @@ def test_the_store_of_an_older_mlflow_is_refused_and_left_as_it_is(
     before = old_store.read_bytes()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{old_store}")
     mlflow.set_tracking_uri(f"sqlite:///{old_store}")
-    with pytest.raises(StoreError, match=r"another version of MLflow than .*3500859a5d39.*mlflow db upgrade"):
+    with pytest.raises(StoreError, match=r"needs `mlflow db upgrade sqlite:///.*`, after a back-up: .*3500859a5d39"):
         connect()
     for name, words in (("train_classifier", ["--dataset", "digits", "--epochs", "1"]), ("report", [])):
         capsys.readouterr()
         assert status(entry_point(name), words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: the tracking store sqlite:///")
-        assert "`mlflow db upgrade`" in line
+        assert f"`mlflow db upgrade sqlite:///{old_store}`" in line
     assert "mlflow db upgrade" in str(RunStore(f"sqlite:///{old_store}").refresh().error)
     assert old_store.read_bytes() == before
 
