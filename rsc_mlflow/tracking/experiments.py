@@ -12,9 +12,6 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import OWN_EXPERIMENT, is_transient, look_up, reason, redact_passwords, with_retries
 
-MODEL_TRAINING = "workflowType=machine_learning"
-"""Query with which MLflow 3.17's UI shows the pages of model training; else those of the browser's last choice."""
-
 
 def chosen_experiment() -> str:
     """Id or name of the experiment that new runs go to, as the environment says."""
@@ -43,8 +40,9 @@ def current_experiment(client: MlflowClient) -> str:
     )
     if found is None:
         try:
-            tags = {schema.DESCRIPTION: schema.experiment_description(name)}
-            return str(with_retries(lambda: client.create_experiment(name, tags=tags), "experiment"))
+            tags = {schema.VIEW: schema.VIEW_STATE}
+            made = with_retries(lambda: client.create_experiment(name, tags=tags), "experiment")
+            found = with_retries(lambda: client.get_experiment(made), "experiment")
         except MlflowException as error:
             if is_transient(error):
                 raise
@@ -61,13 +59,27 @@ def run_page(experiment_id: str, run_id: str) -> str | None:
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
         return None
-    return f"{redact_passwords(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{MODEL_TRAINING}"
+    return f"{redact_passwords(uri).rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?{schema.MODEL_TRAINING}"
+
+
+def run_link(experiment_id: str, run_id: str, text: str) -> str:
+    """Markdown for a description in MLflow's UI: a link to the run's page, relative to whatever page shows it."""
+    return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}?{schema.MODEL_TRAINING})"
+
+
+def where_to_look(experiment_id: str, run_id: str) -> str:
+    """The run's id and where a person sees it: what a command ends with."""
+    return f"run {run_id}, {run_page(experiment_id, run_id) or 'see it with: rsc serve'}"
 
 
 def _described(client: MlflowClient, experiment: Experiment) -> str:
-    """The experiment's id, after an empty description got a link to the dashboards, where that is allowed."""
-    if schema.DESCRIPTION not in experiment.tags:
-        with suppress(MlflowException):
-            text = schema.experiment_description(experiment.name)
-            client.set_experiment_tag(experiment.experiment_id, schema.DESCRIPTION, text)
-    return str(experiment.experiment_id)
+    """The experiment's id, after its description got links and its list of runs a view, unless it has its own."""
+    own = str(experiment.experiment_id)
+    ours = {
+        schema.DESCRIPTION: schema.experiment_description(experiment.name, own),
+        schema.VIEW: schema.VIEW_STATE,
+    }
+    with suppress(MlflowException):  # where that is allowed
+        for key in ours.keys() - experiment.tags.keys():
+            client.set_experiment_tag(own, key, ours[key])
+    return own

@@ -3,6 +3,7 @@
 Dashboards, sweeps and scripts rely on these names: code refers to the constants, never to the text.
 """
 
+import json
 import os
 import re
 from urllib.parse import quote
@@ -39,6 +40,7 @@ DESCRIPTION = "mlflow.note.content"
 PLUGINS = "rsc.plugins"
 """Names and versions of the plug-ins that the process had loaded; absent where there were none."""
 ENVIRONMENT_PREFIX = "rsc.env."
+"""Of tags that earlier versions set; since then the environment is in ``environment.json`` alone."""
 TAKING_PREFIX = "rsc.taking."
 """Of the tag that stands on a run while a process takes it over."""
 COHORT_SIZE = "rsc.cohort_size"
@@ -161,13 +163,36 @@ def checkpoint(epoch: int) -> str:
     return f"epoch_{epoch:04d}.pt"
 
 
-def experiment_description(name: str) -> str:
+def experiment_description(name: str, experiment_id: str) -> str:
     """What MLflow's page of an experiment says above its runs: where they are compared.
 
-    The address is relative to MLflow's own page, so that it holds under any host and static prefix.
+    Addresses are relative to MLflow's own page, so that they hold under any host and static prefix.
     """
+    runs = f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}&{MODEL_TRAINING}"
     link = f"dashboards/?experiment={quote(name, safe='')}"
-    return f"[Comparison dashboards]({link}) of these runs, if this server was started with `--app-name rsc`."
+    return (
+        f"[Runs with their datasets and scores]({runs}). [Comparison dashboards]({link}) of these runs, if this server "
+        "was started with `--app-name rsc`."
+    )
+
+
+MODEL_TRAINING = "workflowType=machine_learning"
+"""Query with which MLflow 3.17's UI shows the pages of model training; else those of the browser's last choice."""
+VIEW_KEY = "rsc"
+VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
+"""Tag of an experiment: a saved view of MLflow's list of runs, opened by ``?viewStateShareKey=rsc``."""
+VIEW_STATE = json.dumps(
+    {
+        "selectedColumns": [
+            *(f"tags.`{name}`" for name in (KIND, METHOD)),
+            "params.`dataset`",
+            *(f"metrics.`{name}`" for name in (SPURIOUS_SCORE, TEST_ACCURACY, gap(SPURIOUS_SCORE))),
+            "attributes.`Models`",
+            f"tags.`{NOTE}`",
+        ]
+    }
+)
+"""Its value: the columns that the view shows beside MLflow's own."""
 
 
 # ---- datasets and models

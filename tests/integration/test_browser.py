@@ -240,7 +240,7 @@ def test_mlflows_page_of_an_experiment_links_to_its_dashboards(
     browser: webdriver.Chrome, dashboards_server: MlflowServer
 ) -> None:
     client = MlflowClient(dashboards_server.uri)
-    client.set_experiment_tag("1", schema.DESCRIPTION, schema.experiment_description("made-up"))
+    client.set_experiment_tag("1", schema.DESCRIPTION, schema.experiment_description("made-up", "1"))
     browser.get("about:blank")  # from another page of MLflow's it would be no new load, and show what it knew before
     browser.get(f"{dashboards_server.uri}/#/experiments/1/runs")
     link = "a[href*='dashboards/?experiment=made-up']"
