@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -111,6 +112,9 @@ def connect(*, known: bool = False) -> MlflowClient:
     configure()
     uri = mlflow.get_tracking_uri()
     seconds = retry_timeout()  # a bad value is refused now, not when the store first stumbles
+    if not mlflow.is_tracking_uri_set() and uri.startswith("sqlite") and not databases.exists(uri):
+        where = databases.sqlite_file(uri)
+        print(f"note: {where} is made as a new store; set MLFLOW_TRACKING_URI to use another one", file=sys.stderr)
     client = with_retries(lambda: _client(uri), "connecting", seconds if known or uri in _have_answered else 0.0)
     _have_answered.add(uri)
     return client

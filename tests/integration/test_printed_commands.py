@@ -14,6 +14,7 @@ import pytest
 
 from entry_points.command import status
 from entry_points.commands import find_command
+from rsc_mlflow.tracking.experiments import chosen_experiment
 from tests.printed_commands import OURS, ROOT, called, fenced, ours, small
 
 pytestmark = pytest.mark.integration
@@ -96,6 +97,13 @@ def test_other_commands_exist(page: Path) -> None:
             check_options(cli, words[2:])
         elif "=" not in program and not OURS.search(command):
             assert program in OTHERS or page.name in EXECUTED_ELSEWHERE, f"execute it in a test, or list it: {command}"
+
+
+def test_one_variable_names_the_experiment_of_mlflow_run_and_of_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "our-study")
+    with mlflow.cli.run.make_context("mlflow run", ["."]) as context:
+        assert context.params["experiment_name"] == "our-study"
+    assert chosen_experiment() == "our-study"
 
 
 def check_options(command: click.Command, words: list[str]) -> None:
