@@ -82,7 +82,8 @@ def open_run(
         AdoptionError: the run that was opened elsewhere has ended, or holds something else; it is left as it is.
         Exception: the store stayed away longer than the retry timeout at the end, so that points would be lost.
     """
-    own = {schema.KIND: kind, **({schema.METHOD: method} if method else {})}  # MLflow's page lists them in this order
+    own: dict[str, object] = {schema.KIND: kind}  # MLflow's page lists them in this order
+    own |= {schema.METHOD: method} if method else {}
     own |= {**(tags or {}), **environment.tags()}
     params = params or {}
     for key, value in params.items():  # whether the store will take these is found out before there is a run
