@@ -45,8 +45,7 @@ def test_the_section(sqlite_store: str, tmp_path: Path, capsys: pytest.CaptureFi
     gone, kept = (train_members([job])[0] for job in jobs)
     old, new = tmp_path, tmp_path.parent / f"{tmp_path.name}-moved"
     names = {"RUN_ID": gone.run_id, "OLD_FOLDER": str(old), "NEW_FOLDER": str(new)}
-    *cleaning, moving = BLOCKS
-    for kind, text in cleaning:
+    for kind, text in BLOCKS[:-1]:
         execute(kind, text, names)
     assert f"{gone.run_id}" in capsys.readouterr().out
     files = [str(file) for file in tmp_path.rglob("*")]
@@ -54,7 +53,8 @@ def test_the_section(sqlite_store: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert not [file for file in files if f"/{gone.run_id}/" in file or f"/{model}/" in file]
     assert [version.run_id for version in MlflowClient().search_model_versions()] == [kept.run_id]
     shutil.copytree(old, new)
-    execute(*moving, names)
+    kind, text = BLOCKS[-1]
+    execute(kind, text, names)
     shutil.rmtree(old / "mlruns")
     mlflow.set_tracking_uri(f"sqlite:///{new / 'mlflow.db'}")
     assert pull("models:/rsc-digits-MLP@digitsv3-3-0-0").run_id == kept.run_id
