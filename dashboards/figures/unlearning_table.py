@@ -100,7 +100,7 @@ def with_membership(runs: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
 
 
 def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group: rank, verdict, and everything it is judged by, with intervals.
+    """One row per group: rank, verdict, and every measure with its interval.
 
     Groups with a fault stand below those without, whatever their gaps; otherwise those whose spurious score is nearer
     to the retrained reference's stand first.
