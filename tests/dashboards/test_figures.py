@@ -14,13 +14,12 @@ from dashboards.figures import compare, factors, mitigation, overview, privacy
 from dashboards.figures.points import behind, summary
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.figures.style import DARK, LIGHT, PATTERN_MARKS, in_order, pattern_mark
-from dashboards.figures.sweeps import failure_table, progress_table
 from dashboards.pages import PAGES
 from dashboards.pages import factors as factors_page
 from dashboards.pages import overview as overview_page
 from dashboards.pages import privacy as privacy_page
 from dashboards.pages import scores as scores_page
-from rsc_mlflow.analysis import comparable, points, poisoned, read
+from rsc_mlflow.analysis import comparable, points, poisoned
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.replication import seed_interval
 from rsc_mlflow.statistics import holm
@@ -380,47 +379,3 @@ def test_a_correlation_that_is_not_defined_says_so() -> None:
     ]
     words = factors.correlation_words(factors.norm_points(frame(*rows)))
     assert words == "Pearson's r is not defined: all points have the same norm or the same score"
-
-
-def test_the_end_of_a_sweep_follows_from_its_pace_and_its_cost_from_all_its_jobs() -> None:
-    """Of six jobs two finished in the first ten minutes and one runs: 3.5 of 2.5 finished ones are left."""
-    sweep = {"tags.rsc.sweep": "abcdefgh"}
-    minutes = [(0, 0, None), (1, 0, 6), (2, 0, 10), (3, 5, None), (4, 2, 4)]
-    seconds = {1: 360.0, 2: 600.0, 4: 120.0}
-    kinds = {0: "sweep"}
-    states = {0: "RUNNING", 3: "RUNNING", 4: "FAILED"}
-    rows = [
-        run(n, kind=kinds.get(n, "train"), status=states.get(n, "FINISHED"), p_n_jobs=6)
-        | {"start_time": 60_000.0 * start, "end_time": np.nan if end is None else 60_000.0 * end}
-        | ({"metrics.cost/seconds": seconds[n]} if n in seconds else {})
-        | sweep
-        for n, start, end in minutes
-    ]
-    raw = pd.DataFrame.from_records(rows)
-    row = progress_table(frame(*rows), read(raw), now=600.0).iloc[0]
-    assert row[["id", "state", "jobs", "finished", "running", "failed", "left"]].tolist() == [
-        "abcdef",
-        "running",
-        6,
-        2,
-        1,
-        1,
-        3,
-    ]
-    assert row["minutes left"] == pytest.approx(10 / 2.5 * 2.5)
-    assert row["ends (UTC)"] == "1970-01-01 00:20"
-    assert row["hours computed"] == pytest.approx(0.3)
-
-
-def test_failures_that_differ_in_numbers_alone_are_one_reason() -> None:
-    errors = ["loss is nan at epoch 3", "loss is nan at epoch 17", "out of memory: 1.5 GiB at 0x7f00", ""]
-    rows = [
-        run(n, status="FAILED") | {"tags.rsc.error": error, "tags.rsc.sweep": "s"} for n, error in enumerate(errors)
-    ]
-    table = failure_table(read(pd.DataFrame.from_records(rows)))
-    assert table[["reason", "runs"]].to_numpy().tolist() == [
-        ["loss is nan at epoch …", 2],
-        ["no reason recorded (the process ended without a word)", 1],
-        ["out of memory: … GiB at …", 1],
-    ]
-    assert table["error"].iloc[0] == errors[1]
