@@ -285,6 +285,7 @@ def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
     client = [
         ("to_address", Output("address", "search"), [Input(control, "value")], [State("address", "search")]),
         ("reset", Output("address", "search", allow_duplicate=True), [Input("reset", "n_clicks")], []),
+        ("set_title", Output("saved", "data", allow_duplicate=True), [Input("menu", "children")], []),
         ("toggle_theme", Output("theme", "data"), [Input("theme-button", "n_clicks")], []),
         (
             "save_image",

@@ -168,7 +168,9 @@ def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
         style=graph_style(plot),
     )
     picked = html.Div(id={"type": "picked", **key}, className="picked", **{"aria-live": "polite"})
-    return html.Div([html.Div(head, className="head"), graph, picked], className="plot", **{"data-name": name})
+    words = " ".join(part for part in (f"Figure: {panel.title}.", plot.title, panel.about, panel.note) if part)
+    described = html.Div(graph, role="figure", **{"aria-label": words})
+    return html.Div([html.Div(head, className="head"), described, picked], className="plot", **{"data-name": name})
 
 
 def _saved(view: SavedView, prefix: str) -> Component:

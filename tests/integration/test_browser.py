@@ -81,6 +81,7 @@ def test_every_page_opens_without_an_error_and_asks_its_own_server_alone(
     at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer, page: Any
 ) -> None:
     browser = at(page.path)
+    _until(browser, f"return document.title === {json.dumps(f'{page.title} · Rare spurious correlations')}")
     shown = browser.execute_script("return [document.querySelector('h1').innerText, document.body.innerText]")
     assert shown[0] == page.title
     assert "could not be drawn" not in shown[1]
