@@ -59,8 +59,8 @@ def measure(tracking_uri: str) -> dict[str, Any]:
             timings.append(timed(partial(_answer, page, filters, repository)))
         pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
     compare = Filters(options={"take": ("newest",)})
-    page = page_at("compare")
-    pages["Compare, 100 runs"] = timed(lambda: _answer(page, compare, repository))[:2]
+    beside = page_at("compare")
+    pages["Compare, 100 runs"] = timed(lambda: _answer(beside, compare, repository))[:2]
     memory = _peak_mb()
     return {
         "runs": len(store.snapshot().frame),
