@@ -179,7 +179,7 @@ def _saved(view: SavedView, prefix: str) -> Component:
 
 
 def _picture(picture: Picture, addresses: Addresses) -> Component:
-    image = html.Img(src=addresses.picture(picture), alt=picture.title, loading="lazy")
+    image = html.Img(src=addresses.picture(picture), alt=picture.title)
     return html.Figure([image, html.Figcaption(picture.title)])
 
 

@@ -250,7 +250,7 @@ def test_compare_shows_only_what_differs() -> None:
 
 def test_names_and_tags_cannot_bring_html_into_a_figure() -> None:
     evil = "<img src=x onerror=alert(1)>"
-    scored = {"p_n_parameters": 1, "p_pattern": "v8", "m": {"spurious/score": 0.1}}
+    scored: dict[str, Any] = {"p_n_parameters": 1, "p_pattern": "v8", "m": {"spurious/score": 0.1}}
     runs = frame(run(0, p_architecture=evil, **scored), run(1, p_architecture="MLP", **scored))
     panel = factors_page.architectures(replace(view(made_up(30)), runs=runs, every=runs))
     assert evil not in panel.plots[0].figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")

@@ -6,8 +6,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from dashboards.components import panel_card
+from dashboards.downloads import Addresses
 from dashboards.pages import PAGES
-from dashboards.panels import Page, Panel, View, panels
+from dashboards.panels import Note, Page, Panel, Picture, SavedView, View, panels
+from dashboards.repository import RunRepository
+from rsc_mlflow.tracking.frame import RunStore
 from tests.dashboards.frames import MadeUpSource, empty, made_up, run, view
 
 FILLED = made_up(700)
@@ -111,6 +115,39 @@ def test_a_hundred_runs_are_compared_and_their_notes_and_examples_shown() -> Non
     assert all(len(axis["values"]) == 100 for axis in lines.dimensions)
     notes = _panel("compare", 4, raw, f"?run={3:032x}").notes
     assert [(note.run_id, note.text) for note in notes] == [(f"{3:032x}", "note 3")]
+
+
+def test_pictures_notes_and_saved_views_are_drawn() -> None:
+    """Of a writable store with fields to type in, of another one as texts."""
+    panel = Panel(
+        "all",
+        "All",
+        pictures=(Picture("a1", "figures/examples.png", "the examples"),),
+        notes=(Note("a1", "run 1", "a *note*"),),
+        views=(SavedView("mine", "scores?family=mnist", "rsc"),),
+    )
+    store, source = RunStore("sqlite:///nobody.db"), MadeUpSource(0)
+    drawn = {
+        writable: str(panel_card(panel, RunRepository(store, source, writer=writer), Addresses("/d/", PAGES[0], "")))
+        for writable, writer in ((True, NoWriter()), (False, None))
+    }
+    for text in drawn.values():
+        assert "Img(alt='the examples', src='/d/artifact/a1/figures/examples.png')" in text
+        assert "href='/d/scores?family=mnist'" in text
+        assert "a *note*" in text
+    assert "Textarea" in drawn[True]
+    assert "Textarea" not in drawn[False]
+    assert "Read-only here" in drawn[False]
+
+
+class NoWriter:
+    """Says no to everything."""
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> str:
+        return "no"
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
+        return "no"
 
 
 def test_matrices_and_weight_maps_stand_side_by_side() -> None:

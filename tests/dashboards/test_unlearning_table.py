@@ -71,9 +71,9 @@ def test_cells_are_means_over_seeds_with_intervals_from_five_seeds_on() -> None:
         for k, value in enumerate(values)
     ]
     table = table_of(*few, *many).set_index("variant")
-    assert table.loc["group_influence", "score gap"] == pytest.approx(0.1)
-    assert np.isnan(table.loc["group_influence", "score gap from"])
-    mean, low, high = table.loc["relabel_finetuning", ["score gap", "score gap from", "score gap to"]]
+    assert table["score gap"]["group_influence"] == pytest.approx(0.1)
+    assert np.isnan(table["score gap from"]["group_influence"])
+    mean, low, high = (float(table[f"score gap{end}"]["relabel_finetuning"]) for end in ("", " from", " to"))
     assert mean == pytest.approx(np.mean(values))
     assert low < min(mean, 0.2) < 0.4 < high
     assert table.loc["relabel_finetuning", "seconds"] == 2
@@ -118,8 +118,8 @@ def test_membership_after_unlearning_is_that_of_the_attacks_on_the_unlearned_mod
         rows.append(run(20 + number, kind="attack", m=metrics) | {"tags.rsc.source_run_id": f"{source:032x}"})
     runs = latest_per_fingerprint(read(pd.DataFrame.from_records(rows)))
     found = with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])
-    found = found.set_index("run_name")["metrics.membership"]
-    assert found["run 0"] == pytest.approx(0.75)
-    assert np.isnan(found["run 1"])
+    membership = found.set_index("run_name")["metrics.membership"]
+    assert membership["run 0"] == pytest.approx(0.75)
+    assert np.isnan(membership["run 1"])
     table = gap_table(variants(with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])), BY)
     assert table["membership AUC after"].tolist() == [pytest.approx(0.75)]
