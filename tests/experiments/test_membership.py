@@ -180,7 +180,7 @@ def test_a_count_larger_than_the_class_is_refused_before_any_run() -> None:
         ({"dataset": "digitsv20-1-0-0"}, "for example memdigits$"),
         ({"attacks": "lira,guess"}, "unknown attack 'guess'"),
         ({"attacks": "lira", "shadow_models": 2}, "at least 4 shadow models, got 2"),
-        ({"shadow_models": 0}, "shadow_models is '0'; accepted: auto, or a whole number of at least 1"),
+        ({"shadow_models": 0}, "'shadow_models': '0'. Expected auto, or an integer from 1"),
         ({"resume_run_id": "abc"}, "start it again"),
     ],
 )
