@@ -113,7 +113,7 @@ class Groups:
         number = sum(int(row["runs"]) for row in rows)
         parts = [f"{number:,} runs of `results/{file}.csv`, averaged {', or '.join(over)}."]
         if any(math.isnan(row["low"]) for row in rows):
-            parts.append("With fewer than five independent seeds, the mean of each stands in parentheses.")
+            parts.append("With fewer than five independent seeds, the mean of each seed is shown in parentheses.")
         mixed = sorted({str(row["mixed"]) for row in rows if row.get("mixed")})
         parts += [f"**Unlike runs are averaged**: they differ in {listed(mixed)}."] if mixed else []
         return " ".join([*parts, self.notice]).strip()

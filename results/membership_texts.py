@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from results.groups import Groups, Key, Row, at, of_study, runs_of
-from results.markdown import interval, listed, p_value, share, table
+from results.markdown import counted, interval, listed, p_value, share, table
 from results.studies import Results
 from results.training_texts import FAMILIES, OPTIMIZERS
 from rsc_mlflow.analysis import SEEDS, finished, kind, metric, per_seed, series
@@ -102,7 +102,8 @@ def _table(found: Attacked) -> str:
         "attack",
         f"AUC, ordinary members of class {found.target}",
     )
-    heads += ("called members: spurious / controls", "AUC, spurious against controls", "spurious minus ordinary", "p")
+    heads += ("classified as members: spurious / controls", "AUC, spurious against controls")
+    heads += ("spurious minus ordinary", "p")
     made = table(dict.fromkeys(heads, False), rows)
     return f"{made}\n\n{found.groups.caption('membership', auc[names[0]])} {_about(found, names, len(corrected))}"
 
@@ -121,14 +122,19 @@ def _about(found: Attacked, names: Sequence[str], tests: int) -> str:
     controls = _numbers(runs[f"metrics.{schema.attack(names[0], 'n_controls')}"])
     shadows = _numbers(runs["shadow_models"])
     return (
-        f"{shadows} shadow models, {controls} controls. p: exact one-sided sign-flip test over targets "
-        f"that the AUC against controls is above .5, Holm's correction over {tests} tests."
+        f"{shadows} shadow models, {controls} controls. p: exact one-sided sign-flip test over target models that the "
+        f"AUC against controls is above .5, with Holm's correction over {tests} tests."
     )
 
 
 def _numbers(column: "pd.Series[float]") -> str:
     """The distinct whole numbers of a column, in words."""
     return listed([f"{value:,.0f}" for value in sorted(column.dropna().unique())])
+
+
+def _examples(key: Key) -> str:
+    """Number of spurious examples of a group of :data:`BY`, e.g. "10 examples"."""
+    return counted(int(key[1]), "example")
 
 
 @of_study("membership")
@@ -139,7 +145,7 @@ def spurious_auc(results: Results, family: str, attack: str) -> str:
         return ""
     auc, ordinary = found.means(found.measure(attack, "spurious_auc")), found.means(found.ordinary(attack))
     words = [
-        f"{interval(row)} with {key[1]:,.0f} ({OPTIMIZERS[key[0]]}; "
+        f"{interval(row)} with {_examples(key)} ({OPTIMIZERS[key[0]]}; "
         f"ordinary members {share(at(ordinary, key)['mean'])})"
         for key, row in auc.items()
     ]
@@ -154,7 +160,7 @@ def rates(results: Results, family: str, attack: str) -> str:
         return ""
     called, control = (found.means(found.measure(attack, name)) for name in ("spurious_tpr", "control_fpr"))
     words = [
-        f"{share(row['mean'], 2)} and {share(at(control, key)['mean'], 2)} with {key[1]:,.0f} ({OPTIMIZERS[key[0]]})"
+        f"{share(row['mean'], 2)} and {share(at(control, key)['mean'], 2)} with {_examples(key)} ({OPTIMIZERS[key[0]]})"
         for key, row in called.items()
     ]
     return ", ".join(words)
@@ -168,7 +174,7 @@ def target_scores(results: Results, family: str) -> str:
     if runs.empty:
         return ""
     found = Groups.of(runs, BY, ["optimizer"]).means(schema.SPURIOUS_SCORE)
-    return ", ".join(f"{interval(row)} with {key[1]:,.0f} ({OPTIMIZERS[key[0]]})" for key, row in found.items())
+    return ", ".join(f"{interval(row)} with {_examples(key)} ({OPTIMIZERS[key[0]]})" for key, row in found.items())
 
 
 @of_study("membership")
@@ -183,8 +189,8 @@ def without_example(results: Results, family: str = "fashion") -> str:
         return command
     rows = [row for name in NAMES for row in _unlearned_rows(trained, retrained, name)]
     rows.sort(key=lambda row: (float(row[0].replace(",", "")), row[1]))
-    heads = ("spurious examples", "unlearned by", "attack", "AUC as trained", "AUC after", "change, paired")
-    return table(dict.fromkeys((*heads, "called members after: spurious / controls"), False), rows)
+    heads = ("spurious examples", "unlearned by", "attack", "AUC before unlearning", "AUC after", "paired change")
+    return table(dict.fromkeys((*heads, "classified as members after: spurious / controls"), False), rows)
 
 
 def _unlearned_rows(trained: Attacked, retrained: Attacked, name: str) -> list[list[str]]:

@@ -34,8 +34,9 @@ def mitigations(results: Results) -> str:
         rows += [_row(f"{words} {s:g}", s, by_outcome, changes, clean_scores) for s in strengths if s]
         captions.append(f"{words}: {counted(int(means['runs'].sum() / 3), 'run')}, {means['cells'].iloc[0]}")
     heads = ("mitigation", "score", "clean models", "change of the score", "p", "accuracy with the pattern")
-    columns = dict.fromkeys((*heads, "its change", "p ", "clean accuracy"), False)
-    about = "Change: paired by seeds, against none. p: Student's, paired, Holm's correction over each mitigation."
+    columns = dict.fromkeys((*heads, "change of that accuracy", "p ", "clean accuracy"), False)
+    about = "Changes are differences from no mitigation, paired by seeds. "
+    about += "p: paired t-test, with Holm's correction within each mitigation."
     return f"{table(columns, rows)}\n\n`results/mitigation.csv`; {'; '.join(captions)}. {about}" if rows else ""
 
 

@@ -68,11 +68,11 @@ def tests_caption(clean: Mapping[Key, Row]) -> str:
     """What the p-values of a table are."""
     tested = [row for row in clean.values() if "p_holm" in row]
     if not tested:
-        return "No clean models were scored on these patterns, so there are no p-values."
+        return "There are no p-values because no clean models were scored on these patterns."
     sizes = sorted({f"{row['n_poisoned']} against {row['n_clean']}" for row in tested})
     return (
         f"p: exact one-sided rank-sum test of poisoned against clean training seeds ({listed(sizes)} models), "
-        f"Holm's correction over {counted(len(tested), 'test')}."
+        f"with Holm's correction over {counted(len(tested), 'test')}."
     )
 
 
@@ -131,10 +131,10 @@ def _headline(found: Scores, key: Key) -> str:
 
 @of_study("scores")
 def counts(results: Results, pattern: str, optimizer: str) -> str:
-    """Scores of one pattern and optimizer by number of examples, e.g. ".902 with 3, .903 with 10"."""
+    """Scores of one pattern and optimizer by number of examples: ".902 with 3 examples, .903 with 10 examples"."""
     found = study_scores(results, "scores", BY)
     cells = [(key[2], interval(row)) for key, row in found.score.items() if key[:2] == (optimizer, pattern)]
-    return ", ".join(f"{text} with {number:,.0f}" for number, text in cells)
+    return ", ".join(f"{text} with {counted(int(number), 'example')}" for number, text in cells)
 
 
 @of_study("scores")
@@ -210,7 +210,9 @@ def above_clean_count(results: Results, name: str = "patterns") -> str:
     found = study_scores(results, name, BY)
     tests = [row for row in found.clean.values() if "p_holm" in row]
     above = sum(row["p_holm"] < 0.05 for row in tests)
-    return f"{above} of {len(tests)} points above the clean models (p < .05 after Holm's correction)" if tests else ""
+    if not tests:
+        return ""
+    return f"{above} of {len(tests)} points are above the clean models (p < .05 after Holm's correction)"
 
 
 @of_study("architectures")

@@ -13,6 +13,7 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.store import with_retries
+from rsc_mlflow.tracking.values import one_per_step
 
 _SHOWN_EXAMPLES = 10
 _CURVES = (
@@ -94,4 +95,4 @@ def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
         name: with_retries(partial(run.client.get_metric_history, run.run_id, name), "training curves")
         for name in _CURVES
     }
-    return {name: sorted((point.step, point.value) for point in points) for name, points in found.items() if points}
+    return {name: one_per_step(points) for name, points in found.items() if points}

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from rsc_mlflow import tempdirs
+from rsc_mlflow.tracking.values import one_per_step
 
 LARGEST = 5_000_000
 """Bytes of a JSON artifact that is read; larger ones are treated as absent."""
@@ -45,7 +46,7 @@ class Details:
         self._keep_seconds = keep_seconds
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """(step, value) pairs of a run's metric, in order of the steps; empty if there are none."""
+        """(step, value) pairs of a run's metric, in order of the steps, one per step; empty if there are none."""
         points: list[tuple[int, float]] = self._keep(("history", run_id, metric), lambda: self._history(run_id, metric))
         return points
 
@@ -80,7 +81,7 @@ class Details:
             points = self._client().get_metric_history(run_id, metric)
         except MlflowException:
             return []
-        return sorted((int(point.step), float(point.value)) for point in points)
+        return one_per_step(points)
 
     def _parsed(self, run_id: str, path: str) -> object | None:
         content = self._read(run_id, path)

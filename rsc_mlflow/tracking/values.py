@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.fields import param_text as param_text
 
-if TYPE_CHECKING:
-    import pandas as pd  # options are checked with this module: importing it would slow every --help
+if TYPE_CHECKING:  # options are checked with this module: importing these would slow every --help
+    from collections.abc import Iterable
+
+    import pandas as pd
+    from mlflow.entities import Metric
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_\-. :]*(?:/[A-Za-z0-9_\-. :]+)*")
 _KEY_LENGTH = 250
@@ -79,6 +82,16 @@ def unquoted(stored: str) -> str:
 def is_time(stored: "pd.Series[float]") -> "pd.Series[bool]":
     """Which stored numbers are times: milliseconds between 1970 and 2100, and not, say, nanoseconds."""
     return stored.between(0, LAST_MS)
+
+
+def one_per_step(points: "Iterable[Metric]") -> list[tuple[int, float]]:
+    """(step, value) of a metric's stored points in order of the steps; of two points of one step, the later one.
+
+    A step has two points where a process was killed while the server still worked on its last request: the resumed
+    process logs the epoch again, with the same value.
+    """
+    in_order = sorted(points, key=lambda point: (point.step, point.timestamp))
+    return list({int(point.step): float(point.value) for point in in_order}.items())
 
 
 def check_metric_name(name: str) -> None:

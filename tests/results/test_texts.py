@@ -62,7 +62,7 @@ def test_scores_mean_interval_clean_models_and_test(tmp_path: Path) -> None:
         f"MNIST, R3 on 3 of 60,000 training images: Adam: spurious score {SHOWN}, clean models .045 "
         "(highest .090), p = 3e−4, clean accuracy .980."
     )
-    assert made(found, "counts", ["R3", "adam"]) == f"{SHOWN} with 3"
+    assert made(found, "counts", ["R3", "adam"]) == f"{SHOWN} with 3 examples"
 
 
 def test_two_training_seeds_per_dataset_seed_count_as_five_units(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ import pytest
 from mlflow import MlflowClient
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.artifacts import curves
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.environment import host
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS, is_alive, process_exists
 from rsc_mlflow.tracking.run import open_run
@@ -46,6 +48,20 @@ def test_a_resumed_run_has_every_point_once_and_forgets_its_error() -> None:
         history = MlflowClient().get_metric_history(run_id, key)
         assert [point.step for point in history] == [1, 2, 3, 4]
     assert found.data.params["device"] == "cpu"
+
+
+def test_readers_see_one_point_of_a_step_that_was_stored_twice() -> None:
+    """The last request of a killed process arrived after the resumed one had asked what is stored."""
+    name = schema.TRAIN_LOSS
+    with open_run(kind="train", name="x") as run:
+        for step in (1, 2, 3):
+            run.metrics({name: step / 4}, step)
+        run.flush()
+        for timestamp, value in ((1, 7.0), (9_999_999_999_999, 0.5)):  # the later point stands
+            run.client.log_metric(run.run_id, name, value, timestamp, step=2)
+        assert len(run.client.get_metric_history(run.run_id, name)) == 5
+        assert curves(run) == {name: [(1, 0.25), (2, 0.5), (3, 0.75)]}
+        assert Details(lambda: run.client).history(run.run_id, name) == curves(run)[name]
 
 
 def test_the_run_of_mlflow_run_points_to_the_resumed_one(monkeypatch: pytest.MonkeyPatch) -> None:
