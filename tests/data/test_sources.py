@@ -279,7 +279,7 @@ class TestProcesses:
         assert len(load_family("mnist")[0]) == 50
         out, errors = other.communicate(timeout=60)
         assert (other.returncode, out.split()) == (0, ["50", "10"]), errors
-        assert "another process is downloading mnist" in caplog.text
+        assert "Waiting for another process that downloads mnist" in caplog.text
         # torchvision asks twice for each file: once for redirects, once for the content
         assert set(server.requests.values()) == {2}
 

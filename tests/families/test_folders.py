@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_folder_is_named(zoo: Path, where: str, damage: obj
 def test_a_folder_without_a_split_or_classes(data_root: Path) -> None:
     folder = data_root / "folders" / "zoo"
     folder.mkdir(parents=True)
-    with pytest.raises(InputError, match=r"The family zoo has no folder .*train\. Create one folder per class in it"):
+    with pytest.raises(InputError, match=r"The family zoo has no folder .*train\. Create "):
         DatasetName.parse("zoo")
     (folder / "train").mkdir()
     with pytest.raises(InputError, match="train contains no class folders"):

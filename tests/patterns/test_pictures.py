@@ -153,11 +153,11 @@ def test_settings_that_are_wrong(pictures: Path, text: str, reason: str) -> None
         (np.zeros(3), r"Invalid shape of .*: \(3,\)"),
         (np.zeros((3, 3, 5)), r"Invalid shape of .*: \(3, 3, 5\)"),
         (np.zeros((0, 3)), r"Invalid shape of .*: \(0, 3, 1\)"),
-        (np.full((3, 3), 2.0), "numbers from 0 to 1"),
-        (np.full((3, 3), np.nan), "numbers from 0 to 1"),
+        (np.full((3, 3), 2.0), "floating point from 0 to 1"),
+        (np.full((3, 3), np.nan), "floating point from 0 to 1"),
         (np.zeros((3, 3), dtype=np.int64), r"values of type int64 in .*\. Expected uint8"),
-        (np.array([[None]]), "cannot read the array"),
-        (np.zeros((3, 3, 2)), "is wholly transparent"),
+        (np.array([[None]]), "Cannot read the array"),
+        (np.zeros((3, 3, 2)), "is fully transparent"),
     ],
 )
 def test_arrays_that_are_no_picture(pictures: Path, array: np.ndarray, reason: str) -> None:
