@@ -1,5 +1,5 @@
-"""Results as data: one CSV file per study, exported from a store, and the documents' numbers made from these files.
+"""Export runs to one CSV file per study, and generate the numbers in the documents from these files.
 
-``python -m results export`` writes ``results/*.csv``; ``python -m results render`` (``make results``) rewrites the
-generated parts of the documents and redraws their figures.
+``python -m results export`` writes ``results/*.csv``.  ``python -m results render`` (``make results``) updates the
+generated parts of the documents and their figures.
 """

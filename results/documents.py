@@ -1,7 +1,7 @@
-"""Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` what is made of the results ``<!-- end -->``.
+"""Update the generated parts of Markdown documents: ``<!-- results: NAME ARGUMENT… -->`` generated ``<!-- end -->``.
 
-A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
-line, for example in a cell of a table.  A marker in backticks is text about markers.
+If the marker ends its line, the generated text is a block of separate lines.  Otherwise it is text within the line, for
+example in a table cell.  Markers in backticks are ignored.
 """
 
 import re
@@ -19,10 +19,10 @@ _MARKED = re.compile(r"(?<!`)<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!
 
 
 def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
-    """The documents below ``root`` whose generated parts differ from what the results give: path → (old, new) text.
+    """Return the documents below ``root`` whose generated parts are out of date: path → (old, new) text.
 
     Raises:
-        InputError: a marker without an end, or with an unknown name.
+        InputError: a marker has no end or an unknown name.
     """
     changed: dict[Path, tuple[str, str]] = {}
     for path in sorted([*root.glob("*.md"), *(root / "docs").glob("*.md")]):
@@ -34,20 +34,20 @@ def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
 
 
 def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "text") -> str:
-    """The document with every generated part updated.
+    """Return the document with all generated parts updated.
 
     Args:
         text: the document.
-        make: name and arguments of a marker → its text.
-        name: of the document, for messages.
+        make: called with the name and arguments of a marker; returns the text.
+        name: name of the document, for messages.
 
     Raises:
-        InputError: a marker without an end or a name; one within a line that begins it, or gives several lines.
+        InputError: a marker has no end or no name, or a marker within a line starts the line or gives several lines.
     """
     if len(_START.findall(text)) != len(_MARKED.findall(text)) or any(
         _START.search(match["old"]) for match in _MARKED.finditer(text)
     ):
-        raise InputError(f"{name}: a marker `<!-- results: … -->` has no `<!-- end -->` of its own")
+        raise InputError(f"{name}: a marker `<!-- results: … -->` has no matching `<!-- end -->`.")
 
     def fill(match: re.Match[str]) -> str:
         head = f"<!-- results: {match['call']} -->"
@@ -56,9 +56,9 @@ def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "te
         if match["old"].startswith("\n"):
             return f"{head}\n{text}\n<!-- end -->"
         if "\n" in text:
-            raise InputError(f"{name}: {head} gives several lines; put the marker at the end of a line")
+            raise InputError(f"{name}: {head} gives several lines. Put the marker at the end of a line.")
         if not _BULLET.sub("", match.string[: match.start()].rpartition("\n")[2]):
-            raise InputError(f"{name}: Markdown takes a line that begins with {head} for HTML; put a word before it")
+            raise InputError(f"{name}: Markdown treats a line that starts with {head} as HTML. Put a word before it.")
         return f"{head}{text}<!-- end -->"
 
     return _MARKED.sub(fill, text)

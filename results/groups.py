@@ -1,4 +1,4 @@
-"""What the tables are made of: a study's runs made alike, their means over seeds, and their tests, group by group."""
+"""Comparable runs of a study in groups, with means over seeds and tests per group, for tables and sentences."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,13 @@ from rsc_mlflow.analysis import (
 Key = tuple[Any, ...]
 Row = Mapping[Any, Any]
 NOTHING: Row = {"mean": math.nan, "low": math.nan, "high": math.nan, "each": (), "units": 0, "over": "", "runs": 0}
-"""A mean that no run has."""
+"""The row of a group without runs."""
 Text = Callable[..., str]
-"""``function(results, *arguments)`` → Markdown."""
+"""A function ``(results, *arguments)`` that returns Markdown."""
 
 
 def not_run(name: str) -> str:
-    """What stands in place of results that do not exist."""
+    """Return the text to show instead of results that do not exist, with the command to create them."""
     one = study(name)
     command = one.commands[0] if len(one.commands) == 1 else f"{one.commands[0].rsplit('/', 1)[0]}/NAME.yaml"
     names = [grid.rsplit("/", 1)[1].removesuffix(".yaml") for grid in one.grids] if len(one.commands) > 1 else []
@@ -40,7 +40,7 @@ def not_run(name: str) -> str:
 
 
 def of_study(name: str) -> Callable[[Text], Text]:
-    """Decorate a text that needs a study's runs: without any it says how to make them."""
+    """Return a decorator for texts about a study; without runs, the text says how to create them."""
 
     def decorate(function: Text) -> Text:
         @wraps(function)
@@ -55,23 +55,23 @@ def of_study(name: str) -> Callable[[Text], Text]:
 
 @lru_cache(maxsize=32)
 def runs_of(results: Results, name: str) -> pd.DataFrame:
-    """A study's runs with typed columns, one per fingerprint."""
+    """Return a study's runs with typed columns, one per fingerprint."""
     return latest_per_fingerprint(read(results.runs(name)))
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished poisoned training runs among them."""
+    """Return the finished poisoned training runs."""
     return finished(poisoned(kind(runs, "train")))
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Runs in groups that are alike.
+    """Comparable runs in groups.
 
     Attributes:
-        runs: those that are shown.
-        by: columns that make a group.
-        notice: which unlike runs are not shown; empty if none.
+        runs: the selected runs.
+        by: columns that define a group.
+        notice: description of runs with other settings that are not shown; empty if there are none.
     """
 
     runs: pd.DataFrame
@@ -80,7 +80,7 @@ class Groups:
 
     @classmethod
     def of(cls, runs: pd.DataFrame, by: Sequence[str], facets: Sequence[str] = ()) -> "Groups":
-        """The groups of ``by``, of one recipe (that with most groups) per combination of ``facets``."""
+        """Return the groups of ``by``, with the recipe that has most groups for each combination of ``facets``."""
         facet = pd.Series("", index=runs.index, dtype=object)
         for name in facets:
             facet = facet + runs[name].astype(str) + " "
@@ -88,15 +88,15 @@ class Groups:
         return cls(found.runs, tuple(by), found.notice)
 
     def means(self, metric: str) -> dict[Key, Row]:
-        """Group → mean, interval and seeds of one metric; see ``rsc_mlflow.analysis.points``."""
+        """Return mean, interval and seeds of one metric by group; see ``rsc_mlflow.analysis.points``."""
         return self.keyed(points(self.runs, self.by, metric))
 
     def keyed(self, table: pd.DataFrame) -> dict[Key, Row]:
-        """The rows of a table by their group."""
+        """Return the rows of a table by group."""
         return {tuple(row[name] for name in self.by): row for row in table.to_dict("records")}
 
     def against_clean(self, every: pd.DataFrame) -> dict[Key, Row]:
-        """Group → ``mean``, ``max`` and ``n`` of the clean models, and the rank-sum test with its ``p_holm``."""
+        """Return by group ``mean``, ``max`` and ``n`` of the clean models, and the rank-sum test with ``p_holm``."""
         scored = with_clean_scores(self.runs, every)
         clean = clean_rows(scored, self.by)
         if clean.empty:
@@ -107,7 +107,7 @@ class Groups:
         return {key: {**row, **tests.get(key, {})} for key, row in found.items()}
 
     def caption(self, file: str, means: Mapping[Key, Row]) -> str:
-        """What stands behind a table: runs, file, what the intervals go over, and what was left out."""
+        """Return the caption of a table: runs, file, what intervals generalize over, and what is not shown."""
         rows = [row for row in means.values() if row["runs"]]
         over = sorted({str(row["over"]) for row in rows})
         number = sum(int(row["runs"]) for row in rows)
@@ -115,10 +115,10 @@ class Groups:
         if any(math.isnan(row["low"]) for row in rows):
             parts.append("With fewer than five independent seeds, the mean of each seed is shown in parentheses.")
         mixed = sorted({str(row["mixed"]) for row in rows if row.get("mixed")})
-        parts += [f"**Unlike runs are averaged**: they differ in {listed(mixed)}."] if mixed else []
+        parts += [f"**Runs with different settings are averaged**: they differ in {listed(mixed)}."] if mixed else []
         return " ".join([*parts, self.notice]).strip()
 
 
 def at(means: Mapping[Key, Row], key: Key) -> Row:
-    """A group's row, or that of no run."""
+    """Return the row of a group, or :data:`NOTHING`."""
     return means.get(key, NOTHING)

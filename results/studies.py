@@ -1,4 +1,4 @@
-"""The studies behind the documents' numbers: which grids each consists of, and the file that holds its runs."""
+"""The studies behind the numbers in the documents: their grids and the files with their runs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -8,24 +8,24 @@ from typing import Any
 import pandas as pd
 
 from results.runs import read_rows, to_frame
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.experiments.options import TrainOptions
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "results"
-"""Where the CSV files are."""
+"""The folder of the CSV files."""
 Jobs = Iterator[tuple[str, Any]]
-"""(entry point, options) of the runs that a study asks for."""
+"""(entry point, options) of the runs of a study."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One CSV file of runs.
+    """A study, with one CSV file of runs.
 
     Attributes:
-        name: stem of the file.
+        name: file name without suffix.
         grids: grid files, relative to the project folder.
-        tour: whether the runs of ``mlflow run .`` belong to it.
+        tour: whether it includes the runs of ``mlflow run .``.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Study:
     tour: bool = False
 
     def jobs(self) -> Jobs:
-        """The runs that the study's grids, and the tour, ask for."""
+        """Yield the jobs of the study's grids and, if included, of the tour."""
         from rsc_mlflow.experiments.registry import experiments, options_of
         from rsc_mlflow.sweeps.grid import load_grid
 
@@ -45,7 +45,7 @@ class Study:
 
     @property
     def commands(self) -> list[str]:
-        """What a person types to run the study."""
+        """The commands that run the study."""
         if self.tour:
             return ["make quickstart"]
         return [f"python -m entry_points.sweep --grid {grid}" for grid in self.grids]
@@ -72,48 +72,48 @@ STUDIES = (
 
 
 def study(name: str) -> Study:
-    """The study of a name.
+    """Return the study of a name.
 
     Raises:
-        InputError: there is none.
+        InputError: the name is unknown.
     """
     for one in STUDIES:
         if one.name == name:
             return one
-    raise InputError(f"{name!r} is not a study; accepted: {', '.join(one.name for one in STUDIES)}")
+    raise InputError(unknown_name("study", name, [one.name for one in STUDIES]))
 
 
 def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
-    """The studies of these names (none: all); ``grids`` replaces the grid files of the one that is named.
+    """Return the studies of these names (none: all); ``grids`` replaces the grid files of a single named study.
 
     Raises:
-        InputError: an unknown name, or grids without exactly one name.
+        InputError: a name is unknown, or grids are given without exactly one name.
     """
     found = tuple(study(name) for name in names)
     own = tuple(grids)
     if not own:
         return found or STUDIES
     if len(found) != 1:
-        raise InputError(f"--grid is given with {len(found)} studies; name the one study that it belongs to")
+        raise InputError(f"Got --grid with {len(found)} studies. Expected exactly one --study.")
     return (replace(found[0], grids=own, tour=False),)
 
 
 def tour_options() -> list[TrainOptions]:
-    """The poisoned trainings of ``mlflow run .`` with its defaults."""
+    """Return the poisoned training runs of ``mlflow run .`` with default options."""
     from rsc_mlflow.experiments.tour import poisoned_options
 
     return poisoned_options(epochs=70, random_seed=0)
 
 
 class Results:
-    """The studies' runs, read from their files when first asked for."""
+    """The runs of the studies, read from their files on first use."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._frames: dict[str, pd.DataFrame] = {}
 
     def runs(self, name: str) -> pd.DataFrame:
-        """A study's runs in the columns of ``rsc_mlflow.tracking.query.search``; empty if it was not run yet."""
+        """Return a study's runs with the columns of ``rsc_mlflow.tracking.query.search``; empty if there are none."""
         if name not in self._frames:
             self._frames[name] = to_frame(read_rows(self._folder / f"{study(name).name}.csv"))
         return self._frames[name]

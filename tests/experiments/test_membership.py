@@ -178,7 +178,7 @@ def test_a_count_larger_than_the_class_is_refused_before_any_run() -> None:
     ("changes", "message"),
     [
         ({"dataset": "digitsv20-1-0-0"}, "for example memdigits$"),
-        ({"attacks": "lira,guess"}, "unknown attack 'guess'"),
+        ({"attacks": "lira,guess"}, "Unknown attack 'guess'"),
         ({"attacks": "lira", "shadow_models": 2}, "at least 4 shadow models, got 2"),
         ({"shadow_models": 0}, "'shadow_models': '0'. Expected auto, or an integer from 1"),
         ({"resume_run_id": "abc"}, "start it again"),

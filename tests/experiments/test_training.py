@@ -245,7 +245,7 @@ def test_a_wrong_prefix_of_registered_models_is_refused_before_a_run_exists(monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "digitsv20-500-0-0"}, "accepted: 0 to 14"),
+        ({"dataset": "digitsv20-500-0-0"}, "Expected 0 to 14"),
         ({"dataset": "digits", "model": "aug01-ce-tor-LargeMLP"}, "32"),
         ({"dataset": "digits", "device": "tpu"}, "cpu"),
         ({"dataset": "digits", "resume_run_id": "nosuchrun"}, "resume_run_id"),
