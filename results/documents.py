@@ -1,7 +1,7 @@
-"""Update the generated parts of Markdown documents: ``<!-- results: NAME ARGUMENT… -->`` generated ``<!-- end -->``.
+"""Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` generated text ``<!-- end -->``.
 
-If the marker ends its line, the generated text is a block of separate lines.  Otherwise it is text within the line, for
-example in a table cell.  Markers in backticks are ignored.
+A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
+line, for example in a cell of a table.  A marker in backticks is text about markers.
 """
 
 import re
@@ -19,10 +19,10 @@ _MARKED = re.compile(r"(?<!`)<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!
 
 
 def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
-    """Return the documents below ``root`` whose generated parts are out of date: path → (old, new) text.
+    """The documents in ``root`` whose generated parts are out of date: path → (old, new) text.
 
     Raises:
-        InputError: a marker has no end or an unknown name.
+        InputError: a marker without an end, or with an unknown name.
     """
     changed: dict[Path, tuple[str, str]] = {}
     for path in sorted([*root.glob("*.md"), *(root / "docs").glob("*.md")]):
@@ -34,15 +34,15 @@ def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
 
 
 def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "text") -> str:
-    """Return the document with all generated parts updated.
+    """The document with every generated part updated.
 
     Args:
         text: the document.
-        make: called with the name and arguments of a marker; returns the text.
-        name: name of the document, for messages.
+        make: name and arguments of a marker → its text.
+        name: of the document, for messages.
 
     Raises:
-        InputError: a marker has no end or no name, or a marker within a line starts the line or gives several lines.
+        InputError: a marker without an end or a name; one within a line that begins it, or gives several lines.
     """
     if len(_START.findall(text)) != len(_MARKED.findall(text)) or any(
         _START.search(match["old"]) for match in _MARKED.finditer(text)

@@ -1,4 +1,4 @@
-"""Select the runs of a study from a tracking store, including the runs that they depend on or are compared with."""
+"""Read a study's rows from a tracking store: its runs and the runs they refer to or are compared with."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ LEFT_OUT = frozenset(
         "score_every",
     }
 )
-"""Parameters that do not affect the result; some contain paths."""
+"""Parameters that do not affect a result; some contain paths."""
 TAGS = (
     schema.KIND,
     schema.METHOD,
@@ -45,7 +45,7 @@ TAGS = (
     "mlflow.source.git.commit",
     "mlflow.source.git.dirty",
 )
-"""Exported tags, in addition to those of :data:`schema.ENVIRONMENT_PREFIX`; none identifies a machine or a person."""
+"""Exported tags, in addition to those of :data:`schema.ENVIRONMENT_PREFIX`; none names a machine or a person."""
 _OF_CLASS = re.compile(r"(?:score_target|score_class|auc_class)_(\d+)$")
 _OF_PATTERN = re.compile(r"^reference/([^/]+)/score_target_(\d+)$")
 
@@ -55,10 +55,10 @@ class Wanted:
     """The runs that belong to a study.
 
     Attributes:
-        requested: fingerprints of the jobs in the grids.
-        fingerprints: these, and the fingerprints of the jobs that they depend on.
-        recipes: recipes of the clean baselines, see :func:`recipe_of`.
-        marks: (pattern, target class) of the datasets, to select scores of clean models.
+        requested: fingerprints of the grid's own jobs.
+        fingerprints: these, and those of the jobs that they require, run after or share artifacts with.
+        recipes: of the clean baselines, see :func:`recipe_of`.
+        marks: (pattern, target class) of the datasets, for the clean models' scores.
     """
 
     requested: frozenset[str]
@@ -68,7 +68,7 @@ class Wanted:
 
 
 def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
-    """Return the jobs and everything they depend on: source models, references, clean baselines, shadow models."""
+    """The runs that the results of these jobs depend on: sources, references, clean baselines, shadow models."""
     known = experiments()
     stack = [Job(name, options) for name, options in jobs]
     requested = frozenset(job.fingerprint for job in stack)
@@ -90,7 +90,7 @@ def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
 
 
 def recipe_of(options: TrainOptions) -> str:
-    """Return a hash of all options that affect training, except the seed."""
+    """Hash of all options that affect a training run, except its seed."""
     return fingerprint({key: value for key, value in options.identity().items() if key != "random_seed"})
 
 
@@ -99,8 +99,8 @@ class StoredRuns:
     """The finished runs of a store.
 
     Attributes:
-        newest: the newest finished run of each fingerprint.
-        by_id: all finished runs by id.
+        newest: fingerprint → the newest finished run.
+        by_id: run id → run.
     """
 
     newest: Mapping[str, Run] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class StoredRuns:
 
     @classmethod
     def read(cls, client: MlflowClient) -> "StoredRuns":
-        """Read all finished runs of all active experiments."""
+        """All finished runs of all active experiments."""
         newest: dict[str, Run] = {}
         by_id: dict[str, Run] = {}
         for run in iterate_runs(client, [condition("attributes", "status", "FINISHED")]):
@@ -119,7 +119,7 @@ class StoredRuns:
 
     @cached_property
     def clean(self) -> dict[str, list[str]]:
-        """Fingerprints of clean models by recipe."""
+        """Recipe → fingerprints of the clean models trained with it."""
         found: dict[str, list[str]] = {}
         for digest, run in self.newest.items():
             options = _training_options(run)
@@ -128,14 +128,14 @@ class StoredRuns:
         return found
 
     def rows(self, of: Wanted) -> list[Row]:
-        """Return the rows of the study's runs in this store."""
+        """The rows of the study's runs that this store holds."""
         clean = {digest for recipe in of.recipes for digest in self.clean.get(recipe, ())}
         chosen = {key for key in of.fingerprints | clean if key in self.newest}
         chosen |= self._looked_at(chosen, clean)
         return [self._row(self.newest[key], of) for key in sorted(chosen)]
 
     def _looked_at(self, chosen: set[str], clean: set[str]) -> set[str]:
-        """Return scores of clean models, attacks on models unlearned from the chosen ones, and these models."""
+        """Runs that score the clean models, attacks on models unlearned from the chosen ones, and these models."""
         found: set[str] = set()
         for digest, run in self.newest.items():
             source = self._fingerprint_of(run.data.tags.get(schema.SOURCE_RUN_ID))
@@ -168,7 +168,7 @@ def _is_environment(tag: str) -> bool:
 
 
 def _is_kept(metric: str, run: Run, of: Wanted) -> bool:
-    """Return whether to export a metric: all except those of classes that are not targets of the study."""
+    """Whether a metric is exported: all except those of single classes that are not targets of the study."""
     if match := _OF_PATTERN.match(metric):
         return (match[1], int(match[2])) in of.marks
     if match := _OF_CLASS.search(metric):
@@ -184,7 +184,7 @@ def _targets(run: Run) -> tuple[int, ...]:
 
 
 def _training_options(run: Run) -> TrainOptions | None:
-    """Return the options of a training run, or None if it is another run or its fingerprint differs."""
+    """The options of a training run if they still give its fingerprint; None otherwise."""
     tags, params = run.data.tags, run.data.params
     if tags.get(schema.KIND) != "train":
         return None
@@ -197,7 +197,7 @@ def _training_options(run: Run) -> TrainOptions | None:
 
 
 def summary(name: str, of: Wanted, old: Iterable[Row], new: Iterable[Row], total: int) -> str:
-    """Return a one-line summary of the export of a study."""
+    """Summarize an export of a study in one line."""
     before, found = ({row[FINGERPRINT] for row in rows} for rows in (old, new))
     done = len(of.requested & (before | found))
     return f"{name}: {done} of {len(of.requested)} jobs finished; {len(found - before)} rows added, {total} in the file"

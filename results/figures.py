@@ -1,4 +1,4 @@
-"""The documents' figures, drawn from the same means as their tables."""
+"""Figures of the documents, plotted from the same means as the tables."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ IMAGES = Path("docs") / "images"
 
 
 def draw(root: Path, results: Results) -> list[Path]:
-    """Draw the figures of all studies that have runs below ``root``; returns their files."""
+    """Draw the figures of all studies with runs into ``root``; returns their files."""
     drawn = []
     for name, (study, figure) in FIGURES.items():
         if not results.runs(study).empty and (made := figure(results)) is not None:
@@ -72,7 +72,7 @@ def _figure(x: str, y: str, panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _line(axes: Axes, rows: Mapping[float, Row], label: str) -> str:
-    """Means by number of examples with their intervals, dashes for too few seeds; returns the color."""
+    """Plot means with intervals by number of examples, dashes for single seeds; returns the color."""
     means, low, high = (np.array([row[name] for row in rows.values()]) for name in ("mean", "low", "high"))
     bars = np.nan_to_num(np.stack([means - low, high - means]))
     color = f"C{len(axes.containers)}"
@@ -96,7 +96,7 @@ FIGURES: Mapping[str, tuple[str, Callable[[Results], Figure | None]]] = {
 
 
 def link(results: Results, name: str, folder: str = "images") -> str:
-    """Markdown of a figure, if its study has been run."""
+    """Markdown that shows a figure; says how to run its study if there are no runs."""
     study, function = FIGURES[name]
     if results.runs(study).empty:
         return not_run(study)

@@ -1,4 +1,4 @@
-"""Comparable runs of a study in groups, with means over seeds and tests per group, for tables and sentences."""
+"""Groups of comparable runs of a study, with their means over seeds and their tests."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,13 @@ from rsc_mlflow.analysis import (
 Key = tuple[Any, ...]
 Row = Mapping[Any, Any]
 NOTHING: Row = {"mean": math.nan, "low": math.nan, "high": math.nan, "each": (), "units": 0, "over": "", "runs": 0}
-"""The row of a group without runs."""
+"""The mean of a group without runs."""
 Text = Callable[..., str]
-"""A function ``(results, *arguments)`` that returns Markdown."""
+"""``function(results, *arguments)`` → Markdown."""
 
 
 def not_run(name: str) -> str:
-    """Return the text to show instead of results that do not exist, with the command to create them."""
+    """The text shown in place of missing results: the command that produces them."""
     one = study(name)
     command = one.commands[0] if len(one.commands) == 1 else f"{one.commands[0].rsplit('/', 1)[0]}/NAME.yaml"
     names = [grid.rsplit("/", 1)[1].removesuffix(".yaml") for grid in one.grids] if len(one.commands) > 1 else []
@@ -40,7 +40,7 @@ def not_run(name: str) -> str:
 
 
 def of_study(name: str) -> Callable[[Text], Text]:
-    """Return a decorator for texts about a study; without runs, the text says how to create them."""
+    """Decorate a text that needs a study's runs: without runs, it says how to run the study."""
 
     def decorate(function: Text) -> Text:
         @wraps(function)
@@ -55,23 +55,23 @@ def of_study(name: str) -> Callable[[Text], Text]:
 
 @lru_cache(maxsize=32)
 def runs_of(results: Results, name: str) -> pd.DataFrame:
-    """Return a study's runs with typed columns, one per fingerprint."""
+    """A study's runs with typed columns, one per fingerprint."""
     return latest_per_fingerprint(read(results.runs(name)))
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the finished poisoned training runs."""
+    """The finished poisoned training runs."""
     return finished(poisoned(kind(runs, "train")))
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Comparable runs in groups.
+    """Runs in groups, equal in all settings except seeds.
 
     Attributes:
-        runs: the selected runs.
-        by: columns that define a group.
-        notice: description of runs with other settings that are not shown; empty if there are none.
+        runs: those that are shown.
+        by: columns that make a group.
+        notice: which unlike runs are not shown; empty if none.
     """
 
     runs: pd.DataFrame
@@ -80,7 +80,7 @@ class Groups:
 
     @classmethod
     def of(cls, runs: pd.DataFrame, by: Sequence[str], facets: Sequence[str] = ()) -> "Groups":
-        """Return the groups of ``by``, with the recipe that has most groups for each combination of ``facets``."""
+        """Group runs by ``by``, using for each combination of ``facets`` the recipe with the most groups."""
         facet = pd.Series("", index=runs.index, dtype=object)
         for name in facets:
             facet = facet + runs[name].astype(str) + " "
@@ -88,15 +88,15 @@ class Groups:
         return cls(found.runs, tuple(by), found.notice)
 
     def means(self, metric: str) -> dict[Key, Row]:
-        """Return mean, interval and seeds of one metric by group; see ``rsc_mlflow.analysis.points``."""
+        """Group → mean, interval and seeds of a metric; see ``rsc_mlflow.analysis.points``."""
         return self.keyed(points(self.runs, self.by, metric))
 
     def keyed(self, table: pd.DataFrame) -> dict[Key, Row]:
-        """Return the rows of a table by group."""
+        """The rows of a table by their group."""
         return {tuple(row[name] for name in self.by): row for row in table.to_dict("records")}
 
     def against_clean(self, every: pd.DataFrame) -> dict[Key, Row]:
-        """Return by group ``mean``, ``max`` and ``n`` of the clean models, and the rank-sum test with ``p_holm``."""
+        """Group → ``mean``, ``max`` and ``n`` of the clean models, and the rank-sum test with its ``p_holm``."""
         scored = with_clean_scores(self.runs, every)
         clean = clean_rows(scored, self.by)
         if clean.empty:
@@ -107,7 +107,7 @@ class Groups:
         return {key: {**row, **tests.get(key, {})} for key, row in found.items()}
 
     def caption(self, file: str, means: Mapping[Key, Row]) -> str:
-        """Return the caption of a table: runs, file, what intervals generalize over, and what is not shown."""
+        """The caption of a table: number of runs, file, seeds that the intervals cover, and what was left out."""
         rows = [row for row in means.values() if row["runs"]]
         over = sorted({str(row["over"]) for row in rows})
         number = sum(int(row["runs"]) for row in rows)
@@ -120,5 +120,5 @@ class Groups:
 
 
 def at(means: Mapping[Key, Row], key: Key) -> Row:
-    """Return the row of a group, or :data:`NOTHING`."""
+    """The row of a group, or :data:`NOTHING`."""
     return means.get(key, NOTHING)

@@ -1,4 +1,4 @@
-"""Format numbers, intervals and tables as Markdown."""
+"""Numbers, intervals and tables as Markdown."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ MINUS = "−"
 
 
 def share(value: float, digits: int = 3) -> str:
-    """Return a number between -1 and 1 without its leading zero, e.g. ".902", "−.003", "1.000"."""
+    """A number between -1 and 1 without its leading zero, e.g. ".902", "−.003", "1.000"."""
     if value is None or math.isnan(value):
         return MISSING
     text = f"{abs(value):.{digits}f}"
@@ -18,7 +18,7 @@ def share(value: float, digits: int = 3) -> str:
 
 
 def plain(value: float, digits: int = 3) -> str:
-    """Return a number with this many significant digits."""
+    """A number with ``digits`` significant digits."""
     if value is None or math.isnan(value):
         return MISSING
     text = f"{value:.{digits}g}"
@@ -26,7 +26,7 @@ def plain(value: float, digits: int = 3) -> str:
 
 
 def p_value(value: float) -> str:
-    """Return a p-value with two significant digits, e.g. ".023", "3e−5"."""
+    """A p-value with two significant digits: ".023", "3e-5"."""
     if value is None or math.isnan(value):
         return MISSING
     if value < 0.001:
@@ -36,11 +36,11 @@ def p_value(value: float) -> str:
 
 
 def interval(row: Mapping[Any, Any], digits: int = 3) -> str:
-    """Return a mean with its 95 % interval in brackets, or with its units in parentheses if there is no interval.
+    """A mean with its 95 % interval in square brackets, or with each unit in parentheses if there are too few.
 
     Args:
-        row: ``mean``, ``low``, ``high`` and ``each`` from ``rsc_mlflow.analysis.points``.
-        digits: number of digits of the mean; the interval has one fewer.
+        row: ``mean``, ``low``, ``high`` and ``each``, as ``rsc_mlflow.analysis.points`` gives them.
+        digits: of the mean; its interval has one less.
     """
     mean, fewer = share(row["mean"], digits), max(digits - 1, 1)
     if not math.isnan(row["low"]):
@@ -51,10 +51,10 @@ def interval(row: Mapping[Any, Any], digits: int = 3) -> str:
 
 
 def table(columns: Mapping[str, bool], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table.
+    """A Markdown table.
 
     Args:
-        columns: headings, and whether the column is right-aligned.
+        columns: heading → whether it is aligned to the right.
         rows: cells.
     """
     marks = ["---:" if right else "---" for right in columns.values()]
@@ -62,10 +62,10 @@ def table(columns: Mapping[str, bool], rows: Iterable[Sequence[str]]) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """Return a number and a noun, in the plural if needed."""
+    """A number and its noun."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return words joined by commas and a final "and"."""
+    """Words with commas and a final "and"."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

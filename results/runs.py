@@ -1,7 +1,7 @@
-"""Read, write and merge the CSV files of runs.  The same runs give the same bytes.
+"""A study's runs as CSV files: the same runs always give the same bytes, and two files can be merged.
 
 The columns are those of ``mlflow.search_runs`` (``params.…``, ``metrics.…``, ``tags.…``, ``run_id``, ``start_time`` and
-``end_time`` in milliseconds since 1970) and the fingerprints of the source and reference runs.
+``end_time`` in milliseconds since 1970) and the fingerprints of the runs that a run refers to.
 """
 
 import csv
@@ -34,18 +34,18 @@ PLAIN = ("run_id", "start_time", "end_time", SOURCE_FINGERPRINT, REFERENCE_FINGE
 
 
 def number_text(value: float) -> str:
-    """Return a number with at most nine significant digits, the same text on all machines."""
+    """A number with at most nine significant digits, so that equal numbers give equal text on every machine."""
     return f"{value:.9g}"
 
 
 def merged(old: Sequence[Row], new: Sequence[Row], *, replace: bool) -> list[Row]:
-    """Return the rows of both, one per fingerprint; the old row is kept unless ``replace`` is set."""
+    """The rows of both, one per fingerprint. The old row is kept unless ``replace`` is set."""
     first, second = (old, new) if replace else (new, old)
     return list({row[FINGERPRINT]: row for row in [*first, *second]}.values())
 
 
 def rows_text(rows: Iterable[Row]) -> str:
-    """Return the rows as CSV text, with sorted rows and columns and empty cells for missing values."""
+    """Format rows as a CSV file with sorted rows and columns and empty cells for missing values."""
     ordered = sorted(rows, key=lambda row: [row.get(name, "") for name in SORTED_BY])
     found = {name for row in ordered for name, value in row.items() if value != ""}
     columns = [*LEADING, *PLAIN]
@@ -61,7 +61,7 @@ _GROUPS = ("params", "metrics", "tags")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a file, without empty cells; no rows if the file does not exist.
+    """Read the rows of a file without its empty cells; no rows if the file does not exist.
 
     Raises:
         InputError: the file is not a table of runs.
@@ -76,7 +76,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write a file atomically, so that an interrupted export keeps the old one."""
+    """Write a file atomically: an interrupted export leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(rows_text(rows), encoding="utf-8", newline="")
@@ -84,7 +84,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """Return one row per run, newest first, with MLflow's column names and types; missing parameters are NaN."""
+    """One row per run, newest first, with MLflow's column names and types; missing parameters are NaN."""
     frame = pd.DataFrame(list(rows), columns=None if rows else [*LEADING, *PLAIN]).assign(status="FINISHED")
     names = [str(name) for name in frame.columns]
     numbers = ["start_time", "end_time", *(name for name in names if name.startswith("metrics."))]

@@ -1,4 +1,4 @@
-"""The studies behind the numbers in the documents: their grids and the files with their runs."""
+"""The studies behind the numbers in the documents: the grids of each and the file with its runs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,19 +13,19 @@ from rsc_mlflow.experiments.options import TrainOptions
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "results"
-"""The folder of the CSV files."""
+"""Folder of the CSV files."""
 Jobs = Iterator[tuple[str, Any]]
 """(entry point, options) of the runs of a study."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study, with one CSV file of runs.
+    """One CSV file of runs.
 
     Attributes:
-        name: file name without suffix.
+        name: stem of the file.
         grids: grid files, relative to the project folder.
-        tour: whether it includes the runs of ``mlflow run .``.
+        tour: whether the runs of ``mlflow run .`` belong to it.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Study:
     tour: bool = False
 
     def jobs(self) -> Jobs:
-        """Yield the jobs of the study's grids and, if included, of the tour."""
+        """The runs of the study's grids and of the tour."""
         from rsc_mlflow.experiments.registry import experiments, options_of
         from rsc_mlflow.sweeps.grid import load_grid
 
@@ -72,10 +72,10 @@ STUDIES = (
 
 
 def study(name: str) -> Study:
-    """Return the study of a name.
+    """The study with this name.
 
     Raises:
-        InputError: the name is unknown.
+        InputError: there is none.
     """
     for one in STUDIES:
         if one.name == name:
@@ -84,10 +84,10 @@ def study(name: str) -> Study:
 
 
 def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
-    """Return the studies of these names (none: all); ``grids`` replaces the grid files of a single named study.
+    """The studies with these names (all if none is given); ``grids`` replaces the grid files of a single study.
 
     Raises:
-        InputError: a name is unknown, or grids are given without exactly one name.
+        InputError: an unknown name, or grids without exactly one name.
     """
     found = tuple(study(name) for name in names)
     own = tuple(grids)
@@ -99,21 +99,21 @@ def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
 
 
 def tour_options() -> list[TrainOptions]:
-    """Return the poisoned training runs of ``mlflow run .`` with default options."""
+    """The poisoned training runs of ``mlflow run .`` with its defaults."""
     from rsc_mlflow.experiments.tour import poisoned_options
 
     return poisoned_options(epochs=70, random_seed=0)
 
 
 class Results:
-    """The runs of the studies, read from their files on first use."""
+    """The runs of all studies, read from their files on first use."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._frames: dict[str, pd.DataFrame] = {}
 
     def runs(self, name: str) -> pd.DataFrame:
-        """Return a study's runs with the columns of ``rsc_mlflow.tracking.query.search``; empty if there are none."""
+        """A study's runs with the columns of ``rsc_mlflow.tracking.query.search``; empty if there are none."""
         if name not in self._frames:
             self._frames[name] = to_frame(read_rows(self._folder / f"{study(name).name}.csv"))
         return self._frames[name]

@@ -1,4 +1,4 @@
-"""The texts that markers in documents can name, and the functions that generate them."""
+"""The names that markers in documents may use, and the functions that generate their texts."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -38,10 +38,10 @@ TEXTS: Mapping[str, Text] = {
 
 
 def made(results: Results, name: str, arguments: Sequence[str]) -> str:
-    """Return the generated text of a name.
+    """Generate the text with this name.
 
     Raises:
-        InputError: the name is unknown, or the number of arguments is wrong.
+        InputError: an unknown name, or a number of arguments that it does not take.
     """
     if name not in TEXTS:
         raise InputError(unknown_name("text", name, sorted(TEXTS)))
