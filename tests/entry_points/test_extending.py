@@ -172,4 +172,4 @@ def test_a_method_may_not_take_the_name_of_a_command(tmp_path: Path) -> None:
     (tmp_path / "pruning.py").write_text(renamed)
     done = made.attempt("-m", "entry_points")
     assert done.returncode == 2
-    assert done.stderr == "error: a plug-in registers 'sweep', which is the name of a command; choose another name\n"
+    assert done.stderr == "error: A plug-in registers 'sweep', which is the name of a command. Choose another name.\n"

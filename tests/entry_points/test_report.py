@@ -82,7 +82,7 @@ def test_a_folder_that_goes_away_while_the_report_is_made_is_one_line(
     assert status(entry_point("report"), ["--output", "gone/out.html"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert lines == [
-        "error: output is 'gone/out.html' (No such file or directory); "
+        "error: Cannot write 'gone/out.html' (No such file or directory). "
         "Expected a file in an existing, writable folder, or none."
     ]
 
