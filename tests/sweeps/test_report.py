@@ -59,7 +59,7 @@ def test_long_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert "failed: and 3 more" in said.out
     assert said.err.count(": a reason") == SHOWN
     assert said.err.startswith(f"{SHOWN + 3} of {SHOWN + 3} jobs failed:")
-    assert "and 3 more: artifact failures.json" in said.err
+    assert "and 3 more; see the artifact failures.json" in said.err
 
 
 def test_a_plan_tells_what_serves_the_grid_and_what_runs_alone(capsys: pytest.CaptureFixture[str]) -> None:
