@@ -23,7 +23,9 @@ class Architecture:
             float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.
         initialize: initializes all weights and buffers from a generator; None if ``construct`` initializes them from
             PyTorch's global generator.
-        stackable: whether many models can be trained together; see :class:`rsc_mlflow.models.stacked.StackedModel`.
+        stackable: whether many models can be trained together on every device; see
+            :class:`rsc_mlflow.models.stacked.StackedModel`.  On a GPU, other models can be trained together if
+            :func:`rsc_mlflow.models.mappable` returns True.
         normalized: whether the model normalizes its inputs with CIFAR's mean and standard deviation.
         smallest_batch: minimum number of examples in a training batch; 2 if batch statistics of one example are
             undefined.

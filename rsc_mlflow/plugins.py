@@ -103,8 +103,10 @@ def register_architecture(
         construct: called with the image shape ``(C, H, W)`` and the number of classes; returns a new module that maps
             float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.  It initializes its weights from PyTorch's
             global generator, as PyTorch's layers do; the option ``random_seed`` sets that generator's seed.
-        stackable: whether many models can be trained together as one.  The module must then be an ``nn.Sequential`` of
-            Flatten, Linear, ReLU, ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and MaxPool2d.
+        stackable: whether many models can be trained together on every device.  The module must then be an
+            ``nn.Sequential`` of Flatten, Linear, ReLU, ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and
+            MaxPool2d.  On a GPU, models of other architectures are trained together, too, if ``torch.func.vmap`` can
+            run the module's ``forward``.
         smallest_batch: minimum number of examples in a training batch, e.g. 2 for batch norm on a single pixel.
 
     Raises:

@@ -29,7 +29,7 @@ from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, choose_spurious
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.models import stackable
+from rsc_mlflow.models import trains_together
 from rsc_mlflow.rng import derive_seed
 from rsc_mlflow.training.cohort import Cohort, EpochReport
 from rsc_mlflow.training.evaluate import evaluate_logits
@@ -173,8 +173,9 @@ def train_models(
     device: torch.device,
     report: Callable[[EpochReport], None] = lambda _: None,
 ) -> list[nn.Module]:
-    """Train models and return them: as one cohort if the architecture is stackable, else one after the other."""
-    together = len(members) if stackable(members[0].config.model.architecture) else 1
+    """Train models and return them: as one cohort if they can be trained together, else one after the other."""
+    model, shape = members[0].config.model, members[0].data.clean.image_shape
+    together = len(members) if trains_together(model.architecture, shape, model.augmentation, device) else 1
     modules: list[nn.Module] = []
     for start in range(0, len(members), together):
         cohort = Cohort(members[start : start + together], classes, device)

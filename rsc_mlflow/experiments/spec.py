@@ -41,7 +41,8 @@ class ExperimentSpec:
             the result.
         command: runs it for the command line; may return an exit status.
         run: runs jobs of a sweep; several jobs at once only if ``cohort`` returns the same key for them.
-        cohort: returns a key; jobs with equal keys are trained together as one stacked model.  None: not stackable.
+        cohort: called with the options and whether there is a GPU; returns a key.  Jobs with equal keys are trained
+            together as one model.  None: the job runs alone.
         requires: jobs that must be finished before this one; they are added if necessary.
         runs_after: jobs that run before this one if the sweep contains them, because this one looks up their results.
         brings: jobs that the sweep adds to compare the results of this one with.  They run before this one, which also
@@ -60,7 +61,7 @@ class ExperimentSpec:
     options_class: type[Options]
     command: Callable[[Any], int | None]
     run: Callable[[Sequence[Start]], None] = cannot_be_swept
-    cohort: Callable[[Any], Hashable] = lambda _: None
+    cohort: Callable[[Any, bool], Hashable] = lambda options, on_gpu: None
     requires: Callable[[Any], Required] = _none
     runs_after: Callable[[Any], Required] = _none
     brings: Callable[[Any], Required] = _none

@@ -144,11 +144,19 @@ def test_cohorts_share_what_a_stacked_model_needs() -> None:
     base = train("digitsv20-3-0-0")
     differing = {"dataset": "digits", "random_seed": 3, "learning_rate": 0.1, "weight_decay": 0.1, "grad_clip": 1}
     for name, value in differing.items():
-        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value})) == cohort_key(base)
+        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value}), False) == cohort_key(base, False)
     for name, value in {"dataset": "mnist", "epochs": 3, "batch_size": 64, "optimizer": "adam"}.items():
-        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value})) != cohort_key(base)
-    assert cohort_key(train("cifar10", model="ce-tor-altResNet20")) is None
-    assert cohort_key(train("memdigits")) != cohort_key(base)
+        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value}), False) != cohort_key(base, False)
+    assert cohort_key(train("memdigits"), False) != cohort_key(base, False)
+
+
+def test_resnets_form_cohorts_on_a_gpu_only() -> None:
+    resnet = train("cifar10", model="ce-tor-altResNet20")
+    assert cohort_key(resnet, False) is None
+    assert cohort_key(dataclasses.replace(resnet, device="cpu"), True) is None
+    poisoned = dataclasses.replace(resnet, dataset="cifar10v20-3-0-0", random_seed=1)
+    assert cohort_key(resnet, True) == cohort_key(poisoned, True) is not None
+    assert cohort_key(train("cifar10"), True) == cohort_key(train("cifar10"), False)
 
 
 def test_a_unit_takes_a_fair_share_of_what_is_alike() -> None:
