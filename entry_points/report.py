@@ -1,4 +1,4 @@
-"""Write a static HTML report of the dashboards: ``mlflow run . -e report`` or ``rsc report --output report.html``."""
+"""Write the dashboards as one HTML file: ``python -m entry_points.report --output report.html``."""
 
 import os
 import time

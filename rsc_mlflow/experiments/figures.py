@@ -26,13 +26,18 @@ _ENLARGED, _GAP, _MARGIN, _HEADING = 3, 6, 50, 18
 """Layout of the figure of examples, in pixels: enlargement, gap between images, left margin, height of headings."""
 
 
-def score_matrix_page(matrix: np.ndarray, title: str) -> str:
-    """Return an HTML table of the share of hits by true class (rows) and target class (columns), float ``[C, C]``."""
+def score_matrix_page(matrices: Mapping[str, np.ndarray], title: str) -> str:
+    """Return HTML tables, one per model, of hits by true class (rows) and target class (columns), float ``[C, C]``."""
+    note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
+    tables = [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{_matrix(matrix)}" for name, matrix in matrices.items()]
+    return _PAGE.format(title=html.escape(title), body=note + "".join(tables))
+
+
+def _matrix(matrix: np.ndarray) -> str:
     classes = range(matrix.shape[1])
     head = "<tr><th>true \\ target</th>" + "".join(f"<th>{k}</th>" for k in classes) + "</tr>"
     rows = "".join(f"<tr><th>{i}</th>{''.join(map(_cell, row))}</tr>" for i, row in enumerate(matrix))
-    note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
-    return _PAGE.format(title=html.escape(title), body=f"{note}<table>{head}{rows}</table>")
+    return f"<table>{head}{rows}</table>"
 
 
 def _cell(value: float) -> str:

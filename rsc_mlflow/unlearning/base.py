@@ -142,6 +142,8 @@ class MethodConfig(Options):
 
     LOSSES: ClassVar[tuple[str, ...]] = ()
     """Losses of source models that the method supports; empty: all."""
+    NEEDS_GRADIENT: ClassVar[bool] = False
+    """Whether the method has no effect if the loss has no gradient at the forgotten examples."""
 
     @classmethod
     def of(cls, options: Mapping[str, object], source: SourceTraining) -> Self:

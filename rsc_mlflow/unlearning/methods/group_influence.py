@@ -21,7 +21,7 @@ reported in the record and the notes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rsc_mlflow.fields import boolean, option
 from rsc_mlflow.unlearning.base import Examples, Observe, SourceTraining, Unlearned, check_sets, register_method
@@ -40,6 +40,8 @@ TOO_FAR = 2.0
 @dataclass(frozen=True, kw_only=True)
 class GroupInfluenceConfig(InfluenceConfig):
     """Options of group influence."""
+
+    NEEDS_GRADIENT: ClassVar[bool] = True
 
     influences: bool = option(
         "Whether to rank all training examples by their influence on a test example with the pattern.",
@@ -109,12 +111,12 @@ def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tupl
     if record["predicted_rise"] >= NO_EFFECT:
         return ()
     from rsc_mlflow.unlearning.gradients import loss_and_accuracy
+    from rsc_mlflow.unlearning.saturation import WHAT_ACTS
 
     loss, accuracy = loss_and_accuracy(model, forget)
     return (
         f"The update has almost no effect because the model is saturated on the {len(forget)} forgotten examples "
         f"(mean loss {loss:.2g}, accuracy {accuracy:.3g}): their summed gradient has norm "
         f"{record['gradient_norm']:.2g}, so the parameters change by {record['step_norm']:.2g} (norm), and the mean "
-        f"forget loss is predicted to increase by only {record['predicted_rise']:.2g} nats. Use relabel_finetuning, "
-        "gradient_difference or exact_retraining, or a model trained for fewer epochs.",
+        f"forget loss is predicted to increase by only {record['predicted_rise']:.2g} nats. Use {WHAT_ACTS}.",
     )
