@@ -148,7 +148,7 @@ def panels_class(panels: Sequence[Panel]) -> str:
 
 def is_wide(panel: Panel) -> bool:
     """Whether a panel takes the whole width of the page."""
-    return len(panel.plots) > 1 or panel.show_table or bool(panel.pictures or panel.notes)
+    return panel.wide or len(panel.plots) > 1 or panel.show_table or bool(panel.pictures or panel.notes)
 
 
 def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:

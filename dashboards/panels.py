@@ -68,6 +68,7 @@ class Panel:
         notice: what a reader must know before looking, above the figures: which unlike runs were set apart.
         pictures: PNG artifacts, side by side.
         views: saved views, listed as links.
+        wide: takes the whole width of the page.
         notes: descriptions of runs, which those may edit who may edit the run.
     """
 
@@ -84,6 +85,7 @@ class Panel:
     pictures: tuple[Picture, ...] = ()
     notes: tuple[Note, ...] = ()
     views: tuple[SavedView, ...] = ()
+    wide: bool = False
 
 
 class RunDetails(Protocol):

@@ -58,6 +58,7 @@ def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> g
             dimensions=[_axis(name, table[name]) for name in table.columns],
             line={"color": color.to_numpy(float), "colorscale": [[i * step, one] for i, one in enumerate(strong)]},
             labelfont={"size": 11},
+            labelangle=-20,
             tickfont={"size": 10},
             rangefont={"size": 9, "color": theme.muted},
         )

@@ -79,7 +79,7 @@ def coordinates(view: View) -> Panel:
         message = "Parallel coordinates need two runs that differ in two parameters or metrics."
     plots = () if message else (Plot(parallel(parameters, metrics, view.theme)),)
     about = "A line per run through its parameters and metrics; drag along an axis to highlight a range."
-    return Panel("coordinates", "Parallel coordinates", about, plots, message=message, optional=True)
+    return Panel("coordinates", "Parallel coordinates", about, plots, message=message, optional=True, wide=True)
 
 
 def over_epochs(view: View) -> Panel:
