@@ -153,7 +153,7 @@ def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping
         },
         style={"height": None, "width": "100%"},
     )
-    box = html.Div(made, role="region", **{"aria-label": name})
+    box = html.Div(made, className="grid", role="region", **{"aria-label": name})
     more = html.P(f"The first {ROWS:,} of {len(table):,} rows; the downloads have all of them.", className="note")
     return html.Div([more, box]) if len(table) > ROWS else box
 
