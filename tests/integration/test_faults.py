@@ -233,7 +233,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_refused_when_it_is_the_only_o
     for file in (files(trained) / "checkpoints").iterdir():
         cut(file, 0.9)
     assert status(entry_point("train_classifier"), words) == 2
-    assert "cut short, damaged" in capsys.readouterr().err
+    assert "truncated, damaged" in capsys.readouterr().err
     after = client.get_run(run_id)
     assert after.info.status == "FAILED"
-    assert "cut short, damaged" in after.data.tags[schema.ERROR]
+    assert "truncated, damaged" in after.data.tags[schema.ERROR]
