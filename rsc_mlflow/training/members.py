@@ -112,9 +112,7 @@ def check_members(members: Sequence[Member]) -> None:
     declared = ARCHITECTURES[architecture]
     shape, augmentation = first.data.clean.image_shape, first.config.model.augmentation
     if len(members) > 1 and not declared.stackable and not mappable(architecture, shape, augmentation):
-        raise InputError(
-            f"{architecture} cannot be trained in a cohort of {len(members)}. Train the models separately."
-        )
+        raise InputError(f"{architecture} cannot be trained in a cohort of {len(members)}. Train models separately.")
     last_batch = len(first.data) % first.config.batch_size or first.config.batch_size
     if last_batch < declared.smallest_batch:
         raise InputError(
