@@ -204,7 +204,7 @@ def test_files_cut_short_are_refused_with_the_reason(trained: Run, capsys: pytes
     whole = weights.read_bytes()
     for file, name, options, message in (
         (files(trained) / schema.SPURIOUS_INDICES, "relabel_finetuning", [], "spurious_indices.json is missing or dam"),
-        (weights, "score_model", ["--dataset", DATASET], "cut short or damaged"),
+        (weights, "score_model", ["--dataset", DATASET], "truncated or damaged"),
     ):
         cut(file)
         capsys.readouterr()
