@@ -204,7 +204,7 @@ def test_files_cut_short_are_refused_with_the_reason(trained: Run, capsys: pytes
     whole = weights.read_bytes()
     for file, name, options, message in (
         (files(trained) / schema.SPURIOUS_INDICES, "relabel_finetuning", [], "spurious_indices.json is missing or dam"),
-        (weights, "score_model", ["--dataset", DATASET], "cut short or damaged"),
+        (weights, "score_model", ["--dataset", DATASET], "truncated or damaged"),
     ):
         cut(file)
         capsys.readouterr()
@@ -225,7 +225,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_refused_when_it_is_the_only_o
     client.set_terminated(run_id, "FAILED")
     cut(files(trained) / "checkpoints" / "epoch_0003.pt")
     assert status(entry_point("train_classifier"), words) == 0
-    assert "goes on after epoch 2" in capsys.readouterr().err
+    assert "resuming after epoch 2" in capsys.readouterr().err
     assert client.get_run(run_id).info.status == "FINISHED"
     assert logged_epochs(client, run_id, "train/loss") == [1, 2, 3]
 
@@ -233,7 +233,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_refused_when_it_is_the_only_o
     for file in (files(trained) / "checkpoints").iterdir():
         cut(file, 0.9)
     assert status(entry_point("train_classifier"), words) == 2
-    assert "cut short, damaged" in capsys.readouterr().err
+    assert "truncated, damaged" in capsys.readouterr().err
     after = client.get_run(run_id)
     assert after.info.status == "FAILED"
-    assert "cut short, damaged" in after.data.tags[schema.ERROR]
+    assert "truncated, damaged" in after.data.tags[schema.ERROR]

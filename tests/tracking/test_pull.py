@@ -93,13 +93,13 @@ MISSING = [
     ("models:/rsc-digits-MLP/99", r"versions of rsc-digits-MLP: 1$"),
     ("models:/m-" + "0" * 32, r"no model m-0+ in this store"),
     ("runs:/" + "0" * 32 + "/model", r"accepted: the id of a finished run"),
-    ("runs:/abc/other", r"is no model URI; accepted: models:/NAME/VERSION"),
-    ("models:/rsc-digits-MLP", r"is no model URI"),
-    ("models:/rsc-digits-MLP/latest", r"is no model URI"),
-    ("models:/../../etc/passwd", r"is no model URI"),
-    ("/etc/passwd", r"is no model URI"),
+    ("runs:/abc/other", r"is not a valid model URI; accepted: models:/NAME/VERSION"),
+    ("models:/rsc-digits-MLP", r"is not a valid model URI"),
+    ("models:/rsc-digits-MLP/latest", r"is not a valid model URI"),
+    ("models:/../../etc/passwd", r"is not a valid model URI"),
+    ("/etc/passwd", r"is not a valid model URI"),
     ("models:/a' OR name != '@b", r"registered models: rsc-digits-MLP"),
-    ("", r"is no model URI"),
+    ("", r"is not a valid model URI"),
 ]
 
 
