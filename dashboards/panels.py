@@ -101,7 +101,7 @@ class RunDetails(Protocol):
         """A PNG artifact of a run; None if it has none."""
 
     def experiment_tags(self) -> dict[str, dict[str, str]]:
-        """Id → tags of every experiment of the store; whoever shows them leaves out those the reader may not see."""
+        """Id → tags of every experiment of the store, of those too that the reader may not see."""
 
     def models(self) -> pd.DataFrame:
         """Registered versions, newest first: name, version, dataset, method, aliases, run_id, created (ms)."""

@@ -1,7 +1,7 @@
 """What readers may change through the pages: descriptions of runs, and views that they save.
 
 Both are tags that MLflow knows: ``mlflow.note.content`` of a run, ``rsc.view.NAME`` of an experiment.  MLflow's own
-routes write them, with the reader's credentials, so whoever may not write in MLflow may not write here.
+routes write them, with the reader's credentials: MLflow's permissions decide who may write.
 """
 
 import re

@@ -47,7 +47,7 @@ def differing(runs: pd.DataFrame, prefix: str, only: Sequence[str] = ()) -> pd.D
 
 
 def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Parallel coordinates: an axis a parameter or metric that differs, a line a run, colored by the last metric."""
+    """Parallel coordinates: one axis per parameter or metric that differs, one line per run, colored by the first metric."""
     table = pd.concat([parameters.iloc[:, : AXES - min(len(metrics.columns), 4)], metrics.iloc[:, :4]], axis=1)
     drawn = figure(theme, x="", y="", height=420)
     step = 1 / (len(theme.scale) - 1)
@@ -67,7 +67,7 @@ def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> g
 
 
 def _axis(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
-    label = name.replace("spurious/", "").replace("test/", "test ")
+    label = name.rpartition("/")[2] if name.count("/") == 1 else name
     if pd.api.types.is_numeric_dtype(values):
         return {"label": label, "values": values.fillna(values.min()).to_numpy(float)}
     codes, texts = pd.factorize(values, sort=True)

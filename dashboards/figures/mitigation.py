@@ -36,7 +36,7 @@ def mitigation_points(
 
 
 def stacked(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figure:
-    """A panel a measure, one above the other, over the same strengths, which stand at equal distances."""
+    """One panel per measure above a common axis of strengths, which have equal distances."""
     known = [name for name in SERIES if (table["measure"] == name).any()]
     drawn = figure(theme, x=x, y="", height=90 + 150 * max(len(known), 1))
     strengths = sorted(table[option].unique())

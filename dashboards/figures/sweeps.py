@@ -105,7 +105,7 @@ def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms
 
 
 def over_time(runs: pd.DataFrame, table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Jobs that have finished against the minutes since the sweep's first job began, a line a sweep."""
+    """Finished jobs by minutes since the first job of the sweep started, one line per sweep."""
     drawn = figure(theme, x="minutes since the first job began", y="jobs finished")
     jobs = runs[(runs["kind"] != "sweep") & (runs["status"] == "FINISHED") & runs["end_time"].notna()]
     for place, row in enumerate(table.head(SHOWN).to_dict("records")):

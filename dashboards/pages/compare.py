@@ -57,7 +57,7 @@ def _values(view: View, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def side_by_side(view: View) -> Panel:
-    """A row a run: what it was asked for and what came out, where runs differ."""
+    """One row per run: parameters and metrics that differ."""
     runs = chosen(view)
     about = "One row per run; parameters and metrics that are the same in all of them are left out."
     if message := _message(view, runs):

@@ -57,12 +57,12 @@ class Details:
         return content
 
     def picture(self, run_id: str, path: str) -> bytes | None:
-        """A PNG artifact; None if there is none, it is too large or it is no PNG."""
+        """A PNG artifact; None if there is none, it is too large or it is not a PNG file."""
         content: bytes | None = self._keep(("picture", run_id, path), lambda: self._png(run_id, path))
         return content
 
     def experiment_tags(self) -> dict[str, dict[str, str]]:
-        """Id → tags of every active experiment, asked anew each time; empty where the store does not answer."""
+        """Id → tags of every active experiment, read again at each call; empty if the store does not answer."""
         try:
             return {one.experiment_id: dict(one.tags) for one in self._client().search_experiments()}
         except MlflowException:
