@@ -47,7 +47,7 @@ def differing(runs: pd.DataFrame, prefix: str, only: Sequence[str] = ()) -> pd.D
 
 
 def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Parallel coordinates: one axis per parameter or metric that differs, one line per run, colored by the first metric."""
+    """Parallel coordinates: one axis per parameter or metric, one line per run, colored by the first metric."""
     table = pd.concat([parameters.iloc[:, : AXES - min(len(metrics.columns), 4)], metrics.iloc[:, :4]], axis=1)
     drawn = figure(theme, x="", y="", height=420)
     step = 1 / (len(theme.scale) - 1)
