@@ -341,13 +341,12 @@ def _column(browser: webdriver.Chrome, panel: str, column: str) -> list[str]:
 
 def test_a_table_is_sorted_filtered_and_paged(at: Callable[[str], webdriver.Chrome]) -> None:
     browser = at("scores?facet=none&family=mnist")
-    browser.find_element(By.CSS_SELECTOR, "#panel-curves .data summary").click()
-    _until(browser, f"return document.querySelectorAll('{_grid('curves')} .ag-row').length > 5")
-    header = browser.find_element(
-        By.CSS_SELECTOR, f"{_grid('curves')} .ag-header-cell[col-id='mean'] .ag-header-cell-text"
-    )
+    unfold = "const fold = document.querySelector('#panel-curves .data details'); if (!fold.open) "
+    unfold += "fold.querySelector('summary').click();"
+    _until(browser, f"{unfold} return document.querySelectorAll('{_grid('curves')} .ag-row').length > 5")
+    heading = f"{_grid('curves')} .ag-header-cell[col-id='mean'] .ag-header-cell-text"
     for direction in ("ascending", "descending"):
-        header.click()
+        browser.execute_script("document.querySelector(arguments[0]).click()", heading)
         _until(browser, f"return document.querySelector(`#panel-curves [col-id='mean'][aria-sort='{direction}']`)")
         shown = [float(text) for text in _column(browser, "curves", "mean")]
         assert shown == sorted(shown, reverse=direction == "descending")
