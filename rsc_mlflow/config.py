@@ -12,6 +12,7 @@ from rsc_mlflow.names import ModelName
 
 OPTIMIZERS = ("sgd", "adam", "adagrad", "rms")
 SCHEDULES = ("steps", "none")
+PRECISIONS = ("float32", "tf32", "bf16")
 _ZERO_OR_MORE = ("weight_decay", "grad_clip", "input_noise")
 
 
@@ -24,6 +25,7 @@ class TrainingConfig:
     ``grad_clip`` bounds each entry of the gradient of the loss, before weight decay; 0 is off.
     ``input_noise`` is the standard deviation of Gaussian noise added to training inputs, which are not
     clipped to [0, 1] afterwards; 0 is off.  ``epochs`` counts from the start of training.
+    ``precision`` is that of matrix products and convolutions; only a GPU has others than ``float32``.
 
     Raises:
         InputError: a value is out of its range, not finite, or of an unknown kind.
@@ -40,13 +42,14 @@ class TrainingConfig:
     input_noise: float = 0.0
     random_seed: int = 0
     schedule: str = "steps"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("random_seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
                 raise InputError(f"{name} must be a whole number of at least {smallest}; got {value!r}")
-        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in accepted:
                 raise InputError(f"unknown {name} {getattr(self, name)!r}; accepted: {', '.join(accepted)}")
         if not (_is_number(self.learning_rate) and self.learning_rate > 0):
@@ -59,8 +62,14 @@ class TrainingConfig:
                 raise InputError(f"{name} must be a finite number of at least 0 (0 is off); got {value!r}")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values under the option names, the model as its name: for JSON and checkpoints."""
-        return {**asdict(self), "model": str(self.model)}
+        """Plain values under the option names, the model as its name: for JSON and checkpoints.
+
+        The default precision is left out, as in checkpoints from before there was a choice.
+        """
+        values = {**asdict(self), "model": str(self.model)}
+        if self.precision == "float32":
+            del values["precision"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

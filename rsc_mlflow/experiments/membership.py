@@ -114,9 +114,9 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     stored = TrainOptions.from_mapping({name: source.params[name] for name in names if name in source.params})
     theirs, ours = stored.identity(), options.target().identity()
     for name in names:
-        if name in ours and name not in _MAY_DIFFER and theirs[name] != ours[name]:
+        if name in ours and name not in _MAY_DIFFER and theirs.get(name) != ours[name]:
             raise InputError(
-                f"{options.model_uri} was trained with {name}={theirs[name]}, shadow models would be with "
+                f"{options.model_uri} was trained with {name}={theirs.get(name)}, shadow models would be with "
                 f"{name}={ours[name]}; use {name}={theirs[name]}"
             )
     return source

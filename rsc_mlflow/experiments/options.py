@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.architectures import ARCHITECTURES
-from rsc_mlflow.config import TrainingConfig
+from rsc_mlflow.config import PRECISIONS, TrainingConfig
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.fields import (
     Options,
@@ -107,6 +108,11 @@ class TrainOptions(MachineOptions):
     schedule: str = option(
         "Learning-rate schedule: steps (x0.1 at the paper's milestones) or none.", choice("steps", "none"), "steps"
     )
+    precision: str = option(
+        "Precision of matrix products and convolutions: float32, or on a GPU tf32 or bf16.",
+        choice(*PRECISIONS),
+        "float32",
+    )
     score_threshold: float | str = option(
         "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
     )
@@ -121,6 +127,11 @@ class TrainOptions(MachineOptions):
         10,
     )
     resume_run_id: str = option("Id of an interrupted run to go on with; none: a new run.", text(), "none")
+
+    def check(self) -> None:
+        """A precision that the CPU lacks is refused where the CPU was asked for."""
+        if self.device == "cpu" and self.precision != "float32":
+            raise InputError(f"precision is {self.precision!r} with device=cpu; accepted there: float32")
 
     @property
     def dataset_name(self) -> DatasetName:
@@ -158,7 +169,8 @@ class TrainOptions(MachineOptions):
         """Everything that decides the result, in one canonical spelling; its hash is the fingerprint.
 
         Left out is what cannot change the weights or the final scores: where it runs, how often it saves
-        or scores, whether it registers.  Momentum counts as 0 for optimizers that have none.
+        or scores, whether it registers.  Momentum counts as 0 for optimizers that have none.  The default precision
+        is left out, so that runs from before there was a choice keep their fingerprints.
         """
         identity: dict[str, Any] = {
             "format": result_format(self.dataset_name, self.model_name),
@@ -175,6 +187,8 @@ class TrainOptions(MachineOptions):
         if self.optimizer in ("adam", "adagrad"):
             identity["momentum"] = 0.0
         identity["pattern_seed"] = self.resolved_pattern_seed if self.dataset_name.pattern else None
+        if self.precision != "float32":
+            identity["precision"] = self.precision
         return identity | self._outside_digests()
 
     def _outside_digests(self) -> dict[str, str]:

@@ -46,6 +46,7 @@ from rsc_mlflow.training import (
 )
 from rsc_mlflow.training.augmentation import check_aug01
 from rsc_mlflow.training.members import check_members
+from rsc_mlflow.training.precision import check_precision
 
 FREE_WHEN_RESUMING = (
     *("device", "data_root", "checkpoint_every", "score_every", "register", "clean_seeds", "resume_run_id"),
@@ -162,7 +163,9 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     check_aug01(name.augmentation, dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
         raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned dataset")
-    return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
+    device = resolve_device(options.device)
+    check_precision(options.precision, device)
+    return PreparedTraining(job, dataset, data, options.config(), device, n_parameters(model))
 
 
 def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None) -> list[TrainResult]:

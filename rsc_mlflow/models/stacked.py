@@ -147,6 +147,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out] → [K, B, out]."""
     if len(weight) == 1:
         return F.linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
+    if torch.is_autocast_enabled(x.device.type):  # what PyTorch does for its own linear layers
+        kind = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(kind), weight.to(kind), bias.to(kind)
     out: Tensor = _StackedLinear.apply(x, weight, bias)
     return out
 

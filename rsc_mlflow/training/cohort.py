@@ -19,6 +19,7 @@ from rsc_mlflow.training.checkpoint import Checkpoint
 from rsc_mlflow.training.losses import LOSS_FUNCTIONS
 from rsc_mlflow.training.members import Member, check_members
 from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer, block_key
+from rsc_mlflow.training.precision import autocast, check_precision, tf32_as
 from rsc_mlflow.training.schedule import learning_rate_at
 
 PURPOSES = ("batches", "noise", "dropout", "augmentation")
@@ -67,6 +68,7 @@ class Cohort:
         self._config = members[0].config
         self._image_shape = members[0].data.clean.image_shape
         check_aug01(self._config.model.augmentation, self._image_shape)
+        check_precision(self._config.precision, device)
         self._loss = LOSS_FUNCTIONS[self._config.model.loss]
         self._classes, self._device = classes, device
         if device.type == "cuda":
@@ -96,17 +98,19 @@ class Cohort:
             Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at between two batches.
         """
         while self.epoch < self._config.epochs:
-            yield self._train_epoch()
+            with tf32_as(self._config.precision):
+                report = self._train_epoch()
+            yield report
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits of all members on the same ``images`` [N, C, H, W]: float32 [K, N, classes] on the CPU."""
         rows = max(1, 4096 // len(self) // self._enlargement)
         parts = []
-        with torch.no_grad():
+        with torch.no_grad(), tf32_as(self._config.precision):
             for batch in torch.split(images, rows):
                 cancellation.check()
                 shared = batch.to(self._device, non_blocking=True).expand(len(self), *batch.shape)
-                parts.append(self._stack.forward(shared, None))
+                parts.append(self._forward(shared, None))
         return torch.cat(parts, 1)[self._slot].cpu()
 
     def module(self, k: int) -> nn.Module:
@@ -206,11 +210,16 @@ class Cohort:
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update from images [K, B, …] and labels [K, B]; returns losses [K] and logits [K, B, classes]."""
         self._perturb(images)
-        logits = self._stack.forward(images, self._generators["dropout"])
+        logits = self._forward(images, self._generators["dropout"])
         each = self._loss(logits.flatten(0, 1), labels.flatten())
         losses = each.view(labels.shape).mean(1)
         self._optimizer.step(self._stack.gradients(losses.sum()))
         return losses.detach(), logits.detach()
+
+    def _forward(self, images: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        """Logits float32 [K, B, classes], computed in the cohort's precision."""
+        with autocast(self._config.precision, self._device):
+            return self._stack.forward(images, dropout).float()
 
     def _perturb(self, images: Tensor) -> None:
         """Augmentation, then input noise, in place."""
