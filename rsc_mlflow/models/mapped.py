@@ -54,7 +54,7 @@ class MappedModel:
 
     def _weights(self, device: str) -> dict[str, Tensor]:
         """The parameters; under autocast, which does not reach into ``vmap``, as it would hand them to products."""
-        if not torch.is_autocast_enabled(device):
+        if device == "meta" or not torch.is_autocast_enabled(device):
             return self._leaves
         kind = torch.get_autocast_dtype(device)
         return {key: leaf.to(kind) if key in self._products else leaf for key, leaf in self._leaves.items()}
