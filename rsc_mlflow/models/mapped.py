@@ -16,6 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from rsc_mlflow.models.dropout import Dropout, replace_layers, stacked_mask
+from rsc_mlflow.models.stacked import of_members
 
 Rule = Callable[..., Tensor]
 """Tensors with a leading K → a tensor with a leading K."""
@@ -38,18 +39,20 @@ class MappedModel:
         self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """See :class:`Stack`; in training mode batch-norm layers update each member's running statistics.
-
-        Images that all members share (``expand``) are convolved once with the first layer's filters of all members.
-        """
+        """See :class:`Stack`; in training mode batch-norm layers update each member's running statistics."""
         self._module.train(dropout is not None)
         for layer in self._module.modules():
             if isinstance(layer, MemberDropout):
                 layer.generators = dropout or ()
-        shared = x.stride(0) == 0 and self.size > 1
-        images = x[0] if shared else _channels_last(x)
-        mapped = vmap(self._call, in_dims=(0, 0, None if shared else 0))
-        logits: Tensor = mapped(self._weights(x.device.type), self._buffers, images)
+        logits: Tensor = vmap(self._call)(self._weights(x.device.type), self._buffers, _channels_last(x))
+        return logits
+
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """See :class:`Stack`; the first layer convolves the images once, with the filters of all members."""
+        self._module.eval()
+        weights, buffers = of_members(self._weights(x.device.type), members), of_members(self._buffers, members)
+        images = x.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = vmap(self._call, in_dims=(0, 0, None))(weights, buffers, images)
         return logits
 
     def _weights(self, device: str) -> dict[str, Tensor]:

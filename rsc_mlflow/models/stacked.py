@@ -30,6 +30,9 @@ class Stack(Protocol):
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
         """``x`` [K, B, C, H, W] → logits [K, B, classes]; training mode if K dropout generators are given."""
 
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """Images ``x`` [B, C, H, W] → logits [len(members), B, classes] of these members in evaluation mode."""
+
     def gradients(self, loss: Tensor) -> list[Tensor]:
         """Gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
 
@@ -81,6 +84,10 @@ class StackedModel:
         ]
         return torch.cat(logits)
 
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """See :class:`Stack`; of one member what its module alone gives, bit for bit."""
+        return self._run(of_members(self._leaves, members), x.expand(len(members), *x.shape), None)
+
     def _run(self, leaves: Mapping[str, Tensor], x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
         for name, layer in self._layers:
             if isinstance(layer, nn.Linear):
@@ -109,6 +116,13 @@ class StackedModel:
         return {key: values[k].clone() for key, values in self.parameters.items()}
 
 
+def of_members(values: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
+    """The values [K, …] of some members; those of a single one are not copied."""
+    if len(members) == 1:
+        return {key: value.narrow(0, members[0], 1) for key, value in values.items()}
+    return {key: value[list(members)] for key, value in values.items()}
+
+
 def on_device(layer: nn.Module, device: torch.device | None) -> nn.Module:
     """A layer that holds constants, moved to the device; all others as they are."""
     return layer.to(device) if isinstance(layer, Normalize) else layer
@@ -130,6 +144,12 @@ class SingleModel:
         set_dropout_generator(self._model, dropout[0] if dropout else None)
         # Convolutions and batch norm are a third faster in this layout on the CPU, and faster on a GPU.
         x = x.squeeze(0).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self._model(x)
+        return logits.unsqueeze(0)
+
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """See :class:`Stack`."""
+        self._model.eval()
         logits: Tensor = self._model(x)
         return logits.unsqueeze(0)
 

@@ -24,6 +24,8 @@ from rsc_mlflow.training.schedule import learning_rate_at
 
 PURPOSES = ("batches", "noise", "dropout", "augmentation")
 """One generator each, per member; that of ``batches`` always on the CPU, the others on the device."""
+EVALUATED_AT_A_TIME = {"cpu": 2048, "cuda": 16384}
+"""Images of an evaluation, times the members that compute together."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +104,30 @@ class Cohort:
                 report = self._train_epoch()
             yield report
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits of all members on the same ``images`` [N, C, H, W]: float32 [K, N, classes] on the CPU."""
-        rows = max(1, 4096 // len(self) // self._enlargement)
-        parts = []
+    def logits(self, images: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Logits on ``images`` [N, C, H, W]: float32 [K, N, classes], on the cohort's device.
+
+        Args:
+            images: the same for all members, on any device.
+            members: places in the cohort; None: all.
+
+        On the CPU a member's are bit for bit those of its :meth:`module`, which :func:`evaluate_logits` gives: there
+        each computes alone, since together they would be hardly faster.
+        """
+        slots = [self._slot[k] for k in (range(len(self)) if members is None else members)]
+        together = len(slots) if self._device.type == "cuda" else 1
         with torch.no_grad(), tf32_as(self._config.precision):
-            for batch in torch.split(images, rows):
-                cancellation.check()
-                shared = batch.to(self._device, non_blocking=True).expand(len(self), *batch.shape)
-                parts.append(self._forward(shared, None))
-        return torch.cat(parts, 1)[self._slot].cpu()
+            found = [self._logits(images, slots[k : k + together]) for k in range(0, len(slots), together)]
+        return torch.cat(found)
+
+    def _logits(self, images: Tensor, slots: Sequence[int]) -> Tensor:
+        rows = max(1, EVALUATED_AT_A_TIME[self._device.type] // len(slots) // self._enlargement)
+        parts = []
+        for batch in torch.split(images, rows):
+            cancellation.check()
+            with autocast(self._config.precision, self._device):
+                parts.append(self._stack.evaluate(batch.to(self._device, non_blocking=True), slots).float())
+        return torch.cat(parts, 1)
 
     def module(self, k: int) -> nn.Module:
         """A copy of member k as a plain module on the cohort's device, in evaluation mode."""
@@ -210,16 +226,12 @@ class Cohort:
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One update from images [K, B, …] and labels [K, B]; returns losses [K] and logits [K, B, classes]."""
         self._perturb(images)
-        logits = self._forward(images, self._generators["dropout"])
+        with autocast(self._config.precision, self._device):
+            logits = self._stack.forward(images, self._generators["dropout"]).float()
         each = self._loss(logits.flatten(0, 1), labels.flatten())
         losses = each.view(labels.shape).mean(1)
         self._optimizer.step(self._stack.gradients(losses.sum()))
         return losses.detach(), logits.detach()
-
-    def _forward(self, images: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """Logits float32 [K, B, classes], computed in the cohort's precision."""
-        with autocast(self._config.precision, self._device):
-            return self._stack.forward(images, dropout).float()
 
     def _perturb(self, images: Tensor) -> None:
         """Augmentation, then input noise, in place."""
