@@ -13,12 +13,11 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks.measuring import Cost, measured, timed
-from rsc_mlflow.attacks.base import ATTACKS
+from rsc_mlflow.attacks.base import ATTACKS, ShadowConfig
 from rsc_mlflow.attacks.evaluation import evaluate
 from rsc_mlflow.attacks.experiment import (
     Population,
     Queries,
-    ShadowConfig,
     make_population,
     make_queries,
     observe,

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -55,7 +56,7 @@ def measure(tracking_uri: str) -> dict[str, Any]:
         timings = []
         for family in ("mnist", "fashion", "cifar10"):
             filters = Filters(family=(family,))
-            timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, repository)))
+            timings.append(timed(partial(_answer, page, filters, repository)))
         pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
     memory = _peak_mb()
     return {
@@ -124,7 +125,10 @@ def main(runs: int, uri: str) -> None:
 
 
 def _print(found: dict[str, Any], limit: tuple[float, float]) -> None:
-    rows = [("MLflow's client reads all runs", limit, None), ("first load", found["first load"], None)]
+    rows: list[tuple[str, tuple[float, float], float | None]] = [
+        ("MLflow's client reads all runs", limit, None),
+        ("first load", found["first load"], None),
+    ]
     rows += [(name, found[name], GOALS.get(name)) for name in ("refresh, nothing new", "refresh after 10 new runs")]
     slowest = max(found["pages"], key=lambda title: found["pages"][title][0])
     name = "filter change, slowest page"

@@ -54,9 +54,9 @@ def train(cure: str) -> None:
     order = torch_generator(0, "batches")
     for epoch in range(1, EPOCHS + 1):
         seconds = 0.0
-        for number, batch in enumerate(torch.randperm(len(data), generator=order).split(BATCH)):  # type: ignore[no-untyped-call]
+        for number, batch in enumerate(torch.randperm(len(data), generator=order).split(BATCH)):
             optimizer.zero_grad()
-            F.cross_entropy(model(data.clean.images[batch]), data.clean.labels[batch]).backward()  # type: ignore[no-untyped-call]
+            F.cross_entropy(model(data.clean.images[batch]), data.clean.labels[batch]).backward()
             began = time.process_time()
             if cure == "drop" and number % STEPS_BETWEEN_DROPS == 0:
                 drop_negligible(optimizer)

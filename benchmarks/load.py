@@ -26,8 +26,11 @@ from rsc_mlflow.tracking.run import open_run
 from tests.mlflow_server import MlflowServer
 from tests.postgres import PostgresCluster, find_program
 
-METRICS = (schema.TRAIN_LOSS, schema.TRAIN_ACCURACY, schema.LEARNING_RATE, schema.TEST_LOSS, schema.TEST_ACCURACY)
-METRICS += (schema.SPURIOUS_SCORE, *(schema.score_target(k) for k in range(10)))
+METRICS = (
+    *(schema.TRAIN_LOSS, schema.TRAIN_ACCURACY, schema.LEARNING_RATE, schema.TEST_LOSS, schema.TEST_ACCURACY),
+    schema.SPURIOUS_SCORE,
+    *(schema.score_target(k) for k in range(10)),
+)
 ROOT = Path(__file__).parents[1]
 
 

@@ -32,7 +32,7 @@ def draw(root: Path, results: Results) -> list[Path]:
 def scores(results: Results) -> Figure:
     """Spurious score by number of spurious examples: mean, 95 % interval; dotted: highest score of a clean model."""
     found = study_scores(results, "scores", BY)
-    figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
+    figure, (axes,) = _figure(f"spurious examples (of {images(found.groups.runs)})", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
         rows = {key[2]: row for key, row in found.score.items() if key[:2] == (optimizer, paper)}
         color = _line(axes, rows, f"{paper}, {OPTIMIZERS[optimizer]}")
@@ -50,7 +50,7 @@ def membership(results: Results) -> Figure | None:
     if found is None:
         return None
     optimizers = sorted(set(found.groups.runs["optimizer"]))
-    figure, panels = _figure("spurious examples", "AUC against patterned non-members", len(optimizers))
+    figure, panels = _figure("spurious examples", "AUC against controls", len(optimizers))
     for axes, optimizer in zip(panels, optimizers, strict=True):
         for attack, title in NAMES.items():
             spurious, ordinary = found.means(found.measure(attack, "spurious_auc")), found.means(found.ordinary(attack))

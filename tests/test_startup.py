@@ -26,7 +26,7 @@ def test_what_was_imported_is_never_looked_at_again() -> None:
     before = gc.get_freeze_count()
     try:
         with imports_without_gc():
-            kept = [[] for _ in range(1000)]
+            kept: list[list[int]] = [[] for _ in range(1000)]
             assert not gc.isenabled()
         assert gc.isenabled()
         assert gc.get_freeze_count() >= before + len(kept)

@@ -1,5 +1,7 @@
 """Every page on a filled, an empty and an odd store."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -43,7 +45,7 @@ def test_an_empty_store_says_what_to_do(page: Page) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_runs_of_other_projects_break_nothing(page: Page) -> None:
     foreign = pd.DataFrame.from_records([run(i, kind="", p_lr=0.1, m={"rmse": 1.0}) for i in range(5)])
-    foreign = foreign.drop(columns=[c for c in foreign if c.startswith("tags.")])
+    foreign = foreign.drop(columns=[c for c in map(str, foreign) if c.startswith("tags.")])
     for panel in panels(page, view(foreign)):
         assert "could not be drawn" not in panel.message
 
@@ -107,7 +109,7 @@ class Artifacts(MadeUpSource):
         return self._histories.get(int(run_id, 16), [])
 
 
-def _of(method: str, *numbers: int, kind: str = "score", **more: object) -> pd.DataFrame:
+def _of(method: str, *numbers: int, kind: str = "score", **more: Any) -> pd.DataFrame:
     rows = [run(i, kind=kind, p_dataset="digits", **more) | {"tags.rsc.method": method} for i in numbers]
     return pd.DataFrame.from_records(rows)
 
@@ -115,7 +117,7 @@ def _of(method: str, *numbers: int, kind: str = "score", **more: object) -> pd.D
 def test_artifacts_of_other_shapes_are_passed_over() -> None:
     theory = Artifacts({(2, "theory.json"): [1], (1, "theory.json"): {"curves": []}}, {})
     assert _panel("mitigation", 3, _of("theory", 1, 2), "", theory).message == (
-        "None of these 2 runs has theory.json. It is logged by: mlflow run . -e theory"
+        "None of these 2 runs has theory.json. It is logged by: mlflow run . --env-manager=local -e theory"
     )
     maps = Artifacts({(2, "weight_map.json"): [1], (1, "weight_map.json"): {"maps": {"poisoned": [[0.0, 2.0]]}}}, {})
     panel = _panel("weights", 0, _of("visualize_weights", 1, 2), "", maps)

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -54,7 +55,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
     client.create_experiment("small", artifact_location=artifacts.as_uri())
     environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_RETRY_TIMEOUT_SECONDS": "2"}
     environment |= {"TMPDIR": str(small_disk)} if full == "temporary" else {}
-    options = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
+    options: dict[str, Any] = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
     process = start("train_classifier", sqlite_store, environment=environment, **options)
     wait_for("checkpoint", lambda: bool(checkpoints(client)), process)
     while full == "temporary" and process.poll() is None:
@@ -159,7 +160,11 @@ def test_two_runs_that_register_the_same_alias_at_the_same_time(
     uri = request.getfixturevalue(store)
     (tmp_path / "meeting").mkdir()
     before = MEETING.format(folder=str(tmp_path / "meeting"))
-    options = {"dataset": DATASET, "model": "ce-tor-MLPv2", "epochs": 1}  # nobody else's on the shared server
+    options: dict[str, Any] = {
+        "dataset": DATASET,
+        "model": "ce-tor-MLPv2",
+        "epochs": 1,
+    }  # nobody else's on the shared server
     processes = [start("train_classifier", uri, before=before, random_seed=seed, **options) for seed in (0, 1)]
     for process in processes:
         exit_status, errors = finish(process)

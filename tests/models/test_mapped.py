@@ -1,6 +1,7 @@
 """K models mapped by ``torch.func.vmap`` against one plain module at a time, in float64 to keep tolerances tight."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from rsc_mlflow.rng import torch_generator
 
 SHAPE = (3, 8, 8)
 CLASSES = 10
-CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+CLOSE: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-11}
 
 
 class Branches(nn.Module):
