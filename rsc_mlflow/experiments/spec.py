@@ -43,7 +43,7 @@ class ExperimentSpec:
         run: carries out the started jobs of a sweep, several at once only where ``cohort`` gave them the same key;
             left out, it cannot be swept.
         cohort: (options, whether there is a GPU) → a key; jobs with the same key train as one stacked model; None: this
-            job runs alone.
+            job runs alone.  ``run`` finishes jobs that it gets together in the given order.
         requires: jobs that must be finished before; run if they are missing.
         runs_after: jobs that, if the sweep has them too, run before, because this one looks up their results.
         brings: jobs that the sweep adds where its grid asks for this one, to compare its results with; they run

@@ -172,6 +172,8 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
 def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None) -> list[TrainResult]:
     """Train the jobs as one cohort, each with a run of its own, and return a result per job.
 
+    The runs finish in the given order.
+
     Raises:
         InputError: bad input of any of them, or a model that may not be registered, before any run is opened.
     """
@@ -179,7 +181,8 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
     check_members([Member(one.data, one.config) for one in prepared])
     registrars = [registrar(one.options) for one in jobs]
     with ExitStack() as stack:
-        runs = [stack.enter_context(_open(one, parent_run_id)) for one in prepared]
+        contexts = [stack.enter_context(ExitStack()) for _ in prepared]
+        runs = [own.enter_context(_open(one, parent_run_id)) for own, one in zip(contexts, prepared, strict=True)]
         live = [LiveTraining(*one) for one in zip(prepared, runs, registrars, strict=True)]
         for one in live:
             one.describe()
@@ -190,7 +193,11 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
             if len(live) == 1:
                 print(f"to go on, run the same command with resume_run_id={live[0].run.run_id}", file=sys.stderr)
             raise
-        return [one.finish(cohort, k, evaluations[k]) for k, one in enumerate(live)]
+        results = []
+        for k, one in enumerate(live):
+            results.append(one.finish(cohort, k, evaluations[k]))
+            contexts[k].close()  # the run has finished: members after this one are compared with it if it is clean
+        return results
 
 
 def registrar(options: TrainOptions) -> Registrar:
