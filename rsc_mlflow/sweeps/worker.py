@@ -161,9 +161,8 @@ class _Work:
             self.run([job for k, job in enumerate(jobs) if k not in error.members])
         elif isinstance(error, torch.OutOfMemoryError):
             half = -(-len(jobs) // 2)
-            _logger.warning(
-                "%d models together need more memory than the GPU has free; %d train first", len(jobs), half
-            )
+            _logger.warning("%d models together need more memory than is free; %d of them train first", len(jobs), half)
+            error.__traceback__ = None  # its frames hold the cohort
             torch.cuda.empty_cache()
             self.run(jobs[:half])
             self.run(jobs[half:])
