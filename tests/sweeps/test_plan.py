@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,9 +254,9 @@ def test_a_job_that_only_follows_another_survives_its_failure() -> None:
 
 def test_poisoned_models_train_beside_the_clean_ones_of_their_cohort_with_one_worker() -> None:
     """c and d are compared with a, e with x of another cohort, and f needs a before it can begin."""
-    needs = {"a": "", "x": "", "c": "", "d": "", "e": "", "f": "a"}
-    alike = {"a": "alike", "x": None, "c": "alike", "d": "alike", "e": "alike", "f": "alike"}
-    after = {"c": "a", "d": "ac", "e": "x"}
+    needs: dict[str, Sequence[str]] = {"a": "", "x": "", "c": "", "d": "", "e": "", "f": "a"}
+    alike: dict[str, Hashable] = {"a": "alike", "x": None, "c": "alike", "d": "alike", "e": "alike", "f": "alike"}
+    after: dict[str, Sequence[str]] = {"c": "a", "d": "ac", "e": "x"}
     one = schedule(needs, after)
     one.cohorts, one.sizes = dict(alike), {"alike": 16}
     assert one.next(1) == ["a", "c", "d"]
