@@ -104,8 +104,8 @@ def run_link(experiment_id: str, run_id: str, text: str) -> str:
 
 
 def where_to_look(experiment_id: str, run_id: str) -> str:
-    """The run's id and where a person sees it: what a command ends with."""
-    return f"run {run_id}, {run_page(experiment_id, run_id) or 'see it with: rsc serve'}"
+    """Return the run's id and address, for the last line of a command."""
+    return f"run {run_id}, {run_page(experiment_id, run_id) or 'to view it, run: rsc serve'}"
 
 
 def _described(client: MlflowClient, experiment: Experiment) -> str:

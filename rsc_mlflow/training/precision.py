@@ -5,15 +5,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import invalid_value
 
 
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises InputError if the device is not a GPU and the precision is not ``float32``."""
     if device.type != "cuda" and precision != "float32":
-        raise InputError(
-            f"precision {precision} needs a CUDA device, and this training runs on the CPU; accepted there: float32"
-        )
+        raise invalid_value("precision", precision, "float32 on the CPU, or a CUDA device")
 
 
 @contextmanager

@@ -225,7 +225,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_refused_when_it_is_the_only_o
     client.set_terminated(run_id, "FAILED")
     cut(files(trained) / "checkpoints" / "epoch_0003.pt")
     assert status(entry_point("train_classifier"), words) == 0
-    assert "goes on after epoch 2" in capsys.readouterr().err
+    assert "resuming after epoch 2" in capsys.readouterr().err
     assert client.get_run(run_id).info.status == "FINISHED"
     assert logged_epochs(client, run_id, "train/loss") == [1, 2, 3]
 
