@@ -10,7 +10,6 @@ from entry_points.command import command_of, main
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec
 from rsc_mlflow.fields import Options, option, text
-from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 
 _ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
@@ -35,16 +34,15 @@ class ReportOptions(Options):
 def report(options: ReportOptions) -> None:
     """See :data:`EXPERIMENT`."""
     output = None if options.output == "none" else _writable(Path(options.output))
-    with imports_without_gc():
-        import mlflow
+    import mlflow
 
-        from dashboards.data import Filters
-        from dashboards.report import report_html
-        from dashboards.repository import RunRepository
-        from rsc_mlflow.tracking.details import Details
-        from rsc_mlflow.tracking.frame import RunStore
-        from rsc_mlflow.tracking.run import open_run
-        from rsc_mlflow.tracking.store import connect
+    from dashboards.data import Filters
+    from dashboards.report import report_html
+    from dashboards.repository import RunRepository
+    from rsc_mlflow.tracking.details import Details
+    from rsc_mlflow.tracking.frame import RunStore
+    from rsc_mlflow.tracking.run import open_run
+    from rsc_mlflow.tracking.store import connect
 
     connect()
     tracking_uri = mlflow.get_tracking_uri()

@@ -55,7 +55,7 @@ def sleep(seconds: float) -> None:
         check()
 
 
-def request() -> bool:
+def request(number: int = signal.SIGTERM) -> bool:
     """Stop at the next check as after a first signal, however often this is called; any thread may call it.
 
     Returns:
@@ -63,7 +63,7 @@ def request() -> bool:
     """
     global _pending, _first_at
     if _depth and _first_at is None:
-        _first_at, _pending = time.monotonic(), signal.SIGTERM
+        _first_at, _pending = time.monotonic(), number
     return _depth > 0
 
 
@@ -96,11 +96,9 @@ def cancellable() -> Iterator[None]:
 
 
 def _note(number: int, frame: FrameType | None) -> None:
-    global _pending, _first_at
-    now = time.monotonic()
     if _first_at is None:
-        _first_at, _pending = now, number
+        request(number)
         os.write(2, _MESSAGE)
-    elif now - _first_at >= ECHO_SECONDS:
+    elif time.monotonic() - _first_at >= ECHO_SECONDS:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -35,7 +35,7 @@ def newest_checkpoint_of(
 ) -> Loaded | None:
     """:func:`newest_checkpoint` of a run that is not open here, e.g. the source of an unlearning run."""
     refusal: InputError | None = None
-    for name in reversed(_names(client, run_id)):
+    for _, name in sorted(checkpoint_paths(client, run_id).items(), reverse=True):
         path = with_retries(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
         try:
             return load(Path(path))
@@ -47,8 +47,8 @@ def newest_checkpoint_of(
     return None
 
 
-def _names(client: MlflowClient, run_id: str) -> list[str]:
-    """Artifact paths of all checkpoints, oldest epoch first."""
+def checkpoint_paths(client: MlflowClient, run_id: str) -> dict[int, str]:
+    """Epoch → artifact path of each checkpoint of a run."""
     found = with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
-    matches = [match for item in found if (match := _NAME.fullmatch(Path(item.path).name))]
-    return [f"{schema.CHECKPOINTS}/{match[0]}" for match in sorted(matches, key=lambda match: int(match[1]))]
+    matches = (_NAME.fullmatch(Path(item.path).name) for item in found)
+    return {int(match[1]): f"{schema.CHECKPOINTS}/{match[0]}" for match in matches if match}

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
-from rsc_mlflow.tracking.store import look_up, recent_outage, with_retries
+from rsc_mlflow.tracking.store import look_up, with_retries
 from rsc_mlflow.tracking.upload_queue import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
@@ -76,14 +76,10 @@ def _agree(stored: str, given: object) -> bool:
 
 def is_alive(run: Run, now: float | None = None) -> bool:
     """Whether the process of an open run shows signs of life: a heartbeat within ``ALIVE_SECONDS`` and, if it is
-    on this machine, its process.  Heartbeats that an outage of the store may have kept away are not asked for."""
-    return not is_orphan(run) and (heartbeat_age(run, now) < ALIVE_SECONDS or recent_outage(ALIVE_SECONDS))
-
-
-def is_orphan(run: Run) -> bool:
-    """Whether the process that worked on the run was on this machine and is gone."""
+    on this machine, its process."""
     tags = run.data.tags
-    return tags.get(schema.HOST) == environment.host() and not process_exists(tags.get(schema.PID, ""))
+    gone = tags.get(schema.HOST) == environment.host() and not process_exists(tags.get(schema.PID, ""))
+    return not gone and heartbeat_age(run, now) < ALIVE_SECONDS
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:
