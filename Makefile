@@ -49,11 +49,7 @@ quickstart: .venv/.core ## Train on digits through MLflow, run a small sweep, sa
 	@printf '\nLook at the runs and the dashboards:\n\n  make serve\n\n  MLflow      http://127.0.0.1:$(PORT)/\n  dashboards  http://127.0.0.1:$(PORT)/dashboards/\n\n'
 
 serve: .venv/.core ## Serve MLflow's UI and the dashboards on http://127.0.0.1:5000 (PORT=… for another port)
-	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
-	  { echo "error: port $(PORT) of 127.0.0.1 is in use or not allowed; choose another: make serve PORT=5001" >&2; exit 2; }
-	@printf 'MLflow      http://127.0.0.1:$(PORT)/#/experiments?workflowType=machine_learning\ndashboards  http://127.0.0.1:$(PORT)/dashboards/\nstore       $(MLFLOW_TRACKING_URI)\n'
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --app-name rsc --host 127.0.0.1 --port $(PORT) --workers 1 \
-	  --backend-store-uri $(MLFLOW_TRACKING_URI)
+	$(BIN)/python -m entry_points serve --port $(PORT)
 
 sweep-demo: .venv/.core ## Run a quick grid on digits, resumable: start it, kill it, start it again
 	mlflow run . --env-manager=local --experiment-name sweep-demo -e sweep -P grid=grids/quick/scores.yaml

@@ -1,4 +1,4 @@
-"""``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what mends it.
+"""``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what fixes it.
 
 Trains with fused Adam, once for each cure and each in a process of its own, and prints per epoch how long the
 optimizer's steps took, how many entries of its first moment are denormal at the end, and which share of a

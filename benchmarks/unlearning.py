@@ -66,7 +66,7 @@ def naive_lissa_steps(model: nn.Module, images: Tensor, labels: Tensor, g: Tenso
 
 
 def solver_rows(flat: FlatModel, curvature: Curvature, g: Tensor, depth: int) -> list[list[str]]:
-    """One row a solver."""
+    """One row per solver."""
     rows = []
     for name, config in {
         "cg, tolerance 1e-3": SolverConfig(solver="cg"),

@@ -1,7 +1,7 @@
 """``python -m benchmarks verdicts``: how often a model that never saw the forgotten examples is said to over-forget.
 
 Models are retrained without the spurious examples from several training seeds, for several draws of these examples.
-Each is then judged against each other one of the same draw, as unlearning runs are judged against their reference:
+Each is then compared with each other model of the same draw, as unlearning runs are compared with their reference:
 what is called over-forgetting here is the spread of training, not unlearning.
 """
 

@@ -153,7 +153,7 @@ def _bar(filters: Filters, visible: VisibleRuns) -> list[Component]:
 
 
 def _bar_shows(filters: Filters) -> bool:
-    """Whether the browser's filter bar already shows these filters, so that it need not be drawn anew."""
+    """Whether the browser's filter bar already shows these filters, so that it need not be drawn again."""
     shown = {state["id"]["name"]: state.get("value") for state in ctx.states_list[0]}
     if "experiment" not in shown:
         return False
@@ -203,7 +203,7 @@ def page_body(
     """A page's heading, choices and panels.
 
     Raises:
-        InputError: the free filter is no MLflow filter.
+        InputError: the free filter is not a valid MLflow filter.
     """
     if page is None:
         return [html.H1("No such page"), html.P(["Back to the ", dcc.Link("overview", href=prefix), "."])]

@@ -54,7 +54,8 @@ def report_html(
         compare: ids of the runs on the page Compare, which is left out without any.
 
     Raises:
-        InputError: the free filter is no MLflow filter; ``compare`` names more than eight runs or unknown ones.
+        InputError: the free filter is not a valid MLflow filter; ``compare`` names more than eight runs, or unknown
+            ones.
     """
     view = repository.view(visible, replace(filters, options={"run": tuple(compare)}), LIGHT)
     if unknown := [run_id for run_id in compare if run_id not in set(view.every["run_id"])]:

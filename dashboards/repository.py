@@ -99,7 +99,7 @@ class RunRepository:
         """What a page is made from.
 
         Raises:
-            InputError: the free filter of the address is no MLflow filter.
+            InputError: the free filter of the address is not a valid MLflow filter.
         """
         every = filters.apply(visible.runs, visible.experiments)
         return View(

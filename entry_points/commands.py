@@ -7,15 +7,16 @@ import click
 from entry_points import report, sweep
 from entry_points.command import OptionsCommand, command_of
 from entry_points.generic import GENERIC, Generic
+from entry_points.local import LOCAL, Local
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments, by_name
 
 _FOLDER = Path(__file__).parent
 
 
-def commands() -> dict[str, ExperimentSpec | Generic]:
+def commands() -> dict[str, ExperimentSpec | Generic | Local]:
     """Name → what it runs."""
-    return by_name([*all_experiments().values(), *GENERIC, sweep.EXPERIMENT, report.EXPERIMENT])
+    return by_name([*LOCAL, *all_experiments().values(), *GENERIC, sweep.EXPERIMENT, report.EXPERIMENT])
 
 
 def programs(*, generic: bool = True) -> list[str]:
@@ -35,7 +36,7 @@ def find_command(name: str) -> click.Command:
     if name not in known:
         raise InputError(f"unknown command {name!r}; accepted: {', '.join(known)}")
     found = known[name]
-    return found.command() if isinstance(found, Generic) else command_of(found)
+    return command_of(found) if isinstance(found, ExperimentSpec) else found.command()
 
 
 def entry_point(name: str) -> OptionsCommand:

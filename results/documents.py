@@ -34,7 +34,7 @@ def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
 
 
 def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "text") -> str:
-    """The document with every generated part made anew.
+    """The document with every generated part updated.
 
     Args:
         text: the document.

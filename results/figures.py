@@ -30,12 +30,16 @@ def draw(root: Path, results: Results) -> list[Path]:
 
 
 def scores(results: Results) -> Figure:
-    """Spurious score by number of spurious examples: mean and 95 % interval (dashes: single seeds if below five)."""
+    """Spurious score by number of spurious examples: mean, 95 % interval; dotted: highest score of a clean model."""
     found = study_scores(results, "scores", BY)
     figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
         rows = {key[2]: row for key, row in found.score.items() if key[:2] == (optimizer, paper)}
-        _line(axes, rows, f"{paper}, {OPTIMIZERS[optimizer]}")
+        color = _line(axes, rows, f"{paper}, {OPTIMIZERS[optimizer]}")
+        highest = max((row["max"] for key, row in found.clean.items() if key[:2] == (optimizer, paper)), default=None)
+        if highest is not None:
+            axes.axhline(highest, linestyle=":", color=color)
+    axes.set_ylim(0, 1)
     _finish(axes, {key[2] for key in found.score})
     return figure
 

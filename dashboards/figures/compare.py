@@ -10,7 +10,7 @@ from dashboards.figures.style import Theme, figure, mark
 
 
 def differing(runs: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """One row per key (columns beginning with ``prefix``), one column a run; only keys whose values differ.
+    """One row per key (columns beginning with ``prefix``), one column per run; only keys whose values differ.
 
     The columns are the runs' labels in the order given; an absent value is empty.
     """
@@ -31,7 +31,7 @@ def labels(runs: pd.DataFrame) -> list[str]:
 def curves(
     histories: Mapping[str, Sequence[tuple[int, float]]], links: Sequence[str], theme: Theme, y: str
 ) -> go.Figure:
-    """A line a run over its epochs.
+    """One line per run, over its epochs.
 
     Args:
         histories: label → (epoch, value) pairs.

@@ -30,7 +30,7 @@ def dot_plot(
     most: float = np.inf,
     also: Sequence[float] = (),
 ) -> go.Figure:
-    """One point a category and group, with its interval; groups stand side by side inside a category.
+    """One point with its interval per category and group; the groups of a category are side by side.
 
     Args:
         table: points (see :func:`rsc_mlflow.analysis.series`) with the columns ``category`` and ``group``.

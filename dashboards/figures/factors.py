@@ -37,7 +37,7 @@ def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[st
 
 
 def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Mean norm against mean score, one point a family and pattern, with the straight line of least squares."""
+    """Mean norm against mean score, one point per family and pattern, with the least-squares line."""
     drawn = figure(theme, x="mean ℓ2 norm of what the pattern adds", y="spurious score")
     if len(table) > 1 and table["norm"].nunique() > 1:
         slope, offset = np.polyfit(table["norm"], table["mean"], 1)

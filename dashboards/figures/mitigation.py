@@ -66,7 +66,7 @@ def two_axes(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figur
 
 
 def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str) -> go.Figure:
-    """The linear model's score over γ, a line a ridge λ, for one noise level.
+    """The linear model's score over γ, one line per ridge penalty λ, for one noise level.
 
     Args:
         curves: each with ``lambda`` (float), ``gamma`` and ``score`` (float [points]).

@@ -82,7 +82,7 @@ def titles(rows: pd.DataFrame, more: str = "") -> list[str]:
 
 
 def before_after_plot(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
-    """A row a variant: before, after and reference, joined by a line; ``ends`` is the axis' range."""
+    """One row per variant: before, after and reference, joined by a line; ``ends`` is the axis' range."""
     methods = in_method_order(table["variant"])
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
     change = [row for row in records(table, ["variant", "stage", "mean"]) if row["stage"] != "reference"]
@@ -124,7 +124,7 @@ def before_after_plot(table: pd.DataFrame, theme: Theme, x: str, ends: list[floa
 
 
 def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """A point a group: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap, and its verdict."""
+    """One point per group: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap, and its verdict."""
     by = list(by)
     names = {
         "mean": schema.gap(schema.SPURIOUS_SCORE),
@@ -138,7 +138,7 @@ def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Seconds (log) against the gap that is left; marks by variant, hollow where a run is no success."""
+    """Seconds (log) against the remaining gap; one marker per variant, hollow if a run is not a success."""
     drawn = figure(theme, x="seconds (log)", y="score above the retrained reference")
     known = table[table["seconds"].notna() & (table["seconds"] > 0)]
     for variant in in_method_order(known["variant"]):

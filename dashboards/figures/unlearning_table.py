@@ -1,4 +1,4 @@
-"""Unlearning methods side by side on everything that they are judged by; what is wrong with a result; variants."""
+"""Tables of unlearning methods: all metrics side by side, the faults of results, and variants of a method."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -78,7 +78,7 @@ def _words(counts: Counter[str]) -> tuple[str, bool]:
 
 
 def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group: what it is judged by, each as "mean [interval]", and its verdict.
+    """One row per group: each metric as "mean [interval]", and the verdict.
 
     Groups with a fault stand below those without, whatever their gaps; otherwise those whose spurious score is nearer
     to the retrained reference's stand first.

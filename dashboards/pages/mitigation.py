@@ -18,7 +18,7 @@ MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mit
 MITIGATIONS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
 THEORY = "The linear model of the paper"
 THEORY_ABOUT = (
-    "Score in closed form, a line a ridge penalty λ; a share γ/2 of all examples carries the spurious feature."
+    "Score in closed form, one line per ridge penalty λ; a share γ/2 of all examples carries the spurious feature."
 )
 
 

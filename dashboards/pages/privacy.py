@@ -28,7 +28,7 @@ TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
 def _every_attack(view: View) -> tuple[pd.DataFrame, pd.Series]:
     """Attack runs, and whether each one's target is of unknown making: given by its URI, and its run deleted since.
 
-    Runs that only trained shadow models are no attacks.
+    Runs that only trained shadow models are not attacks.
     """
     runs = view.kind("attack")
     runs = runs[runs["method"] != SHADOW_MODELS]

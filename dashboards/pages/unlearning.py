@@ -91,8 +91,8 @@ def before_after(view: View) -> Panel:
     return Panel(
         "before_after",
         "Spurious score before and after unlearning",
-        "Reference: a network trained anew without the spurious examples. A method that forgets well ends at the "
-        f"reference. {HOLLOW}",
+        "Reference: a network trained from scratch without the spurious examples. A method that forgets well ends at "
+        f"the reference. {HOLLOW}",
         tuple(
             Plot(before_after_plot(rows, view.theme, "spurious score", ends), heading)
             for heading, rows in _cut(table, *split, *alike.by)
@@ -106,7 +106,7 @@ def before_after(view: View) -> Panel:
 
 
 def side_by_side(view: View) -> Panel:
-    """Every method on everything that it is judged by."""
+    """Table of all metrics of every method."""
     shown = ("dataset_family", "paper", "n_spurious")
     alike = _like(view, *shown)
     table = gap_table(alike.runs, [*shown, *alike.by, "variant"])
@@ -130,7 +130,7 @@ def side_by_side(view: View) -> Panel:
 def _by_method(
     view: View, key: str, title: str, about: str, name: str, y: str, of: "pd.Series[float] | None" = None
 ) -> Panel:
-    """A point a variant and pattern of one metric (its values are given where no run logged it), a figure a family."""
+    """One point per variant and pattern of a metric (``values`` if no run logged it), one figure per family."""
     alike = _like(view, "paper", "dataset_family")
     runs = alike.runs if of is None else alike.runs.assign(**{f"metrics.{name}": of})
     by = ["dataset_family", *alike.by, "paper", "variant"]

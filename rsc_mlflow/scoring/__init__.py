@@ -1,4 +1,4 @@
-"""Measuring what a model has learnt: spurious scores, weights, sensitivity."""
+"""Measuring what a model has learned: spurious scores, weights, sensitivity."""
 
 from rsc_mlflow.scoring.spurious import SpuriousScores, accuracy, cross_entropy
 

@@ -23,7 +23,7 @@ def executor() -> Parse:
 class SweepOptions(Options):
     """Options of ``sweep``."""
 
-    grid: str = option("Path of the grid file, e.g. grids/quick/scores.yaml.", text())
+    grid: str = option("Path of a grid file, or the name of a shipped grid, e.g. quick/scores.", text())
     executor: str = option("local: processes of this machine; ray: Ray tasks.", executor(), "local")
     workers: int | str = option(
         "Jobs or cohorts at the same time; auto: one per core (per GPU where there are any).",

@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -26,6 +25,7 @@ from rsc_mlflow.sweeps.plan import Plan, make_plan
 from rsc_mlflow.sweeps.registering import check_registration
 from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status, span
 from rsc_mlflow.sweeps.schedule import Schedule
+from rsc_mlflow.sweeps.shipped import grid_file
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.tracking import schema
@@ -103,7 +103,7 @@ def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str
 def read_grid(options: SweepOptions) -> Grid:
     """The grid file, refused if it is larger than agreed to."""
     known = tuple(experiments())
-    grid = load_grid(options.grid, options_of, known)
+    grid = load_grid(grid_file(options.grid), options_of, known)
     if grid.size > LIMIT and not (options.yes or options.dry_run or options.status):
         raise InputError(
             f"{options.grid} has {grid.size:,} combinations; accepted without --yes true: up to {LIMIT:,}. "
@@ -178,7 +178,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         resume_run_id=previous,
         free_params=tuple(_params(sweep, options)),
     ) as parent:
-        parent.log_text(Path(options.grid).read_text(encoding="utf-8"), "grid.yaml")
+        parent.log_text(grid_file(options.grid).read_text(encoding="utf-8"), "grid.yaml")
         sweep.ledger.save(parent)
         lease.take(parent, sweep.left)
         context = Context(

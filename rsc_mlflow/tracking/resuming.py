@@ -16,7 +16,7 @@ from rsc_mlflow.tracking.upload_queue import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
-"""A run whose heartbeat is older than this is taken for dead."""
+"""A run whose heartbeat is older than this counts as dead."""
 _SKEW_SECONDS = 86_400.0
 """A moment further ahead than this is no clock that goes wrong, but something else than seconds since 1970."""
 

@@ -18,7 +18,7 @@ from rsc_mlflow.unlearning.finetuning import FineTuning
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
 ForgetLoss = Callable[[Tensor, Tensor], Tensor]
-"""From logits ``[b, classes]`` and true labels ``[b]`` of forget examples to the term that a step minimises."""
+"""From logits ``[b, classes]`` and true labels ``[b]`` of forget examples to the term that a step minimizes."""
 
 
 def finetune(

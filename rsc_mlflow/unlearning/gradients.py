@@ -1,7 +1,7 @@
 """First derivatives of the loss over sets of examples, in mini-batches.
 
 The loss of an example is ``ℓ(z, θ) = cross-entropy + (weight_decay / 2)·‖θ‖²``: with weight decay in the
-training recipe, what training minimises is the mean of *these*, and leaving it out would bias influence.
+training recipe, what training minimizes is the mean of *these*, and leaving it out would bias influence.
 """
 
 import torch

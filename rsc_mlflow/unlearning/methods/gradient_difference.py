@@ -1,6 +1,6 @@
 """Ascent on what to forget, descent on what to keep: NegGrad+ (Kurmanji et al. 2023, "SCRUB").
 
-A step minimises ``(1−w)·CE(retain) − w·CE(forget)``.  The ascent has no end of its own: cross-entropy is
+A step minimizes ``(1−w)·CE(retain) − w·CE(forget)``.  The ascent has no end of its own: cross-entropy is
 unbounded, and a model driven past chance on the forget set loses accuracy elsewhere.  Deviation from the
 paper: an example stops counting once its loss exceeds ``ceiling``; by default the loss of a uniform guess,
 ln(classes), which is what "forgotten" means; ``ceiling=0`` gives the paper's method.

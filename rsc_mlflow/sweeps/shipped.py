@@ -1,0 +1,34 @@
+"""The grids that come with the package: ``quick/scores`` names ``grids/quick/scores.yaml``."""
+
+import os
+from pathlib import Path
+
+import rsc_mlflow
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.sweeps.nodes import unknown
+
+_PACKAGE = Path(rsc_mlflow.__file__).parent
+
+
+def shipped_grids() -> dict[str, Path]:
+    """Name → file, sorted: in the package where it was installed from a wheel, beside it in a checkout."""
+    inside, beside = _PACKAGE / "grids", _PACKAGE.parent / "grids"
+    folder = inside if inside.is_dir() else beside
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def grid_file(given: str) -> Path:
+    """The file that the option ``grid`` means: a file of this path, or else the shipped grid of this name.
+
+    A shipped grid may be given as in the documentation, too: ``grids/quick/scores.yaml``.
+
+    Raises:
+        InputError: there is neither.
+    """
+    if os.path.exists(given):
+        return Path(given)
+    grids = shipped_grids()
+    name = given.removeprefix("grids/").removesuffix(".yaml")
+    if name not in grids:
+        raise InputError(f"{unknown('grid', given, grids)}; or the path of a YAML file")
+    return grids[name]
