@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -95,7 +94,7 @@ def cancellable() -> Iterator[None]:
                 signal.signal(number, _previous.pop(number))
 
 
-def _note(number: int, frame: FrameType | None) -> None:
+def _note(number: int, frame: object) -> None:
     if _first_at is None:
         request(number)
         os.write(2, _MESSAGE)

@@ -77,18 +77,12 @@ def test_a_block_that_ends_without_a_check_is_stopped_at_its_end() -> None:
 
 
 def test_a_request_is_a_first_signal_however_often_it_is_made() -> None:
-    """From any thread; where nothing can be cancelled, it says so."""
+    """Where nothing can be cancelled, it says so."""
     assert not cancellation.request()
-
-    def ask() -> None:
-        for _ in range(3):
-            assert cancellation.request()
-            time.sleep(cancellation.ECHO_SECONDS / 2)
-
     with cancellable():
-        asking = threading.Thread(target=ask)
-        asking.start()
-        asking.join()
+        assert [cancellation.request() for _ in range(3)] == [True] * 3
         with pytest.raises(Cancelled, match="stopped by SIGTERM"):
             check()
+        assert cancellation.request()
+        check()
     assert not cancellation.request()

@@ -327,7 +327,7 @@ class LiveTraining:
     def _save(self, checkpoint: Checkpoint) -> None:
         with tempdirs.tempdir() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
-            self.run.log_checkpoint(path)
+            self.run.log_file(path, schema.CHECKPOINTS)
 
 
 def _training_metrics(result: EpochResult) -> dict[str, float]:

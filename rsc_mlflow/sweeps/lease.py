@@ -36,7 +36,6 @@ def check_no_overlap(client: MlflowClient, jobs: Collection[str]) -> None:
 def take(run: TrackedRun, jobs: Collection[str]) -> None:
     """Write down what the sweep of this run runs, before it starts its first job."""
     run.log_json({"jobs": sorted(jobs)}, JOBS)
-    run.flush()
 
 
 def _jobs_of(run: Run) -> set[str]:

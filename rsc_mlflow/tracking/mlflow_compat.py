@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DATASET_CONTEXT, GIT_COMMIT, GIT_DIRTY = MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 """Tags that MLflow's UI reads: of a run's dataset input, and of a run."""
-NOISY_LOGGERS = ("mlflow.store.db.utils", "urllib3.connectionpool")
+NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool")
 """They say on standard error what this project reports in one line of its own."""
 _host_creds: Callable[[str], Any] = get_default_host_creds  # these carry no types
 _http_request: Callable[..., requests.Response] = http_request

@@ -30,10 +30,9 @@ from rsc_mlflow.tracking.store import (
     retry_timeout,
     with_retries,
 )
-from rsc_mlflow.tracking.tracked import TrackedRun, end_run
-from rsc_mlflow.tracking.values import check_param, check_tag, number, param_text
-
-__all__ = ["TrackedRun", "mark_failed", "open_run"]
+from rsc_mlflow.tracking.tracked import TrackedRun as TrackedRun
+from rsc_mlflow.tracking.tracked import end_run
+from rsc_mlflow.tracking.values import number
 
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 _logger = logging.getLogger(__name__)
@@ -84,10 +83,6 @@ def open_run(
     own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
     own |= {schema.METHOD: method} if method else {}
     params = params or {}
-    for key, value in params.items():  # whether the store will take these is found out before there is a run
-        check_param(key, param_text(value))
-    for key, value in own.items():
-        check_tag(key, str(value))
     own |= {schema.HOST: environment.host(), schema.PID: os.getpid(), schema.HEARTBEAT: f"{time.time():.0f}"}
     with cancellation.cancellable():
         client = connect()

@@ -77,12 +77,11 @@ def retry_timeout() -> float:
 def configure() -> None:
     """Choose MLflow settings that a tracked run depends on, unless the user set them.
 
-    Values too long for the store raise instead of being cut; an HTTP request that is not answered gives up after one
+    An HTTP request that is not answered gives up after one
     minute, not after six (:func:`with_retries` repeats it); no progress bars, migration logs and stack traces of
     repeated attempts between our own lines.
     """
     for name, value in (
-        ("MLFLOW_TRUNCATE_LONG_VALUES", "false"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "60"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
         ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),
@@ -93,7 +92,6 @@ def configure() -> None:
         os.environ.setdefault(name, value)
     if (uri := mlflow.get_tracking_uri()) != (better := databases.without_stray_folder(uri)):
         mlflow.set_tracking_uri(better)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in mlflow_compat.NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import tempdirs
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.resuming import stored_points
@@ -74,9 +75,9 @@ class TrackedRun:
         new = {key: param_text(value) for key, value in values.items() if key not in known}
         for key, value in new.items():
             check_param(key, value)
-        params = [Param(key, value) for key, value in new.items()]
-        with self.timed():
-            with_retries(lambda: self.client.log_batch(self.run_id, params=params), "parameters")
+        if params := [Param(key, value) for key, value in new.items()]:
+            with self.timed():
+                with_retries(lambda: self.client.log_batch(self.run_id, params=params), "parameters")
         self.params.update(new)
 
     def set_tags(self, values: Mapping[str, object]) -> None:
@@ -140,13 +141,11 @@ class TrackedRun:
 
     def log_file(self, file: Path, folder: str | None = None) -> None:
         """Store a file in an artifact folder, after all metrics logged so far."""
+        if folder is not None and (folder.startswith("/") or ".." in folder.split("/")):
+            raise InputError(f"invalid artifact folder {folder!r}; accepted: one below the run's own, without '..'")
         with self.timed():
             self._queue.flush()
             with_retries(lambda: self.client.log_artifact(self.run_id, str(file), folder), file.name)
-
-    def log_checkpoint(self, file: Path) -> None:
-        """Store a checkpoint file."""
-        self.log_file(file, schema.CHECKPOINTS)
 
     def flush(self) -> None:
         """Wait until every point logged so far is stored."""
@@ -189,7 +188,7 @@ class TrackedRun:
         try:
             self._queue.flush(seconds)
         except Exception as error:
-            _logger.error("run %s: %d points not stored (%s)", self.run_id, len(self._queue), reason(error))
+            _logger.error("run %s: %d points not stored (%s)", self.run_id, len(self._queue.points), reason(error))
         try:
             end_run(self.client, self.run_id, status, text, seconds, self._ends)
         except Exception as error:

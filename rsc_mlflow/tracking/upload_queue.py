@@ -27,15 +27,12 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class UploadQueue:
-    """The points that one run has yet to send; every call that sends some is a heartbeat, too.
-
-    ``sent_at`` is when the store was last asked to take something (monotonic clock).
-    """
+    """The points that one run has yet to send; every call that sends some is a heartbeat, too."""
 
     client: MlflowClient
     run_id: str
-    sent_at: float = field(default_factory=time.monotonic)
-    _points: list[Metric] = field(default_factory=list)
+    sent_at: float = field(default_factory=time.monotonic)  # when the store was last asked to take something
+    points: list[Metric] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _sending: threading.Lock = field(default_factory=threading.Lock)
     _store_is_away: bool = False
@@ -46,14 +43,11 @@ class UploadQueue:
         if self._refused is not None:
             raise self._refused
         with self._lock:
-            self._points.extend(points)
-
-    def __len__(self) -> int:
-        return len(self._points)
+            self.points.extend(points)
 
     def is_due(self, now: float, after: float = SEND_AFTER_SECONDS) -> bool:
         """Whether points have waited for ``after`` seconds, or it is time for a heartbeat."""
-        return self._refused is None and now - self.sent_at >= (after if self._points else HEARTBEAT_SECONDS)
+        return self._refused is None and now - self.sent_at >= (after if self.points else HEARTBEAT_SECONDS)
 
     def send(self) -> None:
         """Send everything queued now, or a heartbeat alone; where that fails, the rest stays queued."""
@@ -61,12 +55,12 @@ class UploadQueue:
             self.sent_at = time.monotonic()
             while True:
                 with self._lock:
-                    batch = self._points[:_BATCH]
+                    batch = self.points[:_BATCH]
                 heartbeat = RunTag(schema.HEARTBEAT, f"{time.time():.0f}")
                 self.client.log_batch(self.run_id, metrics=batch, tags=[heartbeat])
                 with self._lock:
-                    del self._points[: len(batch)]
-                if not self._points:
+                    del self.points[: len(batch)]
+                if not self.points:
                     break
             self._store_is_away = False
 
@@ -82,7 +76,7 @@ class UploadQueue:
                 self._refused = error
                 return
             if not self._store_is_away:
-                kept = f"{len(self)} points are kept and sent later"
+                kept = f"{len(self.points)} points are kept and sent later"
                 _logger.warning("run %s: the tracking store is away; %s (%s)", self.run_id, kept, reason(error))
             self._store_is_away = True
 
@@ -94,7 +88,7 @@ class UploadQueue:
         """
         if self._refused is not None:
             raise self._refused
-        if self._points:
+        if self.points:
             with_retries(self.send, f"run {self.run_id}", seconds)
 
 

@@ -102,7 +102,7 @@ RUNS = st.fixed_dictionaries(
         "status": st.sampled_from(["FINISHED", "FINISHED", "RUNNING", "SCHEDULED", "FAILED", "KILLED"]),
     }
 )
-BATCH, BATCHES = 30, 18
+BATCH, BATCHES = 90, 6
 """540 runs that differ; every reader sees each of them."""
 
 
