@@ -10,13 +10,13 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 PORT ?= 5000
 # Test processes: many tests wait for servers and killed processes, so a few more than there are cores are busy.
 TESTERS ?= 3
-EXTRAS := dev,cluster,postgres
+EXTRAS := dev,cluster,postgres,docs
 # The environment whose versions `make constraints` writes down (.venv-latest: those of `make test-latest`).
 TESTED ?= .venv
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast test-latest coverage lint format constraints clean
+.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast test-latest coverage docs lint format constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ coverage: .venv/.dev ## Run all tests, then list what no test reaches, child pro
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
+docs: .venv/.dev ## Build the documentation site into site/; broken links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: .venv/.dev ## Check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -88,9 +91,9 @@ format: .venv/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-constraints: .venv/.core ## Write constraints.txt from the versions in TESTED=.venv, for Python 3.11 and later
+constraints: .venv/.core ## Write constraints.txt from the versions in TESTED=.venv, for Python 3.11.5 and later
 	$(BIN)/uv pip freeze --python $(TESTED)/bin/python --exclude-editable | grep -v '^uv==' | sed 's/+.*//' > .venv/tested.txt
-	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11 --all-extras \
+	$(BIN)/uv pip compile pyproject.toml --quiet --upgrade --universal --python-version 3.11.5 --all-extras \
 	  --constraints .venv/tested.txt --no-header --no-annotate \
 	  --output-file constraints.txt >/dev/null
 

@@ -1,9 +1,8 @@
 """Speed and memory of the dashboards on a large store: ``python -m benchmarks dashboards --runs 10000``.
 
-Measured in a process of its own, so that filling the store does not count: the first load against MLflow's own
-``search_runs`` over the same runs, a refresh after ten new runs, a changed filter until the answer with the
-redrawn page is ready, and the largest memory.  Beside the clock stands this process's own processor time,
-which other users of the machine hardly move.
+Measures in a separate process, to exclude filling the store: the first load compared with MLflow's ``search_runs``
+over the same runs, a refresh after ten new runs, the time from a changed filter to the redrawn page, and the peak
+memory.  Reports wall time and this process's processor time, which other users of the machine hardly affect.
 """
 
 import json
@@ -13,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -34,14 +34,14 @@ MEMORY_GOAL_MB = 1000
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Seconds on the wall, seconds of this process's processor time, and the result."""
+    """Wall seconds, processor seconds of this process, and the result."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return time.perf_counter() - wall, time.process_time() - cpu, result
 
 
 def measure(tracking_uri: str) -> dict[str, Any]:
-    """The measurements, on a store that is already filled."""
+    """Take the measurements on a filled store."""
     store = RunStore(tracking_uri)
     store.client.search_experiments()  # opening the store is not what is measured
     first = timed(store.refresh)
@@ -55,7 +55,7 @@ def measure(tracking_uri: str) -> dict[str, Any]:
         timings = []
         for family in ("mnist", "fashion", "cifar10"):
             filters = Filters(family=(family,))
-            timings.append(timed(lambda page=page, filters=filters: _answer(page, filters, repository)))
+            timings.append(timed(partial(_answer, page, filters, repository)))
         pages[page.title] = (median(t[0] for t in timings), median(t[1] for t in timings))
     memory = _peak_mb()
     return {
@@ -70,14 +70,14 @@ def measure(tracking_uri: str) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """The most resident memory of this program (``ru_maxrss`` starts at the parent's), without PyTorch, which the
+    """Peak resident memory of this program (``ru_maxrss`` starts at the parent's), without PyTorch, which the
     dashboards do not load."""
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / 1024
 
 
 def _answer(page: Any, filters: Filters, repository: RunRepository) -> str:
-    """What the server does between the request for a filtered page and its answer."""
+    """Answer one request for a filtered page."""
     from plotly.utils import PlotlyJSONEncoder
 
     parts = page_body(page, repository.snapshot(), filters, repository, "/")
@@ -85,7 +85,7 @@ def _answer(page: Any, filters: Filters, repository: RunRepository) -> str:
 
 
 def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
-    """MLflow's own client reading all runs: the limit of a first load."""
+    """Read all runs with MLflow's client: the limit of a first load."""
     client = MlflowClient(tracking_uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
 
@@ -107,7 +107,7 @@ def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
 @click.option("--runs", default=10_000, show_default=True, help="Made-up runs in the store.")
 @click.option("--measure", "uri", default="", hidden=True, help="Measure this filled store and print JSON.")
 def main(runs: int, uri: str) -> None:
-    """Fills a store and measures the dashboards on it."""
+    """Fill a store and measure the dashboards on it."""
     if uri:
         with flask.Flask("benchmark").test_request_context():  # pages read the theme from the request
             print(json.dumps(measure(uri)))
@@ -124,7 +124,10 @@ def main(runs: int, uri: str) -> None:
 
 
 def _print(found: dict[str, Any], limit: tuple[float, float]) -> None:
-    rows = [("MLflow's client reads all runs", limit, None), ("first load", found["first load"], None)]
+    rows: list[tuple[str, tuple[float, float], float | None]] = [
+        ("MLflow's client reads all runs", limit, None),
+        ("first load", found["first load"], None),
+    ]
     rows += [(name, found[name], GOALS.get(name)) for name in ("refresh, nothing new", "refresh after 10 new runs")]
     slowest = max(found["pages"], key=lambda title: found["pages"][title][0])
     name = "filter change, slowest page"

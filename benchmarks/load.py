@@ -1,7 +1,7 @@
-"""Many runs that log to one server at the same time: is every point there, and does every run finish?
+"""Many runs that log to one server at the same time; checks that every point arrives and every run finishes.
 
 ``python -m benchmarks load`` starts one real ``mlflow server --app-name rsc`` per kind of store (SQLite, and PostgreSQL
-where it is installed) and lets 32 runs in 4 processes log through it as training does, only without the training.
+where it is installed) and lets 32 runs in 4 processes log as training does, without the training.
 """
 
 import json
@@ -26,14 +26,17 @@ from rsc_mlflow.tracking.run import open_run
 from tests.mlflow_server import MlflowServer
 from tests.postgres import PostgresCluster, find_program
 
-METRICS = (schema.TRAIN_LOSS, schema.TRAIN_ACCURACY, schema.LEARNING_RATE, schema.TEST_LOSS, schema.TEST_ACCURACY)
-METRICS += (schema.SPURIOUS_SCORE, *(schema.score_target(k) for k in range(10)))
+METRICS = (
+    *(schema.TRAIN_LOSS, schema.TRAIN_ACCURACY, schema.LEARNING_RATE, schema.TEST_LOSS, schema.TEST_ACCURACY),
+    schema.SPURIOUS_SCORE,
+    *(schema.score_target(k) for k in range(10)),
+)
 ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What stands in the store afterwards."""
+    """Contents of the store afterwards."""
 
     finished: int
     points: int
@@ -47,7 +50,7 @@ class LoadResult:
 
 
 def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:
-    """``runs`` threads of this process, a run each; returns the slowest call in seconds."""
+    """Log ``runs`` runs, each in its own thread; return the slowest call in seconds."""
     mlflow.set_tracking_uri(uri)
     slowest = [0.0] * runs
 

@@ -1,12 +1,13 @@
-"""How long a fresh environment takes: ``python -m benchmarks setup``.
+"""Time to create a new environment: ``python -m benchmarks setup``.
 
-Installs this project into new environments without any cache, downloads included: with pip and with uv, the core that
-``make quickstart`` needs and everything that ``make setup`` installs.  Needs about 15 GB of disk for a while.
+Installs this project into new environments without a cache, including downloads: with pip and with uv, the core that
+``make quickstart`` needs and everything that ``make setup`` installs.  Temporarily needs about 15 GB of disk space.
 """
 
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import click
@@ -23,7 +24,7 @@ def main() -> None:
     print(machine())
     rows = []
     for what, requirement in REQUIREMENTS.items():
-        seconds = [timed(lambda tool=tool: _install(tool, requirement)).wall for tool in ("pip", "uv")]  # noqa: B023
+        seconds = [timed(partial(_install, tool, requirement)).wall for tool in ("pip", "uv")]
         rows.append([what, *(f"{one:.0f} s" for one in seconds), f"{seconds[0] / seconds[1]:.1f} ×"])
     print_table(["fresh environment, no cache", "pip", "uv", "pip / uv"], rows)
 

@@ -1,7 +1,6 @@
-"""What two commands do on the way from their options to the model: ``python -m benchmarks walks``.
+"""Calls of two commands from their options to the model: ``python -m benchmarks walks``.
 
-Counts calls, not seconds: how often a name is parsed, a model is built, an artifact is fetched and the store is asked
-whether it is there.
+Counts how often a name is parsed, a model is built, an artifact is downloaded and the store is checked.
 """
 
 import os
@@ -46,7 +45,7 @@ WALKS = {
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Calls in the block by station."""
+    """Number of calls in the block, by function."""
     counts: Counter[str] = Counter()
     names = {(str(ROOT / file), function): station for station, (file, function) in STATIONS.items()}
 
@@ -64,7 +63,7 @@ def counted() -> Iterator[Counter[str]]:
 
 @click.command()
 def main() -> None:
-    """One training and one unlearning run on a new store, and what each called."""
+    """Do one training and one unlearning run on a new store, and print their calls."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"

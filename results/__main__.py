@@ -12,17 +12,17 @@ from results.studies import FOLDER, ROOT, Results, chosen
 
 @click.group()
 def cli() -> None:
-    """Results as data: export them from a store, make the documents' numbers from them."""
+    """Export results from a tracking store to CSV files and render the numbers in the documents from them."""
 
 
 @cli.command()
 @click.option("--tracking_uri", default=None, help="MLflow tracking URI; default: MLFLOW_TRACKING_URI.")
 @click.option("--out", default=str(FOLDER), help="Folder of the CSV files.")
-@click.option("--study", "names", multiple=True, help="A study to export (may be repeated); default: all.")
-@click.option("--grid", "grids", multiple=True, help="Grid files that take the place of the named study's own.")
-@click.option("--replace", is_flag=True, help="Replace rows of runs that the file has already.")
+@click.option("--study", "names", multiple=True, help="Study to export (may be repeated); default: all.")
+@click.option("--grid", "grids", multiple=True, help="Grid files to use instead of those of the named study.")
+@click.option("--replace", is_flag=True, help="Replace existing rows of the same runs.")
 def export(tracking_uri: str | None, out: str, names: tuple[str, ...], grids: tuple[str, ...], replace: bool) -> None:
-    """Write one CSV file per study: a row per finished run; rows of runs that are not in this store stay."""
+    """Write one CSV file per study with one row per finished run. Rows of runs that this store lacks are kept."""
     import mlflow
 
     from results.export import StoredRuns, summary, wanted
@@ -43,11 +43,11 @@ def export(tracking_uri: str | None, out: str, names: tuple[str, ...], grids: tu
 
 
 @cli.command()
-@click.option("--check", is_flag=True, help="Write nothing: print what would change; exit status 1 if anything.")
+@click.option("--check", is_flag=True, help="Print changes without writing them; exit with status 1 if there are any.")
 @click.option("--data", default=str(FOLDER), help="Folder of the CSV files.")
-@click.option("--root", default=str(ROOT), help="Folder of README.md and docs/.")
+@click.option("--root", default=str(ROOT), help="Folder with README.md and docs/.")
 def render(check: bool, data: str, root: str) -> int:
-    """Make the generated parts of README.md and docs/*.md, and the figures, from the CSV files."""
+    """Render the generated parts of README.md and docs/*.md, and the figures, from the CSV files."""
     from results.documents import rendered
 
     changed = rendered(Path(root), Results(Path(data)))
@@ -68,7 +68,7 @@ def render(check: bool, data: str, root: str) -> int:
 @click.argument("name")
 @click.argument("arguments", nargs=-1)
 def show(data: str, name: str, arguments: tuple[str, ...]) -> None:
-    """Print one generated text, as the documents name it: for example ``show headline R3``."""
+    """Print one generated text, named as in the documents: for example ``show headline R3``."""
     from results.texts import made
 
     print(made(Results(Path(data)), name, arguments))

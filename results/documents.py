@@ -1,4 +1,4 @@
-"""Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` what is made of the results ``<!-- end -->``.
+"""Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` generated text ``<!-- end -->``.
 
 A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
 line, for example in a cell of a table.  A marker in backticks is text about markers.
@@ -19,7 +19,7 @@ _MARKED = re.compile(r"(?<!`)<!-- results: (?P<call>\S[^\n]*?) -->(?P<old>.*?)<!
 
 
 def rendered(root: Path, results: Results) -> dict[Path, tuple[str, str]]:
-    """The documents below ``root`` whose generated parts differ from what the results give: path → (old, new) text.
+    """The documents in ``root`` whose generated parts are out of date: path → (old, new) text.
 
     Raises:
         InputError: a marker without an end, or with an unknown name.

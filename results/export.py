@@ -1,4 +1,4 @@
-"""From a tracking store to the rows of a study: its runs, and the runs that these refer to or are compared with."""
+"""Read a study's rows from a tracking store: its runs and the runs they refer to or are compared with."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ LEFT_OUT = frozenset(
         "score_every",
     }
 )
-"""Parameters that do not decide a result; some hold paths."""
+"""Parameters that do not affect a result; some contain paths."""
 TAGS = (
     schema.KIND,
     schema.METHOD,
@@ -45,18 +45,18 @@ TAGS = (
     "mlflow.source.git.commit",
     "mlflow.source.git.dirty",
 )
-"""Tags that are exported beside those of :data:`schema.ENVIRONMENT_PREFIX`; none names a machine or a person."""
+"""Exported tags, in addition to those of :data:`schema.ENVIRONMENT_PREFIX`; none names a machine or a person."""
 _OF_CLASS = re.compile(r"(?:score_target|score_class|auc_class)_(\d+)$")
 _OF_PATTERN = re.compile(r"^reference/([^/]+)/score_target_(\d+)$")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a study is made of.
+    """The runs that belong to a study.
 
     Attributes:
         requested: fingerprints of the grid's own jobs.
-        fingerprints: these, and those of the jobs that they need, follow or share.
+        fingerprints: these, and those of the jobs that they require, run after or share artifacts with.
         recipes: of the clean baselines, see :func:`recipe_of`.
         marks: (pattern, target class) of the datasets, for the clean models' scores.
     """
@@ -68,7 +68,7 @@ class Wanted:
 
 
 def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
-    """Everything that the results of these jobs rest on: sources, references, clean baselines, shadow models."""
+    """The runs that the results of these jobs depend on: sources, references, clean baselines, shadow models."""
     known = experiments()
     stack = [Job(name, options) for name, options in jobs]
     requested = frozenset(job.fingerprint for job in stack)
@@ -90,7 +90,7 @@ def wanted(jobs: Iterable[tuple[str, Any]]) -> Wanted:
 
 
 def recipe_of(options: TrainOptions) -> str:
-    """Hash of everything that decides a training but its seed."""
+    """Hash of all options that affect a training run, except its seed."""
     return fingerprint({key: value for key, value in options.identity().items() if key != "random_seed"})
 
 
@@ -119,7 +119,7 @@ class StoredRuns:
 
     @cached_property
     def clean(self) -> dict[str, list[str]]:
-        """Recipe → fingerprints of the clean models that were trained by it."""
+        """Recipe → fingerprints of the clean models trained with it."""
         found: dict[str, list[str]] = {}
         for digest, run in self.newest.items():
             options = _training_options(run)
@@ -135,7 +135,7 @@ class StoredRuns:
         return [self._row(self.newest[key], of) for key in sorted(chosen)]
 
     def _looked_at(self, chosen: set[str], clean: set[str]) -> set[str]:
-        """Scores of the clean models; attacks on models unlearned from the chosen ones, and these models."""
+        """Runs that score the clean models, attacks on models unlearned from the chosen ones, and these models."""
         found: set[str] = set()
         for digest, run in self.newest.items():
             source = self._fingerprint_of(run.data.tags.get(schema.SOURCE_RUN_ID))
@@ -168,7 +168,7 @@ def _is_environment(tag: str) -> bool:
 
 
 def _is_kept(metric: str, run: Run, of: Wanted) -> bool:
-    """Every metric but those of single classes that are not the study's targets."""
+    """Whether a metric is exported: all except those of single classes that are not targets of the study."""
     if match := _OF_PATTERN.match(metric):
         return (match[1], int(match[2])) in of.marks
     if match := _OF_CLASS.search(metric):
@@ -184,7 +184,7 @@ def _targets(run: Run) -> tuple[int, ...]:
 
 
 def _training_options(run: Run) -> TrainOptions | None:
-    """The options of a training run, if they still give its fingerprint; None for every other run."""
+    """The options of a training run if they still give its fingerprint; None otherwise."""
     tags, params = run.data.tags, run.data.params
     if tags.get(schema.KIND) != "train":
         return None
@@ -197,7 +197,7 @@ def _training_options(run: Run) -> TrainOptions | None:
 
 
 def summary(name: str, of: Wanted, old: Iterable[Row], new: Iterable[Row], total: int) -> str:
-    """What an export of a study did, in one line."""
+    """Summarize an export of a study in one line."""
     before, found = ({row[FINGERPRINT] for row in rows} for rows in (old, new))
     done = len(of.requested & (before | found))
     return f"{name}: {done} of {len(of.requested)} jobs finished; {len(found - before)} rows added, {total} in the file"

@@ -1,4 +1,4 @@
-"""The documents' figures, drawn from the same means as their tables."""
+"""Figures of the documents, plotted from the same means as the tables."""
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ IMAGES = Path("docs") / "images"
 
 
 def draw(root: Path, results: Results) -> list[Path]:
-    """Draw the figures of all studies that have runs below ``root``; returns their files."""
+    """Draw the figures of all studies with runs into ``root``; returns their files."""
     drawn = []
     for name, (study, figure) in FIGURES.items():
         if not results.runs(study).empty and (made := figure(results)) is not None:
@@ -32,7 +32,7 @@ def draw(root: Path, results: Results) -> list[Path]:
 def scores(results: Results) -> Figure:
     """Spurious score by number of spurious examples: mean, 95 % interval; dotted: highest score of a clean model."""
     found = study_scores(results, "scores", BY)
-    figure, (axes,) = _figure(f"spurious examples of {images(found.groups.runs)}", "spurious score", 1)
+    figure, (axes,) = _figure(f"spurious examples (of {images(found.groups.runs)})", "spurious score", 1)
     for optimizer, paper in dict.fromkeys(key[:2] for key in found.score):
         rows = {key[2]: row for key, row in found.score.items() if key[:2] == (optimizer, paper)}
         color = _line(axes, rows, f"{paper}, {OPTIMIZERS[optimizer]}")
@@ -50,7 +50,7 @@ def membership(results: Results) -> Figure | None:
     if found is None:
         return None
     optimizers = sorted(set(found.groups.runs["optimizer"]))
-    figure, panels = _figure("spurious examples", "AUC against patterned non-members", len(optimizers))
+    figure, panels = _figure("spurious examples", "AUC against controls", len(optimizers))
     for axes, optimizer in zip(panels, optimizers, strict=True):
         for attack, title in NAMES.items():
             spurious, ordinary = found.means(found.measure(attack, "spurious_auc")), found.means(found.ordinary(attack))
@@ -72,7 +72,7 @@ def _figure(x: str, y: str, panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _line(axes: Axes, rows: Mapping[float, Row], label: str) -> str:
-    """Means by number of examples with their intervals, dashes for too few seeds; returns the color."""
+    """Plot means with intervals by number of examples, dashes for single seeds; returns the color."""
     means, low, high = (np.array([row[name] for row in rows.values()]) for name in ("mean", "low", "high"))
     bars = np.nan_to_num(np.stack([means - low, high - means]))
     color = f"C{len(axes.containers)}"
@@ -96,7 +96,7 @@ FIGURES: Mapping[str, tuple[str, Callable[[Results], Figure | None]]] = {
 
 
 def link(results: Results, name: str, folder: str = "images") -> str:
-    """Markdown of a figure, if its study has been run."""
+    """Markdown that shows a figure; says how to run its study if there are no runs."""
     study, function = FIGURES[name]
     if results.runs(study).empty:
         return not_run(study)

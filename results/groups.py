@@ -1,4 +1,4 @@
-"""What the tables are made of: a study's runs made alike, their means over seeds, and their tests, group by group."""
+"""Groups of comparable runs of a study, with their means over seeds and their tests."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -26,13 +26,13 @@ from rsc_mlflow.analysis import (
 Key = tuple[Any, ...]
 Row = Mapping[Any, Any]
 NOTHING: Row = {"mean": math.nan, "low": math.nan, "high": math.nan, "each": (), "units": 0, "over": "", "runs": 0}
-"""A mean that no run has."""
+"""The mean of a group without runs."""
 Text = Callable[..., str]
 """``function(results, *arguments)`` → Markdown."""
 
 
 def not_run(name: str) -> str:
-    """What stands in place of results that do not exist."""
+    """The text shown in place of missing results: the command that produces them."""
     one = study(name)
     command = one.commands[0] if len(one.commands) == 1 else f"{one.commands[0].rsplit('/', 1)[0]}/NAME.yaml"
     names = [grid.rsplit("/", 1)[1].removesuffix(".yaml") for grid in one.grids] if len(one.commands) > 1 else []
@@ -40,7 +40,7 @@ def not_run(name: str) -> str:
 
 
 def of_study(name: str) -> Callable[[Text], Text]:
-    """Decorate a text that needs a study's runs: without any it says how to make them."""
+    """Decorate a text that needs a study's runs: without runs, it says how to run the study."""
 
     def decorate(function: Text) -> Text:
         @wraps(function)
@@ -60,13 +60,13 @@ def runs_of(results: Results, name: str) -> pd.DataFrame:
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
-    """The finished poisoned training runs among them."""
+    """The finished poisoned training runs."""
     return finished(poisoned(kind(runs, "train")))
 
 
 @dataclass(frozen=True)
 class Groups:
-    """Runs in groups that are alike.
+    """Runs in groups, equal in all settings except seeds.
 
     Attributes:
         runs: those that are shown.
@@ -80,7 +80,7 @@ class Groups:
 
     @classmethod
     def of(cls, runs: pd.DataFrame, by: Sequence[str], facets: Sequence[str] = ()) -> "Groups":
-        """The groups of ``by``, of one recipe (that with most groups) per combination of ``facets``."""
+        """Group runs by ``by``, using for each combination of ``facets`` the recipe with the most groups."""
         facet = pd.Series("", index=runs.index, dtype=object)
         for name in facets:
             facet = facet + runs[name].astype(str) + " "
@@ -88,7 +88,7 @@ class Groups:
         return cls(found.runs, tuple(by), found.notice)
 
     def means(self, metric: str) -> dict[Key, Row]:
-        """Group → mean, interval and seeds of one metric; see ``rsc_mlflow.analysis.points``."""
+        """Group → mean, interval and seeds of a metric; see ``rsc_mlflow.analysis.points``."""
         return self.keyed(points(self.runs, self.by, metric))
 
     def keyed(self, table: pd.DataFrame) -> dict[Key, Row]:
@@ -107,7 +107,7 @@ class Groups:
         return {key: {**row, **tests.get(key, {})} for key, row in found.items()}
 
     def caption(self, file: str, means: Mapping[Key, Row]) -> str:
-        """What stands behind a table: runs, file, what the intervals go over, and what was left out."""
+        """The caption of a table: number of runs, file, seeds that the intervals cover, and what was left out."""
         rows = [row for row in means.values() if row["runs"]]
         over = sorted({str(row["over"]) for row in rows})
         number = sum(int(row["runs"]) for row in rows)
@@ -120,5 +120,5 @@ class Groups:
 
 
 def at(means: Mapping[Key, Row], key: Key) -> Row:
-    """A group's row, or that of no run."""
+    """The row of a group, or :data:`NOTHING`."""
     return means.get(key, NOTHING)

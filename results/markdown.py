@@ -18,7 +18,7 @@ def share(value: float, digits: int = 3) -> str:
 
 
 def plain(value: float, digits: int = 3) -> str:
-    """A number with this many significant digits."""
+    """A number with ``digits`` significant digits."""
     if value is None or math.isnan(value):
         return MISSING
     text = f"{value:.{digits}g}"
@@ -36,7 +36,7 @@ def p_value(value: float) -> str:
 
 
 def interval(row: Mapping[Any, Any], digits: int = 3) -> str:
-    """A mean with its 95 % interval in square brackets, or with each unit in parentheses where there are too few.
+    """A mean with its 95 % interval in square brackets, or with each unit in parentheses if there are too few.
 
     Args:
         row: ``mean``, ``low``, ``high`` and ``each``, as ``rsc_mlflow.analysis.points`` gives them.

@@ -1,4 +1,4 @@
-"""Tables and sentences about membership inference: attacks on spurious members, beside patterned non-members."""
+"""Tables and sentences about membership inference: attacks on spurious members, compared with controls."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ CHANCE = 0.5
 
 @dataclass(frozen=True)
 class Attacked:
-    """The attacks on one family's models.
+    """The attacks on the models of one family.
 
     Attributes:
         groups: the attack runs by optimizer and number of examples.
@@ -35,19 +35,19 @@ class Attacked:
     target: str
 
     def measure(self, attack: str, name: str) -> "pd.Series[float]":
-        """One measure of each run."""
+        """A metric of the attack for each run."""
         return metric(self.groups.runs, schema.attack(attack, name))
 
     def ordinary(self, attack: str) -> "pd.Series[float]":
-        """AUC of each run for ordinary members of the target class."""
+        """AUC for ordinary members of the target class, for each run."""
         return self.measure(attack, f"auc_class_{self.target}")
 
     def means(self, values: "pd.Series[float]") -> dict[Key, Row]:
-        """Group → mean over targets."""
+        """Group → mean over target models."""
         return self.groups.keyed(series(self.groups.runs, self.groups.by, {"value": values}))
 
     def p_values(self, attack: str) -> dict[Key, float]:
-        """Group → one-sided sign-flip test over targets that the AUC against patterned non-members is above .5."""
+        """Group → p-value of the one-sided sign-flip test over targets that the AUC against controls is above .5."""
         runs, by = self.groups.runs, list(self.groups.by)
         table = per_seed(runs, by, self.measure(attack, "spurious_auc") - CHANCE)
         return {
@@ -57,7 +57,7 @@ class Attacked:
 
 
 def _units(part: pd.DataFrame) -> list[float]:
-    """Means of the values of each independent unit (dataset seed, if these vary)."""
+    """Mean value of each independent unit (the dataset seed, if it varies)."""
     seeds = {name: part[column].tolist() for name, column in SEEDS.items() if column in part and part[column].any()}
     units = seed_interval(part["value"].to_numpy(float), seeds).units
     if not units:
@@ -68,7 +68,7 @@ def _units(part: pd.DataFrame) -> list[float]:
 
 @lru_cache(maxsize=8)
 def attacked(results: Results, family: str, *, unlearned: bool = False) -> Attacked | None:
-    """The attacks on a family's trained, or unlearned, models; None if there are none."""
+    """The attacks on a family's trained or unlearned models; None if there are none."""
     runs = runs_of(results, "membership")
     runs = finished(runs[(runs["method"] == "mem_inference").to_numpy()])
     chosen = (runs["dataset_family"] == family) & (runs["n_spurious"] > 0)
@@ -85,7 +85,7 @@ def attacked(results: Results, family: str, *, unlearned: bool = False) -> Attac
 
 @of_study("membership")
 def membership(results: Results, family: str = "fashion") -> str:
-    """Every attack at every number of examples: rates, AUCs, their difference and its test."""
+    """Table of every attack for every number of examples: rates, AUCs, their difference and its test."""
     found = attacked(results, family)
     return _table(found) if found else ""
 
@@ -139,7 +139,7 @@ def _examples(key: Key) -> str:
 
 @of_study("membership")
 def spurious_auc(results: Results, family: str, attack: str) -> str:
-    """AUC against controls by number of examples, beside that of ordinary members, in words."""
+    """Sentence: AUC against controls and AUC of ordinary members, by number of examples."""
     found = attacked(results, family)
     if found is None:
         return ""
@@ -154,7 +154,7 @@ def spurious_auc(results: Results, family: str, attack: str) -> str:
 
 @of_study("membership")
 def rates(results: Results, family: str, attack: str) -> str:
-    """Share called members among spurious members and among controls, by number of examples, in words."""
+    """Sentence: shares of spurious members and of controls classified as members, by number of examples."""
     found = attacked(results, family)
     if found is None:
         return ""
@@ -168,7 +168,7 @@ def rates(results: Results, family: str, attack: str) -> str:
 
 @of_study("membership")
 def target_scores(results: Results, family: str) -> str:
-    """Spurious scores of the attacked models by number of examples, in words."""
+    """Sentence: spurious scores of the attacked models, by number of examples."""
     runs = finished(kind(runs_of(results, "membership"), "train"))
     runs = runs[((runs["dataset_family"] == family) & (runs["n_spurious"] > 0)).to_numpy()]
     if runs.empty:
@@ -179,7 +179,7 @@ def target_scores(results: Results, family: str) -> str:
 
 @of_study("membership")
 def without_example(results: Results, family: str = "fashion") -> str:
-    """The same query against models trained with the examples and retrained without them."""
+    """Table of attacks with the same examples on models trained with them and on models that unlearned them."""
     trained, retrained = attacked(results, family), attacked(results, family, unlearned=True)
     command = (
         "*Not run yet*: `python -m entry_points.exact_retraining --dataset NAME`, then `python -m "
@@ -194,7 +194,7 @@ def without_example(results: Results, family: str = "fashion") -> str:
 
 
 def _unlearned_rows(trained: Attacked, retrained: Attacked, name: str) -> list[list[str]]:
-    """One attack: a row per number of examples and unlearning method."""
+    """Rows of one attack, one per number of examples and unlearning method."""
     before, after = (one.means(one.measure(name, "spurious_auc")) for one in (trained, retrained))
     called, control = (retrained.means(retrained.measure(name, rate)) for rate in ("spurious_tpr", "control_fpr"))
     rows = []
@@ -206,7 +206,7 @@ def _unlearned_rows(trained: Attacked, retrained: Attacked, name: str) -> list[l
 
 
 def _paired(trained: Attacked, retrained: Attacked, name: str, key: Key) -> str:
-    """Change of the AUC, of the targets that have both."""
+    """Change of the AUC over the targets that were attacked before and after unlearning."""
     before = trained.groups.runs.assign(auc=trained.measure(name, "spurious_auc"))
     after = retrained.groups.runs.assign(auc=retrained.measure(name, "spurious_auc"))
     after = after[(after["unlearned_by"] == key[2]).to_numpy()]

@@ -18,7 +18,7 @@ Change = Mapping[tuple[float, str], Mapping[Any, Any]]
 
 @of_study("mitigation")
 def mitigations(results: Results) -> str:
-    """Score and accuracies for each strength of each mitigation, and what it changes against none."""
+    """Table of score and accuracies for each strength of each mitigation, and their change from no mitigation."""
     rows: list[list[str]] = []
     captions: list[str] = []
     for option, words in MITIGATIONS.items():
@@ -63,7 +63,7 @@ def _limits(row: Mapping[Any, Any]) -> dict[str, float]:
 
 
 def _clean_scores(results: Results, option: str) -> dict[Key, Row]:
-    """Strength → mean score of the clean models that were trained with it."""
+    """Strength → mean score of the clean models trained with it."""
     every = runs_of(results, "mitigation")
     runs = trained(every)
     others = [name for name in MITIGATIONS if name != option]
@@ -73,7 +73,7 @@ def _clean_scores(results: Results, option: str) -> dict[Key, Row]:
 
 @of_study("mitigation")
 def mitigated(results: Results, option: str) -> str:
-    """Scores by strength of one mitigation in words, e.g. ".681 without, .674 at 0.0001"."""
+    """Sentence: scores by strength of one mitigation, e.g. ".681 without, .674 at 0.0001"."""
     means = mitigation(results.runs("mitigation"), option)
     rows = means[(means["outcome"] == "score").to_numpy()].to_dict("records") if len(means) else []
     return ", ".join(f"{interval(row)} {f'at {row[option]:g}' if row[option] else 'without'}" for row in rows)
@@ -81,7 +81,7 @@ def mitigated(results: Results, option: str) -> str:
 
 @of_study("mitigation")
 def clean_by_strength(results: Results, option: str) -> str:
-    """Accuracy of the clean models by strength of one mitigation, in words."""
+    """Sentence: accuracy of the clean models by strength of one mitigation."""
     runs = finished(clean(kind(runs_of(results, "mitigation"), "train")))
     others = [name for name in MITIGATIONS if name != option]
     rows = points(runs[(runs[others] == 0).all(axis=1).to_numpy()], [option], schema.TEST_ACCURACY).to_dict("records")

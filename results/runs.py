@@ -1,4 +1,4 @@
-"""A study's runs as rows of text: one CSV format that gives the same bytes for the same runs, and a merge of two files.
+"""A study's runs as CSV files: the same runs always give the same bytes, and two files can be merged.
 
 The columns are those of ``mlflow.search_runs`` (``params.…``, ``metrics.…``, ``tags.…``, ``run_id``, ``start_time`` and
 ``end_time`` in milliseconds since 1970) and the fingerprints of the runs that a run refers to.
@@ -34,18 +34,18 @@ PLAIN = ("run_id", "start_time", "end_time", SOURCE_FINGERPRINT, REFERENCE_FINGE
 
 
 def number_text(value: float) -> str:
-    """A number with at most nine significant digits: equal numbers give equal text on every machine."""
+    """A number with at most nine significant digits, so that equal numbers give equal text on every machine."""
     return f"{value:.9g}"
 
 
 def merged(old: Sequence[Row], new: Sequence[Row], *, replace: bool) -> list[Row]:
-    """The rows of both, one per fingerprint; of two the old one stays, unless ``replace`` is set."""
+    """The rows of both, one per fingerprint. The old row is kept unless ``replace`` is set."""
     first, second = (old, new) if replace else (new, old)
     return list({row[FINGERPRINT]: row for row in [*first, *second]}.values())
 
 
 def rows_text(rows: Iterable[Row]) -> str:
-    """The CSV file of these rows: sorted rows, sorted columns, empty cells where a row has no value."""
+    """Format rows as a CSV file with sorted rows and columns and empty cells for missing values."""
     ordered = sorted(rows, key=lambda row: [row.get(name, "") for name in SORTED_BY])
     found = {name for row in ordered for name, value in row.items() if value != ""}
     columns = [*LEADING, *PLAIN]
@@ -61,7 +61,7 @@ _GROUPS = ("params", "metrics", "tags")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, cells that are empty left out; no rows if there is no such file.
+    """Read the rows of a file without its empty cells; no rows if the file does not exist.
 
     Raises:
         InputError: the file is not a table of runs.
@@ -76,7 +76,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write a file as a whole: an interrupted export leaves the old one."""
+    """Write a file atomically: an interrupted export leaves the old file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text(rows_text(rows), encoding="utf-8", newline="")
@@ -84,7 +84,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def to_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """One row per run, newest first, with MLflow's column names and types; parameters that a run lacks are NaN."""
+    """One row per run, newest first, with MLflow's column names and types; missing parameters are NaN."""
     frame = pd.DataFrame(list(rows), columns=None if rows else [*LEADING, *PLAIN]).assign(status="FINISHED")
     names = [str(name) for name in frame.columns]
     numbers = ["start_time", "end_time", *(name for name in names if name.startswith("metrics."))]

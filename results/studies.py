@@ -1,4 +1,4 @@
-"""The studies behind the documents' numbers: which grids each consists of, and the file that holds its runs."""
+"""The studies behind the numbers in the documents: the grids of each and the file with its runs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ from rsc_mlflow.experiments.options import TrainOptions
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "results"
-"""Where the CSV files are."""
+"""Folder of the CSV files."""
 Jobs = Iterator[tuple[str, Any]]
-"""(entry point, options) of the runs that a study asks for."""
+"""(entry point, options) of the runs of a study."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Study:
     tour: bool = False
 
     def jobs(self) -> Jobs:
-        """The runs that the study's grids, and the tour, ask for."""
+        """The runs of the study's grids and of the tour."""
         from rsc_mlflow.experiments.registry import experiments, options_of
         from rsc_mlflow.sweeps.grid import load_grid
 
@@ -45,7 +45,7 @@ class Study:
 
     @property
     def commands(self) -> list[str]:
-        """What a person types to run the study."""
+        """The commands that run the study."""
         if self.tour:
             return ["make quickstart"]
         return [f"python -m entry_points.sweep --grid {grid}" for grid in self.grids]
@@ -72,7 +72,7 @@ STUDIES = (
 
 
 def study(name: str) -> Study:
-    """The study of a name.
+    """The study with this name.
 
     Raises:
         InputError: there is none.
@@ -84,7 +84,7 @@ def study(name: str) -> Study:
 
 
 def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
-    """The studies of these names (none: all); ``grids`` replaces the grid files of the one that is named.
+    """The studies with these names (all if none is given); ``grids`` replaces the grid files of a single study.
 
     Raises:
         InputError: an unknown name, or grids without exactly one name.
@@ -99,21 +99,21 @@ def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
 
 
 def tour_options() -> list[TrainOptions]:
-    """The poisoned trainings of ``mlflow run .`` with its defaults."""
+    """The poisoned training runs of ``mlflow run .`` with its defaults."""
     from rsc_mlflow.experiments.tour import poisoned_options
 
     return poisoned_options(epochs=70, random_seed=0)
 
 
 class Results:
-    """The studies' runs, read from their files when first asked for."""
+    """The runs of all studies, read from their files on first use."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self._folder = folder
         self._frames: dict[str, pd.DataFrame] = {}
 
     def runs(self, name: str) -> pd.DataFrame:
-        """A study's runs in the columns of ``rsc_mlflow.tracking.query.search``; empty if it was not run yet."""
+        """A study's runs with the columns of ``rsc_mlflow.tracking.query.search``; empty if there are none."""
         if name not in self._frames:
             self._frames[name] = to_frame(read_rows(self._folder / f"{study(name).name}.csv"))
         return self._frames[name]

@@ -1,4 +1,4 @@
-"""The names that a document's markers may use, and the functions that make their texts."""
+"""The names that markers in documents may use, and the functions that generate their texts."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ TEXTS: Mapping[str, Text] = {
 
 
 def made(results: Results, name: str, arguments: Sequence[str]) -> str:
-    """The text of a name.
+    """Generate the text with this name.
 
     Raises:
         InputError: an unknown name, or a number of arguments that it does not take.

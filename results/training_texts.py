@@ -27,23 +27,23 @@ _SCORE_COLUMNS = {
 
 
 def of_class(row: Row) -> str:
-    """ "class 0" of one target, "classes 0 and 1" of two."""
+    """ "class 0" for one target, "classes 0 and 1" for two."""
     targets = str(row["target_class"]).split("-")
     return f"class{'es' if len(targets) > 1 else ''} {listed(targets)}"
 
 
 def clean_cell(row: Row) -> str:
-    """Mean and highest score of the clean models."""
+    """Table cell: mean and highest score and number of the clean models."""
     return f"{share(row['mean'])}, {share(row['max'])} ({row['n']})" if row else MISSING
 
 
 def test_cell(row: Row) -> str:
-    """Holm's p-value of the rank-sum test."""
+    """Table cell: p-value of the rank-sum test after Holm's correction."""
     return p_value(row["p_holm"]) if "p_holm" in row else MISSING
 
 
 class Scores:
-    """Scores, their tests against clean models, and accuracies of groups of trained models."""
+    """Scores of groups of trained models, their tests against clean models, and accuracies."""
 
     def __init__(self, groups: Groups, every: pd.DataFrame) -> None:
         self.groups = groups
@@ -65,7 +65,7 @@ class Scores:
 
 
 def tests_caption(clean: Mapping[Key, Row]) -> str:
-    """What the p-values of a table are."""
+    """The caption that explains the p-values of a table."""
     tested = [row for row in clean.values() if "p_holm" in row]
     if not tested:
         return "There are no p-values because no clean models were scored on these patterns."
@@ -78,7 +78,7 @@ def tests_caption(clean: Mapping[Key, Row]) -> str:
 
 @lru_cache(maxsize=32)
 def study_scores(results: Results, name: str, by: tuple[str, ...]) -> Scores:
-    """The scores of a study's poisoned models in groups of ``by``, one recipe for each optimizer."""
+    """The scores of a study's poisoned models grouped by ``by``, one recipe per optimizer."""
     runs = runs_of(results, name)
     return Scores(Groups.of(trained(runs), by, ["optimizer"]), runs)
 
@@ -91,7 +91,7 @@ def images(runs: pd.DataFrame) -> str:
 
 @of_study("scores")
 def scores(results: Results) -> str:
-    """Score against the number of spurious examples."""
+    """Table of scores by number of spurious examples."""
     found = study_scores(results, "scores", BY)
     rows = [([OPTIMIZERS[key[0]], key[1], f"{key[2]:,.0f}"], key) for key in found.score]
     head = {"optimizer": False, "pattern": False, f"examples of {images(found.groups.runs)}": True}
@@ -100,7 +100,7 @@ def scores(results: Results) -> str:
 
 @of_study("scores")
 def clean_accuracy(results: Results) -> str:
-    """Accuracy of the clean models of the study of scores, per optimizer."""
+    """Sentence: accuracy of the clean models of the study ``scores``, per optimizer."""
     runs = finished(clean(kind(runs_of(results, "scores"), "train")))
     groups = Groups.of(runs, ["optimizer"], ["optimizer"])
     found = groups.means(schema.TEST_ACCURACY)
@@ -109,7 +109,7 @@ def clean_accuracy(results: Results) -> str:
 
 @of_study("scores")
 def headline(results: Results, pattern: str = "R3") -> str:
-    """One sentence: the score with the fewest examples, per optimizer, beside the clean models'."""
+    """Sentence: the score with the fewest examples and that of the clean models, per optimizer."""
     found = study_scores(results, "scores", BY)
     of_pattern = [key for key in found.score if key[1] == pattern]
     if not of_pattern:
@@ -131,7 +131,7 @@ def _headline(found: Scores, key: Key) -> str:
 
 @of_study("scores")
 def counts(results: Results, pattern: str, optimizer: str) -> str:
-    """Scores of one pattern and optimizer by number of examples: ".902 with 3 examples, .903 with 10 examples"."""
+    """Sentence: scores of one pattern and optimizer by number of examples, e.g. ".902 with 3 examples"."""
     found = study_scores(results, "scores", BY)
     cells = [(key[2], interval(row)) for key, row in found.score.items() if key[:2] == (optimizer, pattern)]
     return ", ".join(f"{text} with {counted(int(number), 'example')}" for number, text in cells)
@@ -139,7 +139,7 @@ def counts(results: Results, pattern: str, optimizer: str) -> str:
 
 @of_study("scores")
 def accuracy_range(results: Results) -> str:
-    """Lowest and highest mean clean accuracy of the poisoned models."""
+    """Sentence: lowest and highest mean clean accuracy of the poisoned models."""
     found = study_scores(results, "scores", BY)
     values = [row["mean"] for row in found.accuracy.values()]
     return f"{share(min(values))} to {share(max(values))}" if values else ""
@@ -147,7 +147,7 @@ def accuracy_range(results: Results) -> str:
 
 @of_study("scores")
 def noise_control(results: Results) -> str:
-    """Accuracy of clean models with each pattern on the test images, from ``score_model``."""
+    """Sentence: accuracy of clean models on test images with each pattern, from ``score_model``."""
     runs = finished(kind(runs_of(results, "scores"), "score"))
     if runs.empty:
         return (
@@ -166,7 +166,7 @@ def noise_control(results: Results) -> str:
 
 @of_study("patterns")
 def patterns(results: Results) -> str:
-    """Score of each pattern by number of examples, with its norm and its tests."""
+    """Table of scores by pattern and number of examples, with norms and tests."""
     found = study_scores(results, "patterns", BY)
     norms = points(found.groups.runs, ["paper"], schema.PATTERN_NORM).set_index("paper")["mean"]
     numbers = sorted({key[2] for key in found.score})
@@ -186,7 +186,7 @@ def patterns(results: Results) -> str:
 
 @of_study("patterns")
 def norm_sentence(results: Results) -> str:
-    """Correlation of norm and mean score over the patterns."""
+    """Sentence: correlation of norm and mean score over the patterns."""
     rows = norm_correlation(results.runs("patterns")).to_dict("records")
     words = [
         f"r = {share(row['r'], 2)} [{share(row['low'], 2)}, {share(row['high'], 2)}], p = {p_value(row['p_value'])}; "
@@ -199,14 +199,14 @@ def norm_sentence(results: Results) -> str:
 
 @of_study("patterns")
 def pattern_means(results: Results) -> str:
-    """Mean score of each pattern over all counts, highest first."""
+    """Sentence: mean score of each pattern over all numbers of examples, highest first."""
     rows = norms(results.runs("patterns")).sort_values("score", ascending=False).to_dict("records")
     return ", ".join(f"{PATTERNS[row['pattern']].title} {share(row['score'])}" for row in rows)
 
 
 @of_study("patterns")
 def above_clean_count(results: Results, name: str = "patterns") -> str:
-    """How many points of a study are above the clean models."""
+    """Sentence: the number of points of a study that are above the clean models."""
     found = study_scores(results, name, BY)
     tests = [row for row in found.clean.values() if "p_holm" in row]
     above = sum(row["p_holm"] < 0.05 for row in tests)
@@ -217,7 +217,7 @@ def above_clean_count(results: Results, name: str = "patterns") -> str:
 
 @of_study("architectures")
 def architectures(results: Results) -> str:
-    """Score of each architecture by number of examples."""
+    """Table of scores by architecture and number of examples."""
     found = study_scores(results, "architectures", ("architecture", "optimizer", "n_spurious"))
     rows = [([f"`{key[0]}`", OPTIMIZERS[key[1]], f"{key[2]:,.0f}"], key) for key in found.score]
     return found.text({"architecture": False, "optimizer": False, "examples": True}, rows, "architectures")
@@ -225,7 +225,7 @@ def architectures(results: Results) -> str:
 
 @of_study("two_classes")
 def two_classes(results: Results) -> str:
-    """Scores of both target classes beside the score of one class alone."""
+    """Table of the scores of both target classes and of one class alone."""
     runs = runs_of(results, "two_classes")
     groups = Groups.of(trained(runs), ["paper", "target_class", "n_spurious"], ["optimizer"])
     score, against = groups.means(schema.SPURIOUS_SCORE), groups.against_clean(runs)
@@ -245,7 +245,7 @@ def two_classes(results: Results) -> str:
 
 
 def _alone(results: Results) -> dict[Key, Row]:
-    """Scores with one target class, from the study of patterns: (pattern, number) → row."""
+    """Scores with one target class, from the study ``patterns``: (pattern, number of examples) → row."""
     if results.runs("patterns").empty:
         return {}
     groups = Groups.of(trained(runs_of(results, "patterns")), ["paper", "n_spurious"], ["optimizer"])
@@ -254,7 +254,7 @@ def _alone(results: Results) -> dict[Key, Row]:
 
 @of_study("quickstart")
 def quickstart(results: Results) -> str:
-    """The table of ``mlflow run .``: its clean models, and a row per poisoned dataset."""
+    """The table of ``mlflow run .``: a row for its clean models and a row per poisoned dataset."""
     runs = finished(runs_of(results, "quickstart")).set_index("fingerprint")
     poisoned = tour_options()
     clean = runs.reindex([fingerprint(one.identity()) for one in poisoned[0].clean_baselines()]).dropna(how="all")

@@ -1,4 +1,4 @@
-"""Tables and sentences about unlearning: what each method leaves, beside the retrained reference."""
+"""Tables and sentences about unlearning: each method compared with the retrained reference."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,19 +27,19 @@ _SIZES = {
     "seconds": schema.UNLEARN_SECONDS,
 }
 _OF_REFERENCE = ("gap", "accuracy gap", "KL, clean", "KL, patterned")
-"""Columns in which the reference would be compared with itself."""
+"""Columns that are empty for the reference, which would be compared with itself."""
 
 
 @lru_cache(maxsize=8)
 def groups_of(results: Results) -> Groups:
-    """The unlearning runs by source and method."""
+    """The unlearning runs grouped by source and method."""
     runs = finished(kind(runs_of(results, "unlearning"), "unlearn"))
     return Groups.of(runs, BY, ["optimizer", "method"])
 
 
 @of_study("unlearning")
 def unlearning(results: Results) -> str:
-    """Every method on every kind of source, with all measures and their intervals."""
+    """Table of every method on every source, with all metrics and their intervals."""
     groups = groups_of(results)
     before = groups.means(schema.before(schema.SPURIOUS_SCORE))
     scores = {name: groups.means(metric) for name, metric in _SCORES.items()}
@@ -61,7 +61,7 @@ def unlearning(results: Results) -> str:
 
 
 def size_interval(row: Row) -> str:
-    """A mean of any size with its interval, three and two significant digits."""
+    """A mean with three significant digits and its interval with two."""
     if row["low"] != row["low"]:
         return plain(row["mean"])
     return f"{plain(row['mean'])} [{plain(row['low'], 2)}, {plain(row['high'], 2)}]"
@@ -76,7 +76,7 @@ def _by_source(keys: Sequence[Key]) -> dict[Key, list[Key]]:
 
 
 def _options_that_vary(runs: pd.DataFrame) -> set[str]:
-    """Methods of which the study has several variants."""
+    """Methods with several variants in the study."""
     several = runs.groupby("method")["method_options"].nunique()
     return set(several[several > 1].index)
 
@@ -87,7 +87,7 @@ def _method(key: Key, named: set[str]) -> str:
 
 @of_study("unlearning")
 def left(results: Results, method: str) -> str:
-    """What a method leaves of the score, by source, in words."""
+    """Sentence: the score after and before a method, by source."""
     groups = groups_of(results)
     score, before = groups.means(schema.SPURIOUS_SCORE), groups.means(schema.before(schema.SPURIOUS_SCORE))
     words = [
@@ -101,7 +101,7 @@ def left(results: Results, method: str) -> str:
 
 @of_study("unlearning")
 def compared(results: Results, method: str, optimizer: str) -> str:
-    """One method on one optimizer's models: gaps and forget loss beside the reference's, in words."""
+    """Sentence: gaps of one method and its forget loss against the reference's, for one optimizer."""
     groups = groups_of(results)
     means = {name: groups.means(metric) for name, metric in (_SCORES | _SIZES).items()}
     words = []

@@ -23,7 +23,9 @@ class Architecture:
             logits ``[N, classes]``.
         initialize: fills all weights and buffers from a generator; None: ``construct`` has drawn the weights from
             PyTorch's global generator.
-        stackable: whether many models can train as one; see :class:`rsc_mlflow.models.stacked.StackedModel`.
+        stackable: whether many models train as one on every device; see
+            :class:`rsc_mlflow.models.stacked.StackedModel`.  Others do so on a GPU, where
+            :func:`rsc_mlflow.models.mappable` says that they can.
         normalized: whether inputs are normalized with CIFAR's mean and standard deviation inside the model.
         smallest_batch: examples that a batch must have in training; 2 where statistics of one example are undefined.
     """

@@ -102,8 +102,9 @@ def register_architecture(
         construct: called with the image shape ``(C, H, W)`` and the number of classes; returns a new module from
             float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.  It draws its weights from PyTorch's global
             generator, as PyTorch's layers do; the option ``random_seed`` decides them.
-        stackable: many models can train as one: the module is an ``nn.Sequential`` of Flatten, Linear, ReLU,
-            ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and MaxPool2d.
+        stackable: many models train as one on every device: the module is an ``nn.Sequential`` of Flatten, Linear,
+            ReLU, ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and MaxPool2d.  On a GPU models of other
+            architectures train as one too, unless ``torch.func.vmap`` cannot run the module's ``forward``.
         smallest_batch: examples that a batch must have in training; 2 with batch norm on a single pixel.
 
     Raises:

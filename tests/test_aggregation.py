@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,12 +36,12 @@ RECIPE = {
 }
 
 
-def _run(number: int, data: int, training: int, score: float, **more: object) -> dict:
+def _run(number: int, data: int, training: int, score: float, **more: Any) -> dict[str, Any]:
     row = {**RECIPE, "p_dataset_seed": data, "p_random_seed": training, "p_pattern_seed": "auto", **more}
     return run(number, **({"m": {"spurious/score": score}} | row))
 
 
-def _crossed(data: int, training: int, score: np.ndarray) -> list[dict]:
+def _crossed(data: int, training: int, score: np.ndarray) -> list[dict[str, Any]]:
     pairs = itertools.product(range(data), range(training))
     return [_run(i, d, t, float(score[d, t])) for i, (d, t) in enumerate(pairs)]
 
@@ -156,7 +157,7 @@ def test_runs_that_differ_in_any_setting_are_never_averaged(name: str) -> None:
 CLEAN = [0.0, 0.01, 0.02, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.4]
 
 
-def _tagged(number: int, data: int, training: int, score: float, **more: object) -> dict:
+def _tagged(number: int, data: int, training: int, score: float, **more: Any) -> dict[str, Any]:
     tag = json.dumps({str(j): value + 0.001 * data for j, value in enumerate(CLEAN)})
     return _run(number, data, training, score, **more) | {"tags.rsc.clean_scores": tag}
 
@@ -214,7 +215,7 @@ def test_a_tag_that_holds_no_scores_is_none(text: str) -> None:
 def _store() -> pd.DataFrame:
     """Crossed seeds, a missing cell, repetitions, unfinished, unreadable and foreign runs, and another recipe."""
     random = np.random.default_rng(1)
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     for pattern, n, data, training in itertools.product(("v8", "v20"), (3, 20), range(3), range(5)):
         metrics = {"spurious/score": random.random(), "test/accuracy": 0.9, "spurious/test_accuracy": random.random()}
         metrics["spurious/pattern_norm"] = 4.0 + len(pattern)
@@ -238,7 +239,7 @@ def test_every_page_shows_the_numbers_of_the_module() -> None:
     by_hand = runs.groupby(["paper", "n_spurious", "dataset_seed"])["score"].mean()
     assert set(expected["units"]) == {3}
     whole = expected.set_index(["paper", "n_spurious"])
-    assert by_hand["S3", 20.0].tolist() == pytest.approx(list(whole.loc[("S3", 20.0), "each"]))
+    assert by_hand["S3", 20.0].tolist() == pytest.approx(list(whole["each"]["S3", 20.0]))
     measures = ["mean", "units", "runs", "over", "each", "copies"]
     curves = _panel("scores", "curves", raw)
     assert "sgd" not in curves.note

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def test_plain_values_and_back() -> None:
 
 
 def test_the_digest_depends_on_every_option() -> None:
-    changed = {
+    changed: dict[str, Any] = {
         "model": ModelName.parse("ce-tor-MLP"),
         "epochs": 71,
         "batch_size": 64,

@@ -287,7 +287,7 @@ def test_correction_in_general(p: list[float]) -> None:
         lambda: pearson([1, 2], [1, math.inf]),
         lambda: holm([0.1, 1.2]),
         lambda: holm([math.nan]),
-        lambda: sign_flip([[1.0], [2.0]]),
+        lambda: sign_flip(np.array([[1.0], [2.0]])),
         lambda: rank_sum([], [1]),
         lambda: rank_sum([1], [math.nan]),
         lambda: rank_sum([1], [2], resamples=0),

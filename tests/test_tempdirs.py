@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,10 +33,16 @@ def work(folder: str) -> None:
     (persistent_tempdir() / "checkpoint").write_text("weights")
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+PROCESSES: dict[str, Any] = {
+    "fork": multiprocessing.get_context("fork").Process,
+    "spawn": multiprocessing.get_context("spawn").Process,
+}
+
+
+@pytest.mark.parametrize("method", PROCESSES)
 def test_a_process_of_multiprocessing_removes_its_own_directory_and_no_other(method: str, temporary: Path) -> None:
     ours = persistent_tempdir()
-    child = multiprocessing.get_context(method).Process(target=work, args=(str(temporary),))
+    child = PROCESSES[method](target=work, args=(str(temporary),))
     child.start()
     child.join()
     assert child.exitcode == 0

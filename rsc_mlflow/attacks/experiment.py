@@ -28,7 +28,7 @@ from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, choose_spurious
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.models import stackable
+from rsc_mlflow.models import trains_together
 from rsc_mlflow.rng import derive_seed
 from rsc_mlflow.training.cohort import Cohort, EpochReport
 from rsc_mlflow.training.evaluate import evaluate_logits
@@ -171,7 +171,8 @@ def train_models(
     report: Callable[[EpochReport], None] = lambda _: None,
 ) -> list[nn.Module]:
     """Train models, in one cohort where the architecture allows it, else one after the other."""
-    together = len(members) if stackable(members[0].config.model.architecture) else 1
+    model, shape = members[0].config.model, members[0].data.clean.image_shape
+    together = len(members) if trains_together(model.architecture, shape, model.augmentation, device) else 1
     modules: list[nn.Module] = []
     for start in range(0, len(members), together):
         cohort = Cohort(members[start : start + together], classes, device)

@@ -3,6 +3,7 @@
 from rsc_mlflow.data.families import ImageSet, load_family
 from rsc_mlflow.data.patterns import apply_pattern, pattern_norm
 from rsc_mlflow.data.quarters import Quarters, cut_quarters
+from rsc_mlflow.data.sizes import examples_and_shape
 from rsc_mlflow.data.spurious import Dataset, choose_spurious, load_dataset
 from rsc_mlflow.roots import data_roots
 
@@ -14,6 +15,7 @@ __all__ = [
     "choose_spurious",
     "cut_quarters",
     "data_roots",
+    "examples_and_shape",
     "load_dataset",
     "load_family",
     "pattern_norm",

@@ -38,13 +38,21 @@ def _train(starts: Sequence[Start]) -> None:
     train_members([TrainingJob(start.options, run_id=start.run_id) for start in starts])
 
 
-def cohort_key(options: TrainOptions) -> Hashable:
-    """What members of a stacked model share: architecture, data family, batches, epochs and kind of optimizer."""
-    from rsc_mlflow.models import stackable
+def cohort_key(options: TrainOptions, on_gpu: bool) -> Hashable:
+    """What members of a stacked model share: architecture, data family, batches, epochs and kind of optimizer.
+
+    None for an architecture whose models train faster one after the other on such a device.
+    """
+    from rsc_mlflow.data import examples_and_shape
+    from rsc_mlflow.models import mappable, stackable
 
     model, dataset = options.model_name, options.dataset_name
     if not stackable(model.architecture):
-        return None
+        if not on_gpu or options.device == "cpu":
+            return None
+        _, image_shape = examples_and_shape(dataset, options.data_root)
+        if not mappable(model.architecture, image_shape, model.augmentation):
+            return None
     shape = (options.epochs, options.batch_size, options.optimizer)
     return (str(model), dataset.family, dataset.quarters, *shape, options.device, options.data_root)
 

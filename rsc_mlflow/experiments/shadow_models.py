@@ -17,7 +17,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import pulled_module
-from rsc_mlflow.models import stackable
+from rsc_mlflow.models import trains_together
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
@@ -110,7 +110,9 @@ def _train(
     run: TrackedRun, options: TrainOptions, config: ShadowConfig, dataset: Dataset, population: Population
 ) -> list[nn.Module]:
     members = shadow_members(population, options.config(), config)
-    together = stackable(options.model_name.architecture)
+    device = resolve_device(options.device)
+    name = options.model_name
+    together = trains_together(name.architecture, dataset.image_shape, name.augmentation, device)
     sets = 1 if together else len(members)
     with TrainingProgress(run.name, options.epochs * sets) as progress:
         done = 0
@@ -126,7 +128,7 @@ def _train(
                 costs = {schema.SECONDS_PER_EPOCH: epoch.seconds}
                 run.metrics({schema.TRAIN_LOSS: loss, schema.TRAIN_ACCURACY: accuracy} | costs, epoch.epoch)
 
-        return train_models(members, dataset.classes, resolve_device(options.device), report)
+        return train_models(members, dataset.classes, device, report)
 
 
 def _store(

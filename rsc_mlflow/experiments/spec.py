@@ -42,7 +42,8 @@ class ExperimentSpec:
         command: carries it out for the command line; may return an exit status.
         run: carries out the started jobs of a sweep, several at once only where ``cohort`` gave them the same key;
             left out, it cannot be swept.
-        cohort: jobs with the same key train as one stacked model; None: this job runs alone.
+        cohort: (options, whether there is a GPU) → a key; jobs with the same key train as one stacked model; None: this
+            job runs alone.
         requires: jobs that must be finished before; run if they are missing.
         runs_after: jobs that, if the sweep has them too, run before, because this one looks up their results.
         brings: jobs that the sweep adds where its grid asks for this one, to compare its results with; they run
@@ -60,7 +61,7 @@ class ExperimentSpec:
     options_class: type[Options]
     command: Callable[[Any], int | None]
     run: Callable[[Sequence[Start]], None] = cannot_be_swept
-    cohort: Callable[[Any], Hashable] = lambda _: None
+    cohort: Callable[[Any, bool], Hashable] = lambda options, on_gpu: None
     requires: Callable[[Any], Required] = _none
     runs_after: Callable[[Any], Required] = _none
     brings: Callable[[Any], Required] = _none

@@ -4,6 +4,8 @@ With it a model's training is decided by its own seed alone, whatever else runs 
 the generator's state can be stored in a checkpoint.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -45,10 +47,23 @@ def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) 
             layer.generator = generator
 
 
+def stacked_mask(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:
+    """Dropout masks shaped as ``x`` [K, …], each member's drawn from its own generator."""
+    if len(generators) == 1:
+        return dropout_mask(x, p, generators[0])
+    return torch.stack([dropout_mask(member, p, g) for member, g in zip(x.detach(), generators, strict=True)])
+
+
+def replace_layers(module: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
+    """Replace each layer inside ``module`` for which ``replacement`` returns another one."""
+    for name, child in module.named_children():
+        new = replacement(child)
+        if new is None:
+            replace_layers(child, replacement)
+        else:
+            setattr(module, name, new)
+
+
 def replace_dropouts(module: nn.Module) -> None:
     """Replace each :class:`torch.nn.Dropout` inside ``module`` by a :class:`Dropout` of the same probability."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.Dropout):
-            setattr(module, name, Dropout(child.p))
-        else:
-            replace_dropouts(child)
+    replace_layers(module, lambda layer: Dropout(layer.p) if isinstance(layer, nn.Dropout) else None)

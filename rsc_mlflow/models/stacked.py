@@ -1,8 +1,8 @@
 """K models of one architecture computed as one: what a cohort trains.
 
 :class:`StackedModel` holds each parameter of K models as one tensor ``[K, …]`` and executes the layers
-itself, with batched matrix products.  :class:`SingleModel` gives the same interface to one model of an
-architecture that cannot be stacked (it holds batch statistics).  Both are used through :class:`Stack`.
+itself, with batched matrix products.  :class:`SingleModel` gives the same interface to one model of any other
+architecture, and :class:`rsc_mlflow.models.mapped.MappedModel` to several.  All are used through :class:`Stack`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from rsc_mlflow.models.dropout import Dropout, dropout_mask, set_dropout_generator
+from rsc_mlflow.models.dropout import Dropout, set_dropout_generator, stacked_mask
 from rsc_mlflow.models.normalize import Normalize
 from rsc_mlflow.models.preprocess import ResizeAndCrop
 
@@ -128,10 +128,8 @@ class SingleModel:
         """See :class:`Stack`; in training mode batch-norm layers update their running statistics."""
         self._model.train(dropout is not None)
         set_dropout_generator(self._model, dropout[0] if dropout else None)
-        x = x.squeeze(0)
-        # Convolutions and batch norm on the CPU are a third faster in this layout.
-        if x.device.type == "cpu":  # pragma: no branch - false on a GPU only
-            x = x.contiguous(memory_format=torch.channels_last)
+        # Convolutions and batch norm are a third faster in this layout on the CPU, and faster on a GPU.
+        x = x.squeeze(0).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self._model(x)
         return logits.unsqueeze(0)
 
@@ -180,10 +178,3 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     joined = x.transpose(0, 1).flatten(1, 2)  # [B, K·C, H, W]
     out = F.conv2d(joined, weight.flatten(0, 1), bias.flatten(), groups=members)
     return out.view(len(out), members, -1, *out.shape[2:]).transpose(0, 1)
-
-
-def stacked_mask(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """Dropout masks shaped as ``x`` [K, …], each member's drawn from its own generator."""
-    if len(generators) == 1:
-        return dropout_mask(x, p, generators[0])
-    return torch.stack([dropout_mask(member, p, g) for member, g in zip(x.detach(), generators, strict=True)])

@@ -20,11 +20,10 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rsc_mlflow.data import load_family
+from rsc_mlflow.data import examples_and_shape
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.models import build_empty, n_parameters
-from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.names import ModelName
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
@@ -39,20 +38,6 @@ MOST_ON_CPU, MOST_ON_GPU = 16, 128
 _HISTORY = 30
 _YEARS = 1e9
 """No run takes so many seconds; MLflow stores an infinite metric as 1.797e308."""
-
-
-def examples_and_shape(name: DatasetName, data_root: str = "auto") -> tuple[int, tuple[int, int, int]]:
-    """Training examples and image shape of a dataset; only a family that does not declare them is loaded.
-
-    Raises:
-        InputError: such a family cannot be loaded.
-    """
-    family = FAMILIES[name.family]
-    sizes, shape = family.sizes, family.image_shape
-    if sizes is None or shape is None:
-        train, test = load_family(name.family, data_root)
-        sizes, shape = (len(train), len(test)), train.image_shape
-    return (sum(sizes) // 4 if name.quarters else sizes[0]), shape
 
 
 def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:

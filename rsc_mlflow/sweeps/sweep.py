@@ -151,7 +151,7 @@ def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | 
     gpu = torch.cuda.is_available() if on_gpu is None else on_gpu
     for key in sweep.left:
         job = sweep.plan.jobs[key]
-        cohort = known[job.entry_point].cohort(job.options) if options.cohort_size != 1 else None
+        cohort = known[job.entry_point].cohort(job.options, gpu) if options.cohort_size != 1 else None
         cohorts[key] = None if cohort is None else (job.entry_point, cohort)
         if cohort is not None and cohorts[key] not in sizes:
             sizes[cohorts[key]] = _most_members(job.options, options, workers, gpu)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build, build_empty, enlargement, stackable
+from rsc_mlflow.models.mapped import MappedModel
 from rsc_mlflow.models.stacked import SingleModel, Stack, StackedModel
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.training.augmentation import aug01, check_aug01
@@ -134,7 +135,7 @@ class Cohort:
         self._enlargement = enlargement(models[0], self._image_shape)
         if stackable(self._config.model.architecture):
             return StackedModel(models, self._device)
-        return SingleModel(models[0], self._device)
+        return SingleModel(models[0], self._device) if len(models) == 1 else MappedModel(models, self._device)
 
     def _make_model(self, member: Member) -> nn.Module:
         architecture, augmentation = member.config.model.architecture, member.config.model.augmentation

@@ -12,6 +12,7 @@ from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data.families import ImageSet
 from rsc_mlflow.data.spurious import Dataset
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.models import mappable
 from rsc_mlflow.training.checkpoint import Checkpoint
 
 
@@ -106,7 +107,8 @@ def check_members(members: Sequence[Member]) -> None:
             raise InputError(f"the members of a cohort must share the {what}; got {found}; train them apart")
     architecture = first.config.model.architecture
     declared = ARCHITECTURES[architecture]
-    if len(members) > 1 and not declared.stackable:
+    shape, augmentation = first.data.clean.image_shape, first.config.model.augmentation
+    if len(members) > 1 and not declared.stackable and not mappable(architecture, shape, augmentation):
         raise InputError(f"{architecture} trains one model at a time; got a cohort of {len(members)}; train them apart")
     last_batch = len(first.data) % first.config.batch_size or first.config.batch_size
     if last_batch < declared.smallest_batch:

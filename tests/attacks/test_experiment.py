@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from rsc_mlflow.attacks.base import parse_attacks
+from rsc_mlflow.attacks.base import ShadowConfig, parse_attacks
 from rsc_mlflow.attacks.evaluation import Role
 from rsc_mlflow.attacks.experiment import (
     Population,
-    ShadowConfig,
     attack_model,
     make_population,
     make_queries,

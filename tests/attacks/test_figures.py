@@ -1,5 +1,7 @@
 """What the pictures show: read back from the figures."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from rsc_mlflow.attacks.metrics import auc, roc_curve
 from tests.attacks.worlds import gaussian_world
 
 
-def outcomes(spurious: bool) -> list:
+def outcomes(spurious: bool) -> list[Any]:
     world = gaussian_world(gap=1, n=400)
     roles = np.where(world.members, Role.MEMBER, Role.NONMEMBER).astype(np.int8)
     if spurious:
@@ -31,7 +33,7 @@ def test_each_curve_is_drawn_on_linear_and_on_log_axes(spurious: bool) -> None:
         assert np.array_equal(guessing.get_xdata(), guessing.get_ydata())
         for outcome, curve in zip(found, curves, strict=True):
             scores, members = outcome.spurious() if place > 1 else outcome.ordinary()[:2]
-            assert np.array_equal(curve.get_xydata().T, thinned(roc_curve(scores, members)))
+            assert np.array_equal(np.asarray(curve.get_xydata()).T, thinned(roc_curve(scores, members)))
             assert curve.get_label() == f"{outcome.attack.title} ({auc(scores, members):.3f})"
 
 
@@ -52,8 +54,8 @@ def test_histograms_hold_every_example_of_every_role() -> None:
         *histograms, _threshold = axis.lines
         assert len(histograms) == 4
         for line in histograms:
-            assert len(line.get_xdata()) == BINS
-            assert sum(line.get_ydata()) == pytest.approx(1)
+            assert len(np.asarray(line.get_xdata())) == BINS
+            assert np.asarray(line.get_ydata()).sum() == pytest.approx(1)
     shares = {line.get_label(): line.get_ydata() for line in axes[-1].lines}
     flat = shares["non-members (160)"]  # non-members are ranked among themselves: 160 over 60 bins, 2 or 3 in each
     assert set(np.round(np.array(flat) * 160)) <= {2, 3}

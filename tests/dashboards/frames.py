@@ -1,6 +1,7 @@
 """Frames of runs for tests that need no store."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,9 @@ from rsc_mlflow.analysis import latest_per_fingerprint, read
 COLUMNS = ["run_id", "experiment_id", "run_name", "status", "user_id", "start_time", "end_time"]
 
 
-def run(number: int, *, status: str = "FINISHED", kind: str = "train", fingerprint: str = "", **values: object) -> dict:
+def run(
+    number: int, *, status: str = "FINISHED", kind: str = "train", fingerprint: str = "", **values: Any
+) -> dict[str, Any]:
     """One row as ``RunStore`` keeps it: ``p_…`` become parameters, ``m`` is a mapping of metrics."""
     metrics = values.pop("m", {})
     row = {
@@ -32,7 +35,7 @@ def run(number: int, *, status: str = "FINISHED", kind: str = "train", fingerpri
     return row | {f"metrics.{key}": float(value) for key, value in metrics.items()}
 
 
-def frame(*rows: dict) -> pd.DataFrame:
+def frame(*rows: dict[str, Any]) -> pd.DataFrame:
     """A read frame with one row per fingerprint."""
     return latest_per_fingerprint(read(pd.DataFrame.from_records(list(rows))))
 
@@ -71,7 +74,7 @@ class MadeUpSource:
         return pd.DataFrame([row | {"run_id": f"{5:032x}", "created": 1.0}])
 
 
-def view(raw: pd.DataFrame, search: str = "", source: object | None = None) -> View:
+def view(raw: pd.DataFrame, search: str = "", source: Any | None = None) -> View:
     """What a page is made from, for the address's question part."""
     filters = Filters.parse(search)
     runs = read(raw)

@@ -44,7 +44,9 @@ def _wait(server: flask.Flask) -> None:
     raise AssertionError("the store was not read")
 
 
-def draw(client: FlaskClient, path: str = "/", search: str = "", shown: list[dict] | None = None) -> dict[str, Any]:
+def draw(
+    client: FlaskClient, path: str = "/", search: str = "", shown: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """What the browser asks for to show a page, with the controls that it shows; id → the answer's properties."""
     outputs = [{"id": name, "property": "children"} for name in DRAWN[:4]]
     outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
@@ -56,7 +58,7 @@ def draw(client: FlaskClient, path: str = "/", search: str = "", shown: list[dic
     return ask(client, "..page.children...filters", outputs, inputs, [shown or []])
 
 
-def ask(client: FlaskClient, begins: str, outputs: Any, inputs: list[dict], state: Any = ()) -> dict[str, Any]:
+def ask(client: FlaskClient, begins: str, outputs: Any, inputs: list[Any], state: Any = ()) -> dict[str, Any]:
     """Calls the callback whose output begins so; empty if nothing changes."""
     rules = client.get("/_dash-dependencies").get_json()
     output = next(rule["output"] for rule in rules if rule["output"].startswith(begins))
@@ -264,7 +266,9 @@ def test_a_tick_leaves_the_word_on_a_bad_filter(server: flask.Flask) -> None:
 
 def test_the_filter_bar_is_left_alone_where_it_shows_the_filters(server: flask.Flask) -> None:
     client = server.test_client()
-    shown = [{"id": i, "property": "value", "value": None} for i in ids_in(draw(client), "control")]
+    shown: list[dict[str, Any]] = [
+        {"id": i, "property": "value", "value": None} for i in ids_in(draw(client), "control")
+    ]
     assert "filters" not in draw(client, shown=shown)
     assert "filters" in draw(client, "/", "?family=mnist", shown)
     for state in shown:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from rsc_mlflow.statistics import holm
 from tests.dashboards.frames import close, frame, made_up, run, view
 
 
-def _run(i: int, n: int, seed: int, score: float, p: float = 0.5, **more: object) -> dict:
+def _run(i: int, n: int, seed: int, score: float, p: float = 0.5, **more: Any) -> dict[str, Any]:
     metrics = {"spurious/score": score, "spurious/p_value": p}
     row = run(i, p_pattern="v8", p_n_spurious=n, p_random_seed=seed, p_dataset_family="mnist", m=metrics, **more)
     return row | {"tags.rsc.clean_scores": CLEAN}
@@ -35,7 +36,7 @@ CLEAN = json.dumps({str(seed): 0.01 * seed for seed in range(10)})
 RUNS = [_run(0, 1, 0, 0.1), _run(1, 1, 1, 0.2), _run(2, 10, 0, 0.6, 1e-8), _run(3, 10, 1, 0.8, 1e-6)]
 
 
-def _points(*rows: dict, measure: str = "spurious/score", by: tuple[str, ...] = ()) -> pd.DataFrame:
+def _points(*rows: dict[str, Any], measure: str = "spurious/score", by: tuple[str, ...] = ()) -> pd.DataFrame:
     runs = frame(*rows)
     return score_points(poisoned(runs), measure, by, runs)
 
@@ -148,7 +149,12 @@ def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
 
 def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> None:
     """Of MNIST two numbers with 30 epochs of Adam, one with 5 epochs of SGD, and one of two classes."""
-    usual = {"p_dataset": "mnistv8-3-0-0", "p_dataset_family": "mnist", "p_pattern": "v8", "p_random_seed": 0}
+    usual: dict[str, Any] = {
+        "p_dataset": "mnistv8-3-0-0",
+        "p_dataset_family": "mnist",
+        "p_pattern": "v8",
+        "p_random_seed": 0,
+    }
     rows = [
         run(n, p_n_spurious=n, p_epochs=30, p_optimizer="adam", m={"spurious/score": 0.9}, **usual) for n in (3, 20)
     ]
@@ -168,7 +174,7 @@ def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> 
 
 def test_attacks_on_unlearned_models_are_kept_apart() -> None:
     """Whatever the filter hides: of the runs that made the targets it lets none through here."""
-    scored = {"p_pattern": "v8", "m": {"attack/lira/auc": 0.6}}
+    scored: dict[str, Any] = {"p_pattern": "v8", "m": {"attack/lira/auc": 0.6}}
     sources = {3: 1, 4: 2, 5: 99, 6: 99}  # attack → unlearning run, training run, and runs that are gone
     rows = [run(1, kind="unlearn"), run(2, kind="train"), run(7, kind="attack", **scored)]
     for attack, source in sources.items():
@@ -240,7 +246,7 @@ def test_names_and_tags_cannot_bring_html_into_a_figure() -> None:
 
 
 def test_the_clean_model_at_zero_comes_from_clean_runs_where_no_run_names_it() -> None:
-    def clean(i: int, seed: int, score: float, **more: object) -> dict:
+    def clean(i: int, seed: int, score: float, **more: Any) -> dict[str, Any]:
         reference = {"reference/v1/score_target_2": score, "reference/v1/score_target_3": 0.9}
         return run(i, p_pattern="none", p_random_seed=seed, p_dataset_family="mnist", m=reference, **more)
 
@@ -257,7 +263,7 @@ def test_the_clean_model_at_zero_comes_from_clean_runs_where_no_run_names_it() -
     table = _points(*RUNS, tested, clean(5, 0, 0.2), clean(6, 1, 0.4), *others)
     at_zero = table[table["baseline"]].set_index("paper")
     assert at_zero["mean"].to_dict() == {"S1": pytest.approx(0.3), "S3": pytest.approx(0.045)}
-    assert at_zero.loc["S1", ["runs", "units", "each"]].tolist() == [2, 2, (0.2, 0.4)]
+    assert [at_zero[name]["S1"] for name in ("runs", "units", "each")] == [2, 2, (0.2, 0.4)]
 
 
 def test_bars_longer_than_the_scale_are_cut_and_means_are_not() -> None:
@@ -303,13 +309,13 @@ def test_two_classes_and_quarters_are_told_from_the_plain_form() -> None:
     table = _points(*rows, by=("form",))
     table = table[table["n_spurious"] == 10].set_index("form")
     assert table["mean"].to_dict() == pytest.approx({"one class": 0.1, "two classes": 0.5, "quarters": 0.3})
-    assert table.loc["two classes", ["target_1", "target_2"]].tolist() == pytest.approx([0.2, 0.8])
-    names = [trace.name for trace in score_curves(table.loc[["two classes"]], LIGHT, "y").data]
-    assert names == ["S3", "S3, first target class", "S3, second target class"]
+    assert [table[name]["two classes"] for name in ("target_1", "target_2")] == pytest.approx([0.2, 0.8])
+    drawn = [trace.name for trace in score_curves(table.loc[["two classes"]], LIGHT, "y").data]
+    assert drawn == ["S3", "S3, first target class", "S3, second target class"]
 
 
 def test_sweeps_of_one_grid_have_a_bar_each_and_a_running_one_comes_first() -> None:
-    def sweep(number: int, name: str, status: str = "FINISHED") -> list[dict]:
+    def sweep(number: int, name: str, status: str = "FINISHED") -> list[dict[str, Any]]:
         tags = {"tags.rsc.sweep": f"s{number}", "run_name": name}
         jobs = [run(100 * number + job) | {"tags.rsc.sweep": f"s{number}"} for job in range(number)]
         return [run(number, kind="sweep", status=status, p_n_jobs=4) | tags, *jobs]

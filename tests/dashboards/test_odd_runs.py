@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -95,7 +96,7 @@ def odd_run(draw: st.DrawFn, number: int) -> dict[str, object]:
 
 
 @functools.cache
-def _odd_runs() -> list[dict[str, object]]:
+def _odd_runs() -> list[dict[str, Any]]:
     """Odd runs, drawn one at a time: Hypothesis gives up on examples of more than some 8 kB, without a word here."""
     found: dict[str, dict[str, object]] = {}
 
@@ -116,16 +117,25 @@ def _odd_runs() -> list[dict[str, object]]:
     return list(found.values())
 
 
-def _look(rows: list[dict[str, object]], search: str = "") -> View:
+def _look(rows: list[dict[str, Any]], search: str = "") -> View:
     raw = pd.DataFrame.from_records(rows)
-    return view(raw.astype({name: float for name in raw if name.startswith("metrics.")}), search, Artifacts(0))
+    return view(
+        raw.astype({name: float for name in map(str, raw) if name.startswith("metrics.")}), search, Artifacts(0)
+    )
 
 
 class Artifacts(MadeUpSource):
     """Artifacts of other shapes than ours."""
 
     def artifact(self, run_id: str, path: str) -> object | None:
-        odd = [None, [], {"maps": [1]}, {"maps": {"a": [[1], [1, 2]]}}, {"curves": [{"lambda": "x"}]}, {"share": []}]
+        odd: list[object] = [
+            None,
+            [],
+            {"maps": [1]},
+            {"maps": {"a": [[1], [1, 2]]}},
+            {"curves": [{"lambda": "x"}]},
+            {"share": []},
+        ]
         return odd[int(run_id, 16) % len(odd)]
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -150,8 +160,8 @@ def test_every_page_and_the_report_read_any_run(number: int) -> None:
     assert "could not be drawn" not in text
 
 
-def _good() -> list[dict[str, object]]:
-    given = {"p_pattern": "v8", "p_n_spurious": 3, "p_target_class": 0, "p_dataset": "mnistv8-3-0-0"}
+def _good() -> list[dict[str, Any]]:
+    given: dict[str, Any] = {"p_pattern": "v8", "p_n_spurious": 3, "p_target_class": 0, "p_dataset": "mnistv8-3-0-0"}
     return [run(900 + seed, p_random_seed=seed, m={"spurious/score": 0.5}, **given) for seed in range(6)]
 
 
@@ -186,7 +196,7 @@ def test_a_time_in_nanoseconds_is_absent_and_the_run_counts() -> None:
     rows[0]["start_time"] = 1.7e18
     look = _look(rows)
     assert look.runs["counts"].all()
-    assert pd.isna(look.every.set_index("run_id").loc[rows[0]["run_id"], "started"])
+    assert pd.isna(look.every.set_index("run_id")["started"][rows[0]["run_id"]])
     assert problems(look.every)["problem"].tolist() == ["start_time is 1.7e+18; accepted: milliseconds since 1970"]
 
 

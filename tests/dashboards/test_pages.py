@@ -1,5 +1,7 @@
 """Every page on a filled, an empty and an odd store."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -43,7 +45,7 @@ def test_an_empty_store_says_what_to_do(page: Page) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_runs_of_other_projects_break_nothing(page: Page) -> None:
     foreign = pd.DataFrame.from_records([run(i, kind="", p_lr=0.1, m={"rmse": 1.0}) for i in range(5)])
-    foreign = foreign.drop(columns=[c for c in foreign if c.startswith("tags.")])
+    foreign = foreign.drop(columns=[c for c in map(str, foreign) if c.startswith("tags.")])
     for panel in panels(page, view(foreign)):
         assert "could not be drawn" not in panel.message
 
@@ -107,7 +109,7 @@ class Artifacts(MadeUpSource):
         return self._histories.get(int(run_id, 16), [])
 
 
-def _of(method: str, *numbers: int, kind: str = "score", **more: object) -> pd.DataFrame:
+def _of(method: str, *numbers: int, kind: str = "score", **more: Any) -> pd.DataFrame:
     rows = [run(i, kind=kind, p_dataset="digits", **more) | {"tags.rsc.method": method} for i in numbers]
     return pd.DataFrame.from_records(rows)
 

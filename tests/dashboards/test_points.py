@@ -1,15 +1,17 @@
 """What stands behind points, in words and marks."""
 
+from typing import Any
+
 import numpy as np
 
 from dashboards.figures.points import behind, hover, seed_marks, summary, symlog, unlike
 from rsc_mlflow.analysis import points
 from tests.dashboards.frames import empty, frame, run, view
 
-BASE = {"p_pattern": "v8", "p_n_spurious": 10, "p_dataset_seed": 0}
+BASE: dict[str, Any] = {"p_pattern": "v8", "p_n_spurious": 10, "p_dataset_seed": 0}
 
 
-def _scores(*pairs: tuple[int, float]) -> list[dict]:
+def _scores(*pairs: tuple[int, float]) -> list[dict[str, Any]]:
     """One finished run a (training seed, score)."""
     return [run(i, p_random_seed=seed, m={"spurious/score": value}, **BASE) for i, (seed, value) in enumerate(pairs)]
 

@@ -1,5 +1,7 @@
 """The Unlearning page: nothing unlike is averaged, and what is no success is marked in every figure."""
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -15,12 +17,12 @@ SCORES = {"before/spurious/score": 0.8, "unlearn/seconds": 2.0, "unlearn/paramet
 BY = ["variant", "dataset_family", "paper", "n_spurious"]
 
 
-def result(number: int, method: str, forget: dict[str, float], score: float, **params: object) -> dict:
+def result(number: int, method: str, forget: dict[str, float], score: float, **params: Any) -> dict[str, Any]:
     metrics = {**SCORES, **GOOD, **forget, "spurious/score": score, "gap/spurious/score": score - 0.02}
     return unlearned(number, method, metrics, **params)
 
 
-def page(*rows: dict, search: str = "") -> dict[str, Panel]:
+def page(*rows: dict[str, Any], search: str = "") -> dict[str, Panel]:
     return {panel.key: panel for panel in panels(PAGE, view(pd.DataFrame.from_records(list(rows)), search))}
 
 

@@ -13,7 +13,7 @@ import tarfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -77,7 +77,9 @@ def point_mnist_at(arrays: Arrays, url: str, monkeypatch: pytest.MonkeyPatch) ->
 class _Python2Pickler(pickle._Pickler):  # the pure-Python pickler, whose way of writing a type can be replaced
     """Writes arrays and text as Python 2 wrote the CIFAR files: byte strings, and numpy's old module path."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], object]
+    memoize: Callable[[object], None]
 
     def _save_string(self, value: str | bytes) -> None:
         content = value.encode() if isinstance(value, str) else value

@@ -65,7 +65,13 @@ BASE = {
     "model_uri": "models:/rsc-digits-MLP@digitsv20-3-0-0",
     "grid": "nothing.yaml",
 }
-OF_THE_MODEL = ("visualize_weights", "occlusion", "exact_retraining", "incremental_retraining", "group_influence")
+OF_THE_MODEL: tuple[str, ...] = (
+    "visualize_weights",
+    "occlusion",
+    "exact_retraining",
+    "incremental_retraining",
+    "group_influence",
+)
 OF_THE_MODEL += ("relabel_finetuning", "gradient_difference")
 UNUSED = {(name, "data_root") for name in OF_THE_MODEL} | {("visualize_weights", "device")}
 """These take the model's dataset, and the embedded digits lie in no folder; drawing weights computes nothing."""

@@ -4,6 +4,7 @@ refused in words that name the option."""
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def test_any_text_is_read_back_from_its_own_print_or_refused(field: "dataclasses
 @given(st.dictionaries(st.sampled_from([field.name for field in OPTIONS]) | st.text(max_size=8), any_text, max_size=4))
 def test_any_mapping_is_options_or_refused(values: dict[str, str]) -> None:
     for options_class in CLASSES:
-        options, refusal = outcome(lambda options_class=options_class: options_class.from_mapping(values))
+        options, refusal = outcome(partial(options_class.from_mapping, values))
         if not refusal:
             assert options_class.from_mapping(options.as_params()) == options
 

@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from sklearn.metrics import roc_auc_score
 
-from rsc_mlflow.attacks.base import DEFAULT_ATTACKS
-from rsc_mlflow.attacks.experiment import Population, ShadowConfig, shadow_members
+from rsc_mlflow.attacks.base import DEFAULT_ATTACKS, ShadowConfig
+from rsc_mlflow.attacks.experiment import Population, shadow_members
 from rsc_mlflow.attacks.metrics import auc
 from rsc_mlflow.attacks.shadow_sets import draw_shadow_members
 from rsc_mlflow.data import ImageSet, load_dataset
@@ -149,7 +149,7 @@ def test_an_unlearned_model_is_attacked_by_its_uri_with_the_same_shadow_models()
         ("pattern_seed=0, shadow models would be with pattern_seed=9", {"pattern_seed": 9}),
     ):
         with pytest.raises(InputError, match=message):
-            infer_membership(options(**({"model_uri": model_uri} | change)))  # type: ignore[arg-type]
+            infer_membership(options(**({"model_uri": model_uri} | change)))
     assert len(runs("mem_inference")) == 1
 
 

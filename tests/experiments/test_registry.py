@@ -50,6 +50,7 @@ def test_a_sweep_hands_its_run_to_the_experiment(monkeypatch: pytest.MonkeyPatch
     ]
     experiments()["relabel_finetuning"].run(starts)
     for start in starts:
+        assert start.run_id is not None
         run = client.get_run(start.run_id)
         assert (run.info.status, run.data.tags[schema.METHOD]) == ("FINISHED", "relabel_finetuning")
         assert run.data.params["forget_weight"] == str(start.options.forget_weight)

@@ -253,7 +253,7 @@ def test_a_wrong_prefix_of_registered_models_is_refused_before_a_run_exists(monk
 )
 def test_bad_input_is_refused_before_a_run_exists(options: dict[str, str], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        train_members([TrainingJob(TrainOptions.from_mapping({"epochs": 1} | options))])
+        train_members([TrainingJob(TrainOptions.from_mapping({"epochs": 1, **options}))])
     client = MlflowClient()
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert client.search_runs(experiments) == []

@@ -4,6 +4,7 @@ import json
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -323,14 +324,14 @@ def test_fingerprints_follow_what_decides_the_result() -> None:
     def of(options: UnlearnOptions) -> str:
         return fingerprint(options.identity())
 
-    base = GroupInfluenceOptions.from_mapping(RECIPE)
+    base: Any = GroupInfluenceOptions.from_mapping(RECIPE)
     assert of(base) == of(replace(base, device="cpu", register=False, influences=False, recursion_depth=7))
     changes = ({"damping": 0.1}, {"epochs": 4}, {"solver": "ekfac"}, {"curvature": "hessian"})
-    different = {of(base)} | {of(replace(base, **change)) for change in changes}  # type: ignore[arg-type]
+    different = {of(base)} | {of(replace(base, **change)) for change in changes}
     assert len(different) == 5
     recipe = TrainOptions.from_mapping(RECIPE)
     assert of(GroupInfluenceOptions.of_recipe(recipe)) == of(base)
-    incremental = IncrementalRetrainingOptions.of_recipe(recipe)
+    incremental: Any = IncrementalRetrainingOptions.of_recipe(recipe)
     assert (incremental.epochs, incremental.source_epochs) == (140, 3)
     assert incremental.training() == recipe
 

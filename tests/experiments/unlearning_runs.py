@@ -1,5 +1,7 @@
 """A source to unlearn, and short unlearning runs of every method on it."""
 
+from typing import Any
+
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -31,5 +33,5 @@ def versions() -> int:
 
 
 def small(method: str, **changes: object) -> UnlearnOptions:
-    own: dict[str, object] = {"group_influence": SPEEDY, "incremental_retraining": {"epochs": 5}}.get(method, {})
-    return method_options(method).from_mapping({"model_uri": ALIAS, "score_every": 1, **own, **changes})
+    own: dict[str, Any] = {"group_influence": SPEEDY, "incremental_retraining": {"epochs": 5}}
+    return method_options(method).from_mapping({"model_uri": ALIAS, "score_every": 1, **own.get(method, {}), **changes})

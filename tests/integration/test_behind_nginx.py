@@ -7,6 +7,8 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import requests
@@ -81,7 +83,7 @@ def _links(site: str, page: str) -> list[str]:
     assert answer.status_code == 200
     found = re.findall(r"(?:src|href)=\"([^\"#]+)\"", answer.text)
     assert found
-    return [requests.compat.urljoin(page, link) for link in found]
+    return [urljoin(page, link) for link in found]
 
 
 @pytest.mark.parametrize("page", ["/", "/dashboards/", "/dashboards/scores"])
@@ -101,7 +103,7 @@ def _drawn(site: str, path: str, origin: str) -> requests.Response:
         {"id": "theme", "property": "data", "value": None},
     ]
     output = ".." + "...".join(f"{o['id']}.{o['property']}" for o in outputs) + ".."
-    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
+    body: dict[str, Any] = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
     address = f"{site}/dashboards/_dash-update-component"
     return requests.post(address, json=body, headers={"Origin": origin}, timeout=60)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -87,7 +88,7 @@ def _draw(server: MlflowServer, auth: AuthBase | None, path: str = "/dashboards/
         {"id": "theme", "property": "data", "value": None},
     ]
     output = ".." + "...".join(f"{o['id']}.{o['property']}" for o in outputs) + ".."
-    body = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
+    body: dict[str, Any] = {"output": output, "outputs": outputs, "inputs": inputs, "changedPropIds": [], "state": [[]]}
     address = f"{server.uri}/dashboards/_dash-update-component"
     return requests.post(address, json=body, auth=auth, headers=headers, timeout=60)
 

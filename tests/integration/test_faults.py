@@ -1,7 +1,8 @@
-"""What real training processes do when something is taken away: the server, the disk, the clock, the whole file."""
+"""What real training processes do when something is taken away: the server, or room on the disk."""
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -43,7 +44,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(sqlite_store: str, s
     client = MlflowClient(sqlite_store)
     client.create_experiment("small", artifact_location=small_disk.as_uri())
     environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_RETRY_TIMEOUT_SECONDS": "2"}
-    options = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
+    options: dict[str, Any] = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
     exit_status, errors = finish(start("train_classifier", sqlite_store, environment=environment, **options))
     assert exit_status == 1, errors
     run = newest_run(client)

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from rsc_mlflow.tracking.pull import pull
 from tests.integration.processes import finish, finished_run, newest_run, start, wait_for
 
 pytestmark = pytest.mark.integration
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "dataset": "digitsv20-20-0-0",
     "model": "ce-tor-MLP",
     "input_noise": 0.1,
@@ -23,7 +24,7 @@ OPTIONS = {
 }
 
 
-def train(store: str, **options: object) -> subprocess.Popen[str]:
+def train(store: str, **options: Any) -> subprocess.Popen[str]:
     return start("train_classifier", store, environment={"TMPDIR": str(temporary())}, **(OPTIONS | options))
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import mlflow
@@ -78,9 +79,9 @@ def test_train_unlearn_attack_and_dashboards_give_on_postgresql_what_they_give_o
     assert one.index.is_unique
     assert len(one) == len(PATH) + 2  # mem_inference trains a target and, in one run, its shadow models
     timed = ("metrics.cost/", "metrics.unlearn/seconds", "metrics.unlearn/speedup")
-    results = [column for column in one if column.startswith("metrics.") and not column.startswith(timed)]
+    results = [column for column in map(str, one) if column.startswith("metrics.") and not column.startswith(timed)]
     pd.testing.assert_frame_equal(one[results], two[results], check_exact=True)
-    params = [column for column in one if column.startswith("params.")]
+    params = [column for column in map(str, one) if column.startswith("params.")]
     pd.testing.assert_frame_equal(one[params], two[params])
 
 
@@ -162,7 +163,7 @@ def test_a_teams_server_with_its_log_in_in_postgresql(postgres: PostgresCluster,
         user = {"username": bob[0], "password": bob[1]}
         made = requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=user, auth=admin, timeout=30)
         made.raise_for_status()
-        options = {"dataset": "digits", "model": "ce-tor-MLP", "epochs": 1}
+        options: dict[str, Any] = {"dataset": "digits", "model": "ce-tor-MLP", "epochs": 1}
         words = {"MLFLOW_TRACKING_USERNAME": bob[0], "MLFLOW_TRACKING_PASSWORD": bob[1]}
         ended, errors = finish(start("train_classifier", server.uri, environment=words, **options))
         assert ended == 0, errors

@@ -1,5 +1,7 @@
 """The stacked computation against one plain module at a time."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from rsc_mlflow.rng import torch_generator
 SHAPE = (1, 28, 28)
 STACKABLE = ("MLP", "MLPv2", "LargeMLP", "LargeMLPv2", "CNN002")
 # float32 sums in another order: a few units in the last place of values around 1.
-CLOSE = {"rtol": 1e-4, "atol": 2e-6}
+CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 2e-6}
 
 
 def models(architecture: str, count: int) -> list[nn.Module]:

@@ -55,7 +55,7 @@ SCRUBBED = {"rsc.host": "old-host", "mlflow.user": "someone"}
 def make(folder: Path) -> None:
     """Train everything in a store of its own."""
     from entry_points.command import status
-    from entry_points.mlproject import entry_point
+    from entry_points.commands import entry_point
 
     os.chdir(folder)
     os.environ |= {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -5,6 +5,7 @@ Its paths are rewritten where it is unpacked, as MLflow stores absolute ones.
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -34,7 +35,7 @@ from rsc_mlflow.training import Checkpoint
 from tests.old_store.make import GRID, PLACE, move
 
 ARCHIVE = Path(__file__).with_name("store.tar.xz")
-RECIPE = {"model": "ce-tor-MLP", "optimizer": "sgd", "learning_rate": 0.3, "momentum": 0.0, "epochs": 4}
+RECIPE: dict[str, Any] = {"model": "ce-tor-MLP", "optimizer": "sgd", "learning_rate": 0.3, "momentum": 0.0, "epochs": 4}
 TRAINED = "models:/rsc-digits-MLP@digitsv20-60-0-0"
 UNLEARNED = "models:/rsc-digits-MLP@digitsv20-60-0-0--exact_retraining"
 FINISHED = {

@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ SHOWN = shown(0.3)
 MEASURES = {"test/accuracy": 0.98, "spurious/test_accuracy": 0.25}
 
 
-def scored(values: list[float], **params: object) -> list[Row]:
+def scored(values: list[float], **params: Any) -> list[Row]:
     return [
         row("-".join(map(str, params.values())), MEASURES | {"spurious/score": value}, seed=seed, tags=CLEAN, **params)
         for seed, value in enumerate(values)
@@ -160,7 +161,7 @@ def test_unlearning_shows_the_reference_first_and_every_measure(tmp_path: Path) 
     assert "forget loss 2.5 against 2.5" in made(found, "unlearning_compared", ["gradient_difference", "adam"])
 
 
-def attacks(values: list[float], **more: object) -> list[Row]:
+def attacks(values: list[float], **more: Any) -> list[Row]:
     common = {"attack/rmia/auc_class_0": 0.6, "attack/rmia/spurious_tpr": 1.0, "attack/rmia/control_fpr": 0.5}
     return [
         row(

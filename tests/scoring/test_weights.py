@@ -27,7 +27,8 @@ def test_map_does_not_depend_on_the_order_of_hidden_units() -> None:
     model = build("MLP", (1, 28, 28), 10, torch_generator(0, "test"))
     before = weight_map(model, (1, 28, 28))
     with torch.no_grad():
-        model.hidden1.weight.copy_(model.hidden1.weight.flip(0))
+        weight = model.get_parameter("hidden1.weight")
+        weight.copy_(weight.flip(0))
     assert torch.equal(weight_map(model, (1, 28, 28)), before)
 
 

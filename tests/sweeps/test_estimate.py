@@ -7,13 +7,13 @@ import pytest
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
-from rsc_mlflow.data import load_dataset
+from rsc_mlflow.data import examples_and_shape, load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.names import DatasetName, ModelName
 from rsc_mlflow.sweeps import estimate
-from rsc_mlflow.sweeps.estimate import Estimator, examples_and_shape, machine_rate, members_that_fit
+from rsc_mlflow.sweeps.estimate import Estimator, machine_rate, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
 

@@ -241,7 +241,8 @@ def test_the_papers_grids_have_the_papers_size(name: str) -> None:
 
 def test_each_dataset_seed_has_training_seeds_of_its_own() -> None:
     axis = "{family: digits, pattern: v20, count: [0, 3], target: 0, seed: [0, 4], training_seeds: 2}"
-    found = [(one.dataset, one.random_seed) for one in parse(f"{BASE}axes:\n  dataset: {axis}").options()]
+    options = [one.as_params() for one in parse(f"{BASE}axes:\n  dataset: {axis}").options()]
+    found = [(one["dataset"], int(one["random_seed"])) for one in options]
     clean = [("digits", seed) for seed in (0, 1, 8, 9)]
     assert found == [*clean, *(("digitsv20-3-0-0", s) for s in (0, 1)), *(("digitsv20-3-0-4", s) for s in (8, 9))]
 

@@ -14,7 +14,8 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.sweeps.lease import check_no_overlap, take
 from rsc_mlflow.sweeps.ledger import Ledger
-from rsc_mlflow.sweeps.sweep import SweepOptions, plan_sweep, read_grid
+from rsc_mlflow.sweeps.options import SweepOptions
+from rsc_mlflow.sweeps.sweep import plan_sweep, read_grid
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.query import condition, search
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS

@@ -123,9 +123,9 @@ def test_of_many_summaries_few_are_read(client: MlflowClient) -> None:
     asked = []
 
     class Watched(MlflowClient):
-        def download_artifacts(self, run_id: str, *arguments: str) -> str:
+        def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str:
             asked.append(run_id)
-            return str(super().download_artifacts(run_id, *arguments))
+            return str(super().download_artifacts(run_id, path, dst_path))
 
     assert set(Ledger.read(Watched(client.tracking_uri)).finished) == {"a"}
     assert len(asked) == len(set(asked)) == module._COMPARED

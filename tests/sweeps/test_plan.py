@@ -15,6 +15,7 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.registry import ExperimentSpec, experiments
 from rsc_mlflow.experiments.training import TrainingJob
 from rsc_mlflow.experiments.unlearning_options import method_options
+from rsc_mlflow.fields import Options
 from rsc_mlflow.sweeps.jobs import Job, Outcome
 from rsc_mlflow.sweeps.plan import Plan, make_plan, next_unit
 from rsc_mlflow.sweeps.schedule import ATTEMPTS, Schedule
@@ -73,7 +74,7 @@ def test_a_grid_brings_the_clean_baselines_of_each_recipe_once() -> None:
     assert set(others.jobs) == {*plan.requested, *keys[2]}  # what only served finished jobs is not wanted
 
 
-def incremental(dataset: str, **options: Any) -> IncrementalRetrainingOptions:
+def incremental(dataset: str, **options: Any) -> Options:
     return IncrementalRetrainingOptions.from_mapping({"dataset": dataset, "epochs": 20, "source_epochs": 10, **options})
 
 
@@ -142,13 +143,28 @@ def test_the_first_attack_makes_the_shadow_models_of_all() -> None:
 
 def test_cohorts_share_what_a_stacked_model_needs() -> None:
     base = train("digitsv20-3-0-0")
-    differing = {"dataset": "digits", "random_seed": 3, "learning_rate": 0.1, "weight_decay": 0.1, "grad_clip": 1}
+    differing: dict[str, Any] = {
+        "dataset": "digits",
+        "random_seed": 3,
+        "learning_rate": 0.1,
+        "weight_decay": 0.1,
+        "grad_clip": 1,
+    }
     for name, value in differing.items():
-        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value})) == cohort_key(base)
-    for name, value in {"dataset": "mnist", "epochs": 3, "batch_size": 64, "optimizer": "adam"}.items():
-        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value})) != cohort_key(base)
-    assert cohort_key(train("cifar10", model="ce-tor-altResNet20")) is None
-    assert cohort_key(train("memdigits")) != cohort_key(base)
+        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value}), False) == cohort_key(base, False)
+    separating: dict[str, Any] = {"dataset": "mnist", "epochs": 3, "batch_size": 64, "optimizer": "adam"}
+    for name, value in separating.items():
+        assert cohort_key(train(**{"dataset": "digitsv20-3-0-0", name: value}), False) != cohort_key(base, False)
+    assert cohort_key(train("memdigits"), False) != cohort_key(base, False)
+
+
+def test_resnets_form_cohorts_on_a_gpu_only() -> None:
+    resnet = train("cifar10", model="ce-tor-altResNet20")
+    assert cohort_key(resnet, False) is None
+    assert cohort_key(dataclasses.replace(resnet, device="cpu"), True) is None
+    poisoned = dataclasses.replace(resnet, dataset="cifar10v20-3-0-0", random_seed=1)
+    assert cohort_key(resnet, True) == cohort_key(poisoned, True) is not None
+    assert cohort_key(train("cifar10"), True) == cohort_key(train("cifar10"), False)
 
 
 def test_a_unit_takes_a_fair_share_of_what_is_alike() -> None:
@@ -261,8 +277,8 @@ def test_any_schedule_ends_with_every_job_finished_or_failed(seed: int) -> None:
     """Random dependencies and outcomes: nothing starts early, nothing is forgotten or run twice at a time."""
     dice = random.Random(seed)
     keys = [f"j{k}" for k in range(30)]
-    before = {key: [o for o in keys[:k] if dice.random() < 0.1] for k, key in enumerate(keys)}
-    after = {key: [o for o in keys[:k] if dice.random() < 0.1] for k, key in enumerate(keys)}
+    before: dict[str, Sequence[str]] = {key: [o for o in keys[:k] if dice.random() < 0.1] for k, key in enumerate(keys)}
+    after: dict[str, Sequence[str]] = {key: [o for o in keys[:k] if dice.random() < 0.1] for k, key in enumerate(keys)}
     one = schedule(before, after)
     states: Sequence[Callable[[str], Outcome]] = (
         lambda key: outcome(key, "finished"),

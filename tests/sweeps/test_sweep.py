@@ -21,8 +21,9 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.training import TrainingJob, train_members
 from rsc_mlflow.sweeps import options as limits
 from rsc_mlflow.sweeps import sweep as module
+from rsc_mlflow.sweeps.options import SweepOptions
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
-from rsc_mlflow.sweeps.sweep import Sweep, SweepOptions, plan_sweep, read_grid, run_sweep
+from rsc_mlflow.sweeps.sweep import Sweep, plan_sweep, read_grid, run_sweep
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.pull import read_artifact
 
@@ -249,7 +250,7 @@ def test_failures_are_listed_and_the_others_finish(
 def test_a_job_whose_worker_is_shot_is_done_by_another(grid: Path, sqlite_store: str) -> None:
     """One shot, as soon as there is a worker; then the sweep goes on as if nothing had been."""
     grid.write_text(GRID.replace("[0, COUNT]", "0"))
-    shot = []
+    shot: list[int] = []
 
     def shoot() -> None:
         deadline = time.monotonic() + 60

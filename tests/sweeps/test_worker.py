@@ -159,11 +159,11 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
     assert sizes == [3, 2]
     runs = all_runs(client)
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
-    for run in runs:
-        steps = [point.step for point in client.get_metric_history(run.info.run_id, schema.TRAIN_LOSS)]
-        whole = run.info.status == "FINISHED"
+    for one in runs:
+        steps = [point.step for point in client.get_metric_history(one.info.run_id, schema.TRAIN_LOSS)]
+        whole = one.info.status == "FINISHED"
         assert steps == ([1, 2, 3] if whole else [1])
-        assert (schema.ERROR in run.data.tags) == (not whole)
+        assert (schema.ERROR in one.data.tags) == (not whole)
 
 
 @pytest.mark.parametrize(

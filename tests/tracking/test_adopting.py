@@ -258,7 +258,8 @@ def test_of_two_commands_that_take_one_run_at_once_at_most_one_gets_it(
     monkeypatch.setattr(adopting, "_is_ours", lambda run: False)  # threads stand for processes
     for _ in range(10):
         run_id = client.create_run("0").info.run_id
-        both, winners = threading.Barrier(2), []
+        both = threading.Barrier(2)
+        winners: list[str] = []
 
         def one(name: str, run_id: str = run_id, both: threading.Barrier = both, winners: list[str] = winners) -> None:
             tags = {schema.KIND: "train", schema.FINGERPRINT: name}

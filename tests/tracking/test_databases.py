@@ -2,8 +2,8 @@
 
 import os
 import sqlite3
-import threading
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import mlflow
@@ -153,23 +153,19 @@ def test_a_store_that_another_process_makes_just_now_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its revision passes through all those of older versions."""
-    monkeypatch.setattr(databases, "_SETTLING_SECONDS", 0.3)
     file = tmp_path / "mlflow.db"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
         connection.execute("INSERT INTO alembic_version VALUES ('first')")
-    started = threading.Event()
+    revisions = iter(("second", "third", mlflow_db._get_latest_schema_revision()))
 
-    def migrate() -> None:
-        for revision in ("second", "third", mlflow_db._get_latest_schema_revision()):
-            started.wait(0.15)
-            with sqlite3.connect(file) as connection:
-                connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    def migrate(seconds: float) -> None:
+        with sqlite3.connect(file) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", (next(revisions),))
 
-    thread = threading.Thread(target=migrate)
-    thread.start()
+    monkeypatch.setattr(databases, "time", SimpleNamespace(sleep=migrate))  # while we wait
     assert databases.foreign_schema(f"sqlite:///{file}") is None
-    thread.join()
+    assert list(revisions) == []
 
 
 def test_databases_in_memory_and_servers_need_no_file() -> None:

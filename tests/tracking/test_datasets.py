@@ -24,7 +24,7 @@ def test_both_sets_are_inputs_of_the_run() -> None:
     assert found["training"].digest == "a" * 32
     assert found["testing"].digest == "b" * 32
     assert found["training"].name == "mnistv20-3-0-0"
-    assert json.loads(found["training"].profile) == {"n_examples": 60000, "n_spurious": 3}
+    assert json.loads(str(found["training"].profile)) == {"n_examples": 60000, "n_spurious": 3}
     assert json.loads(found["training"].source) == {"origin": "torchvision"}
 
 

@@ -1,6 +1,7 @@
 """The frame of all runs after each kind of change equals a fresh one, and only changes were fetched."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -142,7 +143,7 @@ def test_a_refresh_fetches_a_few_runs_not_all(uri: str, monkeypatch: pytest.Monk
     fetched: list[int] = []
     search = store.client.search_runs
 
-    def counted(*args: object, **kwargs: object) -> object:
+    def counted(*args: Any, **kwargs: Any) -> object:
         found = search(*args, **kwargs)
         fetched.append(len(found))
         return found
@@ -156,7 +157,7 @@ def test_a_store_that_is_gone_keeps_what_is_known_and_says_why(uri: str, monkeyp
     store = RunStore(uri)
     store.refresh()
 
-    def refuse(*_args: object, **_kwargs: object) -> object:
+    def refuse(*_args: object, **_kwargs: Any) -> object:
         raise ConnectionError("connection refused")
 
     with monkeypatch.context() as patched:

@@ -1,5 +1,6 @@
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,14 +87,14 @@ def test_each_method_has_an_alias_of_its_own_that_moves_to_its_newest() -> None:
 def test_registering_again_after_a_lost_answer_makes_no_second_version() -> None:
     with open_run(kind="train", name="x", params=PARAMS) as run:
         uri = log_model(run, small_model(), example(), 2)
-        names = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
+        names: dict[str, Any] = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
         first = register(run, uri, **names)
         assert register(run, uri, **names) == first
     assert len(MlflowClient().search_model_versions("name = 'rsc-digits-MLP'")) == 1
 
 
 def test_a_run_may_register_two_models_but_none_under_a_name_that_mlflow_refuses() -> None:
-    names = {"dataset": "digits", "architecture": "MLP", "kind": "train"}
+    names: dict[str, Any] = {"dataset": "digits", "architecture": "MLP", "kind": "train"}
     with open_run(kind="train", name="x", params=PARAMS) as run:
         uris = [log_model(run, small_model(seed), example(), 2) for seed in (0, 1)]
         versions = [register(run, uri, family="digits", **names).version for uri in uris]
@@ -104,7 +105,7 @@ def test_a_run_may_register_two_models_but_none_under_a_name_that_mlflow_refuses
 
 
 def test_runs_that_register_at_once_leave_the_alias_at_the_newest() -> None:
-    names = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
+    names: dict[str, Any] = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
     start = threading.Barrier(4)
     versions: list[int] = []
 

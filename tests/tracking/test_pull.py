@@ -160,7 +160,7 @@ def test_one_flipped_bit_of_a_weight_is_noticed() -> None:
     data = bytearray(file.read_bytes())
     data[info.header_offset + 200 + info.file_size // 2] ^= 1
     file.write_bytes(data)
-    with pytest.raises(InputError, match="damaged .*Bad CRC-32"):
+    with pytest.raises(InputError, match=r"damaged .*Bad CRC-32"):
         pull(uri)
 
 

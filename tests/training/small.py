@@ -74,7 +74,7 @@ def plain_loop(data: TrainingData, options: TrainingConfig) -> nn.Module:
             if options.input_noise:
                 x = x + options.input_noise * torch.empty_like(x).normal_(generator=noise)
             optimizer.zero_grad()
-            loss_by_hand(options.model.loss, model(x), labels[batch]).backward()  # type: ignore[no-untyped-call]
+            loss_by_hand(options.model.loss, model(x), labels[batch]).backward()
             if options.grad_clip:
                 nn.utils.clip_grad_value_(model.parameters(), options.grad_clip)
             optimizer.step()
@@ -84,13 +84,13 @@ def plain_loop(data: TrainingData, options: TrainingConfig) -> nn.Module:
 def loss_by_hand(loss: str, logits: Tensor, labels: Tensor) -> Tensor:
     """What an epoch minimizes, as PyTorch's own classes compute it."""
     if loss == "ce":
-        return nn.CrossEntropyLoss()(logits, labels)  # type: ignore[no-any-return]
+        return nn.CrossEntropyLoss()(logits, labels)
     wanted = torch.eye(logits.shape[1])[labels]
     if loss == "mse":
-        return nn.MSELoss()(logits, wanted)  # type: ignore[no-any-return]
+        return nn.MSELoss()(logits, wanted)
     wanted = wanted.clamp(min=1e-6)
     wanted[torch.arange(len(labels)), labels] -= 1e-6 * (logits.shape[1] - 1)
-    return nn.KLDivLoss(reduction="mean")(logits.log_softmax(1), wanted)  # type: ignore[no-any-return]
+    return nn.KLDivLoss(reduction="mean")(logits.log_softmax(1), wanted)
 
 
 def plain_optimizer(model: nn.Module, options: TrainingConfig) -> torch.optim.Optimizer:

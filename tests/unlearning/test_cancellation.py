@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rsc_mlflow.cancellation import Cancelled, cancellable
+from rsc_mlflow.unlearning.choices import SolverName
 from rsc_mlflow.unlearning.finetuning import FineTuning
 from rsc_mlflow.unlearning.finetuning_loop import finetune
 from rsc_mlflow.unlearning.methods.group_influence import GroupInfluenceConfig, group_influence
@@ -68,7 +69,7 @@ class Counting(nn.Module):
 
 
 @pytest.mark.parametrize("solver", ["cg", "lissa"])
-def test_group_influence_stops_at_the_next_batch(solver: str) -> None:
+def test_group_influence_stops_at_the_next_batch(solver: SolverName) -> None:
     calls: list[int] = []
     model, examples = Counting(3, calls.append), blobs(30)
     config = GroupInfluenceConfig(solver=solver, examples_at_once=5, recursion_depth=50)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from rsc_mlflow.errors import InputError
@@ -28,7 +28,7 @@ ONE_STEP: dict[str, Any] = {
 }
 
 
-def test_wrong_labels_are_every_other_class_equally_often_and_never_the_right_one():
+def test_wrong_labels_are_every_other_class_equally_often_and_never_the_right_one() -> None:
     labels = torch.arange(4).repeat(3000)
     drawn = wrong_labels(labels, 4, torch.Generator().manual_seed(0))
     assert not (drawn == labels).any()
@@ -39,7 +39,7 @@ def test_wrong_labels_are_every_other_class_equally_often_and_never_the_right_on
         assert (others - 1000).abs().max() < 5 * math.sqrt(3000 * (1 / 3) * (2 / 3))
 
 
-def test_one_step_is_the_weighted_sum_of_both_gradients():
+def test_one_step_is_the_weighted_sum_of_both_gradients() -> None:
     """A single full-batch SGD step, written by hand."""
     model, examples = tiny_mlp(), blobs(30)
     forget, retain = part(examples, 0, 5), part(examples, 5, 30)
@@ -49,13 +49,14 @@ def test_one_step_is_the_weighted_sum_of_both_gradients():
     loss.backward()
     with torch.no_grad():
         for parameter in by_hand.parameters():
-            parameter -= 0.1 * parameter.grad
+            assert parameter.grad is not None
+            parameter.sub_(0.1 * parameter.grad)
     found = gradient_difference(model, forget, retain, GradientDifferenceConfig(**ONE_STEP, ceiling=0.0))
     torch.testing.assert_close(flat_parameters(found.model), flat_parameters(by_hand), rtol=1e-10, atol=1e-12)
     assert found.record["steps"] == 1
 
 
-def test_examples_beyond_the_ceiling_no_longer_count():
+def test_examples_beyond_the_ceiling_no_longer_count() -> None:
     """All losses of this model are above 1e-6: the ascent term is constant and only the retain set pulls."""
     model, examples = tiny_mlp(), blobs(30)
     forget, retain = part(examples, 0, 5), part(examples, 5, 30)
@@ -64,11 +65,11 @@ def test_examples_beyond_the_ceiling_no_longer_count():
     torch.testing.assert_close(flat_parameters(capped.model), flat_parameters(kept))
 
 
-def test_forget_examples_are_drawn_in_passes_over_all_of_them():
+def test_forget_examples_are_drawn_in_passes_over_all_of_them() -> None:
     examples, drawn = blobs(30), []
     forget = Examples.of(examples.images[:5], torch.arange(5))  # told apart by their labels
 
-    def note(logits, labels):
+    def note(logits: Tensor, labels: Tensor) -> Tensor:
         drawn.extend(labels.tolist())
         return 0 * logits.sum()
 
@@ -111,7 +112,7 @@ def follows_pixel(model: nn.Module, test: Examples) -> float:
         return float((model(test.images).argmax(1) == 0).float().mean())
 
 
-def test_relabel_finetuning_makes_a_saturated_model_forget_the_planted_pixel():
+def test_relabel_finetuning_makes_a_saturated_model_forget_the_planted_pixel() -> None:
     model, forget, retain, test = planted(steps=300)
     assert loss_and_accuracy(model, forget)[0] < 1e-4  # influence has nothing to work with
     assert follows_pixel(model, test) > 0.9
@@ -121,7 +122,7 @@ def test_relabel_finetuning_makes_a_saturated_model_forget_the_planted_pixel():
     assert loss_and_accuracy(done.model, retain)[1] > loss_and_accuracy(model, retain)[1] - 0.02
 
 
-def test_gradient_difference_forgets_where_there_is_a_gradient_left():
+def test_gradient_difference_forgets_where_there_is_a_gradient_left() -> None:
     model, forget, retain, test = planted(steps=15)
     assert loss_and_accuracy(model, forget)[0] > 1e-6
     assert follows_pixel(model, test) > 0.9
@@ -133,7 +134,7 @@ def test_gradient_difference_forgets_where_there_is_a_gradient_left():
     assert loss_and_accuracy(done.model, retain)[1] > loss_and_accuracy(model, retain)[1] - 0.02
 
 
-def test_gradient_difference_says_that_it_cannot_act_where_the_loss_is_zero_in_float32():
+def test_gradient_difference_says_that_it_cannot_act_where_the_loss_is_zero_in_float32() -> None:
     model, forget, retain, test = planted(steps=60)
     assert loss_and_accuracy(model, forget)[0] == 0
     how = GradientDifferenceConfig(
@@ -144,7 +145,7 @@ def test_gradient_difference_says_that_it_cannot_act_where_the_loss_is_zero_in_f
     assert "the ascent found no gradient" in done.notes[0]
 
 
-def test_same_seed_same_model_and_the_source_is_left_alone():
+def test_same_seed_same_model_and_the_source_is_left_alone() -> None:
     model, examples = tiny_conv().train(), blobs(30)
     before = copy.deepcopy(model.state_dict())
     forget, retain = part(examples, 0, 5), part(examples, 5, 30)
@@ -161,7 +162,7 @@ def test_same_seed_same_model_and_the_source_is_left_alone():
         assert torch.equal(buffer, first.get_buffer(name))
 
 
-def test_each_epoch_is_observed():
+def test_each_epoch_is_observed() -> None:
     seen = []
     examples = blobs(30)
     how = FineTuning(unlearn_epochs=3, unlearn_batch_size=8, retain_examples=10)
@@ -176,7 +177,7 @@ def test_each_epoch_is_observed():
     assert done.record["steps"] == 3 * 2  # ten of the retain set an epoch, eight at a time
 
 
-def test_the_retain_loss_of_an_epoch_is_the_mean_over_its_examples():
+def test_the_retain_loss_of_an_epoch_is_the_mean_over_its_examples() -> None:
     """With steps that move nothing it is the model's own loss on the retain set, uneven last batch included."""
     seen, model, retain = [], tiny_mlp(), part(blobs(30), 5, 30)
     how = FineTuning(unlearn_epochs=2, unlearn_batch_size=8, retain_examples=0, unlearn_learning_rate=1e-14)
@@ -184,7 +185,7 @@ def test_the_retain_loss_of_an_epoch_is_the_mean_over_its_examples():
     assert seen == pytest.approx([loss_and_accuracy(model, retain)[0]] * 2, abs=1e-9)
 
 
-def test_a_loss_that_explodes_is_said():
+def test_a_loss_that_explodes_is_said() -> None:
     examples = blobs(30)
     how = GradientDifferenceConfig(unlearn_epochs=30, unlearn_learning_rate=1e12, unlearn_optimizer="sgd", ceiling=0.0)
     forget, retain = part(_single(examples), 0, 5), part(_single(examples), 5, 30)
@@ -206,6 +207,6 @@ def _single(examples: Examples) -> Examples:
         {"unlearn_batch_size": 0},
     ],
 )
-def test_options_that_cannot_be_are_refused(wrong):
+def test_options_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="accepted"):
         FineTuning(**wrong)

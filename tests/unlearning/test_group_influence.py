@@ -8,6 +8,7 @@ import torch
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import build
 from rsc_mlflow.unlearning.base import Examples
+from rsc_mlflow.unlearning.choices import SolverName
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 from rsc_mlflow.unlearning.methods.group_influence import GroupInfluenceConfig, group_influence
 from tests.unlearning.worlds import (
@@ -35,14 +36,14 @@ def update_and_truth(n: int, m: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize("m", [1, 3])
-def test_the_update_has_the_sign_scale_and_size_of_actual_retraining(m):
+def test_the_update_has_the_sign_scale_and_size_of_actual_retraining(m: int) -> None:
     predicted, actual = update_and_truth(120, m)
     assert float(predicted @ actual) > 0
     assert float(predicted @ actual / actual.dot(actual)) == pytest.approx(1, abs=0.04)
     assert float((predicted - actual).norm()) < 0.06 * float(actual.norm())
 
 
-def test_the_error_is_of_second_order():
+def test_the_error_is_of_second_order() -> None:
     """Removing one of n moves θ by O(1/n); the first-order step misses only O(1/n²)."""
     errors, sizes = [], []
     for n in (60, 240):
@@ -53,7 +54,7 @@ def test_the_error_is_of_second_order():
     assert errors[0] / errors[1] > 8  # 16
 
 
-def test_the_step_is_the_newton_step_of_the_retained_objective():
+def test_the_step_is_the_newton_step_of_the_retained_objective() -> None:
     """A third of the set is forgotten, so that 1/n for 1/(n - m), or all examples' curvature, would show."""
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, DECAY)
@@ -65,7 +66,7 @@ def test_the_step_is_the_newton_step_of_the_retained_objective():
     torch.testing.assert_close(step, torch.linalg.solve(curvature, gradient) / 40, rtol=1e-6, atol=1e-9)
 
 
-def test_the_record_says_what_was_done():
+def test_the_record_says_what_was_done() -> None:
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, DECAY)
     forget, retain = part(examples, 0, 4), part(examples, 4, 60)
@@ -84,7 +85,7 @@ def test_the_record_says_what_was_done():
     assert rise > 0
 
 
-def test_a_saturated_model_is_told_that_influence_cannot_act():
+def test_a_saturated_model_is_told_that_influence_cannot_act() -> None:
     """Logits 60 apart: every probability is 0 or 1 and no gradient is left."""
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, 1e-3)
@@ -99,7 +100,7 @@ def test_a_saturated_model_is_told_that_influence_cannot_act():
     assert "relabel_finetuning" in done.notes[0]
 
 
-def test_a_step_that_leaves_the_quadratic_region_is_said():
+def test_a_step_that_leaves_the_quadratic_region_is_said() -> None:
     """Hardly any damping on a model that was not trained at all: flat directions are followed for ever."""
     examples = blobs(60)
     done = group_influence(
@@ -109,14 +110,14 @@ def test_a_step_that_leaves_the_quadratic_region_is_said():
     assert "gone too far" in done.notes[-1]
 
 
-def test_an_unsaturated_model_gets_no_such_note():
+def test_an_unsaturated_model_gets_no_such_note() -> None:
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, 1e-3)
     assert group_influence(model, part(examples, 0, 3), part(examples, 3, 60), EXACT).notes == ()
 
 
 @pytest.mark.parametrize("solver", ["lissa", "ekfac"])
-def test_every_solver_moves_the_same_way(solver):
+def test_every_solver_moves_the_same_way(solver: SolverName) -> None:
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, DECAY)
     forget, retain = part(examples, 0, 3), part(examples, 3, 60)
@@ -127,7 +128,7 @@ def test_every_solver_moves_the_same_way(solver):
     assert torch.cosine_similarity(found - theta, exact, dim=0) > 0.9
 
 
-def test_curvature_examples_takes_a_subset():
+def test_curvature_examples_takes_a_subset() -> None:
     examples = blobs(60, side=2)
     model = fitted_logistic(examples, DECAY)
     forget, retain = part(examples, 0, 3), part(examples, 3, 60)
@@ -139,7 +140,7 @@ def test_curvature_examples_takes_a_subset():
 
 
 @pytest.mark.parametrize(("architecture", "shape"), [("CNN002", (1, 28, 28)), ("altResNet20", (3, 32, 32))])
-def test_works_for_convolutions_and_residual_networks(architecture, shape):
+def test_works_for_convolutions_and_residual_networks(architecture: str, shape: tuple[int, int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     model = build(architecture, shape, 10, generator).train()
     examples = Examples.of(torch.rand(12, *shape, generator=generator), torch.arange(12) % 10)
@@ -153,7 +154,7 @@ def test_works_for_convolutions_and_residual_networks(architecture, shape):
 
 
 @pytest.mark.parametrize("solver", ["cg", "lissa", "ekfac"])
-def test_a_model_that_diverged_is_refused(solver):
+def test_a_model_that_diverged_is_refused(solver: SolverName) -> None:
     examples, model = blobs(12), tiny_mlp()
     with torch.no_grad():
         next(model.parameters())[0, 0] = float("nan")
@@ -161,7 +162,7 @@ def test_a_model_that_diverged_is_refused(solver):
         group_influence(model, part(examples, 0, 2), part(examples, 2, 12), GroupInfluenceConfig(solver=solver))
 
 
-def test_empty_sets_and_impossible_options_are_refused():
+def test_empty_sets_and_impossible_options_are_refused() -> None:
     examples = blobs(6)
     empty = part(examples, 0, 0)
     with pytest.raises(InputError, match="forget set is empty"):
@@ -171,4 +172,4 @@ def test_empty_sets_and_impossible_options_are_refused():
     with pytest.raises(InputError, match="damping is '0'; accepted: a finite number above 0"):
         GroupInfluenceConfig(damping=0)
     with pytest.raises(InputError, match="curvature is 'fisher'; accepted: ggn, hessian"):
-        GroupInfluenceConfig(curvature="fisher")
+        GroupInfluenceConfig(curvature="fisher")  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ DECAY = 0.05
 EXACT = InfluenceConfig(tolerance=1e-10, max_iterations=500, damping=1e-12, weight_decay=DECAY)
 
 
-def test_influences_are_what_leaving_one_out_does_to_the_test_loss():
+def test_influences_are_what_leaving_one_out_does_to_the_test_loss() -> None:
     train, test = blobs(240, side=2), blobs(3, side=2, seed=9)
     model = fitted_logistic(train, DECAY)
     found = influences(model, train, part(test, 1, 2), EXACT)
@@ -32,7 +32,7 @@ def test_influences_are_what_leaving_one_out_does_to_the_test_loss():
     assert found.residual < 1e-9
 
 
-def test_ranking_is_the_hand_count_and_scikit_learns_auc():
+def test_ranking_is_the_hand_count_and_scikit_learns_auc() -> None:
     values = torch.tensor([3.0, 1.0, 2.0, 5.0, 2.0, -1.0])
     found = ranking(values, torch.tensor([0, 2]))
     assert found.top_share == 0.5  # 5.0 and 3.0 are on top, one of them is among the chosen
@@ -40,7 +40,7 @@ def test_ranking_is_the_hand_count_and_scikit_learns_auc():
     assert ranking(values, torch.tensor([3])).auc == 1
 
 
-def test_a_planted_pattern_is_found_at_the_top():
+def test_a_planted_pattern_is_found_at_the_top() -> None:
     """One pixel is 1 on three training examples of class 0 and on the test example: they explain it."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(90, 1, 2, 2, generator=generator, dtype=torch.float64)
@@ -59,7 +59,7 @@ def test_a_planted_pattern_is_found_at_the_top():
     assert ranking(-harmful.values, spurious).top_share == 1
 
 
-def test_empty_sets_are_refused():
+def test_empty_sets_are_refused() -> None:
     examples = blobs(6)
     with pytest.raises(InputError, match="need training and test examples"):
         influences(fitted_logistic(examples, 1.0), examples, part(examples, 0, 0), EXACT)

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ MODELS = pytest.mark.parametrize("make", [tiny_mlp, tiny_conv])
 
 @MODELS
 @pytest.mark.parametrize("batch_size", [7, 100])
-def test_summed_gradient_is_the_sum_of_a_loop(make, batch_size):
+def test_summed_gradient_is_the_sum_of_a_loop(make: Callable[[], nn.Module], batch_size: int) -> None:
     model, examples = make(), blobs(20)
     theta = flat_parameters(model)
     expected = loop_gradients(model, examples).sum(0) + 20 * 0.3 * theta
@@ -44,7 +45,7 @@ def test_summed_gradient_is_the_sum_of_a_loop(make, batch_size):
 
 
 @MODELS
-def test_directional_derivatives_are_inner_products_with_each_gradient(make):
+def test_directional_derivatives_are_inner_products_with_each_gradient(make: Callable[[], nn.Module]) -> None:
     model, examples = make(), blobs(20)
     theta = flat_parameters(model)
     direction = torch.randn(len(theta), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -55,7 +56,7 @@ def test_directional_derivatives_are_inner_products_with_each_gradient(make):
 
 @MODELS
 @pytest.mark.parametrize("kind", ["ggn", "hessian"])
-def test_products_equal_the_matrix_that_is_written_out(make, kind: Kind):
+def test_products_equal_the_matrix_that_is_written_out(make: Callable[[], nn.Module], kind: Kind) -> None:
     model, examples = make(), blobs(12)
     matrix = exact_gauss_newton(model, examples) if kind == "ggn" else exact_hessian(model, examples)
     vectors = torch.randn(3, len(matrix), dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -67,7 +68,7 @@ def test_products_equal_the_matrix_that_is_written_out(make, kind: Kind):
 
 @pytest.mark.parametrize("kind", ["ggn", "hessian"])
 @pytest.mark.parametrize("repeats", [1, 3])
-def test_sampled_products_are_products_over_each_mini_batch(kind: Kind, repeats):
+def test_sampled_products_are_products_over_each_mini_batch(kind: Kind, repeats: int) -> None:
     model, examples = tiny_conv(), blobs(12)
     flat = FlatModel(model)
     positions = torch.randint(12, (repeats, 4), generator=torch.Generator().manual_seed(1))
@@ -79,7 +80,7 @@ def test_sampled_products_are_products_over_each_mini_batch(kind: Kind, repeats)
         torch.testing.assert_close(found[r], expected, rtol=1e-9, atol=1e-11)
 
 
-def test_power_iteration_finds_the_largest_eigenvalue():
+def test_power_iteration_finds_the_largest_eigenvalue() -> None:
     model, examples = tiny_mlp(), blobs(6)
     curvature = Curvature(FlatModel(model), examples, "ggn", damping=0.5)
     one_by_one = [Examples(examples.images, examples.labels, torch.tensor([i])) for i in range(6)]
@@ -88,7 +89,7 @@ def test_power_iteration_finds_the_largest_eigenvalue():
     assert found == pytest.approx(largest + 0.5, rel=1e-3)
 
 
-def test_ekfac_keeps_the_trace_of_every_layer():
+def test_ekfac_keeps_the_trace_of_every_layer() -> None:
     """Rotating a per-example gradient keeps its norm, so the corrected eigenvalues sum to the block's trace."""
     model, examples = tiny_conv(), blobs(12)
     factors = EigenKroneckerFactors.fit(FlatModel(model), examples, batch_size=5)
@@ -104,24 +105,24 @@ def test_ekfac_keeps_the_trace_of_every_layer():
         torch.testing.assert_close(values, traces[name], rtol=1e-9, atol=1e-12)
 
 
-def test_ekfac_names_a_layer_it_has_no_block_for():
+def test_ekfac_names_a_layer_it_has_no_block_for() -> None:
     model = nn.Sequential(nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 3)).double()
     with pytest.raises(InputError, match="ekfac has no block for layer '1' \\(LayerNorm\\)"):
         EigenKroneckerFactors.fit(FlatModel(model), blobs(4))
 
 
-def test_confidence_is_the_mean_probability_of_the_labels():
+def test_confidence_is_the_mean_probability_of_the_labels() -> None:
     """Logits (0, ln 3) and (ln 4, 0), both of label 1: probabilities 3/4 and 1/5."""
     logits = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0]], dtype=torch.float64)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).double()
     with torch.no_grad():
-        model[1].weight.copy_(torch.eye(2))
+        model.get_parameter("1.weight").copy_(torch.eye(2))
     examples = Examples.of(logits.view(2, 1, 1, 2), torch.tensor([1, 1]))
     for batch_size in (1, 2):
         assert label_confidence(model, examples, batch_size) == pytest.approx((3 / 4 + 1 / 5) / 2, abs=1e-12)
 
 
-def test_nothing_changes_the_model_that_was_given():
+def test_nothing_changes_the_model_that_was_given() -> None:
     model, examples = tiny_conv().train(), blobs(12)
     before = copy.deepcopy(model.state_dict())
     flat = FlatModel(model)
@@ -141,7 +142,7 @@ def test_nothing_changes_the_model_that_was_given():
     ("architecture", "shape"),
     [("CNN002", (1, 28, 28)), ("altResNet20Norm02", (3, 32, 32)), ("ResNet18", (3, 32, 32))],
 )
-def test_products_work_for_every_kind_of_architecture(architecture, shape):
+def test_products_work_for_every_kind_of_architecture(architecture: str, shape: tuple[int, int, int]) -> None:
     """Symmetry, ⟨a, Gb⟩ = ⟨b, Ga⟩, and positive curvature, on the real architectures."""
     generator = torch.Generator().manual_seed(0)
     model = build(architecture, shape, 10, generator)

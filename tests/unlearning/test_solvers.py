@@ -1,8 +1,10 @@
 """Each solver against the exact solve of a curvature matrix that is written out and inverted."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.rng import torch_generator
@@ -16,10 +18,12 @@ from rsc_mlflow.unlearning.solvers import relative_residual, solve
 from tests.unlearning.worlds import blobs, exact_gauss_newton, exact_hessian, logistic, seeded, tiny_mlp
 
 LAMBDA = 0.01
+System = tuple[Curvature, Tensor, Tensor]
+"""Curvature, right-hand side and exact solution."""
 
 
 @pytest.fixture(scope="module")
-def system():
+def system() -> System:
     """The tiny MLP in float32, as models are; its damped Gauss-Newton matrix and exact solution in float64."""
     examples = blobs(60, dtype=torch.float32)
     flat = FlatModel(tiny_mlp(torch.float32))
@@ -28,11 +32,11 @@ def system():
     return Curvature(flat, examples, "ggn", LAMBDA), u, torch.linalg.solve(matrix, u.double())
 
 
-def relative_error(x, exact):
+def relative_error(x: Tensor, exact: Tensor) -> float:
     return float((x.double() - exact).norm() / exact.norm())
 
 
-def test_cg_is_within_1e_4_of_the_exact_solve(system):
+def test_cg_is_within_1e_4_of_the_exact_solve(system: System) -> None:
     curvature, u, exact = system
     solution = solve(curvature, u, SolverConfig(solver="cg", tolerance=1e-6, max_iterations=500))
     assert curvature.model.size == 712
@@ -40,7 +44,7 @@ def test_cg_is_within_1e_4_of_the_exact_solve(system):
     assert not solution.notes
 
 
-def test_cg_stops_at_its_tolerance_and_says_when_it_does_not_get_there(system):
+def test_cg_stops_at_its_tolerance_and_says_when_it_does_not_get_there(system: System) -> None:
     curvature, u, _ = system
     rough = solve(curvature, u, SolverConfig(solver="cg", tolerance=0.05))
     assert relative_residual(curvature, rough.x, u) <= 0.0501
@@ -49,7 +53,7 @@ def test_cg_stops_at_its_tolerance_and_says_when_it_does_not_get_there(system):
     assert "3 iterations" in short.notes[0]
 
 
-def test_cg_on_the_hessian_is_exact_where_it_is_positive_definite():
+def test_cg_on_the_hessian_is_exact_where_it_is_positive_definite() -> None:
     model, examples = tiny_mlp(), blobs(60)
     matrix = exact_hessian(model, examples)
     shift = 0.1 - float(torch.linalg.eigvalsh(matrix)[0])
@@ -60,7 +64,7 @@ def test_cg_on_the_hessian_is_exact_where_it_is_positive_definite():
     assert relative_error(solution.x, exact) < 1e-6
 
 
-def test_cg_refuses_negative_curvature():
+def test_cg_refuses_negative_curvature() -> None:
     flat, examples = FlatModel(tiny_mlp()), blobs(60)
     eigenvalues = torch.linalg.eigvalsh(exact_hessian(tiny_mlp(), examples))
     assert eigenvalues[0] < -0.01  # the world has negative curvature to be met
@@ -71,7 +75,7 @@ def test_cg_refuses_negative_curvature():
         )
 
 
-def test_a_zero_right_hand_side_has_the_solution_zero(system):
+def test_a_zero_right_hand_side_has_the_solution_zero(system: System) -> None:
     curvature, u, _ = system
     for name in ("cg", "lissa", "ekfac"):
         solution = solve(curvature, torch.zeros_like(u), SolverConfig(solver=name, recursion_depth=20))
@@ -86,7 +90,7 @@ def one_example_repeated() -> Examples:
 
 
 @pytest.mark.parametrize("repeats", [1, 4])
-def test_lissa_with_exact_products_converges_to_the_exact_solve_for_any_number_of_repeats(repeats):
+def test_lissa_with_exact_products_converges_to_the_exact_solve_for_any_number_of_repeats(repeats: int) -> None:
     """A sum that is not divided, or divided twice, is off by a factor of ``repeats``; a lost scale by ``scale``."""
     examples, flat = one_example_repeated(), FlatModel(logistic())
     u = torch.randn(flat.size, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
@@ -98,7 +102,7 @@ def test_lissa_with_exact_products_converges_to_the_exact_solve_for_any_number_o
     assert ("lissa_spread" in solution.record) == (repeats > 1)
 
 
-def test_lissa_equals_the_recursion_written_as_a_loop():
+def test_lissa_equals_the_recursion_written_as_a_loop() -> None:
     flat, examples = FlatModel(tiny_mlp()), blobs(30)
     u = summed_gradient(flat, examples)
     curvature = Curvature(flat, examples, "ggn", 0.1)
@@ -118,7 +122,7 @@ def test_lissa_equals_the_recursion_written_as_a_loop():
     torch.testing.assert_close(solve(curvature, u, config).x, total / repeats, rtol=1e-9, atol=1e-12)
 
 
-def test_lissa_approaches_the_exact_solve_as_repeats_grow():
+def test_lissa_approaches_the_exact_solve_as_repeats_grow() -> None:
     """An average is the better the more repeats it has, by their square root, and its own spread says how good."""
     flat, examples = FlatModel(logistic()), blobs(60)
     u = summed_gradient(flat, examples)
@@ -134,14 +138,14 @@ def test_lissa_approaches_the_exact_solve_as_repeats_grow():
     assert errors[64] < 2 * spreads[64]
 
 
-def test_lissa_stops_and_says_that_it_diverges(system):
+def test_lissa_stops_and_says_that_it_diverges(system: System) -> None:
     curvature, u, _ = system
     config = SolverConfig(solver="lissa", recursion_depth=100_000, scale=0.5, batch_size=16)
     with pytest.raises(InputError, match=r"lissa diverged at step \d{1,3} of 100000 with scale=0\.5.*scale at least"):
         solve(curvature, u, config)
 
 
-def test_ekfac_is_exact_where_the_curvature_is_one_kronecker_product():
+def test_ekfac_is_exact_where_the_curvature_is_one_kronecker_product() -> None:
     """Logistic regression at zero: p is uniform, so G = (I/C − 11ᵀ/C²) ⊗ E[a aᵀ] exactly."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).double()
     with torch.no_grad():
@@ -154,7 +158,7 @@ def test_ekfac_is_exact_where_the_curvature_is_one_kronecker_product():
     assert relative_error(solution.x, exact) < 1e-9
 
 
-def test_ekfac_is_close_in_direction_on_the_mlp(system):
+def test_ekfac_is_close_in_direction_on_the_mlp(system: System) -> None:
     """Between layers it is an approximation; the direction and the size must still be right."""
     curvature, u, exact = system
     x = solve(curvature, u, SolverConfig(solver="ekfac")).x.double()
@@ -173,12 +177,12 @@ def test_ekfac_is_close_in_direction_on_the_mlp(system):
         {"recursion_depth": 0},
     ],
 )
-def test_options_that_cannot_be_are_refused(wrong):
+def test_options_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="accepted"):
         SolverConfig(**wrong)
 
 
 @pytest.mark.parametrize("kind", ["GGN", "fisher"])
-def test_unknown_curvature_is_refused(kind: Kind):
+def test_unknown_curvature_is_refused(kind: Kind) -> None:
     with pytest.raises(InputError, match="accepted: ggn, hessian"):
         Curvature(FlatModel(seeded(tiny_mlp())), blobs(4), kind)

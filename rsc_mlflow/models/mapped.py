@@ -1,0 +1,158 @@
+"""K models of any architecture computed as one by :func:`torch.func.vmap`.
+
+``vmap`` runs the model's own ``forward`` once for all members.  A convolution becomes one with K groups of channels
+(images ``[B, K·C, H, W]``, channels last), a linear layer a batched matrix product, and everything else acts within
+each member.  Two layers have rules of their own here: batch norm, as one call over K·C channels, and dropout, whose
+masks come from each member's own generator.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+from torch.nn import functional as F
+
+from rsc_mlflow.models.dropout import Dropout, replace_layers, stacked_mask
+
+Rule = Callable[..., Tensor]
+"""Tensors with a leading K → a tensor with a leading K."""
+
+
+class MappedModel:
+    """K models of one architecture, each parameter and buffer of all held as one tensor ``[K, …]``.
+
+    See :class:`rsc_mlflow.models.stacked.Stack`.
+    """
+
+    def __init__(self, models: Sequence[nn.Module], device: torch.device | None = None) -> None:
+        self.size = len(models)
+        self._keys = list(models[0].state_dict())
+        self._module = with_member_layers(models[0]).to(device)
+        leaves, buffers = stack_module_state(list(models))
+        self._leaves = {key: leaf.detach().to(device).requires_grad_() for key, leaf in leaves.items()}
+        self._buffers = {key: buffers[key].to(device) for key in buffers.keys() & set(self._keys)}  # no constants
+        self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
+
+    def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
+        """See :class:`Stack`; in training mode batch-norm layers update each member's running statistics.
+
+        Images that all members share (``expand``) are convolved once with the first layer's filters of all members.
+        """
+        self._module.train(dropout is not None)
+        for layer in self._module.modules():
+            if isinstance(layer, MemberDropout):
+                layer.generators = dropout or ()
+        shared = x.stride(0) == 0 and self.size > 1
+        images = x[0] if shared else _channels_last(x)
+        mapped = vmap(self._call, in_dims=(0, 0, None if shared else 0))
+        logits: Tensor = mapped(self._leaves, self._buffers, images)
+        return logits
+
+    def _call(self, leaves: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Any:
+        return functional_call(self._module, (leaves, buffers), (images,))
+
+    def gradients(self, loss: Tensor) -> list[Tensor]:
+        """See :class:`Stack`."""
+        return [g.contiguous() for g in torch.autograd.grad(loss, list(self._leaves.values()))]
+
+    def member_state(self, k: int) -> dict[str, Tensor]:
+        """See :class:`Stack`; batch-norm buffers included."""
+        held = self.parameters | self._buffers
+        return {key: held[key][k].clone() for key in self._keys}
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """``x`` [K, B, C, H, W] with the K·C channels of an example beside each other in memory."""
+    joined = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+    return _apart(joined, len(x))
+
+
+def _apart(joined: Tensor, members: int) -> Tensor:
+    """[B, K·C, H, W] → [K, B, C, H, W], in the same memory."""
+    return joined.view(len(joined), members, -1, *joined.shape[2:]).transpose(0, 1)
+
+
+class MemberBatchNorm(nn.Module):
+    """What replaces a :class:`torch.nn.BatchNorm2d` in a mapped model; its tensors have the same names."""
+
+    def __init__(self, layer: nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert layer.momentum is not None
+        self._momentum, self._eps = layer.momentum, layer.eps
+        for name, parameter in layer.named_parameters():
+            self.register_parameter(name, parameter)
+        for name, buffer in layer.named_buffers():
+            self.register_buffer(name, buffer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One member's ``x`` [B, C, H, W], normalized."""
+        if self.training:
+            self.num_batches_tracked.add_(1)  # type: ignore[operator]
+        return _for_all(self._all, x, self.running_mean, self.running_var, self.weight, self.bias)
+
+    def _all(self, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        joined = x.transpose(0, 1).flatten(1, 2)  # [B, K·C, H, W]
+        statistics = (mean.flatten(), variance.flatten(), weight.flatten(), bias.flatten())
+        out = F.batch_norm(joined, *statistics, self.training, self._momentum, self._eps)
+        return _apart(out, len(x))
+
+
+class MemberDropout(nn.Module):
+    """What replaces a :class:`Dropout` in a mapped model: each member's mask comes from its own generator."""
+
+    def __init__(self, layer: Dropout) -> None:
+        super().__init__()
+        self.p = layer.p
+        self.generators: Sequence[torch.Generator] = ()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One member's ``x`` of any shape, masked in training mode."""
+        return _for_all(self._all, x) if self.training and self.p else x
+
+    def _all(self, x: Tensor) -> Tensor:
+        return x * stacked_mask(x, self.p, self.generators)
+
+
+def with_member_layers(module: nn.Module) -> nn.Module:
+    """A copy of the module with the layers in it that :class:`MappedModel` has rules for."""
+    module = copy.deepcopy(module)
+    replace_layers(module, _member_layer)
+    return module
+
+
+def _member_layer(layer: nn.Module) -> nn.Module | None:
+    if isinstance(layer, Dropout):
+        return MemberDropout(layer)
+    if isinstance(layer, nn.BatchNorm2d) and layer.affine and layer.track_running_stats and layer.momentum is not None:
+        return MemberBatchNorm(layer)
+    return None
+
+
+def _for_all(rule: Rule, *tensors: Any) -> Tensor:
+    out: Tensor = _ForAll.apply(rule, *tensors)
+    return out
+
+
+class _ForAll(torch.autograd.Function):
+    """Inside ``vmap``: the rule on the tensors of all members at once, which autograd follows as any other code."""
+
+    @staticmethod
+    def forward(rule: Rule, *tensors: Tensor) -> Tensor:  # pragma: no cover - always called inside vmap
+        raise RuntimeError("a member layer works inside a MappedModel only")
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # pragma: no cover - vmap asks that there be one
+        """Nothing is saved: autograd sees the operations of the rule."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], rule: Rule, *tensors: Tensor) -> tuple[Tensor, int]:
+        """See :class:`torch.autograd.Function`."""
+        size: int = info.batch_size
+        dims = in_dims[1:]
+        moved = [
+            t.expand(size, *t.shape) if dim is None else t.movedim(dim, 0) for t, dim in zip(tensors, dims, strict=True)
+        ]
+        return rule(*moved), 0
