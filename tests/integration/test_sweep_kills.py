@@ -12,6 +12,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from rsc_mlflow.cancellation import ECHO_SECONDS
 from rsc_mlflow.sweeps.state import close_dead_runs
 from tests.integration.sweep_process import (
     GRID,
@@ -114,7 +115,7 @@ def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
     sweep.start()
     sweep.until(lambda: len(with_checkpoints(sqlite_store)) == 2)
     (os.killpg if group else os.kill)(sweep.pid, number)
-    assert sweep.wait(60) not in (0, None)
+    assert sweep.wait() not in (0, None)
     found = runs(sqlite_store)
     assert len(found) == 3
     for run in found:
@@ -129,17 +130,18 @@ def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
 def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_what_is_left(
     sqlite_store: str, tmp_path: Path, sweeps: Callable[..., SweepProcess]
 ) -> None:
-    """The workers are stopped, so that they cannot react: only the second signal ends the sweep before its grace."""
+    """The workers are stopped, so that they cannot react: only the second signal ends the sweep."""
     sweep = sweeps(tmp_path, sqlite_store, "--workers", "1", "--cohort_size", "2", grid=LONG)
     sweep.start()
     sweep.until(lambda: training_processes(sqlite_store))
     worker = psutil.Process(training_processes(sqlite_store)[0])
     worker.suspend()
     os.kill(sweep.pid, signal.SIGINT)
-    time.sleep(2)
+    sweep.until(lambda: "send the signal again to stop at once" in sweep.text())
+    time.sleep(ECHO_SECONDS + 0.2)
     assert not sweep.is_over()
     os.kill(sweep.pid, signal.SIGINT)
-    assert sweep.wait(5) == -signal.SIGINT
+    assert sweep.wait() == -signal.SIGINT
     worker.kill()
     worker.wait(60)
     left = [run.info.run_id for run in runs(sqlite_store)]
