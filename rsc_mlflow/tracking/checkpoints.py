@@ -1,18 +1,21 @@
-"""Finding the checkpoint from which an interrupted run goes on."""
+"""Finding the checkpoint from which an interrupted run goes on, and deleting those that nobody needs any more."""
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import requests
+from mlflow.entities import FileInfo
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import mlflow_compat, schema
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import with_retries
+from rsc_mlflow.tracking.store import is_transient, reason, with_retries
 
 _NAME = re.compile(r"epoch_(\d{4,})\.pt")
 _logger = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ def newest_checkpoint_of(
 ) -> Loaded | None:
     """:func:`newest_checkpoint` of a run that is not open here, e.g. the source of an unlearning run."""
     refusal: InputError | None = None
-    for _, name in sorted(checkpoint_paths(client, run_id).items(), reverse=True):
+    for name in reversed(checkpoint_paths(client, run_id).values()):
         path = with_retries(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
         try:
             return load(Path(path))
@@ -47,8 +50,30 @@ def newest_checkpoint_of(
     return None
 
 
+def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
+    """Delete the stored checkpoints before ``epoch`` but the newest ``keep``; whether to try again later.
+
+    Nothing is waited for: while the store is away they stay until the next time.  Where this account may not delete
+    files, or the artifact store cannot, all are kept.
+    """
+    try:
+        stored = _by_epoch(run.client.list_artifacts(run.run_id, schema.CHECKPOINTS))
+        for name in [name for at, name in stored.items() if at < epoch][:-keep]:
+            mlflow_compat.delete_artifact(run.client, run.run_id, name)
+    except (MlflowException, requests.RequestException, OSError, NotImplementedError) as error:
+        if is_transient(error):
+            return True
+        _logger.warning("run %s: all checkpoints are kept; they cannot be deleted (%s)", run.run_id, reason(error))
+        return False
+    return True
+
+
 def checkpoint_paths(client: MlflowClient, run_id: str) -> dict[int, str]:
-    """Epoch → artifact path of each checkpoint of a run."""
-    found = with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
-    matches = (_NAME.fullmatch(Path(item.path).name) for item in found)
-    return {int(match[1]): f"{schema.CHECKPOINTS}/{match[0]}" for match in matches if match}
+    """Epoch → artifact path of each checkpoint of a run, oldest epoch first."""
+    return _by_epoch(with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints"))
+
+
+def _by_epoch(files: Iterable[FileInfo]) -> dict[int, str]:
+    """Epoch → artifact path of each checkpoint among the files, oldest epoch first."""
+    matches = (match for item in files if (match := _NAME.fullmatch(Path(item.path).name)))
+    return dict(sorted((int(match[1]), f"{schema.CHECKPOINTS}/{match[0]}") for match in matches))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import mlflow
 from mlflow.tracking import MlflowClient
@@ -80,8 +81,9 @@ def open_run(
         AdoptionError: the run that was opened elsewhere has ended, or holds something else; it is left as it is.
         Exception: the store stayed away longer than the retry timeout at the end, so that points would be lost.
     """
-    own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
+    own: dict[str, object] = {schema.KIND: kind}  # MLflow's page lists them in this order
     own |= {schema.METHOD: method} if method else {}
+    own |= {**(tags or {}), **environment.tags()}
     params = params or {}
     own |= {schema.HOST: environment.host(), schema.PID: os.getpid(), schema.HEARTBEAT: f"{time.time():.0f}"}
     with cancellation.cancellable():
@@ -111,14 +113,16 @@ def open_run(
             raise
 
 
-def mark_failed(run_id: str, text: str) -> None:
-    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error``; never raises.
+def mark_failed(run_id: str, text: str, tags: Mapping[str, str] | None = None) -> None:
+    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error`` and ``tags``; never raises.
 
     A run that has ended, or that holds anything of this project or of somebody else, is left as it is.
     """
     try:
         client = connect()
         if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
+            for key, value in (tags or {}).items():
+                with_retries(partial(client.set_tag, run_id, key, value), "run")
             end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))

@@ -224,7 +224,7 @@ def test_a_model_without_classes_is_refused() -> None:
         ("Vgg16", GRAY, "at least 32×32"),
         ("altResNet20Norm02", GRAY, "three color channels"),
         ("Vgg16Norm02", (1, 32, 32), "three color channels"),
-        ("Transformer", GRAY, "unknown architecture"),
+        ("Transformer", GRAY, "Unknown architecture"),
         ("MLP", (28, 28), "image_shape"),
         ("MLP", (0, 28, 28), "image_shape"),
     ],
