@@ -31,18 +31,16 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             names = {name.partition("/")[2]: name for name in archive.namelist()}
             table = json.loads(archive.read(names[f"{_FOLDER}model_weights_config.json"]))["config"]
             return {key: _tensor(entry, archive, names) for key, entry in table.items()}
-    except InputError:
-        raise
     except Exception as error:  # zipfile and torch raise many kinds
         raise InputError(f"it is cut short or damaged ({type(error).__name__}: {error})") from error
 
 
 def _tensor(entry: dict[str, Any], archive: zipfile.ZipFile, names: dict[str, str]) -> Tensor:
     if entry["use_pickle"] is not False:
-        raise InputError("it holds pickled objects in place of weights")
+        raise ValueError("it holds pickled objects in place of weights")
     meta = entry["tensor_meta"]
     if meta["dtype"] not in _TYPES:
-        raise InputError(f"it holds weights of a type that no model here has (number {meta['dtype']})")
+        raise ValueError(f"it holds weights of a type that no model here has (number {meta['dtype']})")
     data = bytearray(archive.read(names[_FOLDER + entry["path_name"]]))
     sizes, strides = ([int(number["as_int"]) for number in meta[key]] for key in ("sizes", "strides"))
     flat = torch.frombuffer(data, dtype=_TYPES[meta["dtype"]]) if data else torch.empty(0, dtype=_TYPES[meta["dtype"]])

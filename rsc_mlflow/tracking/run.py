@@ -11,9 +11,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import mlflow
+from mlflow.entities import RunTag
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
@@ -121,8 +121,8 @@ def mark_failed(run_id: str, text: str, tags: Mapping[str, str] | None = None) -
     try:
         client = connect()
         if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
-            for key, value in (tags or {}).items():
-                with_retries(partial(client.set_tag, run_id, key, value), "run")
+            marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+            with_retries(lambda: client.log_batch(run_id, tags=marks), "run")
             end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))

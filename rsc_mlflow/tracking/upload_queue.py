@@ -86,8 +86,7 @@ class UploadQueue:
         Raises:
             Exception: what the store said last; nothing that was not sent is forgotten.
         """
-        if self._refused is not None:
-            raise self._refused
+        self.add([])
         if self.points:
             with_retries(self.send, f"run {self.run_id}", seconds)
 
