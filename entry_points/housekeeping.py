@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from entry_points.local import Local
 from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.fields import Options, integer, option, text
+from rsc_mlflow.tracking import schema
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def disk(options: DiskOptions) -> None:
         table.add_column(f"{name}, MB", _megabytes(sum(values)), justify="right")
     for one in found[: options.rows]:
         sizes = (_megabytes(getattr(one, name)) for name in parts)
-        table.add_row(one.run.info.run_name, one.run.info.run_id, one.run.data.tags.get("rsc.kind", "–"), *sizes)
+        table.add_row(one.run.info.run_name, one.run.info.run_id, one.run.data.tags.get(schema.KIND, "–"), *sizes)
     Console(width=150).print(table)
 
 

@@ -78,7 +78,8 @@ def _without_seed(dataset: str) -> str:
 
 def _drawn(means: pd.DataFrame, settings: list[str], outcomes: list[str]) -> Table:
     shown = _telling(means, [name for name in settings if name not in _DATASET[1:]])
-    table = Table(*(name.replace("_", " ") for name in shown), title="Mean over seeds [95 % interval]")
+    headings = ("dataset" if name == _DATASET[0] else name.replace("_", " ") for name in shown)
+    table = Table(*headings, title="Mean over seeds [95 % interval]")
     for heading in (*outcomes, "runs"):
         table.add_column(heading, justify="right")
     groups = list(means.groupby(settings, sort=False))

@@ -49,7 +49,7 @@ def objection(run: Run, tags: Mapping[str, object], params: Mapping[str, object]
 
 
 def has_begun(run: Run) -> bool:
-    """Whether a run that is adopted was ours before: a process that worked on it died, and it goes on."""
+    """Whether an adopted run was ours before: its process died, and this process resumes it."""
     return schema.FINGERPRINT in run.data.tags and bool(run.data.params)
 
 
@@ -73,7 +73,7 @@ def taken_over(
     """The run that ``MLFLOW_RUN_ID`` names; in the block the caller writes the tags that make it ours.
 
     Two commands that ``mlflow run`` starts at once find the same empty run.  Each leaves a mark, then looks again: who
-    sees another's mark, or tags, withdraws.  The mark goes only when the tags stand, so at most one goes on.
+    sees another's mark, or tags, withdraws.  The mark is removed only after the tags are set, so at most one continues.
 
     Raises:
         AdoptionError: there is no such run, or it may not become ours; it is left as it is.
@@ -94,7 +94,7 @@ def taken_over(
 
 
 def _permitted(client: MlflowClient, run_id: str, tags: Mapping[str, object], params: Mapping[str, object]) -> Run:
-    missing = f"{RUN_ID_VARIABLE} is {run_id!r}, which is no run here"
+    missing = f"{RUN_ID_VARIABLE} is {run_id!r}, which is not a run of this store"
     try:
         run = look_up(lambda: client.get_run(run_id), "run", lambda why: f"{missing} ({why}); unset it")
     except InputError as error:

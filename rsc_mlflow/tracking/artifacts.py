@@ -22,7 +22,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The content that :func:`json_text` wrote, without its checksum.
 
     Raises:
-        InputError: the file is missing, cut short or changed.
+        InputError: the file is missing, truncated or changed.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Finding the checkpoint from which an interrupted run goes on, and deleting those that nobody needs any more."""
+"""Find the checkpoint from which an interrupted run resumes, and delete those no longer needed."""
 
 import logging
 import re

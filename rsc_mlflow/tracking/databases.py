@@ -28,7 +28,7 @@ def is_database(uri: str) -> bool:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file that SQLAlchemy opens for this address; None for a database in memory or one that is no plain file."""
+    """The file that SQLAlchemy opens for this address; None for one in memory or not in a plain file."""
     database = sqlalchemy.make_url(uri).database
     return None if not database or database == ":memory:" or database.startswith("file:") else Path(database)
 

@@ -51,7 +51,7 @@ class Details:
         return points
 
     def artifact(self, run_id: str, path: str) -> object | None:
-        """A JSON artifact, parsed; None if there is none, it is too large or it is no JSON."""
+        """A JSON artifact, parsed; None if it is missing, too large or not JSON."""
         content: object | None = self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
         return content
 

@@ -91,7 +91,7 @@ def experiment_description(name: str, experiment_id: str) -> str:
 
 
 def run_page(experiment_id: str, run_id: str) -> str | None:
-    """Address of a run's page in MLflow's UI, among those of model training; None where the store is no server."""
+    """Address of a run's page in MLflow's UI, in the model training workflow; None if the store is not a server."""
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
         return None

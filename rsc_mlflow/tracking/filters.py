@@ -53,7 +53,7 @@ def _parse(filter_string: str) -> list[dict[str, Any]]:
     try:
         return list(_MLFLOW.parse_search_filter(filter_string.strip()))
     except MlflowException as error:
-        message = f"the filter {filter_string!r} is no MLflow filter: {error.message}"
+        message = f"the filter {filter_string!r} is not a valid MLflow filter: {error.message}"
         raise InputError(f"{message.rstrip('.')}. Accepted: {EXAMPLES}") from None
 
 

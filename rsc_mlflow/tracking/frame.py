@@ -38,7 +38,7 @@ class Snapshot:
 
     Attributes:
         frame: one row per run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
-            ``start_time`` and ``end_time`` (float milliseconds since 1970, as stored: whoever reads them checks
+            ``start_time`` and ``end_time`` (float milliseconds since 1970, as stored: callers check
             that they are times), ``params.…``, ``metrics.…``, ``tags.…``.
         experiments: id → name of every active experiment.
         version: stands for the contents: two processes that know the same runs have the same version.

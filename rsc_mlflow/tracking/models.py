@@ -119,7 +119,7 @@ def register(
     dataset, method, the main ones of ``metrics``, and a link to the run.
 
     The alias ends at the newest version of this dataset and method even when several runs register at once:
-    whoever sets it looks again afterwards.
+    each run that sets it checks it afterwards.
     """
     name = schema.registered_model(family, architecture)
     all_tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id, **(tags or {})}

@@ -24,7 +24,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """The state dict in a ``pt2`` file: parameters and buffers, on the CPU.
 
     Raises:
-        InputError: the file is cut short or changed, or its weights are pickled.
+        InputError: the file is truncated or changed, or its weights are pickled.
     """
     try:
         with zipfile.ZipFile(file) as archive:  # it compares each record that is read with its checksum
@@ -32,7 +32,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             table = json.loads(archive.read(names[f"{_FOLDER}model_weights_config.json"]))["config"]
             return {key: _tensor(entry, archive, names) for key, entry in table.items()}
     except Exception as error:  # zipfile and torch raise many kinds
-        raise InputError(f"it is cut short or damaged ({type(error).__name__}: {error})") from error
+        raise InputError(f"it is truncated or damaged ({type(error).__name__}: {error})") from error
 
 
 def _tensor(entry: dict[str, Any], archive: zipfile.ZipFile, names: dict[str, str]) -> Tensor:

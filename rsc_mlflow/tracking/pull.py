@@ -75,7 +75,7 @@ class PulledModel:
         """
         indices = self.spurious_record.get("indices")
         if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
-            raise InputError(f"{schema.SPURIOUS_INDICES} of run {self.run_id} is no list of indices; choose another")
+            raise InputError(f"{schema.SPURIOUS_INDICES} of run {self.run_id} is not a list of indices; choose another")
         return tuple(indices)
 
 
@@ -100,7 +100,7 @@ def pull(uri: str) -> PulledModel:
     params = {key: unquoted(value) for key, value in run.data.params.items()}
     for key in ("dataset", "model"):
         if key not in params:
-            raise InputError(f"run {run.info.run_id} of {uri} has no parameter {key!r}: it is no run of this project")
+            raise InputError(f"run {run.info.run_id} of {uri} has no parameter {key!r}: not a run of this project")
     state_dict = _download(model_id)
     dataset, model = DatasetName.parse(params["dataset"]), ModelName.parse(params["model"])
     return PulledModel(state_dict, f"models:/{model_id}", model_id, run, params, dataset, model)
@@ -146,7 +146,7 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
     """A JSON artifact of a run, checked against its checksum.
 
     Raises:
-        InputError: it is missing, cut short or changed.
+        InputError: it is missing, truncated or changed.
     """
     client = connect()
     with tempdirs.tempdir() as temporary:
@@ -160,7 +160,7 @@ def read_artifact(run_id: str, path: str) -> dict[str, Any]:
 def _model_id(client: MlflowClient, uri: str) -> str:
     match = next((found for form in (_LOGGED, _VERSION, _ALIAS, _RUN) if (found := form.fullmatch(uri))), None)
     if match is None:
-        raise InputError(f"{uri!r} is no model URI; accepted: {_FORMS}, or auto")
+        raise InputError(f"{uri!r} is not a valid model URI; accepted: {_FORMS}, or auto")
     return look_up(
         lambda: _resolve(client, match, uri),
         "model",
@@ -232,7 +232,7 @@ def load_state(folder: Path, model_id: str) -> dict[str, Tensor]:
     """The weights in a model folder; nothing in it is unpickled, imported or evaluated.
 
     Raises:
-        InputError: the folder holds a pickled model or code, or its file is cut short or changed.
+        InputError: the folder holds a pickled model or code, or its file is truncated or changed.
     """
     file = folder / "data" / "model.pt2"
     try:

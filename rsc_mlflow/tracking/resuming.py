@@ -1,4 +1,4 @@
-"""Whether an interrupted run may go on, and what it has stored already."""
+"""Whether an interrupted run may be resumed, and what it has already stored."""
 
 import math
 import os
@@ -18,7 +18,7 @@ from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted,
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
 """A run whose heartbeat is older than this counts as dead."""
 _SKEW_SECONDS = 86_400.0
-"""A moment further ahead than this is no clock that goes wrong, but something else than seconds since 1970."""
+"""A time further in the future than this is not due to a wrong clock: it is not in seconds since 1970."""
 
 
 def check_resumable(
@@ -39,7 +39,7 @@ def check_resumable(
         lambda why: f"resume_run_id is {run_id!r}: {why}; accepted: the id of an unfinished run",
     )
     if run.info.lifecycle_stage != "active":
-        raise InputError(f"run {run_id} was deleted; restore it first, or start anew without resume_run_id")
+        raise InputError(f"run {run_id} was deleted; restore it first, or start a new run without resume_run_id")
     if run.info.status == "FINISHED":
         raise InputError(f"run {run_id} is finished already; there is nothing to resume")
     stored = run.data.tags
@@ -94,7 +94,7 @@ def heartbeat_age(run: Run, now: float | None = None) -> float:
 
 
 def process_exists(pid: str) -> bool:
-    """Whether this machine has a process of that number; a text that is no number names none."""
+    """Whether this machine has a process with this number; False if the text is not a number."""
     process = whole(pid)
     if process is None or process <= 0:
         return False

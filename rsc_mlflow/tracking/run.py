@@ -56,7 +56,7 @@ def open_run(
 
     Success ends it FINISHED, after every point and file has reached the store; SIGINT and SIGTERM end it KILLED (see
     :mod:`rsc_mlflow.cancellation`); any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the
-    exception goes on.
+    exception is raised.
 
     Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
     that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner
@@ -72,7 +72,7 @@ def open_run(
         tags: further tags.
         run_id: empty run to write to.
         parent_run_id: run under which this one is listed.
-        resume_run_id: unfinished run of the same kind and parameters to go on with.
+        resume_run_id: unfinished run of the same kind and parameters to resume.
         free_params: parameters that may differ in a resumed run.
 
     Raises:
@@ -169,11 +169,11 @@ class _Opening:
         return TrackedRun(self.client, made)
 
     def resume(self, run_id: str, free_params: Collection[str]) -> TrackedRun:
-        """An unfinished run, which goes on; one that ``mlflow run`` opened for this process points to it."""
+        """An unfinished run, which continues; one that ``mlflow run`` opened for this process points to it."""
         run = check_resumable(self.client, run_id, self.tags, self.params, free_params)
         if (shell := run_id_from_environment()) and shell != run_id:
             with taken_over(self.client, shell, self.tags, self.params):
-                text = f"Went on in run {run_id}."
+                text = f"Continued in run {run_id}."
                 with_retries(lambda: self.client.set_tag(shell, schema.DESCRIPTION, text), "run")
         forget_run_id()
         with_retries(lambda: self.client.update_run(run_id, status="RUNNING"), "run")

@@ -97,7 +97,7 @@ def one_per_step(points: "Iterable[Metric]") -> list[tuple[int, float]]:
 def check_metric_name(name: str) -> None:
     """Raise ValueError for a metric name that MLflow would refuse."""
     if not _is_name(name):
-        raise ValueError(f"{name!r} is no metric name; accepted: letters, digits, _ - . : / and spaces")
+        raise ValueError(f"{name!r} is not a valid metric name; accepted: letters, digits, _ - . : / and spaces")
 
 
 def check_param(key: str, value: str) -> None:

@@ -92,7 +92,7 @@ class Checkpoint:
         """The checkpoint in a file.
 
         Raises:
-            InputError: there is no such file, it is cut short or damaged, or it is no checkpoint of ours.
+            InputError: the file does not exist, is truncated or damaged, or is not a checkpoint of this program.
         """
         path = Path(path)
         if not path.is_file():
@@ -103,15 +103,15 @@ class Checkpoint:
         except Exception as error:
             # zipfile and torch.load raise many kinds, depending on where the file is cut.
             raise InputError(
-                f"{path} cannot be read as a checkpoint: it is cut short, damaged or of another kind "
-                f"({type(error).__name__}); use an earlier checkpoint or start anew"
+                f"{path} cannot be read as a checkpoint: it is truncated, damaged or of another kind "
+                f"({type(error).__name__}); use an earlier checkpoint or start a new run"
             ) from error
         return cls._from_content(content, path)
 
     @classmethod
     def _from_content(cls, content: Any, path: Path) -> Self:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(f"{path} is no checkpoint of this program (format {FORMAT})")
+            raise InputError(f"{path} is not a checkpoint of this program (format {FORMAT})")
         for name, kind in _PARTS.items():
             if not isinstance(content.get(name), kind):
                 raise InputError(f"{path} is damaged: its part {name!r} is missing or of a wrong type")
@@ -144,7 +144,7 @@ class Checkpoint:
         if differences:
             raise InputError(
                 f"{path} belongs to a training with other options: {'; '.join(differences)}; "
-                "give the same options, or start anew"
+                "give the same options, or start a new run"
             )
 
     def check_fits(self, config: TrainingConfig) -> None:

@@ -68,7 +68,7 @@ class TrainingData:
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One model to train: its data, its options and, if it goes on from somewhere, its start.
+    """One model to train: its data, its options and, if training is resumed, its start.
 
     A start that holds optimizer and generator states is continued exactly; ``config`` may differ from the
     start's in everything that the cohort allows (learning rate, schedule, …), see

@@ -93,13 +93,13 @@ MISSING = [
     ("models:/rsc-digits-MLP/99", r"versions of rsc-digits-MLP: 1$"),
     ("models:/m-" + "0" * 32, r"no model m-0+ in this store"),
     ("runs:/" + "0" * 32 + "/model", r"accepted: the id of a finished run"),
-    ("runs:/abc/other", r"is no model URI; accepted: models:/NAME/VERSION"),
-    ("models:/rsc-digits-MLP", r"is no model URI"),
-    ("models:/rsc-digits-MLP/latest", r"is no model URI"),
-    ("models:/../../etc/passwd", r"is no model URI"),
-    ("/etc/passwd", r"is no model URI"),
+    ("runs:/abc/other", r"is not a valid model URI; accepted: models:/NAME/VERSION"),
+    ("models:/rsc-digits-MLP", r"is not a valid model URI"),
+    ("models:/rsc-digits-MLP/latest", r"is not a valid model URI"),
+    ("models:/../../etc/passwd", r"is not a valid model URI"),
+    ("/etc/passwd", r"is not a valid model URI"),
     ("models:/a' OR name != '@b", r"registered models: rsc-digits-MLP"),
-    ("", r"is no model URI"),
+    ("", r"is not a valid model URI"),
 ]
 
 
@@ -277,10 +277,10 @@ def test_a_description_cannot_make_objects(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         (b'"use_pickle": false', b'"use_pickle": true', "pickled objects in place of weights"),
-        (b'"as_int": 784', b'"as_int": 1784', "cut short or damaged"),
-        (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "cut short or damaged"),
+        (b'"as_int": 784', b'"as_int": 1784', "truncated or damaged"),
+        (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "truncated or damaged"),
         (b'"dtype": 7', b'"dtype": 99', "a type that no model here has"),
-        (b'{"config"', b'["config"', "cut short or damaged"),
+        (b'{"config"', b'["config"', "truncated or damaged"),
     ],
 )
 def test_a_table_of_weights_that_lies(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
