@@ -167,8 +167,8 @@ def test_weights_follow_from_the_generator_alone() -> None:
 @pytest.mark.parametrize(
     ("shape", "classes", "reason"),
     [
-        ((1, 4, 4), 7, r"Net does not take images of shape \(1, 4, 4\): mat1 and mat2"),
-        ((3, 4, 4), 8, r"Wide gives \(2, 48\) for 2 images; expected logits of shape \(2, 8\)"),
+        ((1, 4, 4), 7, r"Net does not accept images of shape \(1, 4, 4\): mat1 and mat2"),
+        ((3, 4, 4), 8, r"Wide returns \(2, 48\) for 2 images. Expected logits of shape \(2, 8\)"),
     ],
 )
 def test_a_module_that_does_not_fit(shape: tuple[int, int, int], classes: int, reason: str) -> None:

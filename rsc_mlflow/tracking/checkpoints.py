@@ -1,4 +1,4 @@
-"""Find the checkpoint from which an interrupted run resumes, and delete those no longer needed."""
+"""Finds the checkpoint from which an interrupted run resumes, and deletes checkpoints that are no longer needed."""
 
 import logging
 import re
@@ -23,12 +23,12 @@ Loaded = TypeVar("Loaded")
 
 
 def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Loaded]) -> Loaded | None:
-    """The newest checkpoint of ``run`` that is whole, as ``load`` reads it; None if the run has none.
+    """Return ``load(path)`` of the newest intact checkpoint of ``run``; None if the run has no checkpoints.
 
-    A damaged one is reported and passed over in favor of the one before it.
+    A damaged checkpoint is skipped with a warning.
 
     Raises:
-        InputError: there are checkpoints and every one of them is damaged.
+        InputError: all checkpoints are damaged.
     """
     return newest_checkpoint_of(run.client, run.run_id, folder, load)
 
@@ -36,14 +36,14 @@ def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Load
 def newest_checkpoint_of(
     client: MlflowClient, run_id: str, folder: Path, load: Callable[[Path], Loaded]
 ) -> Loaded | None:
-    """:func:`newest_checkpoint` of a run that is not open here, e.g. the source of an unlearning run."""
+    """Return the :func:`newest_checkpoint` of a run that is not open, e.g. the source of an unlearning run."""
     refusal: InputError | None = None
     for name in reversed(checkpoint_paths(client, run_id).values()):
         path = with_retries(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
         try:
             return load(Path(path))
         except InputError as error:
-            _logger.warning("run %s: %s is passed over: %s", run_id, name, error)
+            _logger.warning("run %s: skipped %s: %s", run_id, name, error)
             refusal = refusal or error
     if refusal is not None:
         raise refusal
@@ -51,10 +51,12 @@ def newest_checkpoint_of(
 
 
 def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
-    """Delete the stored checkpoints before ``epoch`` but the newest ``keep``; whether to try again later.
+    """Delete the stored checkpoints before ``epoch``, except the newest ``keep`` of them.
 
-    Nothing is waited for: while the store is away they stay until the next time.  Where this account may not delete
-    files, or the artifact store cannot, all are kept.
+    This function does not wait for the store: during an outage it deletes nothing.
+
+    Returns:
+        False if this account or the artifact store cannot delete files, so that all checkpoints are kept; else True.
     """
     try:
         stored = _by_epoch(run.client.list_artifacts(run.run_id, schema.CHECKPOINTS))
@@ -63,17 +65,17 @@ def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
     except (MlflowException, requests.RequestException, OSError, NotImplementedError) as error:
         if is_transient(error):
             return True
-        _logger.warning("run %s: all checkpoints are kept; they cannot be deleted (%s)", run.run_id, reason(error))
+        _logger.warning("run %s: checkpoints cannot be deleted (%s). All are kept.", run.run_id, reason(error))
         return False
     return True
 
 
 def checkpoint_paths(client: MlflowClient, run_id: str) -> dict[int, str]:
-    """Epoch → artifact path of each checkpoint of a run, oldest epoch first."""
+    """Return epoch → artifact path of each checkpoint of a run, oldest epoch first."""
     return _by_epoch(with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints"))
 
 
 def _by_epoch(files: Iterable[FileInfo]) -> dict[int, str]:
-    """Epoch → artifact path of each checkpoint among the files, oldest epoch first."""
+    """Return epoch → artifact path of each checkpoint among the files, oldest epoch first."""
     matches = (match for item in files if (match := _NAME.fullmatch(Path(item.path).name)))
     return dict(sorted((int(match[1]), f"{schema.CHECKPOINTS}/{match[0]}") for match in matches))

@@ -62,7 +62,7 @@ def test_names_cannot_bring_html_into_the_report(sqlite_store: str, tmp_path: Pa
 
 def test_a_bad_filter_ends_with_one_line(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(entry_point("report"), ["--filter", "params.x ="]) == 2
-    assert capsys.readouterr().err.startswith("error: the filter 'params.x =' is not a valid MLflow filter")
+    assert capsys.readouterr().err.startswith("error: Invalid MLflow filter 'params.x ='")
 
 
 def test_a_store_that_does_not_answer_is_one_line(

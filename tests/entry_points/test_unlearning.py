@@ -22,9 +22,9 @@ def test_each_method_is_an_entry_point_with_its_options_class(method: str) -> No
     ("arguments", "message"),
     [
         ([], "error: Options 'model_uri' and 'dataset' are missing"),
-        (["--model_uri", "models:/nothing@here"], "error: models:/nothing@here cannot be found"),
-        (["--model_uri", "mnist"], "error: 'mnist' is not a valid model URI; accepted: models:/NAME/VERSION"),
-        (["--model_uri", "runs:/0123/model"], "error: runs:/0123/model cannot be found"),
+        (["--model_uri", "models:/nothing@here"], "error: Cannot find models:/nothing@here"),
+        (["--model_uri", "mnist"], "error: 'mnist' is not a valid model URI. Expected models:/NAME/VERSION"),
+        (["--model_uri", "runs:/0123/model"], "error: Cannot find runs:/0123/model"),
         (["--dataset", "digitsv20-3-0-0"], "error: No finished training run with dataset=digitsv20-3-0-0"),
         (
             ["--dataset", "digitsv20-3-0-0", "--reference", "maybe"],

@@ -217,7 +217,7 @@ def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(capsys: pytest.
     assert pull(result.model_uri).run_id == result.run_id
     assert schema.REFERENCE_SCORE not in result.metrics
     said = capsys.readouterr().err
-    assert f"skipped the clean model with training seed 0: the file of model {model_id}" in said
+    assert f"skipped the clean model with training seed 0: Cannot use the file of model {model_id}" in said
     assert "found 0 clean models with the same training options" in said
 
 
@@ -237,7 +237,7 @@ def test_unregistered_on_request() -> None:
 
 def test_a_wrong_prefix_of_registered_models_is_refused_before_a_run_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSC_MODEL_PREFIX", "my/team")
-    with pytest.raises(InputError, match="RSC_MODEL_PREFIX is 'my/team'"):
+    with pytest.raises(InputError, match="'RSC_MODEL_PREFIX': 'my/team'"):
         train("digits", epochs=1)
     assert list(iterate_runs(MlflowClient())) == []
 

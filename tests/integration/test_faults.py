@@ -45,6 +45,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(sqlite_store: str, s
     client.create_experiment("small", artifact_location=small_disk.as_uri())
     environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_RETRY_TIMEOUT_SECONDS": "2"}
     options: dict[str, Any] = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
+    options["keep_checkpoints"] = "all"
     exit_status, errors = finish(start("train_classifier", sqlite_store, environment=environment, **options))
     assert exit_status == 1, errors
     run = newest_run(client)

@@ -144,7 +144,7 @@ def test_params_of_mlflow_run_stay_as_they_were_typed(monkeypatch: pytest.Monkey
 def test_an_adopted_run_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with (
-        pytest.raises(InputError, match=r"MLFLOW_RUN_ID is '0+', which is not a run of this store"),
+        pytest.raises(InputError, match=r"'MLFLOW_RUN_ID': '0+'\. There is no such run"),
         open_run(kind="train", name="x"),
     ):
         pass
