@@ -53,7 +53,7 @@ def cohort_key(options: TrainOptions, on_gpu: bool) -> Hashable:
         _, image_shape = examples_and_shape(dataset, options.data_root)
         if not mappable(model.architecture, image_shape, model.augmentation):
             return None
-    shape = (options.epochs, options.batch_size, options.optimizer)
+    shape = (options.epochs, options.batch_size, options.optimizer, options.precision)
     return (str(model), dataset.family, dataset.quarters, *shape, options.device, options.data_root)
 
 

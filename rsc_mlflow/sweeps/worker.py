@@ -138,7 +138,9 @@ class _Work:
                 self._conclude(job, "the entry point returned, but left no finished run of this job")
 
     def _after(self, error: Exception, group: Sequence[tuple[Job, Start]]) -> None:
-        """Fail, or retry: without the members that diverged, one by one, or in new runs if one cannot be resumed."""
+        """Fail, or retry: without the members that diverged, in halves if memory was too small, one by one, or in new
+        runs if one cannot be resumed.
+        """
         jobs = [job for job, _ in group]
         if len(group) == 1:
             unusable = isinstance(error, InputError) and not isinstance(error, StoreError | Diverged)
@@ -150,6 +152,13 @@ class _Work:
             for k in error.members:
                 self._conclude(jobs[k], reason(error), error)
             self.run([job for k, job in enumerate(jobs) if k not in error.members])
+        elif isinstance(error, torch.OutOfMemoryError):
+            half = -(-len(jobs) // 2)
+            _logger.warning("%d models together need more memory than is free; %d of them train first", len(jobs), half)
+            error.__traceback__ = None  # its frames hold the cohort
+            torch.cuda.empty_cache()
+            self.run(jobs[:half])
+            self.run(jobs[half:])
         else:
             _logger.warning("%d models together: %s; each is tried alone", len(group), reason(error))
             for job in jobs:
