@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def names() -> list[str]:
-    """Names of the benchmarks: modules of this folder that define ``main``."""
+    """Modules of this folder that are benchmarks: those that define ``main``."""
     folder = Path(__file__).parent
     found = (module.name for module in pkgutil.iter_modules([str(folder)]))
     return sorted(name for name in found if "\ndef main(" in (folder / f"{name}.py").read_text() if name != "__main__")
 
 
 def main() -> int:
-    """Run the named benchmark; its options are ``sys.argv[1:]``."""
+    """Dispatches; the benchmark sees its own options in ``sys.argv[1:]``."""
     if len(sys.argv) < 2 or sys.argv[1] not in names():
         given = f"unknown benchmark {sys.argv[1]!r}" if len(sys.argv) > 1 else "name a benchmark"
         print(f"error: {given}; accepted: {', '.join(names())}", file=sys.stderr)

@@ -1,9 +1,9 @@
-"""Time of membership attacks: training 16 shadow models on a quarter, and attacking all queries.
+"""Membership attacks: training 16 shadow models on a quarter, and the attacks on all queries.
 
 ``python -m benchmarks attacks`` (real Fashion-MNIST; ``--family digits`` works without any download).  The naive
-reference trains the same models one by one.  The limit is the time of the matrix products alone, at this machine's
-speed for large square products.  CPU seconds (summed over threads) measure the cost even if other programs share the
-machine.  Ratios compare CPU seconds on a CPU and wall time on a GPU.
+reference trains the same models one after the other; the limit is the time of the matrix products alone, at the speed
+that this machine reaches on large square ones.  CPU seconds (over all threads) say what the work costs where other
+programs share the machine; the ratios are of CPU seconds on a CPU and of wall time on a GPU.
 """
 
 import click

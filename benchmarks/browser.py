@@ -1,4 +1,4 @@
-"""A headless Chromium for screenshots and browser tests; it can open only local addresses."""
+"""A headless Chromium for screenshots and browser tests, with nothing but local addresses to go to."""
 
 import json
 import os
@@ -37,11 +37,11 @@ def found() -> tuple[str, str] | None:
 
 @contextmanager
 def chromium(downloads: Path | None = None, *, network: bool = False) -> Iterator[webdriver.Chrome]:
-    """A browser with a new profile, closed at the end.
+    """A browser with a profile of its own, closed at the end.
 
     Args:
         downloads: folder for downloads.
-        network: log requested addresses, see :func:`asked`.
+        network: keep a log of what is asked for, see :func:`asked`.
 
     Raises:
         RuntimeError: Chromium or its driver is not installed.
@@ -66,10 +66,10 @@ def chromium(downloads: Path | None = None, *, network: bool = False) -> Iterato
 
 
 def asked(driver: webdriver.Chrome) -> list[str]:
-    """Addresses requested by pages since the last call, with any protocol; needs ``network=True``.
+    """Addresses that pages have asked for since the last call, over any protocol; the browser is opened with its log.
 
-    Addresses inside the page (``data:``, ``blob:``) and of Chromium's own pages (``chrome:`` and ``chrome-untrusted:``,
-    such as its start page) are left out.
+    Left out are what stands in the page itself (``data:``, ``blob:``) and what Chromium asks for its own pages
+    (``chrome:`` and ``chrome-untrusted:``, such as the new tab that it opens with).
     """
     found = []
     for entry in driver.get_log("performance"):
@@ -83,6 +83,6 @@ def asked(driver: webdriver.Chrome) -> list[str]:
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int) -> None:
-    """Set the page's size in CSS pixels; a width below 500 emulates a phone."""
+    """Sets the page's size in CSS pixels; below 500 it is a phone's."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks cohorts [ROUNDS] [SIZES]``: K models trained as one, against the naive loop and the limit."""
+"""``python -m benchmarks cohorts [ROUNDS] [SIZES]``: K models trained as one, beside the naive loop and the limit."""
 
 import click
 
@@ -24,7 +24,7 @@ SIZES = "1,2,5,10,20"
 @click.argument("rounds", default=3)
 @click.argument("sizes", default=SIZES)
 def main(rounds: int, sizes: str) -> None:
-    """Run interleaved rounds; print costs per epoch and model, and medians of the ratios per round."""
+    """Interleaved rounds; prints costs per epoch and model, and medians of the rounds' ratios."""
     members = [int(size) for size in sizes.split(",")]
     data, name = training_data()
     print(f"{ARCHITECTURE} on {name}, batch {BATCH}, SGD, {rounds} rounds; {machine()}")

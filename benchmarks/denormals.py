@@ -1,8 +1,8 @@
 """``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what fixes it.
 
-Trains with fused Adam, once for each remedy in a separate process.  Prints for each epoch the time of the optimizer's
-steps, the number of denormal entries of its first moment at the end, and the share of a million denormal numbers
-that survive in the process's threads (0: all threads flush them to zero).
+Trains with fused Adam, once for each cure and each in a process of its own, and prints per epoch how long the
+optimizer's steps took, how many entries of its first moment are denormal at the end, and which share of a
+million denormal numbers the process's threads still compute with (0: all threads flush them to zero).
 """
 
 import subprocess
@@ -30,7 +30,7 @@ CURES = {
 
 
 def denormal(tensor: torch.Tensor) -> int:
-    """Number of entries that are neither zero nor normal."""
+    """How many entries are neither zero nor normal."""
     bits = tensor.contiguous().view(torch.int32) & 0x7FFFFFFF  # as integers: comparing numbers would flush them
     return int(((bits > 0) & (bits < 0x00800000)).sum())
 
@@ -42,7 +42,7 @@ def share_computed_with() -> float:
 
 
 def train(cure: str) -> None:
-    """Train in one process; print one line per epoch: number, optimizer seconds, denormals and share."""
+    """One process's part: a line per epoch with its number, optimizer seconds, denormals and the share."""
     if cure == "flag-first":
         torch.set_flush_denormal(True)
     share_computed_with()  # makes the threads
@@ -69,7 +69,7 @@ def train(cure: str) -> None:
 @click.command()
 @click.argument("cure", required=False, type=click.Choice(list(CURES)))
 def main(cure: str | None) -> None:
-    """Run each remedy in a separate process and print the table; with CURE, run only that one, in this process."""
+    """Runs each cure in a process of its own and prints the table; with CURE, that one, in this process."""
     if cure is not None:
         train(cure)
         return

@@ -1,4 +1,4 @@
-"""Fill an MLflow store quickly with thousands of realistic runs, the same ones each time.
+"""Fills an MLflow store with thousands of realistic runs, quickly and always the same ones.
 
 The runs carry the contract's parameters, metrics and tags with made-up but plausible values: scores rise
 with the number and the norm of the pattern, a few runs fail, a few are repeated, a few still run.  Used by
@@ -40,7 +40,7 @@ def fill_store(
 ) -> list[str]:
     """Writes ``runs`` made-up runs into one experiment and returns their ids, oldest first.
 
-    The store must be SQLite: bulk inserts write about 2,000 runs per second.  ``artifacts`` is the experiment's
+    The store must be SQLite's: bulk inserts write about 2,000 runs a second.  ``artifacts`` is the experiment's
     artifact location, None the store's own choice.  The runs end at ``now`` (seconds since 1970; default: the
     present), one every 20 seconds before it.
     """
@@ -146,5 +146,5 @@ def _insert(path: Path, experiment_id: int, location: str, made: Sequence[_Timed
 
 
 def _latest(run: _Timed) -> dict[str, tuple[float, int, int]]:
-    """The last point of each metric; histories are ordered by step."""
+    """The last point of each metric; a history stands in order of its steps."""
     return {key: (value, timestamp, step) for key, value, timestamp, step in run.history}

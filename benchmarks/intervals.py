@@ -1,9 +1,9 @@
 """Coverage and mean width of intervals for a mean over seeds, simulated.
 
-A design is a table of runs, dataset seeds × training seeds, with NaN for missing runs.  In nested designs, each dataset
-seed has its own training seeds, and the table contains one number per dataset seed, the mean of its runs.  A latent
-value is the sum of normal effects of the dataset seed, of the training seed (if crossed) and of the run.  Each
-distribution maps the latent value to a score.
+A design is a table of runs, dataset seeds × training seeds, with NaN where there is no run.  Nested designs have
+training seeds of their own for each dataset seed: their table holds one number per dataset seed, the mean of its runs.
+A latent value is a normal effect of the dataset seed, plus one of the training seed where that is crossed, plus one of
+the run.  Each distribution maps the latent value to a score.
 """
 
 import math
@@ -27,7 +27,7 @@ NONE = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Distribution:
-    """A map from standard normal numbers to scores; ``quantile`` receives their probabilities."""
+    """How a standard normal number becomes a score; ``quantile`` is given its probability."""
 
     name: str
     mean: float
@@ -46,7 +46,7 @@ DISTRIBUTIONS = (
 
 @dataclass(frozen=True)
 class Design:
-    """Number of runs, and shares of the latent variance due to dataset and training seeds.
+    """How many runs there are, and which shares of the latent variance dataset and training seeds have.
 
     ``runs`` holds for a nested design the number of runs per dataset seed; for a crossed one (datasets, trainings).
     ``missing`` is the share of a crossed design's cells without a run.
@@ -82,7 +82,7 @@ class Design:
 
 
 def designs() -> Iterator[Design]:
-    """Nested and crossed designs with 3, 5, 10 and 20 seeds."""
+    """Nested and crossed ones with 3, 5, 10 and 20 seeds."""
     for n in (3, 5, 10, 20):
         yield Design(f"{n} seeds, one run each", (1,) * n, 0.5)
     for between in (0.8, 0.2):
@@ -104,7 +104,7 @@ def long(table: Floats) -> tuple[Floats, list[Levels]]:
 
 
 def default(table: Floats, bounds: Ends | None) -> Ends:
-    """The interval of :func:`rsc_mlflow.replication.seed_interval`."""
+    """What :func:`rsc_mlflow.replication.seed_interval` gives."""
     rows, columns = np.nonzero(~np.isnan(table))
     found = seed_interval(table[rows, columns], {"dataset": rows.tolist(), "training": columns.tolist()}, LEVEL, bounds)
     return found.low, found.high
@@ -232,7 +232,7 @@ CANDIDATES: dict[str, Callable[[Floats, Ends | None], Ends]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """Result of one candidate in one design; NaN if it gives no interval."""
+    """What one candidate did in one design; NaN where it gives no interval."""
 
     coverage: float
     width: float
@@ -270,7 +270,7 @@ def summary(found: Sequence[Sequence[Found]]) -> list[str]:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--summary-only", is_flag=True, help="Print the last table only.")
 def main(repetitions: int, seed: int, summary_only: bool) -> None:
-    """Print coverage and mean width of intervals with nominal coverage .95, per distribution and in summary."""
+    """Prints coverage and mean width of intervals with nominal coverage .95, a table per distribution and a summary."""
     error = math.sqrt(LEVEL * (1 - LEVEL) / repetitions)
     print(f"coverage (standard error {error:.3f}) and mean width, nominal {LEVEL:g}, {repetitions} repetitions")
     summaries = []

@@ -1,7 +1,7 @@
-"""Start-up time of every program on a store of 10,000 runs.
+"""Does everything still start quickly over a store of 10,000 runs?
 
-``python -m benchmarks large_store [RUNS]`` starts each program in a separate process, on an empty SQLite store and on
-one with RUNS (10,000) made-up runs, and prints wall and processor seconds.
+``python -m benchmarks large_store [RUNS]`` starts each program as a person does, in a process of its own: once over
+an empty SQLite store, once over one with RUNS (10,000) made-up runs; seconds on the wall, and of processor time.
 """
 
 import os
@@ -46,7 +46,7 @@ PROGRAMS = (
 @click.command()
 @click.argument("runs", default=10_000)
 def main(runs: int) -> None:
-    """Print one table: empty store, and store with RUNS made-up runs."""
+    """Prints one table: empty store, store with RUNS made-up runs."""
     configure()
     print(machine())
     columns = [_costs(0), _costs(runs)]
@@ -58,7 +58,7 @@ def main(runs: int) -> None:
 
 
 def _costs(runs: int) -> list[Cost]:
-    """Cost of each program on a store with this many runs."""
+    """What each program costs over a store with this many runs."""
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         MlflowClient(uri).search_experiments()  # makes the tables

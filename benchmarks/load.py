@@ -1,7 +1,7 @@
-"""Many runs that log to one server at the same time; checks that every point arrives and every run finishes.
+"""Many runs that log to one server at the same time: is every point there, and does every run finish?
 
 ``python -m benchmarks load`` starts one real ``mlflow server --app-name rsc`` per kind of store (SQLite, and PostgreSQL
-where it is installed) and lets 32 runs in 4 processes log as training does, without the training.
+where it is installed) and lets 32 runs in 4 processes log through it as training does, only without the training.
 """
 
 import json
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class LoadResult:
-    """Contents of the store afterwards."""
+    """What stands in the store afterwards."""
 
     finished: int
     points: int
@@ -50,7 +50,7 @@ class LoadResult:
 
 
 def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:
-    """Log ``runs`` runs, each in its own thread; return the slowest call in seconds."""
+    """``runs`` threads of this process, a run each; returns the slowest call in seconds."""
     mlflow.set_tracking_uri(uri)
     slowest = [0.0] * runs
 

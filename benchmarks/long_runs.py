@@ -1,8 +1,8 @@
-"""Memory and open files over a long run.
+"""Do memory and open files stay flat over a long run?
 
 ``python -m benchmarks long_runs`` trains 2,000 epochs of digits in one process, then runs a sweep of 500 short
-trainings.  It samples the memory and open files of each process every half second, and prints the change over the
-middle half of the time: after everything has been allocated once, and before the finished model is exported.
+trainings; it looks at each process's memory and open files every half second, and prints the change over the middle
+half of the time: when everything has been allocated once, and before the finished model is exported and drawn.
 """
 
 import os
@@ -38,7 +38,7 @@ COLUMNS = ("resident memory, MB", "open files", "threads")
 
 @dataclass
 class Looks:
-    """Samples (seconds, resident MB, open files, threads) of each process that ran for long.
+    """Rows (seconds, resident MB, open files, threads) of each process that was there for long.
 
     Attributes:
         status: exit status of the program.
@@ -50,12 +50,12 @@ class Looks:
 
     @property
     def seconds(self) -> float:
-        """Seconds from start to end."""
+        """From start to end."""
         return max(rows[-1, 0] for rows in self.processes.values())
 
 
 def watch(command: list[str], folder: str) -> Looks:
-    """Run a program on a new store in ``folder``, and sample it and its workers until it ends."""
+    """Run a program on a fresh store in ``folder`` and look at it and its workers until it ends."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stderr=subprocess.DEVNULL)
     rows: dict[int, list[tuple[float, float, int, int]]] = {}
@@ -87,7 +87,7 @@ def _children(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def slope(looks: np.ndarray, column: int) -> float:
-    """Change of a column over the middle half of the time, from a least-squares line."""
+    """Change of a column over the middle half of the time, by a straight line through it."""
     middle = looks[len(looks) // 4 : 3 * len(looks) // 4]
     steepness = np.polyfit(middle[:, 0], middle[:, column], 1)[0]
     return float(steepness * (middle[-1, 0] - middle[0, 0]))

@@ -1,4 +1,4 @@
-"""Drafts of made-up runs: everything that each kind of run logs, with plausible numbers."""
+"""Drafts of made-up runs: what each kind of run logs by the contract, with plausible numbers."""
 
 import hashlib
 import json

@@ -1,8 +1,9 @@
 """What the speed benchmarks share: MNIST-sized data, the naive reference, the machine's limit, a table.
 
-The load of a shared machine varies, so measurements whose ratio is printed are taken in turns (rounds), and the ratio
-is the median over rounds.  Benchmarks report wall time and the processor time of all processes involved, which other
-users of the machine hardly affect.  With several threads, processor time includes the time they wait for each other.
+A shared machine is never quiet, so measurements that are divided by each other are taken in turns (rounds)
+and the ratio printed is the median of the rounds' ratios.  Beside the clock on the wall stands the processor
+time of all processes involved, which other users of the machine hardly move (with more than one thread it
+includes the time that threads spend waiting for each other).
 """
 
 import os
@@ -32,7 +33,7 @@ Result = TypeVar("Result")
 
 
 def training_data() -> tuple[TrainingData, str]:
-    """MNIST with three spurious examples, or made-up images of its size without its files; and which of the two."""
+    """MNIST with three spurious examples where its files are, else made-up images of its size; and which it is."""
     try:
         dataset: Dataset = load_dataset(DatasetName.parse("mnistv20-3-0-0"))
     except InputError:
@@ -46,13 +47,13 @@ def training_data() -> tuple[TrainingData, str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall seconds, and processor seconds of this process and its finished children."""
+    """Seconds on the wall, and seconds of processor time of this process and its finished children."""
 
     wall: float
     processor: float
 
     def on(self, device: torch.device) -> float:
-        """The seconds that measure work on a device: processor seconds on a CPU, wall seconds on a GPU."""
+        """The one that says what work on a device costs: processor seconds on a CPU, on a GPU those on the wall."""
         return self.processor if device.type == "cpu" else self.wall
 
     def __truediv__(self, number: float) -> "Cost":
@@ -77,7 +78,7 @@ def timed(work: Callable[[], object]) -> Cost:
 
 
 def limit() -> Cost:
-    """Current cost of the matrix products of one epoch of a model, if computed as large products.
+    """What an epoch of one model would cost if it were nothing but large matrix products, now.
 
     6 × parameters × examples operations (2 forward, 2 for the gradient of the input, 2 of the weights) at the
     rate of 2048³ float32 products (median of 7).
@@ -124,7 +125,7 @@ def ratio(numerators: Sequence[Cost], denominators: Sequence[Cost]) -> list[str]
 
 
 def machine() -> str:
-    """One line about the machine: threads, versions and load."""
+    """One line on what was measured with: threads, versions and how busy the machine is."""
     busy = os.getloadavg()[0]
     return f"{torch.get_num_threads()} threads, torch {torch.__version__}, load {busy:.1f} at the start"
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks screenshots``: screenshots of the dashboards, for a given store or made-up runs."""
+"""``python -m benchmarks screenshots``: pictures of the dashboards' pages, of a given store or of made-up runs."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ return document.querySelector('#page h1') && !document.querySelector('#loading')
 
 
 def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
-    """Wait until the page and all its figures are drawn."""
+    """Waits until the page and all its figures are there."""
     try:
         WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN))
     except TimeoutException:
@@ -36,7 +36,7 @@ def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
 
 
 def shoot(driver: webdriver.Chrome, address: str, path: Path, width: int, height: int | None = None) -> None:
-    """Take one screenshot, as high as the page by default."""
+    """One picture; as high as the page where no height is given."""
     resize(driver, width, height or 900)
     driver.get(address)
     wait_drawn(driver)
@@ -54,7 +54,7 @@ def shoot(driver: webdriver.Chrome, address: str, path: Path, width: int, height
 @click.option("--every/--readme", default=False, help="Every page in both themes and widths, or the README's two.")
 @click.option("--only", default="", help="Comma list of page names (with --every).")
 def main(tracking_uri: str, out: Path, every: bool, only: str) -> None:
-    """Take screenshots of the dashboards with headless Chromium."""
+    """Takes pictures of the dashboards with headless Chromium."""
     with tempfile.TemporaryDirectory() as folder:
         if not tracking_uri:
             tracking_uri = f"sqlite:///{folder}/made-up.db"

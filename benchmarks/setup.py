@@ -1,7 +1,7 @@
-"""Time to create a new environment: ``python -m benchmarks setup``.
+"""How long a fresh environment takes: ``python -m benchmarks setup``.
 
-Installs this project into new environments without a cache, including downloads: with pip and with uv, the core that
-``make quickstart`` needs and everything that ``make setup`` installs.  Temporarily needs about 15 GB of disk space.
+Installs this project into new environments without any cache, downloads included: with pip and with uv, the core that
+``make quickstart`` needs and everything that ``make setup`` installs.  Needs about 15 GB of disk for a while.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
-"""Start-up time of commands: ``python -m benchmarks startup [ROUNDS]``.
+"""How long until a command does something: ``python -m benchmarks startup [ROUNDS]``.
 
-Starts each program in a separate process, in turns, and prints medians over ROUNDS (3).  The first two rows are lower
-bounds for programs that train and track: importing PyTorch, and PyTorch and MLflow.
+Each program is started as a person starts it, in a process of its own, in turns; medians over ROUNDS (3).  The first
+two rows are what no program can go below that trains and tracks: importing PyTorch, and MLflow as well.
 """
 
 import os
@@ -40,7 +40,7 @@ PROGRAMS: dict[str, tuple[int, tuple[str, ...]]] = {
 @click.command()
 @click.argument("rounds", default=3)
 def main(rounds: int) -> None:
-    """Print wall and processor seconds until each command has ended."""
+    """Seconds on the wall and of processor time until each command has ended."""
     configure()
     print(machine())
     costs: dict[str, list[Cost]] = {name: [] for name in PROGRAMS}

@@ -1,9 +1,9 @@
-"""``python -m benchmarks sweeps [JOBS] [FINISHED]``: overhead of a sweep, and the time to start it again.
+"""``python -m benchmarks sweeps [JOBS] [FINISHED]``: what a sweep costs beside its jobs, and how fast it starts again.
 
-Part 1 runs JOBS (20) short trainings on digits one by one in this process, then the same through a sweep with one
-worker, on new SQLite stores.  The difference is the time for planning, the ledger and starting processes.  Part 2
-fills a store with made-up runs, FINISHED (10,000) of which are jobs of a grid, and measures how long a sweep takes to
-find the remaining jobs, without a summary (the first sweep on this store) and with one.
+Part 1 runs JOBS (20) short trainings on digits one after the other in this process, then the same through a sweep
+with one worker, into fresh SQLite stores: the difference is planning, ledger and process start.  Part 2
+fills a store with made-up runs, FINISHED (10,000) of which are a grid's jobs, and times how long a sweep takes to
+know what is left: without a summary (the first sweep ever over this store) and with one.
 """
 
 import os
@@ -49,7 +49,7 @@ axes:
 @click.argument("jobs", default=20)
 @click.argument("finished", default=10_000)
 def main(jobs: int, finished: int) -> None:
-    """Measure the overhead of JOBS short trainings, then planning with FINISHED finished runs (0: skip this part)."""
+    """Overhead over JOBS short trainings; then the plan with FINISHED finished runs (0: leave this part out)."""
     print(machine())
     overhead(jobs)
     if finished:
@@ -79,7 +79,7 @@ def overhead(jobs: int) -> None:
 
 
 def _plain(folder: Path, grid: Path) -> float:
-    """Run the jobs of the grid one by one."""
+    """The jobs of the grid, one after the other."""
     _use(folder)
     known = load_grid(grid, options_of, tuple(experiments()))
     options = [one for one in known.options() if isinstance(one, TrainOptions)]
@@ -101,7 +101,7 @@ def _use(folder: Path) -> str:
 
 
 def _seconds(folder: Path, grid: Path, *arguments: str) -> float:
-    """Wall time of a sweep started from the command line."""
+    """Wall time of a sweep as a person starts it."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": _use(folder), "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "entry_points.sweep", "--grid", str(grid), *arguments]
     began = time.perf_counter()
@@ -148,7 +148,7 @@ def _pretend(database: Path, grid: Grid, finished: int) -> int:
 
 
 def _timed_plan(grid: Grid) -> tuple[Ledger, tuple[str, str]]:
-    """Plan a sweep as before its first job; return the plan, and the wall and processor seconds."""
+    """What a sweep does before it starts the first job; and the wall and processor seconds that it took."""
     began, busy = time.perf_counter(), time.process_time()
     plan = make_plan(grid.options(), grid.entry_point, experiments())
     ledger = Ledger.read(MlflowClient())

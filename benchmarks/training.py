@@ -1,4 +1,4 @@
-"""``python -m benchmarks training [ROUNDS]``: one model, against the naive loop and the machine's limit."""
+"""``python -m benchmarks training [ROUNDS]``: one model, beside the naive loop and the machine's limit."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ OPTIMIZERS = ("sgd", "adam")
 
 
 def our_epochs(data: TrainingData, optimizer: str, epochs: int, members: int = 1) -> Iterator[EpochReport]:
-    """Epochs of this project's trainer, one per step of the iterator."""
+    """Our trainer's epochs, one each time it is asked."""
     configs = [
         TrainingConfig(ModelName(ARCHITECTURE), epochs, BATCH, optimizer, random_seed=seed, schedule="none")
         for seed in range(members)
@@ -51,7 +51,7 @@ def peak_memory() -> float:
 @click.command()
 @click.argument("rounds", default=5)
 def main(rounds: int) -> None:
-    """Run interleaved rounds of one epoch each; print median costs and median ratios."""
+    """Interleaved rounds of an epoch each; prints costs (medians) and ratios (medians of the rounds' ratios)."""
     data, name = training_data()
     ours = {optimizer: our_epochs(data, optimizer, rounds) for optimizer in OPTIMIZERS}
     plain = {optimizer: plain_epoch(data, optimizer) for optimizer in OPTIMIZERS}

@@ -1,9 +1,9 @@
-"""``python -m benchmarks unlearning``: a 20-example group update of LargeMLP on MNIST-sized data with each solver.
+"""``python -m benchmarks unlearning``: a 20-example group update of LargeMLP on MNIST-sized data, by each solver.
 
-Prints wall and processor seconds, and the relative residual ‖(G+λI)x − g‖/‖g‖ over the examples that define the
-curvature.  The naive reference is LiSSA as in the paper's code, without the faults that change its result: batches of
-one example, with a double backward pass each.  A few of its iterations are timed and extrapolated.  The last line uses
-a tiny model whose curvature is written out and inverted.
+Prints seconds on the wall and of processor time, and the relative residual ‖(G+λI)x − g‖/‖g‖ over the examples that the
+curvature is the mean of.  The naive reference is LiSSA as in the paper's code, without the faults that change its
+result: batches of one example, a double backward pass each.  A few iterations of it are timed and extrapolated.
+The tiny model at the end is one whose curvature is written out and inverted.
 """
 
 import time
@@ -31,7 +31,7 @@ NAIVE_STEPS = 50
 
 
 def images_and_labels() -> tuple[ImageSet, str]:
-    """MNIST if its files are found, else made-up images of its size with learnable labels."""
+    """MNIST where its files are, else made-up images of its size with labels that can be learned."""
     try:
         return load_family("mnist")[0], "mnist"
     except InputError:
@@ -105,10 +105,10 @@ def tiny_model_error() -> float:
 
 @click.command()
 @click.option("--optimizer", default="sgd", type=click.Choice(["sgd", "adam"]))
-@click.option("--epochs", default=3, help="Epochs of the model to unlearn; more epochs saturate it more.")
+@click.option("--epochs", default=3, help="Of the model to be unlearned: more make it more saturated.")
 @click.option("--damping", default=0.01)
-@click.option("--curvature_examples", default=0, help="Examples over which the curvature is averaged; 0: all.")
-@click.option("--depth", default=1000, help="Depth of LiSSA's recursion.")
+@click.option("--curvature_examples", default=0, help="Examples that the curvature is the mean of; 0: all.")
+@click.option("--depth", default=1000, help="Of lissa's recursion.")
 @click.option("--device", "device_name", default="auto")
 def main(optimizer: str, epochs: int, damping: float, curvature_examples: int, depth: int, device_name: str) -> None:
     """Time the solvers on one group gradient."""

@@ -1,8 +1,8 @@
-"""``python -m benchmarks verdicts``: false alarms of the rule for over-forgetting.
+"""``python -m benchmarks verdicts``: how often a model that never saw the forgotten examples is said to over-forget.
 
 Models are retrained without the spurious examples from several training seeds, for several draws of these examples.
-Each is then compared with each other model of the same draw, as unlearning runs are compared with their reference.
-Any over-forgetting found this way is due to the variation of training, not to unlearning.
+Each is then compared with each other model of the same draw, as unlearning runs are compared with their reference:
+what is called over-forgetting here is the spread of training, not unlearning.
 """
 
 from itertools import permutations
@@ -25,7 +25,7 @@ COUNTS = (3, 20, 100)
 
 
 def retrained(datasets: list[Dataset], model: ModelName, epochs: int, seeds: int, recipe: tuple[str, float]) -> Cohort:
-    """Models trained on every dataset without its spurious examples, ``seeds`` per dataset, dataset by dataset."""
+    """Models of every dataset without its spurious examples, ``seeds`` each, dataset by dataset."""
     optimizer, rate = recipe
     members = [
         Member(
@@ -42,7 +42,7 @@ def retrained(datasets: list[Dataset], model: ModelName, epochs: int, seeds: int
 
 
 def forgotten(cohort: Cohort, datasets: list[Dataset], seeds: int) -> np.ndarray:
-    """Mean loss and confidence on the omitted examples, float [datasets, seeds, 2]."""
+    """Mean loss and confidence on the examples that were left out, float [datasets, seeds, 2]."""
     found = []
     for k, dataset in enumerate(dataset for dataset in datasets for _ in range(seeds)):
         examples = Examples.of(dataset.spurious_images, dataset.train.labels[dataset.spurious_indices])

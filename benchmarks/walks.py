@@ -1,6 +1,7 @@
-"""Calls of two commands from their options to the model: ``python -m benchmarks walks``.
+"""What two commands do on the way from their options to the model: ``python -m benchmarks walks``.
 
-Counts how often a name is parsed, a model is built, an artifact is downloaded and the store is checked.
+Counts calls, not seconds: how often a name is parsed, a model is built, an artifact is fetched and the store is asked
+whether it is there.
 """
 
 import os
@@ -44,7 +45,7 @@ WALKS = {
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Number of calls in the block, by function."""
+    """Calls in the block by station."""
     counts: Counter[str] = Counter()
     names = {(str(ROOT / file), function): station for station, (file, function) in STATIONS.items()}
 
@@ -62,7 +63,7 @@ def counted() -> Iterator[Counter[str]]:
 
 @click.command()
 def main() -> None:
-    """Do one training and one unlearning run on a new store, and print their calls."""
+    """One training and one unlearning run on a new store, and what each called."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"

@@ -1,4 +1,4 @@
-"""Run any registered attack: ``mlflow run . -e attack -P method=NAME -P dataset=memfashionv20-100-0-0``."""
+"""Run any registered attack: ``python -m entry_points.attack --method lira --dataset memdigitsv20-5-0-0``."""
 
 from entry_points.command import main
 from entry_points.generic import GENERIC

@@ -17,15 +17,21 @@ _LONGEST_LINE = 1000  # characters; every message of ours is shorter, apart from
 
 
 class OptionsCommand(click.Command):
-    """A click command that knows the options class it was made from."""
+    """A click command that knows the options class it was made from, and the kind of the runs that it makes."""
 
-    def __init__(self, name: str, options_class: type[Options], **settings: Any) -> None:
+    def __init__(self, name: str, options_class: type[Options], kind: str | None = None, **settings: Any) -> None:
         super().__init__(name, **settings)
         self.options_class = options_class
+        self.kind = kind
 
 
 def command(
-    name: str, options_class: type[Options], run: Callable[[Any], int | None], summary: str = "", details: str = ""
+    name: str,
+    options_class: type[Options],
+    run: Callable[[Any], int | None],
+    summary: str = "",
+    details: str = "",
+    kind: str | None = None,
 ) -> OptionsCommand:
     """A click command with one option per option of ``options_class``.
 
@@ -38,13 +44,13 @@ def command(
         return run(options_class.from_mapping(given)) or 0
 
     text = "\n\n".join(filter(None, (summary, details, EXIT_STATUS)))
-    return OptionsCommand(name, options_class, params=_parameters(options_class), callback=callback, help=text)
+    return OptionsCommand(name, options_class, kind, params=_parameters(options_class), callback=callback, help=text)
 
 
 def command_of(experiment: ExperimentSpec) -> OptionsCommand:
     """The click command of an experiment."""
     one = experiment
-    return command(one.name, one.options_class, one.command, one.summary, one.details)
+    return command(one.name, one.options_class, one.command, one.summary, one.details, one.kind)
 
 
 def _parameters(options_class: type[Options]) -> list[click.Parameter]:
@@ -75,24 +81,24 @@ def status(entry: click.Command, arguments: list[str]) -> int:
         with entry.make_context(f"python -m entry_points {entry.name}", list(arguments)) as context:
             return int(entry.invoke(context) or 0)
 
-    return reported(run)
+    return reported(run, entry)
 
 
-def reported(run: Callable[[], int]) -> int:
-    """The status that ``run`` returns; what it raises is reported as :func:`status` says."""
+def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
+    """The status that ``run``, of the command ``entry``, returns; what it raises is reported as :func:`status` says."""
     try:
         return run()
     except click.exceptions.Exit as done:  # --help
         return done.exit_code
     except KeyboardInterrupt:
-        _close_adopted_run("interrupted")
+        _close_adopted_run("interrupted", entry)
         return 1
     except Exception as error:
         line = _refusal(error)
         if line is not None:
             print(f"error: {line}", file=sys.stderr)
         if not isinstance(error, AdoptionError):
-            _close_adopted_run(line or _one_line(f"{type(error).__name__}: {error}"))
+            _close_adopted_run(line or _one_line(f"{type(error).__name__}: {error}"), entry)
         if line is None:
             raise
         return 2
@@ -117,9 +123,12 @@ def _one_line(message: str) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
 
 
-def _close_adopted_run(reason: str) -> None:
-    """A run that ``mlflow run`` opened for us, and that we never began, says why nothing came of it."""
+def _close_adopted_run(reason: str, entry: click.Command | None) -> None:
+    """A run that ``mlflow run`` opened for us, and that we never began, says what it was for and why nothing came."""
     if run_id := run_id_from_environment():
+        from rsc_mlflow.tracking import schema
         from rsc_mlflow.tracking.run import mark_failed
 
-        mark_failed(run_id, reason)
+        kind = entry.kind if isinstance(entry, OptionsCommand) else entry and entry.name  # unlearn, attack
+        tags = {schema.KIND: kind, schema.METHOD: str(entry and entry.name)} if kind in schema.KINDS else {}
+        mark_failed(run_id, reason, tags)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from entry_points import report, sweep
+from entry_points import housekeeping, report, sweep
 from entry_points.command import OptionsCommand, command_of
 from entry_points.generic import GENERIC, Generic
 from entry_points.local import LOCAL, Local
@@ -16,7 +16,8 @@ _FOLDER = Path(__file__).parent
 
 def commands() -> dict[str, ExperimentSpec | Generic | Local]:
     """Name → what it runs."""
-    return by_name([*LOCAL, *all_experiments().values(), *GENERIC, sweep.EXPERIMENT, report.EXPERIMENT])
+    service = (sweep.EXPERIMENT, report.EXPERIMENT)
+    return by_name([*LOCAL, housekeeping.DISK, *all_experiments().values(), *GENERIC, *service])
 
 
 def programs(*, generic: bool = True) -> list[str]:

@@ -1,4 +1,4 @@
-"""Attack a model's membership: ``mlflow run . -e mem_inference -P dataset=memfashionv20-100-0-0``."""
+"""Attack a model's membership: ``python -m entry_points.mem_inference --dataset memdigitsv20-5-0-0``."""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""Sensitivity to missing pixels: ``mlflow run . -e occlusion -P model_uri=models:/m-1,models:/m-2``."""
+"""Sensitivity to missing pixels: ``python -m entry_points.occlusion``."""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""Unlearn a registered model: ``mlflow run . -e relabel_finetuning -P model_uri=models:/NAME@ALIAS``."""
+"""Unlearn a registered model: ``python -m entry_points.relabel_finetuning --dataset digitsv20-3-0-0``."""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""The dashboards as one file: ``mlflow run . -e report``, or ``python -m entry_points.report --output report.html``."""
+"""The dashboards as one file: ``python -m entry_points.report --output report.html``."""
 
 import os
 import time

@@ -1,4 +1,7 @@
-"""Score a registered model on any pattern: ``mlflow run . -e score_model -P model_uri=… -P dataset=mnistv8-0-1-0``."""
+"""Score a registered model on any pattern.
+
+``python -m entry_points.score_model --model_uri models:/rsc-digits-LargeMLP@digits --dataset digitsv8-0-1-0``
+"""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""Unlearn with any registered method: ``mlflow run . -e unlearn -P method=NAME -P model_uri=models:/NAME@ALIAS``."""
+"""Unlearn with any method: ``python -m entry_points.unlearn --method exact_retraining --dataset digitsv20-3-0-0``."""
 
 from entry_points.command import main
 from entry_points.generic import GENERIC

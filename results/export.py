@@ -17,7 +17,9 @@ from rsc_mlflow.experiments.registry import experiments
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.environment import in_short
 from rsc_mlflow.tracking.fingerprint import fingerprint
+from rsc_mlflow.tracking.pull import read_artifact
 from rsc_mlflow.tracking.query import condition, iterate_runs
 
 LEFT_OUT = frozenset(
@@ -155,7 +157,7 @@ class StoredRuns:
         row |= {f"params.{key}": value.strip("'") for key, value in data.params.items() if key not in LEFT_OUT}
         kept = {key: value for key, value in data.metrics.items() if _is_kept(key, run, of)}
         row |= {f"metrics.{key}": number_text(value) for key, value in kept.items()}
-        tags = {key: value for key, value in data.tags.items() if key in TAGS or _is_environment(key)}
+        tags = {key: value for key, value in data.tags.items() if key in TAGS} | _environment(run)
         return row | {f"tags.{key}": " ".join(value.split()) for key, value in tags.items()}
 
     def _fingerprint_of(self, run_id: str | None) -> str:
@@ -163,8 +165,14 @@ class StoredRuns:
         return run.data.tags.get(schema.FINGERPRINT, "") if run else ""
 
 
-def _is_environment(tag: str) -> bool:
-    return tag.startswith(schema.ENVIRONMENT_PREFIX)
+def _environment(run: Run) -> dict[str, str]:
+    """What the run ran on: its tags, if an earlier version made it, else its ``environment.json``, if it has one."""
+    if found := {key: value for key, value in run.data.tags.items() if key.startswith(schema.ENVIRONMENT_PREFIX)}:
+        return found
+    try:
+        return in_short(read_artifact(run.info.run_id, schema.ENVIRONMENT))
+    except InputError:
+        return {}
 
 
 def _is_kept(metric: str, run: Run, of: Wanted) -> bool:

@@ -37,4 +37,10 @@ class Architecture:
     smallest_batch: int = 1
 
 
+BUILTIN = (
+    *("CNN002", "LargeMLP", "LargeMLPv2", "MLP", "MLPv2", "ResNet18", "ResNet18Norm02", "ResNet50", "ResNet50Norm02"),
+    *("Vgg16", "Vgg16Norm02", "VggMLP", "altResNet20", "altResNet20Norm02", "altResNet32", "altResNet32Norm02"),
+    *("altResNet110", "altResNet110Norm02"),
+)
+"""Names of the built-in architectures, for help texts: the registry itself takes PyTorch's seconds to fill."""
 ARCHITECTURES = Registry[Architecture]("architecture", "rsc_mlflow.models")

@@ -32,7 +32,7 @@ LAYERS = (
     ("unlearning", "attacks"),
     ("analysis", "tracking"),
     ("experiments", "plugins"),
-    ("sweeps",),
+    ("sweeps", "api"),
     ("server",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -14,7 +14,7 @@ from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import comparable, finished, poisoned
 from rsc_mlflow.tracking import schema
 
-MADE_BY = "a mitigation grid, e.g. mlflow run . -e sweep -P grid=grids/quick/mitigation.yaml"
+MADE_BY = "a mitigation grid, e.g. mlflow run . --env-manager=local -e sweep -P grid=grids/quick/mitigation.yaml"
 MITIGATIONS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
 THEORY = "The linear model of the paper"
 THEORY_ABOUT = (
@@ -74,7 +74,7 @@ def theory(view: View) -> Panel:
             levels = sorted({float(curve["noise"]) for curve in curves})
             plots = [Plot(theory_curves(_at(curves, noise), view.theme, link), f"noise {noise:g}") for noise in levels]
             return Panel("theory", THEORY, THEORY_ABOUT, tuple(plots), _long(curves, link), f"{len(curves)} curves")
-    message = view.missing_message(runs.head(3), schema.THEORY, "mlflow run . -e theory")
+    message = view.missing_message(runs.head(3), schema.THEORY, "mlflow run . --env-manager=local -e theory")
     return Panel("theory", THEORY, THEORY_ABOUT, message=message)
 
 

@@ -11,7 +11,8 @@ from rsc_mlflow.names import TWO_CLASSES
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import score_target
 
-START = "make quickstart, or mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0"
+START_SWEEP = "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
+START = "make quickstart, or mlflow run . --env-manager=local -e train_classifier -P dataset=digitsv8-10-0-0"
 NEWEST = 15
 
 
@@ -33,7 +34,7 @@ def sweeps(view: View) -> Panel:
     """Sweeps and how far they are."""
     table = sweep_table(view.runs)
     about = "Jobs of each sweep, one per fingerprint; what is empty is still to do."
-    message = "" if len(table) else "No sweeps here. Start one: mlflow run . -e sweep -P grid=grids/quick/scores.yaml"
+    message = "" if len(table) else f"No sweeps here. Start one: {START_SWEEP}"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
     return Panel("sweeps", "Sweeps", about, plots, table, note, message)

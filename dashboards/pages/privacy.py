@@ -15,7 +15,7 @@ from rsc_mlflow.analysis import GONE
 from rsc_mlflow.experiments.registry import attack_names
 from rsc_mlflow.tracking import schema
 
-MADE_BY = "mlflow run . -e mem_inference -P dataset=memdigitsv20-10-0-0"
+MADE_BY = "mlflow run . --env-manager=local -e mem_inference -P dataset=memdigitsv20-10-0-0"
 SHADOW_MODELS = "shadow_models"
 LOW = (("tpr_at_fpr_0.01", "at 1 % false positives"), ("tpr_at_fpr_0.001", "at 0.1 % false positives"))
 LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")

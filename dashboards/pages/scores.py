@@ -30,7 +30,10 @@ FACETS = (
     ("none", "all in one figure"),
 )
 FACET = Option("facet", "Split", FACETS, "dataset_family")
-MADE_BY = "mlflow run . -e train_classifier -P dataset=digitsv8-10-0-0, or a whole grid with mlflow run . -e sweep"
+MADE_BY = (
+    "mlflow run . --env-manager=local -e train_classifier -P dataset=digitsv8-10-0-0, or a whole grid: "
+    "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
+)
 ABOUT = (
     "Mean over seeds with its 95 % interval; with fewer than five seeds each one is a small mark. 0: the clean models "
     "of the same recipe. Hollow: not significantly above them at 5 % (exact rank-sum test of poisoned against clean "

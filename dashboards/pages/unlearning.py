@@ -28,7 +28,10 @@ from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import limits, metric, points
 from rsc_mlflow.tracking import schema
 
-MADE_BY = "mlflow run . -e incremental_retraining, group_influence, exact_retraining … on a trained model"
+MADE_BY = (
+    "any unlearning method on a trained model, e.g. "
+    "mlflow run . --env-manager=local -e relabel_finetuning -P dataset=digitsv8-10-0-0"
+)
 SPLITS = (
     ("none", "all in one figure"),
     ("paper", "one figure per family and pattern"),
@@ -119,9 +122,7 @@ def side_by_side(view: View) -> Panel:
         "confidence on the forgotten examples is far beyond the retrained reference's) or destroyed (its test accuracy "
         "fell).",
         table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
-        message=view.empty_message(
-            alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"
-        ),
+        message=view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         show_table=True,
         notice=alike.notice,
     )
@@ -208,7 +209,7 @@ def trade(view: View) -> Panel:
         (Plot(trade_off(table, view.theme)),),
         table.drop(columns="faulty"),
         summary(table),
-        view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY}, with -P reference=train"),
+        view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         notice=_notice(alike, table),
     )
 

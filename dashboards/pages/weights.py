@@ -10,8 +10,8 @@ from dashboards.figures.weights import occlusion_curves, weight_map
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.tracking import schema
 
-MAPS_BY = "mlflow run . -e visualize_weights"
-CURVES_BY = "mlflow run . -e occlusion"
+MAPS_BY = "mlflow run . --env-manager=local -e visualize_weights -P dataset=digitsv8-10-0-0"
+CURVES_BY = "mlflow run . --env-manager=local -e occlusion -P dataset=digitsv8-10-0-0"
 DIFFERENCE = "absolute difference"
 SHOWN = Option("shown", "Newest runs", (("1", "one"), ("3", "three"), ("6", "six")), "3")
 

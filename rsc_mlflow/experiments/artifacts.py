@@ -9,6 +9,7 @@ import torch
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.experiments.figures import examples_png, score_matrix_page, training_curves_page
 from rsc_mlflow.experiments.scores import Evaluation, matrix_record
+from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
 from rsc_mlflow.tracking.run import TrackedRun
@@ -76,11 +77,26 @@ def _log_examples(run: TrackedRun, dataset: Dataset) -> None:
     run.log_bytes(examples_png(clean, patterned, labels), f"{schema.FIGURES}/examples.png")
 
 
-def log_figures(run: TrackedRun, dataset: Dataset, evaluation: Evaluation, *, with_curves: bool = True) -> None:
-    """``spurious_scores.json``, ``figures/score_matrix.html`` and, after training, ``figures/training_curves.html``."""
+def log_figures(
+    run: TrackedRun,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    *,
+    with_curves: bool = True,
+    others: Mapping[str, SpuriousScores] | None = None,
+) -> None:
+    """``spurious_scores.json``, ``figures/score_matrix.html`` and, after training, ``figures/training_curves.html``.
+
+    ``others`` are the scores of models that this one is compared with; they stand beside its own under their names.
+    """
     if evaluation.scores is not None:
-        run.log_json(matrix_record(evaluation.scores), schema.SPURIOUS_SCORES)
-        page = score_matrix_page(evaluation.scores.matrix.numpy(), f"{dataset.name}: spurious scores")
+        record = matrix_record(evaluation.scores)
+        record |= {name: matrix_record(scores) for name, scores in (others or {}).items()}
+        run.log_json(record, schema.SPURIOUS_SCORES)
+        matrices = {"this_model": evaluation.scores, **(others or {})}
+        page = score_matrix_page(
+            {name: scores.matrix.numpy() for name, scores in matrices.items()}, f"{dataset.name}: spurious scores"
+        )
         run.log_text(page, f"{schema.FIGURES}/score_matrix.html")
     if not with_curves:
         return

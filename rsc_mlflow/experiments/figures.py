@@ -26,13 +26,18 @@ _ENLARGED, _GAP, _MARGIN, _HEADING = 3, 6, 50, 18
 """Of the picture of examples: screen pixels an image pixel, between images, left for words, and above for words."""
 
 
-def score_matrix_page(matrix: np.ndarray, title: str) -> str:
-    """An HTML table, shaded: float[C, C] share of hits, true class (rows) × target class (columns)."""
+def score_matrix_page(matrices: Mapping[str, np.ndarray], title: str) -> str:
+    """A shaded HTML table per named model: float[C, C] share of hits, true class (rows) × target class (columns)."""
+    note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
+    tables = [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{_matrix(matrix)}" for name, matrix in matrices.items()]
+    return _PAGE.format(title=html.escape(title), body=note + "".join(tables))
+
+
+def _matrix(matrix: np.ndarray) -> str:
     classes = range(matrix.shape[1])
     head = "<tr><th>true \\ target</th>" + "".join(f"<th>{k}</th>" for k in classes) + "</tr>"
     rows = "".join(f"<tr><th>{i}</th>{''.join(map(_cell, row))}</tr>" for i, row in enumerate(matrix))
-    note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
-    return _PAGE.format(title=html.escape(title), body=f"{note}<table>{head}{rows}</table>")
+    return f"<table>{head}{rows}</table>"
 
 
 def _cell(value: float) -> str:

@@ -5,6 +5,7 @@ second attack on the same target retrains nothing, and targets that differ in th
 """
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,6 +27,7 @@ from rsc_mlflow.experiments.scores import pulled_module
 from rsc_mlflow.experiments.shadow_models import find_or_train_shadow_models
 from rsc_mlflow.experiments.training import PreparedTraining, TrainingJob, prepare, registrar, train_members
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.experiments import where_to_look
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished
@@ -82,6 +84,7 @@ def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -
             schema.PEAK_MEMORY_MB: peak_memory_mb(prepared.device),
         }
         run.metrics(costs, options.epochs)
+    print(f"{name}: attacked {source.model_uri}; {where_to_look(run.experiment_id, run.run_id)}", file=sys.stderr)
     return metrics
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rsc_mlflow.architectures import ARCHITECTURES
+from rsc_mlflow.architectures import ARCHITECTURES, BUILTIN
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.fields import (
@@ -20,7 +20,7 @@ from rsc_mlflow.fields import (
     text,
     word_or,
 )
-from rsc_mlflow.names import MAX_SEED, DatasetName, ModelName, device_name
+from rsc_mlflow.names import AUGMENTATIONS, LOSSES, MAX_SEED, DatasetName, ModelName, device_name
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.roots import use_root
 
@@ -52,10 +52,12 @@ def _dataset_help() -> str:
 
 
 def _model_help() -> str:
-    """Built-in architectures are not listed: importing them takes PyTorch."""
-    form = "Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE; an unknown architecture is answered with the known ones."
-    names = ", ".join(ARCHITECTURES.of_plugins())
-    return f"{form}  Of plug-ins: {names}." if names else form
+    of_plugins = ", ".join(ARCHITECTURES.of_plugins())
+    return (
+        "Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, e.g. ce-tor-LargeMLP.  "
+        f"Losses: {', '.join(LOSSES)}.  Augmentations: {', '.join(AUGMENTATIONS)}.  "
+        f"Architectures: {', '.join(BUILTIN)}.{f'  Of plug-ins: {of_plugins}.' if of_plugins else ''}"
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -103,6 +105,11 @@ class TrainOptions(MachineOptions):
         "auto",
     )
     checkpoint_every: int = option("Epochs between checkpoints; 0: only the last.", integer(0), 10)
+    keep_checkpoints: int | str = option(
+        "Checkpoints that stay beside the final one: the newest so many, or all.",
+        word_or(("all",), integer(1)),
+        2,
+    )
     score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
     schedule: str = option(
         "Learning-rate schedule: steps (x0.1 at the paper's milestones) or none.", choice("steps", "none"), "steps"

@@ -27,8 +27,8 @@ from rsc_mlflow.experiments.scores import (
 )
 from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.checkpoints import newest_checkpoint
-from rsc_mlflow.tracking.experiments import run_page
+from rsc_mlflow.tracking.checkpoints import newest_checkpoint, prune_checkpoints
+from rsc_mlflow.tracking.experiments import where_to_look
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_model
 from rsc_mlflow.tracking.registration import Registrar
@@ -48,7 +48,8 @@ from rsc_mlflow.training.augmentation import check_aug01
 from rsc_mlflow.training.members import check_members
 
 FREE_WHEN_RESUMING = (
-    *("device", "data_root", "checkpoint_every", "score_every", "register", "clean_seeds", "resume_run_id"),
+    *("device", "data_root", "checkpoint_every", "keep_checkpoints", "score_every", "register", "clean_seeds"),
+    "resume_run_id",
 )
 """Options that may differ when an interrupted run goes on: none of them decides the result."""
 
@@ -138,9 +139,9 @@ class TrainResult:
             words.append(
                 f"p = {self.metrics[schema.P_VALUE]:.3g} (rank among {n:.0f} clean model{'' if n == 1 else 's'})"
             )
-        where = run_page(self.run.experiment_id, self.run_id) or "see it with: make serve"
         model = self.alias_uri or f"{self.model_uri} (not registered)"
-        return f"{self.run.name}: {', '.join(words)}; model {model}; run {self.run_id}, {where}"
+        where = where_to_look(self.run.experiment_id, self.run_id)
+        return f"{self.run.name}: {', '.join(words)}; model {model}; {where}"
 
 
 def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTraining:
@@ -250,6 +251,7 @@ class LiveTraining:
         self._started = time.perf_counter()
         self._training_seconds = 0.0
         self._epochs_done = 0
+        self._deletes = True
 
     def describe(self) -> None:
         """Log what is known before the first epoch: configuration, datasets, spurious examples."""
@@ -296,7 +298,9 @@ class LiveTraining:
         self.run.set_tags(compared.tags)
         model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
         artifacts.log_figures(self.run, self.prepared.dataset, evaluation)
-        registered = self.registrar.register(self.run, model_uri, dataset=str(self.prepared.dataset.name), kind="train")
+        self._prune(epoch)
+        name = str(self.prepared.dataset.name)
+        registered = self.registrar.register(self.run, model_uri, dataset=name, kind="train", metrics=metrics)
         return TrainResult(self.run, model_uri, metrics, registered.alias_uri if registered else None)
 
     def _evaluate(self, cohort: Cohort, k: int, *, with_scores: bool) -> Evaluation:
@@ -328,6 +332,13 @@ class LiveTraining:
         with tempdirs.tempdir() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
             self.run.log_checkpoint(path)
+        self._prune(checkpoint.epoch)
+
+    def _prune(self, epoch: int) -> None:
+        """Delete the checkpoints before an epoch that the option does not keep."""
+        keep = self.options.keep_checkpoints
+        if isinstance(keep, int) and self._deletes:
+            self._deletes = prune_checkpoints(self.run, epoch, keep)
 
 
 def _training_metrics(result: EpochResult) -> dict[str, float]:

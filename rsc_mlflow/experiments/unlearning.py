@@ -22,7 +22,9 @@ from rsc_mlflow.experiments.unlearning_evaluation import UnlearningEvaluation, d
 from rsc_mlflow.experiments.unlearning_options import REFERENCE_METHOD, UnlearnOptions, retrained_reference
 from rsc_mlflow.experiments.unlearning_source import SourceModel, find_source
 from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, sentence, verdict
+from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.experiments import run_link, where_to_look
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage, log_model
 from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
@@ -31,8 +33,10 @@ from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
 from rsc_mlflow.unlearning.base import MethodConfig, Unlearned
 from rsc_mlflow.unlearning.choices import AUTO
+from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.methods.group_influence import GroupInfluenceConfig
-from rsc_mlflow.unlearning.parameters import parameter_distance
+from rsc_mlflow.unlearning.parameters import FlatModel, parameter_distance
+from rsc_mlflow.unlearning.saturation import before_the_method
 
 _EPOCH_METRICS = {
     "loss": schema.TRAIN_LOSS,
@@ -66,6 +70,11 @@ def unlearn(
     return _unlearn(options, find_source(options), run_id, parent_run_id)[1]
 
 
+def unlearned_run(options: UnlearnOptions) -> tuple[str, dict[str, float]]:
+    """:func:`unlearn` in a run of its own; returns its id and its last metrics."""
+    return _unlearn(options, find_source(options), None, None)
+
+
 def _unlearn(
     options: UnlearnOptions, source: SourceModel, run_id: str | None, parent_run_id: str | None
 ) -> tuple[str, dict[str, float]]:
@@ -79,6 +88,7 @@ def _unlearn(
         schema.FINGERPRINT: _fingerprint(options, source),
         schema.SOURCE_MODEL_URI: source.pulled.model_uri,
         schema.SOURCE_RUN_ID: source.pulled.run_id,
+        schema.DESCRIPTION: _lineage(source.pulled),
     }
     with open_run(
         kind="unlearn",
@@ -94,10 +104,17 @@ def _unlearn(
         return run.run_id, _Unlearning(options, source, config, run, registrar).carry_out()
 
 
+def _lineage(source: PulledModel) -> str:
+    """What MLflow's page of the run says first: which model it unlearns, with a link to that model's run."""
+    info = source.run.info
+    link = run_link(info.experiment_id, info.run_id, info.run_name or info.run_id)
+    return f"Unlearns {source.model_uri} of {link}."
+
+
 def _params(options: UnlearnOptions, source: SourceModel, config: MethodConfig) -> dict[str, Any]:
     """The source's recipe, the method's own options over it, and what follows from both."""
     recipe = source.prepared.params()
-    for name in ("checkpoint_every", "resume_run_id"):
+    for name in ("checkpoint_every", "keep_checkpoints", "resume_run_id"):
         del recipe[name]
     shared = ("device", "data_root", "model_uri", "reference", "score_every", "register")
     own = {name: getattr(options, name) for name in shared} | options.own()
@@ -129,14 +146,17 @@ class _Unlearning:
         self.epochs, self.offset = config.last_epoch(), config.offset(source)
         self.step = self.epochs + self.offset
         self._started = time.perf_counter()
+        self._compared: dict[str, SpuriousScores] = {}
 
     def carry_out(self) -> dict[str, float]:
         """All steps of the flow; returns the last metrics."""
         log_lineage(self.run, self.source.pulled.model_id)
         before = evaluate_unlearning(self.source.module, self.source)
+        self._compared["before"] = before.scores
+        gradient = self._gradient(before)
         done, after, seconds = self._run_method()
         metrics = {schema.BEFORE_PREFIX + name: value for name, value in before.compared.items()}
-        metrics |= after.metrics | norm_metric(self.dataset) | self._update_metrics(done, seconds)
+        metrics |= after.metrics | norm_metric(self.dataset) | gradient | self._update_metrics(done, seconds)
         against_clean = compare_with_clean(after.scores, self.dataset, self.source.options, self.device)
         self.run.set_tags(against_clean.tags)
         metrics |= against_clean.metrics
@@ -146,9 +166,23 @@ class _Unlearning:
         metrics |= self._costs()
         self.run.metrics(metrics, self.step)
         fault = self._note(done.notes, metrics)
-        self._store(done.model, after, registered=verdict(metrics) != DESTROYED)
-        print("; ".join([f"{self.run.name}: {self._summary(metrics)}", *fault]), file=sys.stderr)
+        model = self._store(done.model, after, metrics)
+        where = f"model {model}; {where_to_look(self.run.experiment_id, self.run.run_id)}"
+        print("; ".join([f"{self.run.name}: {self._summary(metrics)}", where, *fault]), file=sys.stderr)
         return metrics
+
+    def _gradient(self, before: UnlearningEvaluation) -> dict[str, float]:
+        """Norm of the summed gradient of what is to be forgotten; says at once where the method cannot act on it."""
+        if self.source.training.model.loss != "ce":
+            return {}
+        forget = self.source.forget.to(self.device)
+        norm = float(summed_gradient(FlatModel(self.source.module), forget).norm())
+        confidence = before.metrics[schema.FORGET_CONFIDENCE]
+        needs_gradient = self.config.NEEDS_GRADIENT
+        text = before_the_method(self.method.name, confidence, norm, len(forget), needs_gradient=needs_gradient)
+        if text:
+            print(f"note: {text}", file=sys.stderr)
+        return {schema.GRADIENT_NORM: norm}
 
     def _run_method(self) -> tuple[Unlearned, UnlearningEvaluation, float]:
         """The method's result, how it stands, and the seconds without what was scored and logged in between."""
@@ -196,7 +230,9 @@ class _Unlearning:
             return {}
         self.run.set_tags({schema.REFERENCE_RUN_ID: reference.run_id})
         module = pulled_module(reference, self.dataset).to(self.device).eval()
-        found = _against(before, after, evaluate_unlearning(module, self.source))
+        retrained = evaluate_unlearning(module, self.source)
+        self._compared["retrained_reference"] = retrained.scores
+        found = _against(before, after, retrained)
         return found | {schema.SPEEDUP: reference.run.data.metrics[schema.UNLEARN_SECONDS] / seconds}
 
     def _costs(self) -> dict[str, float]:
@@ -205,13 +241,18 @@ class _Unlearning:
             schema.PEAK_MEMORY_MB: peak_memory_mb(self.device),
         }
 
-    def _store(self, model: nn.Module, after: UnlearningEvaluation, *, registered: bool) -> None:
-        """Log the model and its figures, and register it."""
+    def _store(self, model: nn.Module, after: UnlearningEvaluation, metrics: Mapping[str, float]) -> str:
+        """Log the model and its figures, and register it unless it is destroyed; its name, or what else it has."""
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
-        artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=self.epochs > 1)
-        if registered:
+        curves = self.epochs > 1
+        artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=curves, others=self._compared)
+        registered = None
+        if verdict(metrics) != DESTROYED:
             dataset, method = str(self.dataset.name), self.method.name
-            self.registrar.register(self.run, model_uri, dataset=dataset, kind="unlearn", method=method)
+            registered = self.registrar.register(
+                self.run, model_uri, dataset=dataset, kind="unlearn", method=method, metrics=metrics
+            )
+        return registered.alias_uri if registered else f"{model_uri} (not registered)"
 
     def _note(self, notes: tuple[str, ...], metrics: Mapping[str, float]) -> tuple[str, ...]:
         """Store what a person must read, as a tag and as the run's description; returns what is wrong, if anything."""

@@ -10,6 +10,17 @@ from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.gradients import label_confidence, loss_and_accuracy
 
+COMPARED = (
+    schema.SPURIOUS_SCORE,
+    schema.SPURIOUS_FLIP_RATE,
+    schema.TEST_ACCURACY,
+    schema.TEST_LOSS,
+    schema.RETAIN_ACCURACY,
+    schema.FORGET_LOSS,
+    schema.FORGET_CONFIDENCE,
+)
+"""The main metrics, of which a run also has ``before/…`` and ``gap/…``; those of classes are in a file."""
+
 
 @dataclass(frozen=True, eq=False)
 class UnlearningEvaluation:
@@ -22,11 +33,9 @@ class UnlearningEvaluation:
 
     @property
     def compared(self) -> dict[str, float]:
-        """The metrics that ``before/…`` and ``gap/…`` carry: all but the scores of single classes, save the targets."""
-        classes = range(len(self.scores.by_target))
-        left_out = {schema.score_class(k) for k in classes}
-        left_out |= {schema.score_target(k) for k in classes if k not in self.targets}
-        return {name: value for name, value in self.metrics.items() if name not in left_out}
+        """The metrics that ``before/…`` and ``gap/…`` carry; of two target classes the score of each as well."""
+        targets = map(schema.score_target, self.targets if len(self.targets) > 1 else ())
+        return {name: self.metrics[name] for name in (*COMPARED, *targets)}
 
 
 def evaluate_unlearning(module: nn.Module, source: SourceModel) -> UnlearningEvaluation:

@@ -1,6 +1,7 @@
 """A sweep from its grid file to its exit status: plan, look into the ledger, run what is missing, say what failed."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 import mlflow
 import torch
 from mlflow.tracking import MlflowClient
+from rich.console import Console
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
@@ -24,12 +26,13 @@ from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
 from rsc_mlflow.sweeps.plan import Plan, make_plan
 from rsc_mlflow.sweeps.registering import check_registration
 from rsc_mlflow.sweeps.report import Reporter, print_failures, print_plan, print_status, span
+from rsc_mlflow.sweeps.results import finished_runs, result_table
 from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.shipped import grid_file
 from rsc_mlflow.sweeps.state import close_dead_runs, job_states, previous_parent
 from rsc_mlflow.sweeps.worker import Context, Unit
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.experiments import current_experiment
+from rsc_mlflow.tracking.experiments import current_experiment, where_to_look
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.pull import resolve
 from rsc_mlflow.tracking.run import TrackedRun, open_run
@@ -78,13 +81,25 @@ def run_sweep(options: SweepOptions) -> int:
         return 0
     if not sweep.left:
         print(f"{sweep.identity}: all {len(sweep.plan.requested)} jobs are finished; nothing to do")
+        print_results(sweep)
         return 0
     check_registration(sweep.plan.jobs[key].options for key in sweep.left)
     close_dead_runs(sweep.client)
     lease.check_no_overlap(sweep.client, sweep.left)
     with cancellation.cancellable():
         failed = _run_in(EXECUTORS[options.executor](options, len(sweep.left)), sweep, options)
+    print_results(sweep)
     return 1 if failed else 0
+
+
+def print_results(sweep: Sweep) -> None:
+    """What the finished jobs of the grid's kind measured, those of earlier sweeps included."""
+    known, finished = experiments(), sweep.ledger.finished
+    kind = known[sweep.grid.entry_point].kind
+    keys = (key for key, job in sweep.plan.jobs.items() if known[job.entry_point].kind == kind and key in finished)
+    table = result_table(finished_runs(sweep.client, [finished[key].run_id for key in keys]))
+    if table is not None:
+        Console(width=130).print(table)
 
 
 def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str, str]:
@@ -191,6 +206,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         if schedule.failed:
             parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
+    print(f"{sweep.identity}: {where_to_look(parent.experiment_id, parent.run_id)}", file=sys.stderr)
     return schedule.failed
 
 

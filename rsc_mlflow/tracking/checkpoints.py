@@ -1,20 +1,25 @@
-"""Finding the checkpoint from which an interrupted run goes on."""
+"""Finding the checkpoint from which an interrupted run goes on, and deleting those that nobody needs any more."""
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import requests
+from mlflow.entities import FileInfo
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking import mlflow_compat, schema
 from rsc_mlflow.tracking.run import TrackedRun
-from rsc_mlflow.tracking.store import with_retries
+from rsc_mlflow.tracking.store import is_transient, reason, recent_outage, record_outage, with_retries
 
 _NAME = re.compile(r"epoch_(\d{4,})\.pt")
+_OUTAGE_SECONDS = 60.0
+"""For how long after an outage nothing is deleted."""
 _logger = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
 
@@ -47,8 +52,35 @@ def newest_checkpoint_of(
     return None
 
 
+def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
+    """Delete the stored checkpoints before ``epoch`` but the newest ``keep``; whether to try again later.
+
+    Only what is stored counts, so that a checkpoint that is still being sent never costs the one before it.  Nothing
+    is waited for: while the store is away they stay until the next time.  Where this account may not delete files, or
+    the artifact store cannot, all are kept.
+    """
+    if recent_outage(_OUTAGE_SECONDS):
+        return True
+    try:
+        stored = _by_epoch(run.client.list_artifacts(run.run_id, schema.CHECKPOINTS))
+        for name in [name for at, name in stored.items() if at < epoch][:-keep]:
+            mlflow_compat.delete_artifact(run.client, run.run_id, name)
+    except (MlflowException, requests.RequestException, OSError, NotImplementedError) as error:
+        if is_transient(error):
+            record_outage()
+            return True
+        _logger.warning("run %s: all checkpoints are kept; they cannot be deleted (%s)", run.run_id, reason(error))
+        return False
+    return True
+
+
 def _names(client: MlflowClient, run_id: str) -> list[str]:
     """Artifact paths of all checkpoints, oldest epoch first."""
     found = with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
-    matches = [match for item in found if (match := _NAME.fullmatch(Path(item.path).name))]
-    return [f"{schema.CHECKPOINTS}/{match[0]}" for match in sorted(matches, key=lambda match: int(match[1]))]
+    return list(_by_epoch(found).values())
+
+
+def _by_epoch(files: Iterable[FileInfo]) -> dict[int, str]:
+    """Epoch → artifact path of each checkpoint among the files, oldest epoch first."""
+    matches = (match for item in files if (match := _NAME.fullmatch(Path(item.path).name)))
+    return dict(sorted((int(match[1]), f"{schema.CHECKPOINTS}/{match[0]}") for match in matches))

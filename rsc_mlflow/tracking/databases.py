@@ -86,10 +86,11 @@ def foreign_schema(uri: str) -> str | None:
         found = _settled_revision(engine)
     if found in (None, _expected_revision()):
         return None
+    address = sqlalchemy.make_url(uri).render_as_string()  # without its password
     return (
-        f"was made by another version of MLflow than {mlflow.__version__} (its tables are of revision {found}, not "
-        f"{_expected_revision()}); back it up and run `mlflow db upgrade` on it, or, where it is the newer one, "
-        "install the MLflow that made it"
+        f"needs `mlflow db upgrade {address}`, after a back-up: it was made by another version of MLflow than "
+        f"{mlflow.__version__} (its tables are of revision {found}, not {_expected_revision()}); where that one is "
+        "newer, install it instead"
     )
 
 

@@ -1,12 +1,14 @@
-"""What a run ran on: package versions, commit and hardware, as tags and as ``environment.json``."""
+"""What a run ran on: package versions, commit and hardware, as ``environment.json``."""
 
 import functools
 import os
 import platform
 import socket
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -78,19 +80,9 @@ def _git(*arguments: str) -> str:
 
 
 def tags() -> dict[str, str]:
-    """Tags ``rsc.env.…`` and ``rsc.plugins``: what one filters and compares runs by."""
-    installed = packages()
-    values = {name: installed.get(name, "not installed") for name in _SHOWN_PACKAGES}
-    values |= {
-        "python": platform.python_version(),
-        "cpu": _processor(),
-        "threads": str(torch.get_num_threads()),
-        "gpu": _gpu(),
-    }
-    found = {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}
-    if plugins := plugin_versions():
-        found[schema.PLUGINS] = ", ".join(f"{name} {version}" for name, version in plugins.items())
-    return found
+    """Tag ``rsc.plugins``, where there are plug-ins; everything else is in ``environment.json``."""
+    plugins = plugin_versions()
+    return {schema.PLUGINS: ", ".join(f"{name} {version}" for name, version in plugins.items())} if plugins else {}
 
 
 def record() -> dict[str, object]:
@@ -105,3 +97,11 @@ def record() -> dict[str, object]:
         "cuda": torch.version.cuda or "none",
         "host": host(),
     }
+
+
+def in_short(environment: Mapping[str, Any]) -> dict[str, str]:
+    """What runs are compared by of a :func:`record`, under the names of the tags that earlier versions set."""
+    packages = environment["packages"]
+    values = {name: packages.get(name, "not installed") for name in _SHOWN_PACKAGES}
+    values |= {name: str(environment[name]) for name in ("python", "cpu", "threads", "gpu")}
+    return {schema.ENVIRONMENT_PREFIX + key: value for key, value in values.items()}

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import requests
 from mlflow.environment_variables import _MLFLOW_SGI_NAME
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking import MlflowClient
 from mlflow.tracking.context import registry
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
@@ -25,6 +27,7 @@ DATASET_CONTEXT, GIT_COMMIT, GIT_DIRTY = MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMM
 NOISY_LOGGERS = ("mlflow.store.db.utils", "urllib3.connectionpool")
 """They say on standard error what this project reports in one line of its own."""
 _host_creds: Callable[[str], Any] = get_default_host_creds  # these carry no types
+_artifact_repository: Callable[..., Any] = get_artifact_repository
 _http_request: Callable[..., requests.Response] = http_request
 _STATUS_IN_MESSAGE = re.compile(r"failed with error code (\d{3}) != \d{3}")
 
@@ -46,6 +49,12 @@ def host_creds(uri: str) -> Any:
 def post(uri: str, endpoint: str, fields: Mapping[str, str]) -> requests.Response:
     """Ask a path of a server with the client's own credentials and retries; an error is an answer, too."""
     return _http_request(host_creds(uri), endpoint, "POST", json=dict(fields), raise_on_status=False)
+
+
+def delete_artifact(client: MlflowClient, run_id: str, path: str) -> None:
+    """Delete one file below a run's artifact folder; MLflow's client has no call for it."""
+    artifact_uri = client.get_run(run_id).info.artifact_uri
+    _artifact_repository(artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts(path)
 
 
 def http_status(error: MlflowException) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.experiments import run_link
 from rsc_mlflow.tracking.model_folders import write_model_folder
 from rsc_mlflow.tracking.permissions import where_allowed
 from rsc_mlflow.tracking.run import TrackedRun
@@ -107,13 +108,15 @@ def register(
     kind: str,
     method: str | None = None,
     tags: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> Registration:
     """Register a logged model as ``rsc-{family}-{architecture}`` and move its alias to the newest version.
 
     ``RSC_MODEL_PREFIX`` is put before the name.  Experiments register through :class:`registration.Registrar`, which
     asks for the permission before they begin.
 
-    The version is tagged with ``dataset``, ``kind``, ``method``, the run's id and ``tags``.
+    The version is tagged with ``dataset``, ``kind``, ``method``, the run's id and ``tags``, and described in one line:
+    dataset, method, the main ones of ``metrics``, and a link to the run.
 
     The alias ends at the newest version of this dataset and method even when several runs register at once:
     whoever sets it looks again afterwards.
@@ -122,7 +125,8 @@ def register(
     all_tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id, **(tags or {})}
     with run.timed():
         with_retries(lambda: _ensure_registered_model(run.client, name), "registration")
-        version = with_retries(lambda: _ensure_version(run, name, model_uri, all_tags), "registration")
+        about = _description(run, dataset, architecture, method, metrics or {})
+        version = with_retries(lambda: _ensure_version(run, name, model_uri, all_tags, about), "registration")
         alias = schema.alias(dataset, method)
         with_retries(lambda: _move_alias(run.client, name, alias, dataset, method or _NO_METHOD), "registration")
     return Registration(name, int(version.version), alias)
@@ -136,13 +140,25 @@ def _ensure_registered_model(client: MlflowClient, name: str) -> None:
             raise
 
 
-def _ensure_version(run: TrackedRun, name: str, model_uri: str, tags: dict[str, str]) -> ModelVersion:
+def _description(
+    run: TrackedRun, dataset: str, architecture: str, method: str | None, metrics: Mapping[str, float]
+) -> str:
+    """What MLflow's page of a version says of it."""
+    shown = (("test accuracy", schema.TEST_ACCURACY), ("spurious score", schema.SPURIOUS_SCORE))
+    words = [f"{words} {metrics[name]:.4f}" for words, name in shown if name in metrics]
+    made = f"{method or 'trained'} in {run_link(run.experiment_id, run.run_id, run.name or run.run_id)}"
+    return ", ".join([f"{architecture} on {dataset}", *words, made])
+
+
+def _ensure_version(run: TrackedRun, name: str, model_uri: str, tags: dict[str, str], description: str) -> ModelVersion:
     """The version made of this model; asked again after a lost answer it makes no second one."""
     for version in run.client.search_model_versions(f"name = '{name}' AND run_id = '{run.run_id}'"):
         if version.source == model_uri:
             return version
     model_id = model_uri.removeprefix("models:/")
-    return run.client.create_model_version(name, model_uri, run.run_id, tags, await_creation_for=0, model_id=model_id)
+    return run.client.create_model_version(
+        name, model_uri, run.run_id, tags, description=description, await_creation_for=0, model_id=model_id
+    )
 
 
 def _move_alias(client: MlflowClient, name: str, alias: str, dataset: str, method: str) -> None:

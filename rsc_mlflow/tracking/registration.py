@@ -69,6 +69,7 @@ class Registrar:
         kind: str,
         method: str | None = None,
         tags: Mapping[str, str] | None = None,
+        metrics: Mapping[str, float] | None = None,
     ) -> Registration | None:
         """Register a logged model (see :func:`models.register`); None where the option or the store says no.
 
@@ -79,7 +80,7 @@ class Registrar:
             return None
         names = {"dataset": dataset, "family": self.family, "architecture": self.architecture}
         try:
-            return register(run, model_uri, **names, kind=kind, method=method, tags=tags)
+            return register(run, model_uri, **names, kind=kind, method=method, tags=tags, metrics=metrics)
         except MlflowException as error:
             if not is_denied(error):
                 raise

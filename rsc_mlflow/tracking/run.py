@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 
 import mlflow
 from mlflow.entities import RunStatus
@@ -81,8 +82,9 @@ def open_run(
         AdoptionError: the run that was opened elsewhere has ended, or holds something else; it is left as it is.
         Exception: the store stayed away longer than the retry timeout at the end, so that points would be lost.
     """
-    own = {**environment.tags(), **(tags or {}), schema.KIND: kind}
+    own: dict[str, object] = {schema.KIND: kind}  # MLflow's page lists them in this order
     own |= {schema.METHOD: method} if method else {}
+    own |= {**(tags or {}), **environment.tags()}
     params = params or {}
     for key, value in params.items():  # whether the store will take these is found out before there is a run
         check_param(key, param_text(value))
@@ -107,14 +109,16 @@ def open_run(
             raise
 
 
-def mark_failed(run_id: str, text: str) -> None:
-    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error``; never raises.
+def mark_failed(run_id: str, text: str, tags: Mapping[str, str] | None = None) -> None:
+    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error`` and ``tags``; never raises.
 
     A run that has ended, or that holds anything of this project or of somebody else, is left as it is.
     """
     try:
         client = connect()
         if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
+            for key, value in (tags or {}).items():
+                with_retries(partial(client.set_tag, run_id, key, value), "run")
             end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))

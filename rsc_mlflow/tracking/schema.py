@@ -5,7 +5,6 @@ Dashboards, sweeps and scripts rely on these names: code refers to the constants
 
 import os
 import re
-from urllib.parse import quote
 
 from rsc_mlflow.errors import InputError
 
@@ -52,7 +51,7 @@ DESCRIPTION = "mlflow.note.content"
 PLUGINS = "rsc.plugins"
 """Names and versions of the plug-ins that the process had loaded; absent where there were none."""
 ENVIRONMENT_PREFIX = "rsc.env."
-"""Before the name of a version, a Git commit or a property of the hardware."""
+"""Before the name of a version or a property of the hardware, in tags of earlier versions; see ``ENVIRONMENT``."""
 TAKING_PREFIX = "rsc.taking."
 """Of the tag that stands on a run while a process takes it over."""
 COHORT_SIZE = "rsc.cohort_size"
@@ -230,15 +229,6 @@ CHECKPOINTS = "checkpoints"
 def checkpoint(epoch: int) -> str:
     """File name of the checkpoint after ``epoch`` epochs, inside ``checkpoints/``."""
     return f"epoch_{epoch:04d}.pt"
-
-
-def experiment_description(name: str) -> str:
-    """What MLflow's page of an experiment says above its runs: where they are compared.
-
-    The address is relative to MLflow's own page, so that it holds under any host and static prefix.
-    """
-    link = f"dashboards/?experiment={quote(name, safe='')}"
-    return f"[Comparison dashboards]({link}) of these runs, if this server was started with `--app-name rsc`."
 
 
 # ---- datasets and models

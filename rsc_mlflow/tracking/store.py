@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -42,6 +43,7 @@ _LOG_IN_HELP = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or ML
 OWN_EXPERIMENT = "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner for EDIT permission"
 """What helps a user who may not write to an experiment."""
 _logger = logging.getLogger(__name__)
+_store_is_named: Callable[[], bool] = mlflow.is_tracking_uri_set  # it carries no types
 
 _have_answered: set[str] = set()  # stores that this process has reached
 _last_outage = -math.inf  # when this process last found a store away (monotonic clock)
@@ -111,6 +113,9 @@ def connect(*, known: bool = False) -> MlflowClient:
     configure()
     uri = mlflow.get_tracking_uri()
     seconds = retry_timeout()  # a bad value is refused now, not when the store first stumbles
+    if not _store_is_named() and uri.startswith("sqlite") and not databases.exists(uri):
+        where = databases.sqlite_file(uri)
+        print(f"note: {where} is made as a new store; set MLFLOW_TRACKING_URI to use another one", file=sys.stderr)
     client = with_retries(lambda: _client(uri), "connecting", seconds if known or uri in _have_answered else 0.0)
     _have_answered.add(uri)
     return client

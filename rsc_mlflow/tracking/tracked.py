@@ -115,10 +115,12 @@ class TrackedRun:
 
     def add_note(self, text: str) -> None:
         """Add a sentence about the result that a person must know, in tag ``rsc.note`` and the run's description."""
-        stored: str = with_retries(lambda: self.client.get_run(self.run_id), "note").data.tags.get(schema.NOTE, "")
+        tags = with_retries(lambda: self.client.get_run(self.run_id), "note").data.tags
+        stored = tags.get(schema.NOTE, "")
         if text not in stored:  # a resumed run says it once
             notes = f"{stored}; {text}" if stored else text
-            self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: notes})
+            about = tags.get(schema.DESCRIPTION, "").removesuffix(stored).rstrip()
+            self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: f"{about}\n\n{notes}".lstrip()})
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Queue one point per metric at ``step`` (the epoch).

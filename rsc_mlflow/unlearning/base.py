@@ -138,6 +138,8 @@ class MethodConfig(Options):
 
     LOSSES: ClassVar[tuple[str, ...]] = ()
     """Losses of models that the method can work on; none named: all."""
+    NEEDS_GRADIENT: ClassVar[bool] = False
+    """Whether the method does nothing where the loss has no gradient at the examples to forget."""
 
     @classmethod
     def of(cls, options: Mapping[str, object], source: SourceTraining) -> Self:

@@ -117,7 +117,7 @@ def _of(method: str, *numbers: int, kind: str = "score", **more: Any) -> pd.Data
 def test_artifacts_of_other_shapes_are_passed_over() -> None:
     theory = Artifacts({(2, "theory.json"): [1], (1, "theory.json"): {"curves": []}}, {})
     assert _panel("mitigation", 3, _of("theory", 1, 2), "", theory).message == (
-        "None of these 2 runs has theory.json. It is logged by: mlflow run . -e theory"
+        "None of these 2 runs has theory.json. It is logged by: mlflow run . --env-manager=local -e theory"
     )
     maps = Artifacts({(2, "weight_map.json"): [1], (1, "weight_map.json"): {"maps": {"poisoned": [[0.0, 2.0]]}}}, {})
     panel = _panel("weights", 0, _of("visualize_weights", 1, 2), "", maps)

@@ -15,6 +15,7 @@ from mlflow.protos.databricks_pb2 import (
 )
 
 from entry_points.command import command, status
+from entry_points.commands import find_command
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.fields import Options, integer, option
 
@@ -107,3 +108,19 @@ def test_a_store_that_is_away_is_a_failure(error: Exception) -> None:
 def test_an_interrupt_is_status_1(adopted: str) -> None:
     assert status(command("entry", Number, raising(KeyboardInterrupt())), []) == 1
     assert ending(adopted) == ("FAILED", "interrupted")
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "kind"),
+    [
+        ("train_classifier", ["--dataset", "digits", "--epochs", "abc"], "train"),
+        ("group_influence", ["--dataset", "digitsv3-3-0-0", "--damping", "0"], "unlearn"),
+        ("unlearn", ["--method", "nonsense"], "unlearn"),
+    ],
+)
+def test_a_run_that_never_began_says_what_it_was_for(name: str, words: list[str], kind: str, adopted: str) -> None:
+    assert status(find_command(name), words) == 2
+    tags = MlflowClient().get_run(adopted).data.tags
+    assert (tags["rsc.kind"], tags["rsc.method"]) == (kind, name)
+    assert ending(adopted) == ("FAILED", tags["rsc.error"])
+    assert words[-1] in tags["rsc.error"]

@@ -18,7 +18,7 @@ def test_the_file_is_what_the_option_classes_make() -> None:
 
 
 def test_every_program_in_the_folder_is_an_entry_point() -> None:
-    not_programs = {"__init__", "__main__", "command", "commands", "generic", "local", "mlproject"}
+    not_programs = {"__init__", "__main__", "command", "commands", "generic", "housekeeping", "local", "mlproject"}
     files = {path.stem for path in (ROOT / "entry_points").glob("*.py")}
     assert files - not_programs == set(programs())
 

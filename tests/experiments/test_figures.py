@@ -34,7 +34,8 @@ def test_color_images_keep_their_colors() -> None:
 
 
 def test_the_score_matrix_is_a_table_with_a_dash_where_there_is_no_example() -> None:
-    page = score_matrix_page(np.array([[0.25, 1.0], [np.nan, 0.5]]), "a <run>")
+    page = score_matrix_page({"one_model": np.array([[0.25, 1.0], [np.nan, 0.5]])}, "a <run>")
+    assert "<h2>one model</h2>" in page
     assert "a &lt;run&gt;" in page
     assert re.findall(r"<td[^>]*>([^<]*)</td>", page) == ["0.250", "1.000", "–", "0.500"]
 

@@ -258,3 +258,10 @@ def test_bad_input_is_refused_before_a_run_exists(options: dict[str, str], messa
     experiments = [experiment.experiment_id for experiment in client.search_experiments()]
     assert client.search_runs(experiments) == []
     assert client.search_registered_models() == []
+
+
+@pytest.mark.parametrize(("keep", "epochs"), [("2", [3, 4, 5]), ("1", [4, 5]), ("all", [1, 2, 3, 4, 5])])
+def test_the_newest_checkpoints_and_the_final_one_are_kept(keep: str, epochs: list[int]) -> None:
+    result = train("digits", epochs=5, checkpoint_every=1, keep_checkpoints=keep)
+    saved = [item.path for item in MlflowClient().list_artifacts(result.run_id, "checkpoints")]
+    assert sorted(saved) == [f"checkpoints/epoch_{epoch:04d}.pt" for epoch in epochs]

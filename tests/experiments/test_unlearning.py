@@ -1,6 +1,7 @@
 """Unlearning runs read back through the client: the table, the lineage, the reference, and what is refused."""
 
 import json
+import re
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.fingerprint import fingerprint
-from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.tracking.pull import pull, read_artifact
 from rsc_mlflow.training import Cohort, Member, TrainingData
 from rsc_mlflow.unlearning.base import METHODS
 from rsc_mlflow.unlearning.finetuning import FineTuning
@@ -56,10 +57,19 @@ def test_every_method_logs_the_same_table_and_registers_its_model_with_its_linea
         inputs = MlflowClient().get_run(run.info.run_id).inputs  # a search leaves them out
         assert [one.model_id for one in inputs.model_inputs] == [source.model_id]
         registered = MlflowClient().get_model_version_by_alias("rsc-digits-MLP", f"{DATASET}--{method}")
+        about = f"MLP on {DATASET}, test accuracy {run.data.metrics[schema.TEST_ACCURACY]:.4f}, spurious score "
+        assert registered.description.startswith(about)
+        assert f"{method} in [{run.info.run_name}](#/experiments/" in registered.description
         wanted = {"dataset": DATASET, "kind": "unlearn", "method": method, "run_id": run.info.run_id}
         assert {key: registered.tags[key] for key in wanted} == wanted
         assert pull(f"models:/rsc-digits-MLP@{DATASET}--{method}").run_id == run.info.run_id
         tables[method] = set(run.data.metrics)
+        of_classes = {name for name in tables[method] if re.search(r"/score_(target|class)_\d+$", name)}
+        assert not [name for name in of_classes if name.startswith(("before/", "gap/"))]
+        assert len(tables[method] - of_classes) <= 50
+        record = read_artifact(run.info.run_id, schema.SPURIOUS_SCORES)
+        theirs = MlflowClient().get_run(source_run).data.metrics
+        assert record["before"]["by_target"] == pytest.approx([theirs[schema.score_target(k)] for k in range(10)])
         check_before_and_gap(run, runs("exact_retraining")[0])
     shared = set.intersection(*tables.values())
     compared = (schema.SPURIOUS_SCORE, schema.TEST_ACCURACY, schema.RETAIN_ACCURACY)
@@ -102,7 +112,7 @@ def test_a_method_that_does_nothing_has_the_gap_of_the_source() -> None:
         assert done[f"gap/{name}"] == pytest.approx(done[f"before/{name}"] - reference.data.metrics[name], abs=1e-5)
     (run,) = runs("group_influence")
     assert "influence cannot act here" in run.data.tags[schema.NOTE]
-    assert run.data.tags[schema.NOTE] == run.data.tags["mlflow.note.content"]
+    assert run.data.tags["mlflow.note.content"].endswith(f".\n\n{run.data.tags[schema.NOTE]}")
 
 
 @pytest.mark.usefixtures("source_run")

@@ -66,7 +66,12 @@ def test_a_destroyed_model_is_called_so_and_not_registered(capsys: pytest.Captur
         f"runs:/{bad.info.run_id}/model"
     )
     tags = bad.data.tags
-    assert (tags[schema.VERDICT], tags[schema.NOTE], tags[schema.DESCRIPTION]) == ("destroyed", words, words)
+    assert (tags[schema.VERDICT], tags[schema.NOTE]) == ("destroyed", words)
+    link = f"#/experiments/{bad.info.experiment_id}/runs/{tags[schema.SOURCE_RUN_ID]}"
+    assert tags[schema.DESCRIPTION].startswith(
+        f"Unlearns {tags[schema.SOURCE_MODEL_URI]} of [{DATASET} MLP sgd seed 0]({link}?"
+    )
+    assert tags[schema.DESCRIPTION].endswith(f".\n\n{words}")
     assert last_line(capsys.readouterr().err, "gradient_difference").endswith(words)
     assert (versions(), pull(alias).run_id) == (before, good)
     assert pull(f"runs:/{bad.info.run_id}/model").run_id == bad.info.run_id

@@ -23,6 +23,7 @@ from dashboards.repository import RunRepository
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.details import Details
+from rsc_mlflow.tracking.experiments import VIEW, VIEW_STATE, experiment_description
 from rsc_mlflow.tracking.frame import RunStore
 from tests.mlflow_server import MlflowServer
 
@@ -240,16 +241,19 @@ def test_mlflows_page_of_an_experiment_links_to_its_dashboards(
     browser: webdriver.Chrome, dashboards_server: MlflowServer
 ) -> None:
     client = MlflowClient(dashboards_server.uri)
-    client.set_experiment_tag("1", schema.DESCRIPTION, schema.experiment_description("made-up"))
+    client.set_experiment_tag("1", schema.DESCRIPTION, experiment_description("made-up", "1"))
     browser.get("about:blank")  # from another page of MLflow's it would be no new load, and show what it knew before
     browser.get(f"{dashboards_server.uri}/#/experiments/1/runs")
     link = "a[href*='dashboards/?experiment=made-up']"
     _until(browser, f'return document.querySelector("{link}")')
     address = browser.find_element(By.CSS_SELECTOR, link).get_attribute("href")
     assert address == f"{dashboards_server.uri}/dashboards/?experiment=made-up"
-    browser.get(address)
-    _until(browser, DRAWN)
-    _until(browser, "return document.querySelector('#filters').innerText.includes('made-up')")
+    client.set_experiment_tag("1", VIEW, VIEW_STATE)
+    view = browser.find_element(By.CSS_SELECTOR, "a[href*='viewStateShareKey=rsc']").get_attribute("href")
+    browser.get("about:blank")
+    browser.get(str(view))
+    heads = "[...document.querySelectorAll('.ag-header-cell')].map(cell => cell.getAttribute('col-id'))"
+    _until(browser, f"return {heads}.some(name => name && name.includes('spurious/score'))")
 
 
 def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], downloads: Path) -> None:

@@ -15,7 +15,7 @@ from entry_points.command import status
 from entry_points.commands import entry_point
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.pull import pull
+from rsc_mlflow.tracking.pull import pull, read_artifact
 from rsc_mlflow.tracking.values import unquoted
 from tests.integration.processes import ROOT, newest_run
 
@@ -83,9 +83,9 @@ def test_what_it_ran_on_is_on_the_run() -> None:
     commit = tags["mlflow.source.git.commit"]
     known = subprocess.run(["git", "-C", str(ROOT), "merge-base", "--is-ancestor", commit, "HEAD"], check=False)
     assert known.returncode == 0
+    record = read_artifact(run.info.run_id, schema.ENVIRONMENT)
     for package in ("torch", "numpy", "mlflow"):
-        assert tags[f"{schema.ENVIRONMENT_PREFIX}{package}"]
-    assert tags[f"{schema.ENVIRONMENT_PREFIX}torch"] == metadata.version("torch")
-    assert tags[f"{schema.ENVIRONMENT_PREFIX}threads"] == str(torch.get_num_threads())
-    assert tags[f"{schema.ENVIRONMENT_PREFIX}cpu"]
-    assert tags[f"{schema.ENVIRONMENT_PREFIX}gpu"]
+        assert record["packages"][package] == metadata.version(package)
+    assert record["threads"] == torch.get_num_threads()
+    assert record["cpu"]
+    assert record["gpu"]

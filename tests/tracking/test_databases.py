@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -121,14 +120,14 @@ def test_the_store_of_an_older_mlflow_is_refused_and_left_as_it_is(
     before = old_store.read_bytes()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{old_store}")
     mlflow.set_tracking_uri(f"sqlite:///{old_store}")
-    with pytest.raises(StoreError, match=r"another version of MLflow than .*3500859a5d39.*mlflow db upgrade"):
+    with pytest.raises(StoreError, match=r"needs `mlflow db upgrade sqlite:///.*`, after a back-up: .*3500859a5d39"):
         connect()
     for name, words in (("train_classifier", ["--dataset", "digits", "--epochs", "1"]), ("report", [])):
         capsys.readouterr()
         assert status(entry_point(name), words) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("error: the tracking store sqlite:///")
-        assert "`mlflow db upgrade`" in line
+        assert f"`mlflow db upgrade sqlite:///{old_store}`" in line
     assert "mlflow db upgrade" in str(RunStore(f"sqlite:///{old_store}").refresh().error)
     assert old_store.read_bytes() == before
 
@@ -153,23 +152,22 @@ def test_a_store_that_another_process_makes_just_now_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its revision passes through all those of older versions."""
-    monkeypatch.setattr(databases, "_SETTLING_SECONDS", 0.3)
     file = tmp_path / "mlflow.db"
     with sqlite3.connect(file) as connection:
         connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
         connection.execute("INSERT INTO alembic_version VALUES ('first')")
-    started = threading.Event()
+    revisions = iter(("second", "third", mlflow_db._get_latest_schema_revision()))
+    waited: list[float] = []
 
-    def migrate() -> None:
-        for revision in ("second", "third", mlflow_db._get_latest_schema_revision()):
-            started.wait(0.15)
-            with sqlite3.connect(file) as connection:
-                connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    def migrate(seconds: float) -> None:
+        """What the other process gets done while this one waits."""
+        waited.append(seconds)
+        with sqlite3.connect(file) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = ?", (next(revisions),))
 
-    thread = threading.Thread(target=migrate)
-    thread.start()
+    monkeypatch.setattr("rsc_mlflow.tracking.databases.time.sleep", migrate)
     assert databases.foreign_schema(f"sqlite:///{file}") is None
-    thread.join()
+    assert waited == [databases._SETTLING_SECONDS] * 3
 
 
 def test_databases_in_memory_and_servers_need_no_file() -> None:

@@ -1,3 +1,4 @@
+import json
 import threading
 
 import pytest
@@ -16,6 +17,9 @@ def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     by_name = current_experiment(client)
     assert client.get_experiment(by_name).name == "paper"
     assert "(dashboards/?experiment=paper)" in client.get_experiment(by_name).tags["mlflow.note.content"]
+    assert json.loads(client.get_experiment(by_name).tags["mlflow.sharedViewState.rsc"])["selectedColumns"]
+    link = f"(#/experiments/{by_name}/runs?viewStateShareKey=rsc&workflowType=machine_learning)"
+    assert link in client.get_experiment(by_name).tags["mlflow.note.content"]
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     assert current_experiment(client) == "0"
     assert "(dashboards/?experiment=Default)" in client.get_experiment("0").tags["mlflow.note.content"]

@@ -288,3 +288,16 @@ def test_reasons_are_one_line() -> None:
     assert reason(InputError("bad")) == "bad"
     assert reason(ValueError()) == "ValueError: no message"
     assert len(reason(ValueError("x" * 2000))) == 500
+
+
+def test_a_store_that_is_made_in_the_current_folder_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    connect()
+    made = f"note: {tmp_path / 'mlflow.db'} is made as a new store; set MLFLOW_TRACKING_URI to use another one\n"
+    assert made in capsys.readouterr().err
+    connect()
+    assert "new store" not in capsys.readouterr().err

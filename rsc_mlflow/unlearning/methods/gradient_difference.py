@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rsc_mlflow.fields import number, option, word_or
 from rsc_mlflow.unlearning.base import Examples, Observe, Unlearned, register_method
@@ -20,13 +20,12 @@ from rsc_mlflow.unlearning.finetuning import FineTuning
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-STILL_KNOWN = 0.01
-"""Mean forget loss (nats) below which nothing was forgotten."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDifferenceConfig(FineTuning):
     """Options: those of the training loop, and the loss above which an example is forgotten."""
+
+    NEEDS_GRADIENT: ClassVar[bool] = True
 
     ceiling: float | str = option(
         "Loss in nats above which an example counts as forgotten; auto: ln(classes), 0: no ceiling.",
@@ -55,24 +54,11 @@ def gradient_difference(
     from torch.nn.functional import cross_entropy
 
     from rsc_mlflow.unlearning.finetuning_loop import finetune
+    from rsc_mlflow.unlearning.saturation import still_known
 
     def forget_loss(logits: Tensor, labels: Tensor) -> Tensor:
         losses = cross_entropy(logits, labels, reduction="none")
         return -losses.clamp(max=config.loss_ceiling(logits.shape[1])).mean()
 
     trained, steps = finetune(model, forget, retain, config, forget_loss, observe)
-    return Unlearned(trained, {"steps": steps}, _notes(trained, forget))
-
-
-def _notes(trained: nn.Module, forget: Examples) -> tuple[str, ...]:
-    """The gradient of a loss near 0 is near 0 as well, and Adam then follows the retain set alone."""
-    from rsc_mlflow.unlearning.gradients import loss_and_accuracy
-
-    loss, _ = loss_and_accuracy(trained, forget)
-    if loss >= STILL_KNOWN:
-        return ()
-    return (
-        f"the ascent found no gradient to follow: the mean loss of the {len(forget)} examples to forget is still "
-        f"{loss:.2g}; the model is saturated on them: use relabel_finetuning or exact_retraining, a larger "
-        "unlearn_learning_rate or more unlearn_epochs",
-    )
+    return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "the ascent found no gradient to follow"))

@@ -21,7 +21,7 @@ quadratic model holds.  The record and the notes say so.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rsc_mlflow.fields import boolean, option
 from rsc_mlflow.unlearning.base import Examples, Observe, SourceTraining, Unlearned, check_sets, register_method
@@ -40,6 +40,8 @@ TOO_FAR = 2.0
 @dataclass(frozen=True, kw_only=True)
 class GroupInfluenceConfig(InfluenceConfig):
     """Options of group influence."""
+
+    NEEDS_GRADIENT: ClassVar[bool] = True
 
     influences: bool = option(
         "Also rank all training examples by their influence on a test example with the pattern.",
@@ -109,12 +111,12 @@ def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tupl
     if record["predicted_rise"] >= NO_EFFECT:
         return ()
     from rsc_mlflow.unlearning.gradients import loss_and_accuracy
+    from rsc_mlflow.unlearning.saturation import WHAT_ACTS
 
     loss, accuracy = loss_and_accuracy(model, forget)
     return (
         f"influence cannot act here: the summed gradient of the {len(forget)} examples to forget has norm "
         f"{record['gradient_norm']:.2g} (their mean loss is {loss:.2g}, accuracy {accuracy:.3g}), so the update moves "
         f"the parameters by {record['step_norm']:.2g} and is predicted to raise that loss by only "
-        f"{record['predicted_rise']:.2g} nats; the model is saturated on them: use relabel_finetuning, "
-        "gradient_difference or exact_retraining, or a model trained for fewer epochs",
+        f"{record['predicted_rise']:.2g} nats; what acts: {WHAT_ACTS}",
     )

@@ -8,7 +8,7 @@ steps no schedule, so that the rate stays there: ``learning_rate="auto"`` does t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.errors import InputError
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class IncrementalRetrainingConfig(MethodConfig):
     """``start`` is the source's last checkpoint; ``epochs`` when to stop, beyond what the source was trained for."""
+
+    NEEDS_GRADIENT: ClassVar[bool] = True
 
     epochs: int = option("Epoch to stop at, counted from the start of training.", integer(1, 1_000_000), 140)
     learning_rate: float | str = option(
@@ -97,6 +99,8 @@ def incremental_retraining(
     Starts from the checkpoint; of ``model`` only the device counts.
     """
     from rsc_mlflow.unlearning.retraining import train_on
+    from rsc_mlflow.unlearning.saturation import still_known
 
     check_sets(forget, retain)
-    return Unlearned(train_on(retain, config.effective(), config.start, config.classes, device_of(model), observe), {})
+    trained = train_on(retain, config.effective(), config.start, config.classes, device_of(model), observe)
+    return Unlearned(trained, {}, still_known(trained, forget, "training on did not fade what was learned from them"))

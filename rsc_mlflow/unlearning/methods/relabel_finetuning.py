@@ -42,6 +42,7 @@ def relabel_finetuning(
     from torch.nn.functional import cross_entropy
 
     from rsc_mlflow.unlearning.finetuning_loop import finetune
+    from rsc_mlflow.unlearning.saturation import still_known
 
     generator = torch_generator(config.random_seed, "wrong labels")
 
@@ -49,4 +50,5 @@ def relabel_finetuning(
         return cross_entropy(logits, wrong_labels(labels, logits.shape[1], generator))
 
     trained, steps = finetune(model, forget, retain, config, forget_loss, observe)
-    return Unlearned(trained, {"steps": steps})
+    more = "a larger unlearn_learning_rate (0.001) and more unlearn_epochs (5) than were given, or exact_retraining"
+    return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "the wrong labels were not learned", more))

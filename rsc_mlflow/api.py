@@ -1,0 +1,141 @@
+"""For notebooks and scripts: train, load, predict, score and unlearn models, and query results as a data frame.
+
+    from rsc_mlflow import api
+
+    trained = api.train("digitsv20-20-0-0", model="ce-tor-MLP", epochs=10)
+    model = api.load(trained.uri)
+    model.predict(model.dataset.test.images)
+    api.unlearn(trained.uri, "relabel_finetuning", unlearn_learning_rate=0.001).metrics["spurious/score"]
+    api.results("train")[["dataset", "metrics.spurious/score"]]
+
+Options are those of the commands (``rsc NAME --help``), as numbers or as text.  Everything is tracked in the store that
+``MLFLOW_TRACKING_URI`` names.  Importing this module is quick: PyTorch and MLflow are imported by the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsc_mlflow.fields import param_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor, nn
+
+    from rsc_mlflow.data import Dataset
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its id and the last value of each metric."""
+
+    run_id: str
+    metrics: Mapping[str, float]
+
+    @property
+    def uri(self) -> str:
+        """Model URI of the model that the run made, for :func:`load`, :func:`score` and :func:`unlearn`."""
+        return f"runs:/{self.run_id}/model"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model out of the store.
+
+    Attributes:
+        run_id: of the run that made it.
+        module: takes float32 ``[N, C, H, W]`` in [0, 1], gives logits ``[N, classes]``; on the CPU, in evaluation mode.
+        dataset: what it was trained on: ``train``, ``test``, ``spurious_indices``, and ``patterned(images)``, which
+            adds the pattern.
+    """
+
+    run_id: str
+    module: nn.Module
+    dataset: Dataset
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Probability of each class, float ``[N, classes]``, for images float32 ``[N, C, H, W]`` in [0, 1]."""
+        import torch
+
+        from rsc_mlflow.training import evaluate_logits
+
+        return evaluate_logits(self.module, images, torch.device("cpu")).softmax(1)
+
+
+def train(dataset: str, **options: object) -> Result:
+    """Train, score and register a classifier, as the command ``train_classifier`` does.
+
+    Raises:
+        InputError: an option is not accepted; nothing has been run then.
+    """
+    from rsc_mlflow.experiments.options import TrainOptions
+    from rsc_mlflow.experiments.training import TrainingJob, train_members
+
+    (done,) = train_members([TrainingJob(TrainOptions.from_mapping(_texts(options, dataset=dataset)))])
+    return Result(done.run_id, done.metrics)
+
+
+def load(uri: str, data_root: str = "auto") -> Model:
+    """The model of ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/m-ID`` or ``runs:/RUN_ID/model``.
+
+    Raises:
+        InputError: there is no such model, or its dataset is not in ``data_root``.
+    """
+    from rsc_mlflow.data import load_dataset
+    from rsc_mlflow.experiments.scores import pulled_module
+    from rsc_mlflow.tracking.pull import pull
+
+    pulled = pull(uri)
+    seed = pulled.params.get("pattern_seed", "auto")
+    dataset = load_dataset(pulled.dataset, data_root, int(seed) if seed.isdecimal() else None)
+    return Model(pulled.run_id, pulled_module(pulled, dataset).eval(), dataset)
+
+
+def score(uri: str, dataset: str, **options: object) -> dict[str, float]:
+    """Score a model on the pattern and class of a dataset's name, as the command ``score_model`` does; its metrics.
+
+    Raises:
+        InputError: the model does not take these images, or an option is not accepted.
+    """
+    from rsc_mlflow.experiments.scoring import score as run
+    from rsc_mlflow.experiments.scoring_options import ScoreOptions
+
+    return run(ScoreOptions.from_mapping(_texts(options, model_uri=uri, dataset=dataset)))
+
+
+def unlearn(uri: str, method: str, **options: object) -> Result:
+    """Unlearn a model's spurious examples, as the command of that method does.
+
+    Raises:
+        InputError: no such method, or one that cannot work on this model; an option is not accepted.
+    """
+    from rsc_mlflow.experiments.unlearning import unlearned_run
+    from rsc_mlflow.experiments.unlearning_options import method_options
+
+    return Result(*unlearned_run(method_options(method).from_mapping(_texts(options, model_uri=uri))))
+
+
+def results(kind: str | None = None, **params: object) -> pd.DataFrame:
+    """Finished runs, one row each, the newest of each fingerprint, with typed columns.
+
+    Args:
+        kind: ``train``, ``unlearn``, ``attack`` or ``score``; None: all of them.
+        params: values that a run's parameters must have, e.g. ``optimizer="adam"``.
+
+    Returns:
+        Parameters as columns of their own names, and ``metrics.…``, as :func:`rsc_mlflow.analysis.read` gives them; the
+        functions of :mod:`rsc_mlflow.analysis` take them.
+    """
+    from rsc_mlflow.analysis import finished, latest_per_fingerprint, read
+    from rsc_mlflow.tracking import schema
+    from rsc_mlflow.tracking.query import condition, search
+
+    conditions = [condition("tags", schema.KIND, kind)] if kind else []
+    conditions += [condition("params", name, param_text(value)) for name, value in params.items()]
+    return finished(latest_per_fingerprint(read(search(conditions)))).reset_index(drop=True)
+
+
+def _texts(options: Mapping[str, object], **more: str) -> dict[str, str]:
+    return {name: param_text(value) for name, value in {**options, **more}.items()}
