@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rsc_mlflow import messages
 from rsc_mlflow.sweeps.grid import Grid
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.sweeps.schedule import Schedule
@@ -71,11 +72,11 @@ def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]
 def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
     """What failed and why, on standard error."""
     if failed:
-        print(f"{len(failed)} of {len(plan)} jobs failed:", file=sys.stderr)
+        messages.say(f"{len(failed)} of {len(plan)} jobs failed:")
     for key, reason in list(failed.items())[:SHOWN]:
-        print(f"  {plan.jobs[key].description}: {reason}", file=sys.stderr)
+        messages.say(f"  {plan.jobs[key].description}: {reason}")
     if len(failed) > SHOWN:
-        print(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all", file=sys.stderr)
+        messages.say(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all")
 
 
 class Reporter:
@@ -119,7 +120,7 @@ class Reporter:
         self._bar.update(self._task, completed=done, note=note)
         line = f"{self._identity}: {done}/{self._total} finished, {note}"
         if self._lines and line != self._printed and (now >= self._next_line or schedule.over):
-            print(line, file=sys.stderr, flush=True)
+            messages.say(line)
             self._printed, self._next_line = line, now + LINE_SECONDS
 
 
