@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from rsc_mlflow import messages
 from rsc_mlflow.errors import AdoptionError, InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments
 from rsc_mlflow.fields import Options, help_of, option_fields, param_text
@@ -87,7 +86,6 @@ def status(entry: click.Command, arguments: list[str]) -> int:
 
 def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
     """The status that ``run``, of the command ``entry``, returns; what it raises is reported as :func:`status` says."""
-    messages.show()
     try:
         return run()
     except click.exceptions.Exit as done:  # --help

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from rsc_mlflow import messages
 from tests.mlflow_server import MlflowServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -34,12 +33,6 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         if not (_NO_DATA and "RSC_DATA_ROOT names no folder" in reason):
             report.outcome, report.longrepr = "failed", f"RSC_NO_SKIPS is set, and this was skipped: {reason}"
     return report
-
-
-@pytest.fixture(autouse=True)
-def messages_are_shown() -> None:
-    """As in a command: tests read them on standard error."""
-    messages.show()
 
 
 @pytest.fixture(autouse=True)

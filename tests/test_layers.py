@@ -9,7 +9,6 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     (
         "errors",
-        "messages",
         "cancellation",
         "fields",
         "registries",

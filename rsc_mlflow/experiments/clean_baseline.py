@@ -6,6 +6,7 @@ training itself varies.  A comparison with a single clean model holds none of it
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from rsc_mlflow import messages
 from rsc_mlflow.data import Dataset, ImageSet, apply_pattern
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
@@ -61,7 +61,7 @@ def compare_with_clean(
         try:
             found = _clean_hits(run_id, dataset.test, *pattern_of(dataset), scores.threshold, device)
         except InputError as error:
-            messages.note(f"not compared with the clean model of training seed {seed}: {error}")
+            print(f"note: not compared with the clean model of training seed {seed}: {error}", file=sys.stderr)
             continue
         hits[seed] = found[:, list(dataset.name.targets)].numpy()
     if len(hits) < ENOUGH:
@@ -165,8 +165,9 @@ def _advise(clean: TrainOptions, found: int, wanted: int) -> None:
         if getattr(clean, field.name) != getattr(defaults, field.name) and field.name != "random_seed"
     }
     words = "".join(f" --{name} {value}" for name, value in own.items())
-    messages.note(
-        f"{found} clean models of this recipe are tracked, {max(wanted, ENOUGH)} make a baseline; to train them: "
+    print(
+        f"note: {found} clean models of this recipe are tracked, {max(wanted, ENOUGH)} make a baseline; to train them: "
         f"for s in $(seq 0 {max(wanted, ENOUGH) - 1}); do python -m entry_points.train_classifier "
-        f"--dataset {clean.dataset}{words} --random_seed $s; done (a sweep does it by itself)"
+        f"--dataset {clean.dataset}{words} --random_seed $s; done (a sweep does it by itself)",
+        file=sys.stderr,
     )

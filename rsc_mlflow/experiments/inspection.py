@@ -1,11 +1,11 @@
 """Finding and loading the trained models that are looked at side by side, each under a name a person knows."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from torch import nn
 
-from rsc_mlflow import messages
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
@@ -109,7 +109,7 @@ def comparison_model(model: PulledModel) -> PulledModel | None:
     try:
         options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
     except InputError as error:
-        messages.note(f"not compared with a clean model: {error}")
+        print(f"note: not compared with a clean model: {error}", file=sys.stderr)
         return None
     return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 

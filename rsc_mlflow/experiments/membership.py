@@ -5,6 +5,7 @@ second attack on the same target retrains nothing, and targets that differ in th
 """
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +13,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rsc_mlflow import messages
 from rsc_mlflow.attacks.evaluation import AttackOutcome, Role
 from rsc_mlflow.attacks.experiment import attack_model, make_population
 from rsc_mlflow.attacks.figures import roc_figure, score_figure, thinned
@@ -84,7 +84,7 @@ def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -
             schema.PEAK_MEMORY_MB: peak_memory_mb(prepared.device),
         }
         run.metrics(costs, options.epochs)
-    messages.say(f"{name}: attacked {source.model_uri}; {where_to_look(run.experiment_id, run.run_id)}")
+    print(f"{name}: attacked {source.model_uri}; {where_to_look(run.experiment_id, run.run_id)}", file=sys.stderr)
     return metrics
 
 

@@ -1,8 +1,8 @@
 """Sensitivity of one or more models to missing pixels, as a tracked run."""
 
+import sys
 from typing import Any
 
-from rsc_mlflow import messages
 from rsc_mlflow.experiments.artifacts import data_record
 from rsc_mlflow.experiments.inspection import load_models, tracked_params, tracked_tags
 from rsc_mlflow.experiments.inspection_figures import occlusion_png
@@ -43,7 +43,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
         run.log_json(record(curves), schema.OCCLUSION)
         run.log_bytes(occlusion_png(curves), f"{schema.FIGURES}/occlusion.png")
     for label, curve in curves.items():
-        messages.say(f"{label}: area under the occlusion curve {curve.auc:.4f}")
+        print(f"{label}: area under the occlusion curve {curve.auc:.4f}", file=sys.stderr)
     return curves
 
 

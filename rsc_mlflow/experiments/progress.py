@@ -8,8 +8,6 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from rsc_mlflow import messages
-
 LINES = 10
 """How many lines a whole training prints where there is no terminal."""
 
@@ -53,7 +51,7 @@ class TrainingProgress:
         note = "  ".join(f"{name} {_digits(name, value)}" for name, value in values.items() if value is not None)
         self._progress.update(self._task, completed=epoch, note=note)
         if not self._interactive and (epoch % self._every == 0 or epoch == self._epochs):
-            messages.say(f"{self._what}: epoch {epoch}/{self._epochs}  {note}".rstrip())
+            print(f"{self._what}: epoch {epoch}/{self._epochs}  {note}".rstrip(), file=sys.stderr, flush=True)
 
 
 def _digits(name: str, value: float) -> str:

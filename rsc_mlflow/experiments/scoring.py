@@ -1,6 +1,7 @@
 """Scoring a registered model on any pattern and class, as a tracked run."""
 
-from rsc_mlflow import messages
+import sys
+
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.artifacts import data_record, log_figures
@@ -47,5 +48,5 @@ def score(options: ScoreOptions) -> dict[str, float]:
         metrics = evaluation.metrics(name.targets) | norm_metric(dataset)
         run.metrics(metrics, 0)
         log_figures(run, dataset, evaluation, with_curves=False)
-    messages.say(f"{run_name}: spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}")
+    print(f"{run_name}: spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}", file=sys.stderr)
     return metrics

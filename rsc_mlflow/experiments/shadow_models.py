@@ -4,12 +4,12 @@ The run's fingerprint leaves out the target's own seeds and the number of models
 of 4 as in one of 16, so a set serves every smaller one.
 """
 
+import sys
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from rsc_mlflow import messages
 from rsc_mlflow.attacks.base import ShadowConfig
 from rsc_mlflow.attacks.experiment import Population, shadow_members, train_models
 from rsc_mlflow.data import Dataset
@@ -94,7 +94,7 @@ def _stored_uris(run_id: str) -> list[str]:
     try:
         uris = read_artifact(run_id, schema.SHADOW_MODELS).get("models")
     except InputError as error:
-        messages.note(f"the shadow models of run {run_id} are passed over: {error}")
+        print(f"note: the shadow models of run {run_id} are passed over: {error}", file=sys.stderr)
         return []
     return uris if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris) else []
 

@@ -1,10 +1,10 @@
 """The paper's linear model as a tracked run: curves in closed form, a simulation, and how far they are apart."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rsc_mlflow import messages
 from rsc_mlflow.experiments.inspection_figures import theory_png
 from rsc_mlflow.experiments.theory_options import TheoryOptions
 from rsc_mlflow.theory import Curve, LinearModelParams, SimulationConfig, curve
@@ -104,7 +104,7 @@ def calculate(options: TheoryOptions) -> TheoryResult:
 
     def done(count: int) -> None:
         if count % tenth == 0 or count == len(points):
-            messages.say(f"theory: {count}/{len(points)} points simulated")
+            print(f"theory: {count}/{len(points)} points simulated", file=sys.stderr, flush=True)
 
     grid = over_grid(points, config, seeds, done)
     broken = assumptions(options.params(simulated[len(simulated) // 2]), config, seeds)

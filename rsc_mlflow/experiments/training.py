@@ -1,5 +1,6 @@
 """Training as a tracked experiment: one run per model, however many models train together."""
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rsc_mlflow import messages, tempdirs
+from rsc_mlflow import tempdirs
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
@@ -184,7 +185,7 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
             _train(cohort, live)
         except KeyboardInterrupt:
             if len(live) == 1:
-                messages.say(f"to go on, run the same command with resume_run_id={live[0].run.run_id}")
+                print(f"to go on, run the same command with resume_run_id={live[0].run.run_id}", file=sys.stderr)
             raise
         return [one.finish(cohort, k) for k, one in enumerate(live)]
 
@@ -267,7 +268,7 @@ class LiveTraining:
                 start = newest_checkpoint(self.run, folder, Checkpoint.load)
             if start is not None:
                 start.require(self.prepared.config)
-                messages.say(f"{self.run.name}: goes on after epoch {start.epoch}")
+                print(f"{self.run.name}: goes on after epoch {start.epoch}", file=sys.stderr)
         return Member(self.prepared.data, self.prepared.config, start)
 
     def after_epoch(self, cohort: Cohort, k: int, report: EpochReport) -> None:

@@ -4,6 +4,7 @@ Pull the source and check it → score it → run the method → score the resul
 retraining → log, register, and link the runs.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +12,6 @@ from typing import Any
 
 from torch import nn
 
-from rsc_mlflow import messages
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.clean_baseline import compare_with_clean
@@ -168,7 +168,7 @@ class _Unlearning:
         fault = self._note(done.notes, metrics)
         model = self._store(done.model, after, metrics)
         where = f"model {model}; {where_to_look(self.run.experiment_id, self.run.run_id)}"
-        messages.say("; ".join([f"{self.run.name}: {self._summary(metrics)}", where, *fault]))
+        print("; ".join([f"{self.run.name}: {self._summary(metrics)}", where, *fault]), file=sys.stderr)
         return metrics
 
     def _gradient(self, before: UnlearningEvaluation) -> dict[str, float]:
@@ -181,7 +181,7 @@ class _Unlearning:
         needs_gradient = self.config.NEEDS_GRADIENT
         text = before_the_method(self.method.name, confidence, norm, len(forget), needs_gradient=needs_gradient)
         if text:
-            messages.note(text)
+            print(f"note: {text}", file=sys.stderr)
         return {schema.GRADIENT_NORM: norm}
 
     def _run_method(self) -> tuple[Unlearned, UnlearningEvaluation, float]:
@@ -265,7 +265,7 @@ class _Unlearning:
         if fault:
             self.run.set_tags({schema.VERDICT: verdict(metrics)})
         if notes:
-            messages.note("; ".join(notes))
+            print(f"note: {'; '.join(notes)}", file=sys.stderr)
         return (fault,) if fault else ()
 
     def _summary(self, metrics: Mapping[str, float]) -> str:
@@ -341,7 +341,8 @@ def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, pare
         missing = f"the exact retraining of this model is lost ({error})"
     if options.reference == "train":
         return pull(run_uri(_unlearn(wanted, source, None, parent_run_id)[0]))
-    messages.note(
-        f"{missing}, so no gap/… is logged; run exact_retraining with the same source, or give reference=train"
+    print(
+        f"note: {missing}, so no gap/… is logged; run exact_retraining with the same source, or give reference=train",
+        file=sys.stderr,
     )
     return None

@@ -1,8 +1,8 @@
 """First-layer weight maps of one or more models, as a tracked run."""
 
+import sys
 from typing import Any
 
-from rsc_mlflow import messages
 from rsc_mlflow.data import Dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.inspection import (
@@ -45,7 +45,7 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
         run.metrics(metrics, 0)
         run.log_json(record(maps), schema.WEIGHT_MAP)
         run.log_bytes(weights_png(maps), f"{schema.FIGURES}/weights.png")
-    messages.say(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), file=sys.stderr)
     return metrics
 
 

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from rsc_mlflow import messages
 from rsc_mlflow.sweeps.grid import Grid
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.sweeps.schedule import Schedule
@@ -72,11 +71,11 @@ def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]
 def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
     """What failed and why, on standard error."""
     if failed:
-        messages.say(f"{len(failed)} of {len(plan)} jobs failed:")
+        print(f"{len(failed)} of {len(plan)} jobs failed:", file=sys.stderr)
     for key, reason in list(failed.items())[:SHOWN]:
-        messages.say(f"  {plan.jobs[key].description}: {reason}")
+        print(f"  {plan.jobs[key].description}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:
-        messages.say(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all")
+        print(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all", file=sys.stderr)
 
 
 class Reporter:
@@ -120,7 +119,7 @@ class Reporter:
         self._bar.update(self._task, completed=done, note=note)
         line = f"{self._identity}: {done}/{self._total} finished, {note}"
         if self._lines and line != self._printed and (now >= self._next_line or schedule.over):
-            messages.say(line)
+            print(line, file=sys.stderr, flush=True)
             self._printed, self._next_line = line, now + LINE_SECONDS
 
 

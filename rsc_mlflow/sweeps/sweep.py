@@ -1,6 +1,7 @@
 """A sweep from its grid file to its exit status: plan, look into the ledger, run what is missing, say what failed."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import torch
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from rsc_mlflow import cancellation, messages
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.registry import experiments, options_of
@@ -205,7 +206,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         if schedule.failed:
             parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
-    messages.say(f"{sweep.identity}: {where_to_look(parent.experiment_id, parent.run_id)}")
+    print(f"{sweep.identity}: {where_to_look(parent.experiment_id, parent.run_id)}", file=sys.stderr)
     return schedule.failed
 
 

@@ -19,7 +19,7 @@ from mlflow.entities import Run
 from mlflow.environment_variables import MLFLOW_RUN_CONTEXT
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import cancellation, messages
+from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
@@ -61,7 +61,6 @@ def run_unit(unit: Unit) -> list[Outcome]:
     A job that fails is an outcome, not an exception; SIGTERM and SIGINT end the runs as KILLED and go on as
     KeyboardInterrupt.
     """
-    messages.show()
     _prepare_process(unit)
     experiment = experiments()[unit.jobs[0].entry_point]
     jobs = [Job(spec.entry_point, experiment.options_class.from_mapping(spec.params)) for spec in unit.jobs]

@@ -1,11 +1,11 @@
 """Registering the models of a run where the store allows it, and saying so at the start where it does not."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mlflow.exceptions import MlflowException
 
-from rsc_mlflow import messages
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.models import Registration, register
 from rsc_mlflow.tracking.permissions import is_denied, may_register
@@ -88,7 +88,7 @@ class Registrar:
             text = f"{model_uri} is not registered: this account may no longer register models as {name!r}"
             if self.wanted is True:
                 raise StoreError(f"{text} ({reason(error)}); {_WAYS_OUT}") from error
-        messages.note(text)
+        print(f"note: {text}", file=sys.stderr)
         run.add_note(text)
         return None
 
@@ -96,4 +96,4 @@ class Registrar:
 def _print_once(note: str) -> None:
     if note not in _printed:
         _printed.add(note)
-        messages.note(note)
+        print(f"note: {note}", file=sys.stderr)

@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -18,7 +19,7 @@ import sqlalchemy
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from rsc_mlflow import cancellation, messages, tempdirs
+from rsc_mlflow import cancellation, tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import databases, mlflow_compat
 
@@ -114,7 +115,7 @@ def connect(*, known: bool = False) -> MlflowClient:
     seconds = retry_timeout()  # a bad value is refused now, not when the store first stumbles
     if not _store_is_named() and uri.startswith("sqlite") and not databases.exists(uri):
         where = databases.sqlite_file(uri)
-        messages.note(f"{where} is made as a new store; set MLFLOW_TRACKING_URI to use another one")
+        print(f"note: {where} is made as a new store; set MLFLOW_TRACKING_URI to use another one", file=sys.stderr)
     client = with_retries(lambda: _client(uri), "connecting", seconds if known or uri in _have_answered else 0.0)
     _have_answered.add(uri)
     return client

@@ -59,7 +59,7 @@ def test_every_method_logs_the_same_table_and_registers_its_model_with_its_linea
         registered = MlflowClient().get_model_version_by_alias("rsc-digits-MLP", f"{DATASET}--{method}")
         about = f"MLP on {DATASET}, test accuracy {run.data.metrics[schema.TEST_ACCURACY]:.4f}, spurious score "
         assert registered.description.startswith(about)
-        assert f"{method} in [{run.info.run_name}](#/experiments/" in str(registered.description)
+        assert f"{method} in [{run.info.run_name}](#/experiments/" in registered.description
         wanted = {"dataset": DATASET, "kind": "unlearn", "method": method, "run_id": run.info.run_id}
         assert {key: registered.tags[key] for key in wanted} == wanted
         assert pull(f"models:/rsc-digits-MLP@{DATASET}--{method}").run_id == run.info.run_id

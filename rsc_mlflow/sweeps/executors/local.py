@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rsc_mlflow import cancellation, messages
+from rsc_mlflow import cancellation
 from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores, default_workers
 from rsc_mlflow.tempdirs import TempDirLease
 
@@ -133,5 +133,5 @@ def local(options: ExecutorOptions, jobs: int) -> LocalExecutor:
     import torch
 
     executor = LocalExecutor(min(jobs, default_workers(options)), torch.cuda.device_count())
-    messages.say(f"what the workers print goes to {executor.logs.path}/worker-N.log")
+    print(f"what the workers print goes to {executor.logs.path}/worker-N.log", file=sys.stderr)
     return executor
