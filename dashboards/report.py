@@ -16,7 +16,7 @@ from dashboards.pages import PAGES
 from dashboards.pages.compare import MOST
 from dashboards.panels import Page, Panel, View, panels
 from dashboards.repository import RunRepository, VisibleRuns
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -59,9 +59,9 @@ def report_html(
     """
     view = repository.view(visible, replace(filters, options={"run": tuple(compare)}), LIGHT)
     if unknown := [run_id for run_id in compare if run_id not in set(view.every["run_id"])]:
-        raise InputError(f"compare names {unknown[0]!r}; accepted: ids of runs that the filters let through")
+        raise invalid_value("compare", unknown[0], "ids of runs that match the filters")
     if len(set(compare)) > MOST:
-        raise InputError(f"compare names {len(set(compare))} runs; accepted: at most {MOST}")
+        raise InputError(f"Invalid value for 'compare': {len(set(compare))} runs. Expected at most {MOST}.")
     figures: list[str] = []
     pages = [page for page in PAGES if page.path != "compare" or compare]
     body = "".join(_page(page, view, repository, figures) for page in pages)

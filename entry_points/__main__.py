@@ -8,7 +8,7 @@ from entry_points.commands import commands, find_command
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """List the commands, or run the one that is named; leaves with its exit status."""
+    """List the commands, or run the given one and exit with its status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(reported(lambda: _run(words)))
 
@@ -21,13 +21,11 @@ def _run(words: Sequence[str]) -> int:
 
 
 def listing() -> str:
-    """One line per command."""
+    """Return the usage, with one line per command."""
     known = commands()
     width = max(map(len, known))
     lines = [f"  {name:{width}}  {one.summary}" for name, one in known.items()]
-    return "\n".join(
-        ["Usage: rsc NAME [--option value …]; rsc NAME --help lists the options of a command.", "", *lines]
-    )
+    return "\n".join(["Usage: rsc COMMAND [--option value …]", "", "rsc COMMAND --help shows the options.", "", *lines])
 
 
 if __name__ == "__main__":

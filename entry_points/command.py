@@ -1,4 +1,4 @@
-"""From an options class to a command: help that teaches, one error line, and the contract's exit status."""
+"""Create click commands from options classes, and run them with one-line errors and defined exit statuses."""
 
 import dataclasses
 import sys
@@ -12,12 +12,12 @@ from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments
 from rsc_mlflow.fields import Options, help_of, option_fields, param_text
 from rsc_mlflow.tracking.project_run import run_id_from_environment
 
-EXIT_STATUS = "Exit status: 0 done, 2 bad input, 1 anything else."
-_LONGEST_LINE = 1000  # characters; every message of ours is shorter, apart from what was given
+EXIT_STATUS = "Exit status: 0: success; 2: invalid input; 1: any other error."
+_LONGEST_LINE = 1000  # characters; our messages are shorter, apart from the values in them
 
 
 class OptionsCommand(click.Command):
-    """A click command that knows the options class it was made from, and the kind of the runs that it makes."""
+    """A click command with the options class that it was created from, and the kind of its runs."""
 
     def __init__(self, name: str, options_class: type[Options], kind: str | None = None, **settings: Any) -> None:
         super().__init__(name, **settings)
@@ -33,10 +33,17 @@ def command(
     details: str = "",
     kind: str | None = None,
 ) -> OptionsCommand:
-    """A click command with one option per option of ``options_class``.
+    """Return a click command with the options of ``options_class``.
 
-    Every value arrives as text and is checked by the options class alone, so that a grid file and the
-    command line accept the same things.  ``run`` may return an exit status.
+    Only the options class parses and validates values, so that grid files and the command line accept the same.
+
+    Args:
+        name: name of the command.
+        options_class: the options.
+        run: called with the options; may return an exit status.
+        summary: first line of the help.
+        details: further help.
+        kind: kind of the runs of the command, if it has any.
     """
 
     def callback(**values: str | None) -> int:
@@ -48,7 +55,7 @@ def command(
 
 
 def command_of(experiment: ExperimentSpec) -> OptionsCommand:
-    """The click command of an experiment."""
+    """Return the click command of an experiment."""
     one = experiment
     return command(one.name, one.options_class, one.command, one.summary, one.details, one.kind)
 
@@ -64,20 +71,23 @@ def _parameters(options_class: type[Options]) -> list[click.Parameter]:
 
 
 def run_experiment(name: str) -> None:
-    """Run an experiment as a program."""
+    """Run an experiment as a program; exit with its status."""
     sys.exit(reported(lambda: status(command_of(all_experiments()[name]), sys.argv[1:])))
 
 
 def main(entry: click.Command) -> None:
-    """Run a command as a program: one ``error: …`` line and status 2 for bad input, 1 for a failure."""
+    """Run a command as a program; exit with its status."""
     sys.exit(status(entry, sys.argv[1:]))
 
 
 def status(entry: click.Command, arguments: list[str]) -> int:
-    """Run a command and return its exit status; bad input and refusals of the store are reported in one line."""
+    """Run a command and return its exit status.
+
+    Invalid input and requests that the tracking store refuses are reported as one line ``error: …`` with status 2.
+    """
 
     def run() -> int:
-        # not click's own main: that reports an EOFError, from a file cut short, as if somebody had pressed Ctrl-D
+        # not click's main(), which treats an EOFError (from a truncated file) as Ctrl-D
         with entry.make_context(f"python -m entry_points {entry.name}", list(arguments)) as context:
             return int(entry.invoke(context) or 0)
 
@@ -85,7 +95,7 @@ def status(entry: click.Command, arguments: list[str]) -> int:
 
 
 def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
-    """The status that ``run``, of the command ``entry``, returns; what it raises is reported as :func:`status` says."""
+    """Return the status that ``run``, of the command ``entry``, returns; report exceptions as in :func:`status`."""
     try:
         return run()
     except click.exceptions.Exit as done:  # --help
@@ -105,12 +115,12 @@ def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
 
 
 def _refusal(error: Exception) -> str | None:
-    """The line that is all there is to say about bad input, or about a store that said no; None for a failure."""
+    """Return a one-line message for invalid input or a request that the store refused; None for other errors."""
     if isinstance(error, click.ClickException):
         return _one_line(error.format_message())
     if isinstance(error, InputError):
         return _one_line(str(error))
-    if "mlflow" not in sys.modules:  # then no store has been asked, and importing it takes seconds
+    if "mlflow" not in sys.modules:  # then no store was used; importing it would take seconds
         return None
     from rsc_mlflow.tracking.store import refusal
 
@@ -118,13 +128,13 @@ def _refusal(error: Exception) -> str | None:
 
 
 def _one_line(message: str) -> str:
-    """One line that stays readable whatever was typed: a very long value is cut in its middle."""
+    """Return the message on one line; a very long message is shortened in the middle."""
     line = " ".join(message.split())
     return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
 
 
 def _close_adopted_run(reason: str, entry: click.Command | None) -> None:
-    """A run that ``mlflow run`` opened for us, and that we never began, says what it was for and why nothing came."""
+    """Mark the run that ``mlflow run`` created for this process as failed, with its kind and the reason."""
     if run_id := run_id_from_environment():
         from rsc_mlflow.tracking import schema
         from rsc_mlflow.tracking.run import mark_failed

@@ -1,4 +1,4 @@
-"""Commands that take ``method=NAME``, so that a method of a plug-in needs no entry point of its own."""
+"""Commands with an option ``method``, so that methods of plug-ins need no entry points of their own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import click
 
 from entry_points.command import EXIT_STATUS, command_of
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.registry import ExperimentSpec, all_experiments, attack_names, of_kind
 from rsc_mlflow.experiments.unlearning_options import UnlearnOptions
@@ -15,14 +15,14 @@ from rsc_mlflow.fields import Field, Options, option_fields
 
 @dataclass(frozen=True)
 class Generic:
-    """A command that hands its options on to the experiment that ``method`` names.
+    """A command that passes its options to the experiment selected by ``method``.
 
     Attributes:
-        name: of the command.
+        name: name of the command.
         summary: what it does, in one sentence.
-        shared: options class whose declared options all its methods have: those that the MLproject lists.
-        names: the names that ``method`` accepts.
-        find: name → experiment, and options that the name stands for.
+        shared: options class with the options that all methods have; the MLproject file lists them.
+        names: returns the accepted values of ``method``.
+        find: called with a value of ``method``; returns the experiment and additional options.
     """
 
     name: str
@@ -32,11 +32,11 @@ class Generic:
     find: Callable[[str], tuple[ExperimentSpec, list[str]]]
 
     def fields(self) -> list[Field]:
-        """The options that all methods have and the MLproject declares."""
+        """Return the options that all methods have and the MLproject file lists."""
         return [field for field in option_fields(self.shared) if field.metadata["declared"] and field.name != "attacks"]
 
     def command(self) -> click.Command:
-        """The click command: everything but ``method`` is read by the method's own command."""
+        """Return the click command; all options except ``method`` are parsed by the method's command."""
 
         @click.pass_context
         def callback(context: click.Context, method: str | None) -> int:
@@ -48,9 +48,9 @@ class Generic:
             with chosen.make_context(name, [*more, *context.args], parent=context.parent) as inner:
                 return int(chosen.invoke(inner) or 0)
 
-        option = click.Option(["--method"], metavar="NAME", help=f"One of {', '.join(self.names())}.  [required]")
+        option = click.Option(["--method"], metavar="NAME", help=f"One of: {', '.join(self.names())}.  [required]")
         text = (
-            f"{self.summary}\n\nAll other options are the method's own: --method NAME --help lists them.\n\n"
+            f"{self.summary}\n\nThe other options depend on the method: --method NAME --help shows them.\n\n"
             + EXIT_STATUS
         )
         passed_on = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -62,13 +62,13 @@ class Generic:
         if "--help" in context.args:
             click.echo(context.get_help())
             return 0
-        raise InputError(f"method is missing; accepted: {', '.join(self.names())}")
+        raise InputError(f"Option 'method' is missing. Expected one of: {', '.join(self.names())}.")
 
 
 def _experiment(kind: str, method: str, names: list[str]) -> ExperimentSpec:
     found = all_experiments().get(method)
     if found is None or found.kind != kind:
-        raise InputError(f"unknown method {method!r}; accepted: {', '.join(names)}")
+        raise InputError(unknown_name("method", method, names))
     return found
 
 
@@ -81,7 +81,7 @@ def _attacks() -> list[str]:
 
 
 def _find_attack(method: str) -> tuple[ExperimentSpec, list[str]]:
-    """An attack experiment; or one attack, which ``mem_inference`` runs alone."""
+    """Return an attack experiment, or ``mem_inference`` with a single attack."""
     if method in attack_names():
         return all_experiments()["mem_inference"], ["--attacks", method]
     return _experiment("attack", method, _attacks()), []

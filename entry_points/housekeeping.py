@@ -1,19 +1,20 @@
-"""``python -m entry_points disk`` (``rsc disk``): what the runs of an experiment take on disk."""
+"""The command ``rsc disk``: print how much disk space the runs of an experiment use."""
 
 from dataclasses import dataclass
 
 from entry_points.local import Local
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.fields import Options, integer, option, text
 from rsc_mlflow.startup import imports_without_gc
+from rsc_mlflow.tracking import schema
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiskOptions(Options):
-    """Which runs."""
+    """Options of ``disk``."""
 
-    experiments: str = option("Comma list of experiment names; all: every one.", text(), "all")
-    rows: int = option("Runs to list, those that take most first.", integer(1), 20)
+    experiments: str = option("Experiment names, separated by commas; all: all experiments.", text(), "all")
+    rows: int = option("Maximum number of runs to list, largest first.", integer(1), 20)
 
 
 def disk(options: DiskOptions) -> None:
@@ -29,7 +30,7 @@ def disk(options: DiskOptions) -> None:
     known = {one.name: one.experiment_id for one in client.search_experiments()}
     names = list(known) if options.experiments == "all" else [name.strip() for name in options.experiments.split(",")]
     if unknown := [name for name in names if name not in known]:
-        raise InputError(f"experiments names {unknown[0]!r}; accepted: all, {', '.join(known)}")
+        raise InputError(unknown_name("experiment", unknown[0], ["all", *known], options.experiments))
     found = disk_use(client, [known[name] for name in names])
     table = Table("run", "id", "kind", title=f"{', '.join(names)}: {len(found)} runs", show_footer=True)
     parts = {name: [getattr(one, name) for one in found] for name in ("checkpoints", "models", "others", "total")}
@@ -37,7 +38,7 @@ def disk(options: DiskOptions) -> None:
         table.add_column(f"{name}, MB", _megabytes(sum(values)), justify="right")
     for one in found[: options.rows]:
         sizes = (_megabytes(getattr(one, name)) for name in parts)
-        table.add_row(one.run.info.run_name, one.run.info.run_id, one.run.data.tags.get("rsc.kind", "–"), *sizes)
+        table.add_row(one.run.info.run_name, one.run.info.run_id, one.run.data.tags.get(schema.KIND, "–"), *sizes)
     Console(width=150).print(table)
 
 
@@ -47,7 +48,7 @@ def _megabytes(size: int) -> str:
 
 DISK = Local(
     name="disk",
-    summary="Print what the runs of an experiment take on disk: checkpoints, models and all other files.",
+    summary="Print the disk space used by the runs of an experiment: checkpoints, models and other files.",
     options_class=DiskOptions,
     run=disk,
 )

@@ -1,4 +1,4 @@
-"""Commands of ``rsc`` that are not entry points of the MLproject: ``quickstart`` and ``serve``."""
+"""The commands ``quickstart`` and ``serve``, which are not entry points of the MLproject."""
 
 import contextlib
 import os
@@ -22,10 +22,10 @@ class Local:
     """A command that is neither an experiment nor in the MLproject.
 
     Attributes:
-        name: of the command.
+        name: name of the command.
         summary: what it does, in one sentence.
-        options_class: validates the options.
-        run: carries it out.
+        options_class: the options.
+        run: called with the options; may return an exit status.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Local:
     run: Callable[[Any], int | None]
 
     def command(self) -> click.Command:
-        """The click command."""
+        """Return the click command."""
         return command(self.name, self.options_class, self.run, self.summary)
 
 
@@ -47,16 +47,16 @@ class ServeOptions(Options):
 
 
 def quickstart(options: TourOptions) -> None:
-    """Run the tour and say where to look at its runs."""
+    """Run the tour and print how to view its runs."""
     TOUR.command(options)
-    print("Look at the runs and the dashboards: rsc serve")
+    print("To view the runs and the dashboards, run: rsc serve")
 
 
 def serve(options: ServeOptions) -> NoReturn:
-    """Replace this process by MLflow's server with the dashboards in it.
+    """Replace this process by MLflow's server with the dashboards.
 
     Raises:
-        InputError: the port cannot be listened on, or the store is served by a server already.
+        InputError: the port is not available, or the tracking URI is a server.
     """
     import mlflow
 
@@ -65,13 +65,13 @@ def serve(options: ServeOptions) -> NoReturn:
     uri = mlflow.get_tracking_uri()
     shown = redact_passwords(uri)
     if uri.startswith(("http://", "https://")):
-        raise InputError(f"MLFLOW_TRACKING_URI is {shown!r}, which is a server already; open it in a browser")
+        raise InputError(f"MLFLOW_TRACKING_URI is already a server: {shown!r}. Open it in a browser.")
     _check_free(options.host, options.port)
     address = f"http://{options.host}:{options.port}"
     print(f"MLflow      {address}/#/experiments?workflowType=machine_learning")
     print(f"dashboards  {address}/dashboards/")
     print(f"store       {shown}", flush=True)
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # jobs that serve agents only
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # MLflow's background jobs are for GenAI evaluation
     where = ["--host", options.host, "--port", str(options.port), "--workers", "1", "--backend-store-uri", uri]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--app-name", "rsc", *where])
 
@@ -81,7 +81,7 @@ def _check_free(host: str, port: int) -> None:
         with contextlib.closing(socket.create_server((host, port))):
             pass
     except OSError as error:
-        raise InputError(f"cannot listen on {host}:{port}; choose another port (5001, say) or host") from error
+        raise InputError(f"Cannot listen on {host}:{port}. Use another port, for example 5001, or host.") from error
 
 
 LOCAL = (

@@ -1,4 +1,4 @@
-"""Attack a model's membership: ``python -m entry_points.mem_inference --dataset memdigitsv20-5-0-0``."""
+"""Run membership inference attacks: ``python -m entry_points.mem_inference --dataset memdigitsv20-5-0-0``."""
 
 from entry_points.command import run_experiment
 

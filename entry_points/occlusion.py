@@ -1,4 +1,4 @@
-"""Sensitivity to missing pixels: ``python -m entry_points.occlusion``."""
+"""Measure sensitivity to missing pixels: ``python -m entry_points.occlusion``."""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""The dashboards as one file: ``python -m entry_points.report --output report.html``."""
+"""Write the dashboards as one HTML file: ``python -m entry_points.report --output report.html``."""
 
 import os
 import time
@@ -7,28 +7,32 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from entry_points.command import command_of, main
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 from rsc_mlflow.experiments.registry import ExperimentSpec
 from rsc_mlflow.fields import Options, option, text
 from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 
-_ACCEPTED = "accepted: a file in a folder that exists and can be written, or none"
+_EXPECTED = "a file in an existing, writable folder, or none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(Options):
-    """Which runs, and where the file goes besides the report's own run."""
+    """Options of ``report``."""
 
-    experiments: str = option("Comma list of experiment names; all: every one.", text(), "all")
-    filter: str = option("MLflow filter string; none: every run.", text(), "none")
-    ui_url: str = option("MLflow's UI for links to runs; auto: the tracking URI, if it is http.", text(), "auto")
-    output: str = option("File to write as well; none: only the artifact report.html.", text(), "none")
-    compare: str = option("Comma list of ids of up to 8 runs for the page Compare; none: no such page.", text(), "none")
+    experiments: str = option("Experiment names, separated by commas; all: all experiments.", text(), "all")
+    filter: str = option("MLflow filter string; none: all runs.", text(), "none")
+    ui_url: str = option(
+        "URL of MLflow's UI, for links to runs; auto: the tracking URI if it starts with http.", text(), "auto"
+    )
+    output: str = option("File to write, in addition to the artifact report.html; none: no file.", text(), "none")
+    compare: str = option(
+        "Ids of up to 8 runs for the page Compare, separated by commas; none: no such page.", text(), "none"
+    )
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """The runs that ``compare`` names."""
+        """The run ids in ``compare``."""
         return () if self.compare == "none" else tuple(name.strip() for name in self.compare.split(","))
 
 
@@ -50,7 +54,7 @@ def report(options: ReportOptions) -> None:
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)
     if error := store.refresh().error:
-        raise InputError(f"the tracking store {tracking_uri} does not answer ({error}); check MLFLOW_TRACKING_URI")
+        raise InputError(f"Cannot read the tracking store {tracking_uri} ({error}). Check MLFLOW_TRACKING_URI.")
     ui = tracking_uri if options.ui_url == "auto" and tracking_uri.startswith("http") else options.ui_url
     repository = RunRepository(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
     names = _experiments(options.experiments, store.snapshot().experiments.values())
@@ -67,14 +71,14 @@ def report(options: ReportOptions) -> None:
 
 
 def _writable(path: Path) -> Path:
-    """The path, if a file can be written there: found out before everything is drawn."""
+    """Return the path if a file can be written there; checked before the report is created."""
     try:
         fits = path.parent.is_dir() and not path.is_dir()
         fits = fits and os.access(path if path.exists() else path.parent, os.W_OK)
-    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+    except (OSError, ValueError):  # a name that is too long or contains a NUL byte
         fits = False
     if not fits:
-        raise InputError(f"output is {str(path)!r}; {_ACCEPTED}")
+        raise invalid_value("output", str(path), _EXPECTED)
     return path
 
 
@@ -82,14 +86,14 @@ def _write(path: Path, page: str) -> None:
     try:
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise InputError(f"output is {str(path)!r} ({error.strerror or error}); {_ACCEPTED}") from error
+        raise InputError(f"Cannot write {str(path)!r} ({error.strerror or error}). Expected {_EXPECTED}.") from error
 
 
 def _experiments(text: str, known: Collection[str]) -> tuple[str, ...]:
-    """The names of the comma list; none of them means every experiment."""
+    """Return the experiment names; empty for all experiments."""
     names = () if text == "all" else tuple(name.strip() for name in text.split(","))
     if unknown := set(names) - set(known):
-        raise InputError(f"experiments names {sorted(unknown)[0]!r}; accepted: all, {', '.join(sorted(known))}")
+        raise InputError(unknown_name("experiment", sorted(unknown)[0], ["all", *sorted(known)], text))
     return names
 
 
@@ -97,7 +101,7 @@ EXPERIMENT = ExperimentSpec(
     name="report",
     title="report",
     kind="report",
-    summary="Write the dashboards as one self-contained HTML file and log it as an artifact of a report run.",
+    summary="Write the dashboards as one self-contained HTML file and log it as an artifact of a new run.",
     options_class=ReportOptions,
     command=report,
 )

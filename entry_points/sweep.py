@@ -1,4 +1,4 @@
-"""Run a grid, resumable: ``python -m entry_points.sweep --grid grids/quick/scores.yaml``."""
+"""Run a grid of experiments: ``rsc sweep --grid grids/quick/scores.yaml``.  An interrupted sweep can be resumed."""
 
 from entry_points.command import command_of, main
 from rsc_mlflow.experiments.registry import ExperimentSpec
@@ -21,7 +21,7 @@ EXPERIMENT = ExperimentSpec(
     name="sweep",
     title="sweep",
     kind="sweep",
-    summary="Run every combination of a grid file that has no finished run yet; may be killed and started again.",
+    summary="Run all combinations of a grid file that have no finished run yet; an interrupted sweep can be resumed.",
     options_class=SweepOptions,
     command=sweep,
 )

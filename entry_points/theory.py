@@ -1,4 +1,4 @@
-"""The paper's linear model, in closed form and by simulation: ``python -m entry_points.theory``."""
+"""Compute the paper's linear model in closed form and by simulation: ``python -m entry_points.theory``."""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""Train a classifier, score it, register it: ``python -m entry_points.train_classifier --dataset digitsv20-3-0-0``."""
+"""Train, score and register a classifier: ``python -m entry_points.train_classifier --dataset digitsv20-3-0-0``."""
 
 from entry_points.command import run_experiment
 

@@ -1,4 +1,4 @@
-"""What the first layer of an MLP looks at: ``python -m entry_points.visualize_weights --dataset digitsv20-3-0-0``."""
+"""Plot first-layer weights of an MLP: ``python -m entry_points.visualize_weights --dataset digitsv20-3-0-0``."""
 
 from entry_points.command import run_experiment
 

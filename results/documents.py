@@ -47,7 +47,7 @@ def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "te
     if len(_START.findall(text)) != len(_MARKED.findall(text)) or any(
         _START.search(match["old"]) for match in _MARKED.finditer(text)
     ):
-        raise InputError(f"{name}: a marker `<!-- results: … -->` has no `<!-- end -->` of its own")
+        raise InputError(f"{name}: a marker `<!-- results: … -->` has no matching `<!-- end -->`.")
 
     def fill(match: re.Match[str]) -> str:
         head = f"<!-- results: {match['call']} -->"
@@ -56,9 +56,9 @@ def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "te
         if match["old"].startswith("\n"):
             return f"{head}\n{text}\n<!-- end -->"
         if "\n" in text:
-            raise InputError(f"{name}: {head} gives several lines; put the marker at the end of a line")
+            raise InputError(f"{name}: {head} gives several lines. Put the marker at the end of a line.")
         if not _BULLET.sub("", match.string[: match.start()].rpartition("\n")[2]):
-            raise InputError(f"{name}: Markdown takes a line that begins with {head} for HTML; put a word before it")
+            raise InputError(f"{name}: Markdown treats a line that starts with {head} as HTML. Put a word before it.")
         return f"{head}{text}<!-- end -->"
 
     return _MARKED.sub(fill, text)

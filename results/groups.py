@@ -115,7 +115,7 @@ class Groups:
         if any(math.isnan(row["low"]) for row in rows):
             parts.append("With fewer than five independent seeds, the mean of each seed is shown in parentheses.")
         mixed = sorted({str(row["mixed"]) for row in rows if row.get("mixed")})
-        parts += [f"**Unlike runs are averaged**: they differ in {listed(mixed)}."] if mixed else []
+        parts += [f"**Runs with different settings are averaged**: they differ in {listed(mixed)}."] if mixed else []
         return " ".join([*parts, self.notice]).strip()
 
 

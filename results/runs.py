@@ -71,7 +71,7 @@ def read_rows(path: Path) -> list[Row]:
     with path.open(encoding="utf-8", newline="") as source:
         reader = csv.DictReader(source)
         if FINGERPRINT not in (reader.fieldnames or ()):
-            raise InputError(f"{path} has no column {FINGERPRINT}; expected a file of `python -m results export`")
+            raise InputError(f"{path} has no column {FINGERPRINT}. Expected a file from `python -m results export`.")
         return [{name: value for name, value in row.items() if value} for row in reader]
 
 

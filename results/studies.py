@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from results.runs import read_rows, to_frame
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.experiments.options import TrainOptions
 
 ROOT = Path(__file__).parents[1]
@@ -80,7 +80,7 @@ def study(name: str) -> Study:
     for one in STUDIES:
         if one.name == name:
             return one
-    raise InputError(f"{name!r} is not a study; accepted: {', '.join(one.name for one in STUDIES)}")
+    raise InputError(unknown_name("study", name, [one.name for one in STUDIES]))
 
 
 def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
@@ -94,7 +94,7 @@ def chosen(names: Iterable[str], grids: Iterable[str]) -> tuple[Study, ...]:
     if not own:
         return found or STUDIES
     if len(found) != 1:
-        raise InputError(f"--grid is given with {len(found)} studies; name the one study that it belongs to")
+        raise InputError(f"Got --grid with {len(found)} studies. Expected exactly one --study.")
     return (replace(found[0], grids=own, tour=False),)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from results import figures, membership_texts, mitigation_texts, training_texts, unlearning_texts
 from results.groups import Text
 from results.studies import Results
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 
 TEXTS: Mapping[str, Text] = {
     "above_clean_count": training_texts.above_clean_count,
@@ -44,9 +44,9 @@ def made(results: Results, name: str, arguments: Sequence[str]) -> str:
         InputError: an unknown name, or a number of arguments that it does not take.
     """
     if name not in TEXTS:
-        raise InputError(f"{name!r} is not a generated text; accepted: {', '.join(sorted(TEXTS))}")
+        raise InputError(unknown_name("text", name, sorted(TEXTS)))
     try:
         inspect.signature(TEXTS[name]).bind(results, *arguments)
     except TypeError:
-        raise InputError(f"{name} does not take the arguments {' '.join(arguments) or '(none)'}") from None
+        raise InputError(f"Invalid arguments of the text {name!r}: {' '.join(arguments) or 'none'}.") from None
     return TEXTS[name](results, *arguments)

@@ -1,6 +1,6 @@
-"""Model architectures by name.  Their files are in :mod:`rsc_mlflow.models`, which a look-up imports with PyTorch.
+"""The registry of model architectures.  A look-up imports :mod:`rsc_mlflow.models` (and PyTorch), which defines them.
 
-To add an architecture, write a file there that ends in ``ARCHITECTURES.register(NAME, Architecture(…))``.
+To add an architecture, add a module there that calls ``ARCHITECTURES.register(NAME, Architecture(…))``.
 """
 
 from collections.abc import Callable
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Architecture:
-    """How models of one architecture are made.
+    """How to construct and initialize models of one architecture.
 
     Attributes:
-        construct: (image shape ``(C, H, W)``, number of classes) → a module from float32 ``[N, C, H, W]`` in [0, 1] to
-            logits ``[N, classes]``.
-        initialize: fills all weights and buffers from a generator; None: ``construct`` has drawn the weights from
+        construct: called with the image shape ``(C, H, W)`` and the number of classes; returns a module that maps
+            float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.
+        initialize: initializes all weights and buffers from a generator; None if ``construct`` initializes them from
             PyTorch's global generator.
-        stackable: whether many models train as one on every device; see
-            :class:`rsc_mlflow.models.stacked.StackedModel`.  Others do so on a GPU, where
-            :func:`rsc_mlflow.models.mappable` says that they can.
-        normalized: whether inputs are normalized with CIFAR's mean and standard deviation inside the model.
-        smallest_batch: examples that a batch must have in training; 2 where statistics of one example are undefined.
+        stackable: whether many models can be trained together on every device; see
+            :class:`rsc_mlflow.models.stacked.StackedModel`.  On a GPU, other models can be trained together if
+            :func:`rsc_mlflow.models.mappable` returns True.
+        normalized: whether the model normalizes its inputs with CIFAR's mean and standard deviation.
+        smallest_batch: minimum number of examples in a training batch; 2 if batch statistics of one example are
+            undefined.
     """
 
     construct: "Callable[[tuple[int, int, int], int], nn.Module]"

@@ -1,8 +1,8 @@
 """Cooperative cancellation: SIGINT and SIGTERM set a flag, and long work looks at it where it can stop cleanly.
 
 Training looks between two batches, unlearning between two steps or solver iterations, waiting for a store between
-two attempts.  Everything between two checks, such as a database call or an export, is never interrupted.  Whoever does
-not want to wait sends the signal again: the process ends at once, and the next sweep closes its runs.
+two attempts.  Everything between two checks, such as a database call or an export, is never interrupted.  A second
+signal ends the process at once, and the next sweep closes its runs.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What decides a training run, apart from its data: one frozen, validated value."""
+"""The options that determine the result of training, apart from the dataset."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 from rsc_mlflow.names import ModelName
 
 OPTIMIZERS = ("sgd", "adam", "adagrad", "rms")
@@ -17,16 +17,24 @@ _ZERO_OR_MORE = ("weight_decay", "grad_clip", "input_noise")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """The training options of the contract.
+    """Validated training options.
 
-    ``momentum`` is used by ``sgd`` and ``rms``; it is recorded but has no effect with ``adam`` and
-    ``adagrad``.  ``weight_decay`` is an ℓ2 penalty (added to the gradient) for every optimizer.
-    ``grad_clip`` bounds each entry of the gradient of the loss, before weight decay; 0 is off.
-    ``input_noise`` is the standard deviation of Gaussian noise added to training inputs, which are not
-    clipped to [0, 1] afterwards; 0 is off.  ``epochs`` counts from the start of training.
+    Attributes:
+        model: architecture, loss and augmentation.
+        epochs: number of epochs, counted from the start of training.
+        batch_size: examples per step.
+        optimizer: ``sgd``, ``adam``, ``adagrad`` or ``rms`` (RMSprop).
+        learning_rate: initial learning rate.
+        momentum: used by ``sgd`` and ``rms``; stored but without effect for ``adam`` and ``adagrad``.
+        weight_decay: ℓ2 penalty, added to the gradient, for every optimizer.
+        grad_clip: bound on the absolute value of each entry of the loss's gradient, before weight decay; 0: off.
+        input_noise: standard deviation of Gaussian noise added to training inputs, which are not clipped to [0, 1]
+            afterwards; 0: off.
+        random_seed: seed of initial weights, batches, augmentation, noise and dropout.
+        schedule: learning-rate schedule, ``steps`` or ``none``.
 
     Raises:
-        InputError: a value is out of its range, not finite, or of an unknown kind.
+        InputError: a value is out of range, not finite or unknown.
     """
 
     model: ModelName
@@ -45,39 +53,39 @@ class TrainingConfig:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("random_seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise InputError(f"{name} must be a whole number of at least {smallest}; got {value!r}")
+                raise invalid_value(name, value, f"an integer ≥ {smallest}")
         for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in accepted:
-                raise InputError(f"unknown {name} {getattr(self, name)!r}; accepted: {', '.join(accepted)}")
+                raise invalid_value(name, getattr(self, name), f"one of: {', '.join(accepted)}")
         if not (_is_number(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate must be a finite number above 0; got {self.learning_rate!r}")
+            raise invalid_value("learning_rate", self.learning_rate, "a finite number > 0")
         if not (_is_number(self.momentum) and 0 <= self.momentum < 1):
-            raise InputError(f"momentum must be at least 0 and below 1; got {self.momentum!r}")
+            raise invalid_value("momentum", self.momentum, "a number ≥ 0 and < 1")
         for name in _ZERO_OR_MORE:
             value = getattr(self, name)
             if not (_is_number(value) and value >= 0):
-                raise InputError(f"{name} must be a finite number of at least 0 (0 is off); got {value!r}")
+                raise invalid_value(name, value, "a finite number ≥ 0 (0: off)")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values under the option names, the model as its name: for JSON and checkpoints."""
+        """Return the options as plain values by name, the model as text, for JSON and checkpoints."""
         return {**asdict(self), "model": str(self.model)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of :meth:`as_dict`.
+        """Return the options from a mapping; the inverse of :meth:`as_dict`.
 
         Raises:
-            InputError: a key is unknown or missing its value, or a value is not accepted.
+            InputError: a key is unknown, the model is missing, or a value is not accepted.
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise InputError(f"unknown training options {', '.join(unknown)}; accepted: {', '.join(sorted(known))}")
+            raise InputError(unknown_name("training option", unknown[0], sorted(known)))
         if "model" not in values:
-            raise InputError("the training options name no model; accepted: a model name such as ce-tor-LargeMLP")
+            raise InputError("The option 'model' is missing. Expected a model name such as ce-tor-LargeMLP.")
         return cls(**{**values, "model": ModelName.parse(values["model"])})
 
     def digest(self) -> str:
-        """First 32 hexadecimal digits of the SHA-256 of all options."""
+        """Return the first 32 hexadecimal digits of the SHA-256 of all options."""
         text = json.dumps(self.as_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -1,13 +1,37 @@
-"""Exceptions that mean "what you asked for cannot be done as you wrote it"."""
+"""Exceptions for invalid input, and the wording that their messages share."""
+
+import difflib
+from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input: the message says what was given, what is accepted and what to do.
+    """Invalid input.  The message says what was given, what is accepted and what to do next.
 
-    Entry points turn it into one line on standard error, ``error: <message>``, and exit status 2.
-    Everything else that goes wrong is a failure of the program or the machine (exit status 1).
+    Entry points print it as one line on standard error, ``error: <message>``, and exit with status 2.
+    Any other exception is a failure of the program or the machine (exit status 1).
     """
 
 
 class AdoptionError(InputError):
-    """A run that was given to be written holds something else; nothing may be written to it, not even a reason."""
+    """The run to write into already holds other results.  Nothing may be written to it, not even an error tag."""
+
+
+def invalid_value(name: str, value: object, expected: str) -> InputError:
+    """Return the error for a value that is not accepted, e.g. ``expected="an integer ≥ 1"``."""
+    return InputError(f"Invalid value for {name!r}: {value!r}. Expected {expected}.")
+
+
+def unknown_name(what: str, name: str, names: Iterable[str], within: str = "") -> str:
+    """Return the message for a name that is not one of ``names``: the closest match, and all that are accepted.
+
+    Args:
+        what: what the names stand for, e.g. ``attack``.
+        name: the unknown name.
+        names: the accepted names, in the order to list them.
+        within: the longer text that contains the name, if any.
+    """
+    accepted = list(names)
+    close = difflib.get_close_matches(name, sorted(accepted), n=1)
+    place = f" in {within!r}" if within else ""
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"Unknown {what} {name!r}{place}.{hint} Expected one of: {', '.join(accepted)}."

@@ -1,23 +1,22 @@
-"""Declaring options once: a frozen dataclass field carries its default, its help text and its parser.
+"""Option declarations: a frozen dataclass field holds an option's default, help text and parser.
 
-The command line, grid files and Python callers all build an options object through
-:meth:`Options.from_mapping`, so that there is one validation path and one wording of every error.
+The command line, grid files and Python code all build options through :meth:`Options.from_mapping`, so every option is
+validated in one place, with one wording of each error.
 """
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 
 Parser = Callable[[str], Any]
 LONGEST_TEXT = 6000
 
 
 def param_text(value: object) -> str:
-    """A parameter as one types it: ``true``, ``none``, and the shortest exact text of a float."""
+    """Return a parameter as it is typed: ``true``, ``none``, or the shortest exact text of a float."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -28,14 +27,14 @@ def param_text(value: object) -> str:
 
 
 class Parse:
-    """One way of reading an option's text; ``accepted`` says in words what it takes."""
+    """A parser for an option's text.  ``accepted`` describes the accepted values, as in "an integer ≥ 1"."""
 
     def __init__(self, convert: Parser, accepted: str) -> None:
         self.convert = convert
         self.accepted = accepted
 
     def __call__(self, name: str, value: object) -> Any:
-        """The parsed value.
+        """Return the parsed value.
 
         Raises:
             InputError: the text is not accepted.
@@ -44,13 +43,13 @@ class Parse:
         try:
             return self.convert(text)
         except InputError as error:
-            raise InputError(f"{name}: {error}") from None
+            raise InputError(f"Invalid value for {name!r}: {error}") from None
         except (ValueError, OverflowError):
-            raise InputError(f"{name} is {text!r}; accepted: {self.accepted}") from None
+            raise invalid_value(name, text, self.accepted) from None
 
 
 def integer(minimum: int, maximum: int = 2**63 - 1) -> Parse:
-    """A whole number within bounds."""
+    """Return a parser for an integer within bounds."""
 
     def convert(text: str) -> int:
         value = int(_plain(text))
@@ -58,12 +57,12 @@ def integer(minimum: int, maximum: int = 2**63 - 1) -> Parse:
             raise ValueError
         return value
 
-    upper = "" if maximum == 2**63 - 1 else f" and at most {maximum}"
-    return Parse(convert, f"a whole number of at least {minimum}{upper}")
+    unbounded = maximum == 2**63 - 1
+    return Parse(convert, f"an integer ≥ {minimum}" if unbounded else f"an integer from {minimum} to {maximum}")
 
 
 def number(minimum: float, *, above: bool = False, below: float = math.inf) -> Parse:
-    """A finite number of at least ``minimum`` (or above it) and below ``below``."""
+    """Return a parser for a finite number ≥ ``minimum`` (with ``above``: > ``minimum``) and < ``below``."""
 
     def convert(text: str) -> float:
         value = float(_plain(text))
@@ -71,19 +70,19 @@ def number(minimum: float, *, above: bool = False, below: float = math.inf) -> P
             raise ValueError
         return value
 
-    upper = "" if below == math.inf else f" and below {below:g}"
-    return Parse(convert, f"a finite number {'above' if above else 'of at least'} {minimum:g}{upper}")
+    upper = "" if below == math.inf else f" and < {below:g}"
+    return Parse(convert, f"a finite number {'>' if above else '≥'} {minimum:g}{upper}")
 
 
 def _plain(text: str) -> str:
-    """The text of a number, without what Python reads besides: other scripts' digits, and underscores."""
+    """Return a number's text; refuse non-ASCII digits and underscores, which Python would read."""
     if not text.isascii() or "_" in text:
         raise ValueError
     return text
 
 
 def boolean() -> Parse:
-    """``true`` or ``false``."""
+    """Return a parser for ``true`` or ``false``, in any case."""
 
     def convert(value: str) -> bool:
         if value.lower() not in ("true", "false"):
@@ -94,40 +93,40 @@ def boolean() -> Parse:
 
 
 def choice(*values: str) -> Parse:
-    """One of a few words."""
+    """Return a parser for one of ``values``."""
 
     def convert(text: str) -> str:
         if text not in values:
             raise ValueError
         return text
 
-    return Parse(convert, ", ".join(values))
+    return Parse(convert, f"one of: {', '.join(values)}")
 
 
 def word_or(words: tuple[str, ...], other: Parse) -> Parse:
-    """One of ``words`` as it stands, or what ``other`` accepts."""
+    """Return a parser that keeps one of ``words`` as it is and gives any other text to ``other``."""
 
     def convert(text: str) -> Any:
         return text if text in words else other.convert(text)
 
     first = f"{' or '.join(words)}, or "
-    return Parse(convert, first + other.accepted.removeprefix(first))  # ``other`` may take the same words
+    return Parse(convert, first + other.accepted.removeprefix(first))  # ``other`` may accept the same words
 
 
 def text() -> Parse:
-    """Any text of at least one character, no longer than MLflow stores a parameter, that a file can be named."""
+    """Return a parser for text that MLflow can store as a parameter and that can be a file name."""
 
     def convert(value: str) -> str:
         if not value.strip() or len(value) > LONGEST_TEXT or "\0" in value:
             raise ValueError
         return value
 
-    return Parse(convert, f"a text that is not empty, of at most {LONGEST_TEXT} characters, none of them NUL")
+    return Parse(convert, f"1 to {LONGEST_TEXT} characters, not only spaces and none of them NUL")
 
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """What a text stands for, and its canonical text."""
+    """A parsed value and its canonical text."""
 
     text: str
     value: Any
@@ -137,9 +136,9 @@ class Parsed:
 
 
 def parsed(convert: Parser, accepted: str) -> Parse:
-    """Text that ``convert`` can read (it may raise InputError).
+    """Return a parser that keeps the text in its canonical form.
 
-    The option is the text in its canonical form; :meth:`Options.parsed` gives what ``convert`` made of it.
+    :meth:`Options.parsed` returns the value that ``convert`` made of the text.  ``convert`` may raise InputError.
     """
 
     def read(text: str) -> Parsed:
@@ -158,17 +157,18 @@ def option(
     decides: bool = True,
     only_if: tuple[str, str] | None = None,
 ) -> Any:
-    """A dataclass field for one option; without a default the option is required.
+    """Return a dataclass field for one option.  An option without a default is required.
 
     Args:
-        help: what it is, for ``--help``; a function where that depends on what is registered.
-        parse: how its text is read.
-        default: the value where none is given.
-        declared: whether the MLproject lists it.  Where the default stands for a value that is found later, ``mlflow
-            run`` would store the default as the run's parameter; what is not declared it passes on all the same.
-        decides: of a method's own option: whether the result depends on it.
-        only_if: of a method's own option: name and value of another option; with any other value this one has no
-            effect.
+        help: the text for ``--help``; a function if the text depends on what is registered.
+        parse: the parser.
+        default: the default value.
+        declared: whether the MLproject file lists the option.  ``mlflow run`` stores the default of a listed option as
+            a run parameter, which is wrong for a default such as ``auto`` that is resolved later.  ``mlflow run`` also
+            passes on options that are not listed.
+        decides: for a method's own option: whether the result depends on it.
+        only_if: for a method's own option: name and value of another option.  With any other value of that option,
+            this one has no effect.
     """
     metadata = {"help": help, "parse": parse, "declared": declared, "decides": decides, "only_if": only_if}
     return dataclasses.field(default=default, metadata=metadata)
@@ -178,22 +178,22 @@ Field = dataclasses.Field[Any]
 
 
 def option_fields(options_class: type["Options"]) -> list[Field]:
-    """The fields that are options, in order; a class may hold others."""
+    """Return the fields that are options, in order; a class may have other fields."""
     return [field for field in dataclasses.fields(options_class) if "parse" in field.metadata]
 
 
 def help_of(field: Field) -> str:
-    """An option's help, without its default."""
+    """Return an option's help text, without its default."""
     text: str | Callable[[], str] = field.metadata["help"]
     return text if isinstance(text, str) else text()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all option classes."""
+    """Base class of all options."""
 
     def __post_init__(self) -> None:
-        """Parse every option, so that an options object that exists is valid field by field."""
+        """Parse and validate every option."""
         for field in option_fields(type(self)):
             value = field.metadata["parse"](field.name, getattr(self, field.name))
             if isinstance(value, Parsed):
@@ -203,11 +203,11 @@ class Options:
         self.check()
 
     def parsed(self, name: str) -> Any:
-        """What the text of an option made with :func:`parsed` stands for: parsed once, when the text arrived."""
+        """Return the parsed value of an option declared with :func:`parsed`."""
         return getattr(self, f"_parsed_{name}")
 
     def check(self) -> None:
-        """Checks that involve several options; overridden where there are any.
+        """Check combinations of options.  Subclasses override this method.
 
         Raises:
             InputError: the options contradict each other.
@@ -215,27 +215,20 @@ class Options:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Self:
-        """An options object from names and values as typed.
+        """Return an options object from option names and the values as typed.
 
         Raises:
-            InputError: an unknown or missing option, or a value that is not accepted.
+            InputError: an option is unknown or missing, or a value is not accepted.
         """
         fields = {field.name: field for field in option_fields(cls)}
         for name in values:
             if name not in fields:
-                raise InputError(
-                    f"unknown option {name!r}{_suggestion(name, fields)}; accepted: {', '.join(sorted(fields))}"
-                )
+                raise InputError(unknown_name("option", name, sorted(fields)))
         for name, field in fields.items():
             if field.default is dataclasses.MISSING and name not in values:
-                raise InputError(f"{name} is missing; accepted: {field.metadata['parse'].accepted}")
+                raise InputError(f"Option {name!r} is missing. Expected {field.metadata['parse'].accepted}.")
         return cls(**values)
 
     def as_params(self) -> dict[str, str]:
-        """Every option as the text that, typed again, gives the same object."""
+        """Return every option as text; :meth:`from_mapping` of it gives an equal object."""
         return {field.name: param_text(getattr(self, field.name)) for field in option_fields(type(self))}
-
-
-def _suggestion(name: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(names), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,8 +1,7 @@
-"""The names people type for datasets and models, as values.
+"""Dataset and model names.
 
-``DatasetName`` and ``ModelName`` are parsed from and printed as the names of the paper's code, e.g.
-``mnistv20-3-0-0`` and ``aug01-ce-tor-altResNet20Norm02``.  Every other module takes these values; no
-other module looks inside a name.
+:class:`DatasetName` and :class:`ModelName` parse and print the names of the paper's code, such as ``mnistv20-3-0-0``
+and ``aug01-ce-tor-altResNet20Norm02``.  Other modules use these values and do not parse names themselves.
 """
 
 import re
@@ -10,15 +9,15 @@ from dataclasses import dataclass
 from typing import Self
 
 from rsc_mlflow.architectures import ARCHITECTURES
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.patterns import PATTERNS, Pattern
 
 ONE_CLASS, TWO_CLASSES, QUARTERS = "one class", "two classes", "quarters"
-"""Forms of a dataset's name: the pattern sits in one class (or nowhere) or in two; the quarters of attacks."""
+"""Forms of a dataset name: pattern in one class or none, pattern in two classes, four quarters for attacks."""
 
 MAX_SEED = 2**32 - 1
-"""Largest seed that ``numpy.random.RandomState`` takes; counts go as far."""
+"""The largest seed that ``numpy.random.RandomState`` accepts; also the largest count."""
 
 LOSSES = ("ce", "mse", "kld")
 AUGMENTATIONS = ("aug01", "aug02", "aug03")
@@ -28,21 +27,26 @@ _DATASET = re.compile(rf"(?P<form>mem|twoclass)?(?P<stem>[a-z][a-z0-9]*)(?P<numb
 
 
 def dataset_forms() -> str:
-    """The accepted forms of a dataset's name, with the families and patterns there are now."""
+    """Return the accepted forms of a dataset name, with the families and patterns that exist now."""
     return (
         "FAMILY, FAMILYPATTERN-COUNT-TARGET-SEED, twoclassFAMILYPATTERN-COUNT-TARGET1-TARGET2-SEED, "
         "memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
-        f"with FAMILY one of {', '.join(FAMILIES)} and PATTERN one of {', '.join(PATTERNS)}; "
-        "for example mnist, mnistv20-3-0-0"
+        f"with FAMILY one of {', '.join(FAMILIES)} and PATTERN one of {', '.join(PATTERNS)}, "
+        "for example mnist or mnistv20-3-0-0"
     )
 
 
 @dataclass(frozen=True)
 class DatasetName:
-    """A dataset and, unless clean, which pattern sits on how many examples of which class(es).
+    """A dataset name.
 
-    ``targets`` is empty for a clean set, holds one class for the usual form and two for ``twoclass…``.
-    ``count`` is the number of spurious examples *per target class*.  ``quarters`` marks the ``mem…`` form.
+    Attributes:
+        family: the dataset family, e.g. ``mnist``.
+        pattern: the spurious pattern; None for a clean dataset.
+        count: number of spurious examples per target class.
+        targets: the target classes: none (clean), one, or two (the ``twoclass…`` form).
+        seed: seed of the choice of spurious examples.
+        quarters: whether this is the ``mem…`` form.
     """
 
     family: str
@@ -56,33 +60,33 @@ class DatasetName:
         clean_only = FAMILIES[self.family].clean_only
         if self.pattern is None:
             if self.count or self.targets or self.seed:
-                raise InputError(f"the clean dataset {self.family!r} takes no count, target or seed")
+                raise InputError(f"The clean dataset {self.family!r} takes no count, target or seed.")
         elif not clean_only:
             self._check_pattern(PATTERNS[self.pattern])
         if clean_only and (self.quarters or self.pattern):
-            raise InputError(f"{self.family!r} has the clean form only; accepted: {self.family}")
+            raise InputError(f"The family {self.family!r} exists in the clean form only. Expected {self.family}.")
 
     def _check_pattern(self, pattern: Pattern) -> None:
         if len(self.targets) not in (1, 2) or (self.quarters and len(self.targets) != 1):
-            raise InputError(f"a pattern needs one target class (two for twoclass…); got {self.targets}")
+            raise InputError(f"A pattern needs one target class (two for twoclass…), got {self.targets}.")
         for what, number in (("count", self.count), ("seed", self.seed)):
             if not 0 <= number <= MAX_SEED:
-                raise InputError(f"{what} {number} is out of range; accepted: 0 to {MAX_SEED}")
+                raise InputError(f"The {what} {number} is out of range. Expected 0 to {MAX_SEED}.")
         if len(set(self.targets)) != len(self.targets):
-            raise InputError(f"the two target classes must differ; got {self.targets[0]} twice")
+            raise InputError(f"The two target classes must differ, got {self.targets[0]} twice.")
         classes = self.classes
         for target in self.targets:
             if not 0 <= target < classes:
                 raise InputError(
-                    f"target class {target} is out of range for {self.family}: accepted 0 to {classes - 1}"
+                    f"Target class {target} is out of range for {self.family}. Expected 0 to {classes - 1}."
                 )
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The value a name stands for.
+        """Return the dataset name in a text.
 
         Raises:
-            InputError: the text is not a valid dataset name, or names a class that the family does not have.
+            InputError: the text is not a valid dataset name, or its target class does not exist in the family.
         """
         match = _DATASET.fullmatch(text)
         if match is None:
@@ -110,23 +114,23 @@ class DatasetName:
 
     @property
     def n_spurious(self) -> int:
-        """Number of training examples that carry the pattern, over all target classes."""
+        """Number of training examples with the pattern, over all target classes."""
         return self.count * len(self.targets)
 
     @property
     def target(self) -> int | None:
-        """The (first) target class; None for a clean set."""
+        """The (first) target class; None for a clean dataset."""
         return self.targets[0] if self.targets else None
 
     def clean(self) -> "DatasetName":
-        """The same family (and quarters) without a pattern."""
+        """Return the same family (and quarters) without a pattern."""
         return DatasetName(self.family, quarters=self.quarters)
 
 
 def _family_and_pattern(stem: str) -> tuple[str, str] | None:
-    """A family's and a pattern's name that make up the text; the rules for names allow one way at most.
+    """Split a text into a family's and a pattern's name; the rules for names allow at most one way.
 
-    Registered patterns are tried first, since listing the others looks into folders.
+    Registered patterns are tried first, because listing the others reads folders.
     """
     for patterns in (PATTERNS.registered(), PATTERNS):
         for pattern in filter(stem.endswith, patterns):
@@ -136,38 +140,38 @@ def _family_and_pattern(stem: str) -> tuple[str, str] | None:
 
 
 def _what_is_wrong(text: str) -> str:
-    """Why a text is no dataset name: the first part that is unknown, else the accepted forms."""
+    """Return why a text is not a dataset name: its first unknown part, or else the accepted forms."""
     match = _DATASET.fullmatch(text)
     if match is None or match["stem"] in FAMILIES or _family_and_pattern(match["stem"]):
-        return f"{text!r} is not a valid dataset name; accepted forms: {dataset_forms()}"
+        return f"{text!r} is not a valid dataset name. Expected {dataset_forms()}."
     stem = match["stem"]
     pattern = next(filter(stem.endswith, PATTERNS), "")
     family = max(filter(stem.startswith, FAMILIES), key=len, default="")
     if match["numbers"] and family and not pattern:
-        return f"{PATTERNS.unknown(stem.removeprefix(family))}; in {text!r}"
-    return f"{FAMILIES.unknown(stem.removesuffix(pattern))}; in {text!r}"
+        return PATTERNS.unknown(stem.removeprefix(family), text)
+    return FAMILIES.unknown(stem.removesuffix(pattern), text)
 
 
 @dataclass(frozen=True)
 class ModelName:
-    """An architecture with the loss and the training augmentation that its name carries."""
+    """A model name: architecture, loss and training augmentation."""
 
     architecture: str
     loss: str = "ce"
     augmentation: str | None = None
 
     def __post_init__(self) -> None:
-        ARCHITECTURES[self.architecture]  # refuses an unknown one
+        ARCHITECTURES[self.architecture]  # raises InputError if it is unknown
         for value, accepted, what in (
             (self.loss, LOSSES, "loss"),
             (self.augmentation, (None, *AUGMENTATIONS), "augmentation"),
         ):
             if value not in accepted:
-                raise InputError(f"unknown {what} {value!r}; accepted: {', '.join(a for a in accepted if a)}")
+                raise InputError(unknown_name(what, str(value), filter(None, accepted)))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The value that ``[{augmentation}-]{loss}-tor-{architecture}`` stands for.
+        """Return the model name in a text of the form ``[{augmentation}-]{loss}-tor-{architecture}``.
 
         Raises:
             InputError: the text has another form, or one of its parts is unknown.
@@ -178,8 +182,8 @@ class ModelName:
         if len(parts) == 4 and parts[2] == "tor":
             return cls(parts[3], parts[1], parts[0])
         raise InputError(
-            f"{text!r} is not a valid model name; accepted form: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, "
-            f"with ARCHITECTURE one of {', '.join(ARCHITECTURES)}; for example ce-tor-LargeMLP"
+            f"{text!r} is not a valid model name. Expected [AUGMENTATION-]LOSS-tor-ARCHITECTURE, "
+            f"with ARCHITECTURE one of {', '.join(ARCHITECTURES)}, for example ce-tor-LargeMLP."
         )
 
     def __str__(self) -> str:
@@ -188,7 +192,7 @@ class ModelName:
 
 
 def classes_of(family: str) -> int | None:
-    """Number of classes of a stored run's family; None where it is not known here, or its folder cannot be used."""
+    """Return the number of classes of a stored run's family; None if the family is unknown or its folder unusable."""
     try:
         return FAMILIES[family].classes
     except InputError:
@@ -196,18 +200,18 @@ def classes_of(family: str) -> int | None:
 
 
 def form_of(dataset: str) -> str:
-    """The form of a dataset's name, whatever else is wrong with it: ``ONE_CLASS``, ``TWO_CLASSES`` or ``QUARTERS``."""
+    """Return the form of a dataset name, even an invalid one: ``ONE_CLASS``, ``TWO_CLASSES`` or ``QUARTERS``."""
     return TWO_CLASSES if dataset.startswith("twoclass") else QUARTERS if dataset.startswith("mem") else ONE_CLASS
 
 
 def device_name(name: str) -> str:
-    """``name``, if it is one that some machine could have.
+    """Return ``name`` if it is a valid device name; the device need not exist on this machine.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not valid.
     """
     kind, _, index = name.partition(":")
     known = name in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isascii() and index.isdecimal())
     if not known or len(index) > 4:
-        raise InputError(f"unknown device {name!r}; accepted: auto, cpu, cuda, cuda:INDEX")
+        raise InputError(f"{name!r} is not a valid device. Expected auto, cpu, cuda or cuda:INDEX.")
     return name

@@ -1,9 +1,9 @@
-"""What a plug-in calls: families, patterns, architectures, methods and attacks from outside the package.
+"""Functions for plug-ins: register dataset families, patterns, architectures, unlearning methods and attacks.
 
-A plug-in is a module that calls the ``register_…`` functions when it is imported.  Plug-ins are the modules named in
-the environment variable ``RSC_PLUGINS`` (a comma list) and those of the Python entry-point group
-``rsc_mlflow.plugins``.  They are imported at the first look-up of any name; :func:`load` does so at once.
-``docs/extending.md`` has examples.
+A plug-in is a module that calls the ``register_…`` functions when it is imported.  Plug-ins are listed in the
+environment variable ``RSC_PLUGINS`` (separated by commas) or in the Python entry-point group ``rsc_mlflow.plugins``.
+They are imported at the first look-up of any name; :func:`load` imports them immediately.  ``docs/extending.md`` has
+examples.
 """
 
 import re
@@ -42,24 +42,24 @@ _ARCHITECTURE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{0,49}")
 def register_family(
     name: str, classes: int, load: Callable[[str | Path], tuple[Split, Split]], *, clean_only: bool = False
 ) -> None:
-    """Add a family of datasets; all forms of dataset names then take it.
+    """Register a dataset family, so that dataset names may contain it.
 
     Args:
         name: lower-case letters and digits, not ending in a pattern's name.
-        classes: number of classes, at least 2.
-        load: called with the option ``data_root`` (``auto``, or a folder); returns ``(images, labels)`` of the
-            training and of the test set, always the same and in the same order.  Images are arrays or tensors
-            ``[N, C, H, W]``, uint8 or floating point in [0, 1]; labels are integers ``[N]`` from 0.
-        clean_only: the family has no forms with a pattern and no ``mem…`` form.
+        classes: number of classes, ≥ 2.
+        load: called with the option ``data_root`` (``auto`` or a folder); returns ``(images, labels)`` of the training
+            set and of the test set, always the same and in the same order.  Images are arrays or tensors
+            ``[N, C, H, W]``, uint8 or floating point in [0, 1].  Labels are integers ``[N]`` from 0.
+        clean_only: allow only the clean form of the dataset name, without a pattern and without ``mem``.
 
     Raises:
-        InputError: the name is not allowed or taken, or ``classes`` is below 2.
+        InputError: the name is taken or not allowed, or ``classes`` < 2.
     """
     FAMILIES.load_builtins()
     if problem := family_name_problem(name):
-        raise InputError(f"cannot register the family {name!r}: {problem}")
+        raise InputError(f"Cannot register the family {name!r}: {problem}. Choose another name.")
     if classes < 2:
-        raise InputError(f"the family {name!r} has {classes} classes; accepted: at least 2")
+        raise InputError(f"The family {name!r} has {classes} classes. Expected at least 2.")
     FAMILIES.register(name, Family(classes, load, clean_only=clean_only))
 
 
@@ -70,21 +70,22 @@ def register_pattern(
     depends_on_seed: bool = False,
     smallest: tuple[int, int] = (1, 1),
 ) -> None:
-    """Add a spurious pattern; names of datasets of every family whose images are large enough then take it.
+    """Register a spurious pattern, so that dataset names may contain it.
 
     Args:
-        name: lower-case letters and digits; neither may it end in another pattern's or family's name, nor they in it.
-        apply: called with images float32 ``[N, C, H, W]`` in [0, 1] and the pattern seed; returns the images with the
-            pattern on them, of the same shape and type and in [0, 1].  It must treat each image alone.
-        depends_on_seed: whether ``apply`` draws from the seed.
-        smallest: height and width of the smallest images that can carry the pattern.
+        name: lower-case letters and digits.  It may not end in the name of another pattern, and no pattern's or
+            family's name may end in it.
+        apply: called with images, float32 ``[N, C, H, W]`` in [0, 1], and the pattern seed; returns the images with the
+            pattern added, same shape, type and range.  Each image must be processed independently of the others.
+        depends_on_seed: whether ``apply`` uses the seed.
+        smallest: height and width of the smallest images that the pattern fits.
 
     Raises:
-        InputError: the name is not allowed or taken.
+        InputError: the name is taken or not allowed.
     """
     PATTERNS.load_builtins()
     if problem := pattern_name_problem(name, FAMILIES.so_far()):
-        raise InputError(f"cannot register the pattern {name!r}: {problem}")
+        raise InputError(f"Cannot register the pattern {name!r}: {problem}. Choose another name.")
     PATTERNS.register(name, Pattern(apply, name, depends_on_seed, smallest))
 
 
@@ -95,25 +96,27 @@ def register_architecture(
     stackable: bool = False,
     smallest_batch: int = 1,
 ) -> None:
-    """Add a model architecture; ``ce-tor-NAME`` then is a model name.
+    """Register a model architecture, so that ``ce-tor-NAME`` is a model name.
 
     Args:
-        name: letters and digits, a letter first.
-        construct: called with the image shape ``(C, H, W)`` and the number of classes; returns a new module from
-            float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.  It draws its weights from PyTorch's global
-            generator, as PyTorch's layers do; the option ``random_seed`` decides them.
-        stackable: many models train as one on every device: the module is an ``nn.Sequential`` of Flatten, Linear,
-            ReLU, ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and MaxPool2d.  On a GPU models of other
-            architectures train as one too, unless ``torch.func.vmap`` cannot run the module's ``forward``.
-        smallest_batch: examples that a batch must have in training; 2 with batch norm on a single pixel.
+        name: letters and digits, starting with a letter.
+        construct: called with the image shape ``(C, H, W)`` and the number of classes; returns a new module that maps
+            float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.  It initializes its weights from PyTorch's
+            global generator, as PyTorch's layers do; the option ``random_seed`` sets that generator's seed.
+        stackable: whether many models can be trained together on every device.  The module must then be an
+            ``nn.Sequential`` of Flatten, Linear, ReLU, ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and
+            MaxPool2d.  On a GPU, models of other architectures are trained together, too, if ``torch.func.vmap`` can
+            run the module's ``forward``.
+        smallest_batch: minimum number of examples in a training batch, e.g. 2 for batch norm on a single pixel.
 
     Raises:
-        InputError: the name is not allowed or taken.
+        InputError: the name is taken or not allowed.
     """
     ARCHITECTURES.load_builtins()
     if not _ARCHITECTURE_NAME.fullmatch(name):
         raise InputError(
-            f"cannot register the architecture {name!r}: accepted are letters and digits, a letter first, at most 50"
+            f"Cannot register the architecture {name!r}. Expected at most 50 letters and digits, starting with a "
+            "letter."
         )
     made: Any = construct
     ARCHITECTURES.register(name, Architecture(made, stackable=stackable, smallest_batch=smallest_batch))

@@ -1,10 +1,9 @@
-"""The one form of registry: names of attacks, methods, families, patterns, architectures … and what they stand for.
+"""Registries of attacks, unlearning methods, dataset families, patterns and architectures by name.
 
-A registry is filled at its first look-up: the modules of its package are imported, each of which registers what it
-defines, and then the plug-ins.  Importing this module, or one that makes a registry, therefore costs nothing.
+A registry is filled at the first look-up.  It imports the modules of its package, each of which registers what it
+defines, and then the plug-ins.  Importing a module that creates a registry is therefore cheap.
 """
 
-import difflib
 import os
 import pkgutil
 import re
@@ -14,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, TypeVar, overload
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 
 PLUGINS_VARIABLE = "RSC_PLUGINS"
 ENTRY_POINT_GROUP = "rsc_mlflow.plugins"
@@ -24,29 +23,28 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Finder(Protocol[T_co]):
-    """Entries that nobody registered: they are looked for each time."""
+    """A source of entries that are not registered but looked up each time, for example in a folder."""
 
     def names(self) -> Collection[str]:
-        """The names there are now."""
+        """Return the names that exist now."""
 
     def has(self, name: str) -> bool:
-        """Whether this is one of the names."""
+        """Return whether the name exists."""
 
     def find(self, name: str) -> T_co | None:
-        """What the name stands for; None if it is not one of them.
+        """Return the entry, or None if the name does not exist.
 
         Raises:
-            InputError: it is one of them, but what it stands for cannot be used.
+            InputError: the name exists, but its entry cannot be used.
         """
 
 
 class Registry(Mapping[str, T]):
-    """Name → value: the built-in entries in order of their names, then others in order of registration.
+    """A mapping of names to values: built-in entries sorted by name, then the others in order of registration.
 
     Args:
-        what: what one entry is, for messages: ``attack``.
-        package: dotted name of the package whose modules register the built-in entries; None: whoever makes the
-            registry fills it.
+        what: the kind of entry, for messages, e.g. ``attack``.
+        package: dotted name of the package whose modules register the built-in entries; None if there is none.
     """
 
     def __init__(self, what: str, package: str | None = None) -> None:
@@ -64,7 +62,7 @@ class Registry(Mapping[str, T]):
             InputError: the name is registered already.
         """
         if name in self._values:
-            raise InputError(f"the {self.what} {name!r} is registered already; choose another name")
+            raise InputError(f"The {self.what} {name!r} is already registered. Choose another name.")
         self._values[name] = value
         return value
 
@@ -75,41 +73,41 @@ class Registry(Mapping[str, T]):
         self._builtins = frozenset(self._values)
 
     def so_far(self) -> Mapping[str, T]:
-        """The built-in entries and what else has been registered until now: what a plug-in may look at."""
+        """Return the entries registered until now, without loading plug-ins; plug-ins themselves may call this."""
         self.load_builtins()
         return self._values
 
     def registered(self) -> Mapping[str, T]:
-        """What the package and the plug-ins registered, without what finders find."""
+        """Return the entries that the package and the plug-ins registered, without those of finders."""
         self.load_builtins()
         load_plugins()
         return self._values
 
     def add_finder(self, finder: "Finder[T]") -> None:
-        """Let names that nobody registered be looked for, in files for example."""
+        """Add a source of entries that are not registered, such as files."""
         self._finders.append(finder)
 
     def of_plugins(self) -> tuple[str, ...]:
-        """Names that plug-ins registered; the package's modules are imported only if there are any."""
+        """Return the names that plug-ins registered; import the package's modules only if there are any."""
         load_plugins()
         return tuple(name for name in self._values if not self.is_builtin(name)) if self.load_builtins.done else ()
 
     def is_builtin(self, name: str) -> bool:
-        """Whether the package itself registered this name."""
+        """Return whether the package itself registered this name."""
         self.load_builtins()
         return name in self._builtins
 
     def names(self) -> tuple[str, ...]:
-        """All names: built-in ones, registered ones, those that finders find."""
+        """Return all names: built-in, then those of plug-ins, then those of finders."""
         registered = self.registered()
         found = (name for finder in self._finders for name in finder.names())
         return tuple(dict.fromkeys([*registered, *found]))
 
     def __getitem__(self, name: str) -> T:
-        """The value under a name.
+        """Return the value registered under a name.
 
         Raises:
-            InputError: there is no such name (the message lists the accepted ones), or a finder refuses what it found.
+            InputError: the name is unknown (the message lists all names), or a finder's entry cannot be used.
         """
         content = self.registered()
         if name in content:
@@ -119,12 +117,9 @@ class Registry(Mapping[str, T]):
             raise InputError(self.unknown(name))
         return found
 
-    def unknown(self, name: str) -> str:
-        """Says that there is no such name, what is accepted and which of that is near."""
-        names = self.names()
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"unknown {self.what} {name!r}{hint}; accepted: {', '.join(names)}"
+    def unknown(self, name: str, within: str = "") -> str:
+        """Return the message for an unknown name; see :func:`rsc_mlflow.errors.unknown_name`."""
+        return unknown_name(self.what, name, self.names(), within)
 
     def _find(self, name: str) -> T | None:
         found = (finder.find(name) for finder in self._finders)
@@ -135,8 +130,8 @@ class Registry(Mapping[str, T]):
     @overload
     def get(self, name: str, /, default: T | D) -> T | D: ...
     def get(self, name: str, /, default: Any = None) -> Any:
-        """The value under a name, or ``default``."""
-        return self[name] if name in self else default  # noqa: SIM401 - this is what get is
+        """Return the value registered under a name, or ``default``."""
+        return self[name] if name in self else default  # noqa: SIM401 - this method is ``get`` itself
 
     def __contains__(self, name: object) -> bool:
         return name in self.registered() or (isinstance(name, str) and any(one.has(name) for one in self._finders))
@@ -149,9 +144,9 @@ class Registry(Mapping[str, T]):
 
 
 class _Once:
-    """Calls a function once per process; later calls do nothing, or raise the error again that the first one raised.
+    """Calls a function once per process.  Later calls do nothing, or raise the first call's InputError again.
 
-    A call from within the function returns at once; calls from other threads wait for it.
+    A nested call from within the function returns immediately.  Calls from other threads wait for the first one.
     """
 
     def __init__(self, function: Callable[[], None]) -> None:
@@ -182,7 +177,7 @@ class _Once:
 
 
 def _natural(name: str) -> list[str | int]:
-    """A key that puts ``v3`` before ``v18``: text and numbers in turn."""
+    """Return a sort key that puts ``v3`` before ``v18``."""
     return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
@@ -196,13 +191,13 @@ _versions: dict[str, str] = {}
 
 
 def plugin_versions() -> dict[str, str]:
-    """Name → version of each loaded plug-in; ``unknown`` for a module without ``__version__``."""
+    """Return the version of each loaded plug-in by name; ``unknown`` for a module without ``__version__``."""
     load_plugins()
     return dict(_versions)
 
 
 def _load_plugins() -> None:
-    import importlib.metadata  # slow to import, and a command's help needs none of it
+    import importlib.metadata  # slow to import and not needed for --help
 
     for name in filter(None, (part.strip() for part in os.environ.get(PLUGINS_VARIABLE, "").split(","))):
         module = _load(name, partial(import_module, name), PLUGINS_VARIABLE)
@@ -213,25 +208,26 @@ def _load_plugins() -> None:
 
 
 def _load(name: str, load: Callable[[], Any], source: str) -> Any:
-    """What ``load`` returns.
+    """Return what ``load`` returns.
 
     Raises:
-        InputError: it raised anything; the message names the plug-in and where it was asked for.
+        InputError: it raised any exception; the message names the plug-in and where it was listed.
     """
     try:
         return load()
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        remedy = "add its folder to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else "correct it"
+        remedy = "Add its folder to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else "Fix the plug-in"
         raise InputError(
-            f"cannot load the plug-in {name!r} ({source}): {what}{reason}; {remedy}, or take it out of the list"
+            f"Cannot load the plug-in {name!r} ({source}): {what}{reason.rstrip('.')}. {remedy} or remove it from the "
+            "list."
         ) from error
 
 
 load_plugins = _Once(_load_plugins)
-"""Import the modules in ``RSC_PLUGINS`` and of the entry-point group ``rsc_mlflow.plugins``, once per process.
+"""Import the plug-ins in ``RSC_PLUGINS`` and in the entry-point group ``rsc_mlflow.plugins``, once per process.
 
 Raises:
-    InputError: a plug-in cannot be imported, or registers a name that it may not.
+    InputError: a plug-in cannot be imported, or registers a name that is taken or not allowed.
 """

@@ -1,7 +1,7 @@
-"""The interval of a mean over seeds: what the unit of replication is, and how far another set of seeds moves the mean.
+"""Confidence intervals for means over runs with several kinds of seeds.
 
-A run has several seeds (dataset, training, pattern).  How many independent units a set of runs holds depends on how
-its seeds are combined: five dataset seeds with two training seeds each are five units, not ten.
+A run has a dataset seed, a training seed and a pattern seed.  The number of independent units in a set of runs depends
+on how the seeds are combined: five dataset seeds with two training seeds each are five units, not ten.
 """
 
 import math
@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 
 Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.intp]
 MIN_UNITS = 5
-"""Below this many units no interval is given: show each unit as a point."""
+"""With fewer units there is no interval; plot the single units instead."""
 BOUNDED_POWER = 0.75
-"""Chosen by simulation (``python -m benchmarks intervals``): short, and covers bounded, skewed scores."""
+"""Exponent of :func:`bounded`, chosen by simulation (``python -m benchmarks intervals``): short intervals with correct
+coverage for bounded, skewed scores."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,12 @@ class SeedInterval:
     """A mean over seeds with a two-sided confidence interval.
 
     Attributes:
-        estimate: the mean.  With one seed that varies: of the means of its levels.
+        estimate: the mean of the units.
         low, high: the interval; NaN with fewer than :data:`MIN_UNITS` units.
-        units: number of levels of each seed that the interval goes over.
-        n_units: the smallest of these; 1 where no seed varies.
-        estimand: what the mean estimates, in words, e.g. "over dataset seeds; training seed 0 fixed".
-        level: of confidence.
+        units: for each kind of seed that the interval generalizes over, its number of levels.
+        n_units: the smallest of these numbers; 1 if no seed varies.
+        estimand: what the mean estimates, e.g. "over dataset seeds; training seed 0 fixed".
+        level: confidence level.
     """
 
     estimate: float
@@ -50,28 +51,26 @@ def seed_interval(
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
 ) -> SeedInterval:
-    """Mean of ``values`` [n] with an interval for other seeds of the same kind.
+    """Return the mean of ``values`` with a confidence interval that generalizes to other seeds of the same kinds.
 
     Args:
-        values: one number per run.
-        seeds: for each kind of seed ("dataset", "training", "pattern") the seed of each run.  Of two kinds that go
-            together the one named first is kept.
-        level: of confidence.
-        bounds: the range of possible values, (0, 1) for a score or an accuracy; None where there is none.
+        values: one number per run, ``[n]``.
+        seeds: for each kind of seed ("dataset", "training", "pattern"), the seed of each run.  If two kinds always
+            change together, the first one is used.
+        level: confidence level.
+        bounds: range of possible values, e.g. (0, 1) for a score or an accuracy; None if unbounded.
 
     Returns:
-        The interval.  Its unit of replication is found as follows:
+        The interval: :func:`bounded` if bounds are given, else :func:`student`.  ``python -m benchmarks intervals``
+        prints the coverage of both.  The unit of replication is found as follows:
 
-        * A seed with one level does not vary; the estimate is conditional on it, and ``estimand`` says so.
-        * A seed whose levels each occur with a single level of another is left to the other: training seeds that
-          differ between dataset seeds are averaged within these, and so are seeds that go together.
-        * What is left is crossed.  Runs with the same levels are averaged first.
-
-        With bounds it is that of :func:`bounded`, without them :func:`student`'s.  ``python -m benchmarks intervals``
-        prints how often each covers.
+        * A seed with one level does not vary.  The estimate is conditional on it, which ``estimand`` states.
+        * A seed is nested in another one if each of its levels occurs with a single level of the other.  Runs are
+          averaged over nested seeds.
+        * The remaining seeds are treated as crossed.  Runs with the same levels are averaged first.
 
     Raises:
-        InputError: no values, lengths that differ, a value that is not finite or outside the bounds, or a level
+        InputError: there are no values, lengths differ, a value is not finite or outside the bounds, or ``level`` is
             outside (0, 1).
     """
     sample = _checked(values, seeds, level, bounds)
@@ -91,11 +90,15 @@ def seed_interval(
 
 
 def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, float]:
-    """Standard error of the mean and its degrees of freedom, from one or more crossed factors.
+    """Return the standard error of the mean and its degrees of freedom, for one or more crossed factors.
 
-    The factors' variances add, and the degrees of freedom are Satterthwaite's (1946).  The variance of single runs is
-    in each factor's, and is not taken off again: that keeps the interval from being too short where it dominates.
-    Levels with unequal numbers of values are weighted as they are in the mean.
+    The variances of the factors are added, with Satterthwaite's degrees of freedom (1946).  Each factor's variance
+    includes the variance between single runs.  It is not subtracted, so that intervals are not too short where it
+    dominates.  Levels with unequal numbers of values have the same weights as in the mean.
+
+    Args:
+        values: ``[n]``.
+        factors: for each factor, the level of each value as an integer from 0, ``[n]``.
     """
     variances, freedom = [], []
     for codes in factors:
@@ -103,7 +106,7 @@ def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, fl
         squared = weights**2
         effective = float(squared.sum())
         spread = float(squared @ (_means(values, codes) - values.mean()) ** 2)
-        expected = float(squared @ (1 - 2 * weights + effective))  # spread, if a level's variance is 1
+        expected = float(squared @ (1 - 2 * weights + effective))  # of the spread, if a level's variance is 1
         variances.append(spread * effective / expected)
         freedom.append(1 / effective - 1)
     total = sum(variances)
@@ -113,7 +116,7 @@ def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, fl
 
 
 def student(estimate: float, error: float, df: float, level: float) -> tuple[float, float]:
-    """Student's interval."""
+    """Return the bounds of Student's t interval."""
     half = float(special.stdtrit(df, (1 + level) / 2)) * error
     return estimate - half, estimate + half
 
@@ -126,14 +129,14 @@ def bounded(
     bounds: tuple[float, float] = (0, 1),
     power: float = BOUNDED_POWER,
 ) -> tuple[float, float]:
-    """Student's interval for values within bounds, with a standard error that depends on the mean.
+    """Return the bounds of a t interval for bounded values, with a standard error that depends on the mean.
 
-    It holds each mean m that Student's test does not reject when the standard error at m is taken as
-    error × (v(m) / v(estimate)) ** power, where v(m) = (m - bounds[0]) (bounds[1] - m).  This is Wilson's construction
-    (1927); power 1/2 is the binomial variance function and power 1 is Wedderburn's (1974).  The interval lies within
-    the bounds, is longer towards the far bound because bounded values are skewed that way, and is nearly Student's
-    where the spread is small against the distance from both bounds.  Values that are all equal give an interval of
-    length 0, as they do with Student's.
+    The interval contains each mean m that Student's test does not reject if the standard error at m is
+    error × (v(m) / v(estimate)) ** power, with v(m) = (m - bounds[0]) (bounds[1] - m).  This is Wilson's construction
+    (1927); power 1/2 is the binomial variance function, power 1 is Wedderburn's (1974).  The interval lies within the
+    bounds and is longer towards the bound that is farther away, because bounded values are skewed in that direction.
+    It is close to Student's interval if the standard error is small compared with the distance from both bounds.  If
+    all values are equal, its length is 0, as is that of Student's interval.
     """
     low, high = bounds
     x = (estimate - low) / (high - low)
@@ -146,7 +149,7 @@ def bounded(
 
 
 def _far_end(x: float, slope: float, power: float) -> float:
-    """The m above x with m - x = slope (m (1 - m)) ** power; bisection, since the quotient of both rises with m."""
+    """Return the m > x with m - x = slope (m (1 - m)) ** power, by bisection: the ratio of both sides rises with m."""
     inside, outside = x, 1.0
     for _ in range(50):
         m = (inside + outside) / 2
@@ -158,13 +161,13 @@ def _far_end(x: float, slope: float, power: float) -> float:
 
 
 def _means(values: Floats, codes: Levels) -> Floats:
-    """Mean of the values of each level."""
+    """Return the mean of the values of each level."""
     means: Floats = np.bincount(codes, values) / np.bincount(codes)
     return means
 
 
 def _cell_means(values: Floats, factors: Sequence[Levels]) -> tuple[Floats, list[Levels]]:
-    """Runs that share the level of every factor are averaged first."""
+    """Return the means of runs that share the levels of all factors, and the levels of these means."""
     if not factors:
         return values, []
     shape = tuple(int(codes.max()) + 1 for codes in factors)
@@ -173,18 +176,18 @@ def _cell_means(values: Floats, factors: Sequence[Levels]) -> tuple[Floats, list
 
 
 def _levels(column: Sequence[Hashable]) -> Levels:
-    """Number of each entry's level, counted from 0 in the order of first occurrence."""
+    """Return the level of each entry, an integer from 0 in the order of first occurrence."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(entry, len(numbers)) for entry in column], dtype=np.intp)
 
 
 def _refines(fine: Levels, coarse: Levels) -> bool:
-    """Whether each level of ``fine`` occurs with one level of ``coarse``."""
+    """Return whether each level of ``fine`` occurs with a single level of ``coarse``."""
     return len(set(zip(fine.tolist(), coarse.tolist(), strict=True))) == int(fine.max()) + 1
 
 
 def _coarsest(varying: Mapping[str, Levels]) -> list[str]:
-    """Factors that no other one makes superfluous: those that refine another, or equal an earlier one, are left out."""
+    """Return the names of the factors that are neither nested in another one nor equal to an earlier one."""
     names = list(varying)
     kept = []
     for i, name in enumerate(names):
@@ -215,12 +218,14 @@ def _checked(
 ) -> Floats:
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or not len(sample) or not np.isfinite(sample).all():
-        raise InputError(f"values of shape {sample.shape}; accepted: a vector of at least one finite number")
+        raise InputError(f"Invalid values of shape {sample.shape}. Expected a vector of at least one finite number.")
     lengths = {name: len(column) for name, column in seeds.items()}
     if set(lengths.values()) - {len(sample)}:
-        raise InputError(f"{len(sample)} values with seeds {lengths}; accepted: one seed of each kind per value")
+        raise InputError(f"Got {len(sample)} values but seeds {lengths}. Expected one seed of each kind per value.")
     if not 0 < level < 1:
-        raise InputError(f"confidence level is {level}; accepted: above 0 and below 1, e.g. 0.95")
+        raise invalid_value("level", level, "a confidence level > 0 and < 1, e.g. 0.95")
     if bounds is not None and not (bounds[0] <= sample.min() and sample.max() <= bounds[1]):
-        raise InputError(f"values from {sample.min():g} to {sample.max():g}; accepted: within the bounds {bounds}")
+        raise InputError(
+            f"Values range from {sample.min():g} to {sample.max():g}. Expected values within the bounds {bounds}."
+        )
     return sample

@@ -1,23 +1,23 @@
-"""Data roots: the folders that hold datasets and a user's own folders and pictures.
+"""Data roots: the folders that hold datasets and a user's own image folders and pattern images.
 
-A root is searched where the ``data_root`` option names it, then where the environment variable ``RSC_DATA_ROOT``
-does, then in the per-user cache folder.
+They are searched in this order: the option ``data_root``, the environment variable ``RSC_DATA_ROOT``, the user's cache
+folder.
 """
 
 import os
 from pathlib import Path
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import invalid_value
 
 ENVIRONMENT_VARIABLE = "RSC_DATA_ROOT"
 _used: dict[Path, None] = {}
 
 
 def data_roots(data_root: str | Path = "auto") -> list[Path]:
-    """The roots to search, in order: the option (unless ``auto``), the environment variable, the user's cache.
+    """Return the roots to search, in order: the option (unless ``auto``), the environment variable, the user's cache.
 
     Raises:
-        InputError: the option or the environment variable names no existing folder.
+        InputError: the option or the environment variable is not an existing folder.
     """
     given = {
         "data_root": "" if str(data_root) == "auto" else str(data_root),
@@ -29,17 +29,17 @@ def data_roots(data_root: str | Path = "auto") -> list[Path]:
             continue
         root = _folder(text)
         if root is None:
-            raise InputError(f"{source} {text!r} is not a folder; accepted: an existing folder, or leave it out")
+            raise invalid_value(source, text, "an existing folder. Create it or omit the option")
         roots.append(root)
     roots.append(_cache())
     return list(dict.fromkeys(roots))
 
 
 def use_root(data_root: str) -> str:
-    """Search this root too for the folders and pictures that names stand for; returns the text as it is.
+    """Add a folder to :func:`name_roots` for this process, and return the text unchanged.
 
-    Names are parsed without knowing the ``data_root`` option.  Reading that option therefore adds its folder, for
-    this process, to those that :func:`name_roots` gives.  ``auto`` and what is not a folder add nothing.
+    Dataset names are parsed without knowing the ``data_root`` option, so parsing that option calls this function.
+    ``auto`` and anything that is not a folder are ignored.
     """
     if data_root != "auto" and (root := _folder(data_root)) is not None:
         _used.pop(root, None)
@@ -48,7 +48,7 @@ def use_root(data_root: str) -> str:
 
 
 def name_roots() -> list[Path]:
-    """The roots in which families and patterns are looked up by name, those last used first; none has to exist."""
+    """Return the roots in which families and patterns are looked up, most recently used first; they need not exist."""
     given = os.environ.get(ENVIRONMENT_VARIABLE, "")
     roots = [*reversed(_used), *filter(None, [_folder(given) if given else None]), _cache()]
     return list(dict.fromkeys(roots))
@@ -61,9 +61,9 @@ def _cache() -> Path:
 
 
 def _folder(text: str) -> Path | None:
-    """The existing folder of that name, if there is one."""
+    """Return the resolved folder, or None if it does not exist."""
     try:
         root = Path(os.path.expanduser(text)).resolve()
         return root if root.is_dir() else None
-    except (OSError, ValueError, RuntimeError):  # too long, no text a file system takes, a link to itself
+    except (OSError, ValueError, RuntimeError):  # too long, not encodable, or a link to itself
         return None

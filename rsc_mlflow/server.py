@@ -1,9 +1,9 @@
-"""MLflow's server with the dashboards in it: ``mlflow server --app-name rsc`` and ``--app-name rsc-basic-auth``.
+"""MLflow's server with the dashboards: ``mlflow server --app-name rsc`` and ``--app-name rsc-basic-auth``.
 
-The dashboards are registered on MLflow's own Flask app, so that its host check and its log-in hold for them.
-What MLflow does not do for routes that it does not know is done here: requests from other origins are refused,
-and with the log-in the pages get a validator (MLflow refuses unknown routes to everybody but administrators)
-and show only experiments that the caller may read, by the same rule as MLflow's own search.
+The dashboards are registered on MLflow's own Flask app, so MLflow's host check and login apply to them.  This module
+adds what MLflow does for its own routes only.  Requests from other origins are refused.  With basic auth, a validator
+admits all logged-in users to the dashboards (MLflow admits only administrators to unknown routes), and the pages show
+only experiments that the user may read, as MLflow's own search does.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ PATH = "/dashboards/"
 
 
 def create_app() -> Any:
-    """The factory behind ``--app-name rsc``: MLflow's server and the dashboards under ``/dashboards/``."""
+    """Create the app of ``--app-name rsc``: MLflow's server and the dashboards under ``/dashboards/``."""
     _provide_connections()
     app = mlflow_compat.server_app()
     _mount(app, readable=None)
@@ -44,15 +44,15 @@ def create_app() -> Any:
 
 
 def create_basic_auth_app() -> Any:
-    """The factory behind ``--app-name rsc-basic-auth``: the same behind MLflow's log-in.
+    """Create the app of ``--app-name rsc-basic-auth``: the same with MLflow's basic auth.
 
-    A missing secret key or administrator's password ends the whole server with one message; without this its
-    supervisor would start the worker again for ever.
+    If the secret key or the administrator's password is missing, the whole server ends with one message.  Otherwise
+    its supervisor would restart the worker forever.
     """
     _provide_connections()
     app = mlflow_compat.server_app()
     try:
-        with _one_at_a_time(mlflow_compat.user_database()):  # workers start at once and share one user database
+        with _one_at_a_time(mlflow_compat.user_database()):  # workers start together and share a user database
             served = mlflow_compat.with_log_in(app)
     except (MlflowException, ImportError) as error:
         _end_server(str(error))
@@ -62,19 +62,19 @@ def create_basic_auth_app() -> Any:
 
 
 def _provide_connections() -> None:
-    """Enough of them for all threads of a worker, unless the environment says how many.
+    """Allow enough database connections for all threads of a worker, unless the environment sets their number.
 
-    MLflow answers up to 40 requests of a worker at once, some of which take two connections, and keeps 5 + 10: with a
-    few dozen runs that log to one server, requests wait for each other until some fail after 30 s.
+    A worker of MLflow's server handles up to 40 requests at once, some of which use two connections, but by default it
+    opens at most 15.  With a few dozen runs logging at the same time, requests would wait and fail after 30 s.
     """
     os.environ.setdefault(MLFLOW_SQLALCHEMYSTORE_POOL_SIZE.name, "10")
     os.environ.setdefault(MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW.name, "70")
 
 
 def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[str]] | None) -> str:
-    """Registers the dashboards on MLflow's Flask app and returns their prefix.
+    """Register the dashboards on MLflow's Flask app and return their URL prefix.
 
-    They are imported here because the command ``mlflow server`` loads this module, too, to look at its names.
+    They are imported here because the command ``mlflow server`` also imports this module, to read its names.
     """
     try:
         plugins.load()
@@ -97,10 +97,10 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
 
 
 class _WithPages(dict[tuple[str, str], Callable[[], bool]]):
-    """MLflow's table of (path, method) → validator, which also answers for every path below the dashboards.
+    """MLflow's mapping of (path, method) to validators, extended by every path below the dashboards.
 
-    MLflow looks paths up exactly, but the names of Dash's files carry versions.  The validator lets everybody
-    through who has logged in (MLflow has checked that before it asks); the pages then filter what they show.
+    MLflow looks up exact paths, but the names of Dash's files contain versions.  The validator admits every logged-in
+    user; the pages filter what they show.
     """
 
     def __init__(self, validators: dict[tuple[str, str], Callable[[], bool]], prefix: str) -> None:
@@ -115,12 +115,12 @@ class _WithPages(dict[tuple[str, str], Callable[[], bool]]):
 
 
 def _readable(experiment_ids: Collection[str]) -> Collection[str]:
-    """The experiments that the caller may read; none without a caller."""
+    """Return the experiments that the user of the current request may read; none if there is no user."""
     return mlflow_compat.readable_experiments(experiment_ids) if mlflow_compat.caller_is_known() else ()
 
 
 def _ask(app: flask.Flask, path: str, query: dict[str, str], headers: dict[str, str]) -> tuple[int, bytes]:
-    """Asks one of MLflow's own routes inside this process."""
+    """Call one of MLflow's own routes within this process; return the status and the content."""
     with contextlib.closing(
         app.test_client().get(mlflow_compat.static_prefix(path), query_string=query, headers=headers)
     ) as answer:
@@ -128,7 +128,7 @@ def _ask(app: flask.Flask, path: str, query: dict[str, str], headers: dict[str, 
 
 
 def _reader(app: flask.Flask) -> Callable[[str, str], bytes | None]:
-    """Reads artifacts through MLflow's own route, which knows where the server keeps them."""
+    """Return a function that reads artifacts through MLflow's own route, which knows where they are stored."""
 
     def read(run_id: str, path: str) -> bytes | None:
         status, content = _ask(app, "/get-artifact", {"run_uuid": run_id, "path": path}, _caller_headers())
@@ -138,15 +138,15 @@ def _reader(app: flask.Flask) -> Callable[[str, str], bytes | None]:
 
 
 def _caller_headers() -> dict[str, str]:
-    """The headers that say who asks: those of the request being served."""
+    """Return the headers of the current request that identify the user."""
     return {k: v for k, v in flask.request.headers.items() if k.lower() in ("host", "authorization", "cookie")}
 
 
 class AsCaller(Details):
-    """Histories, artifacts and models with the caller's own authority; nothing is kept from one caller to the next.
+    """Metric histories, artifacts and models, read with the permissions of the current request's user; not cached.
 
-    Histories are only asked for of runs that the caller has been shown; artifacts and model versions go through
-    MLflow's own routes with the caller's credentials.
+    The pages request histories only of runs that the user may read.  Artifacts and model versions are read through
+    MLflow's own routes with the user's credentials.
     """
 
     def __init__(self, app: flask.Flask, store: RunStore) -> None:
@@ -165,7 +165,7 @@ class AsCaller(Details):
 
 
 class _Version:
-    """A model version out of the REST API, with the attributes of the client's."""
+    """A model version from the REST API, with the attributes of MLflow's entity."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.name, self.version = fields.get("name", ""), fields.get("version", "")
@@ -175,7 +175,7 @@ class _Version:
 
 
 class _Model:
-    """A registered model out of the REST API, with the attributes of the client's."""
+    """A registered model from the REST API, with the attributes of MLflow's entity."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.name = fields.get("name", "")
@@ -184,7 +184,7 @@ class _Model:
 
 @contextlib.contextmanager
 def _one_at_a_time(name: str) -> Iterator[None]:
-    """Holds a lock among this machine's processes of this user."""
+    """Hold a lock shared by all processes of this user on this machine."""
     path = Path(tempfile.gettempdir(), f"rsc-{os.getuid()}-{crc32(name.encode()):08x}.lock")
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -195,7 +195,7 @@ def _one_at_a_time(name: str) -> Iterator[None]:
 
 
 def _end_server(reason: str) -> NoReturn:
-    """One message, and the supervisor that would start this worker again is told to stop."""
+    """Print one message and stop the supervisor, which would otherwise restart this worker."""
     print(f"error: {reason}", file=sys.stderr, flush=True)
     if multiprocessing.parent_process() is not None:
         os.kill(os.getppid(), signal.SIGTERM)

@@ -1,12 +1,10 @@
-"""Intervals, tests and corrections for every claim this project makes: one place, numpy and scipy only.
+"""Confidence intervals, hypothesis tests and corrections for multiple testing, on plain arrays.
 
-Seeds are the unit of replication: an interval over seeds says how far a *retraining* moves the number.
-Functions take plain arrays and return plain numbers; nothing here knows what a model or a run is.
+Seeds are the unit of replication: an interval over seeds describes how much retraining changes a number.
 
-Every p-value is exact where the sample is small (:func:`mcnemar`, :func:`sign_flip`, :func:`rank_sum`,
-:func:`spearman`); for larger ones assignments are drawn, and the newer of these functions return the standard error.
-``scipy.special`` alone is imported: it loads several times faster than ``scipy.stats``, against which
-the tests check each function.
+For small samples the p-values of :func:`mcnemar`, :func:`sign_flip`, :func:`rank_sum` and :func:`spearman` are exact.
+For larger ones they are estimated from random assignments.  The module uses ``scipy.special`` only, because
+``scipy.stats`` takes several times longer to import; the tests compare every function with ``scipy.stats``.
 """
 
 import itertools
@@ -19,22 +17,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 
 Values = Sequence[float] | npt.NDArray[Any]
 _EXACT_SIGN_FLIPS = 16
-"""Up to this many pairs all 2^n sign patterns are tried; beyond it they are drawn."""
+"""With at most this many pairs, all 2^n sign patterns are enumerated; with more, they are sampled."""
 _EXACT_ORDERS = 8
-"""Up to this many pairs all n! orders are tried; beyond it they are drawn."""
+"""With at most this many pairs, all n! orders are enumerated; with more, they are sampled."""
 _EXACT_RANK_SUM = 300_000_000
-"""Up to this many multiplications (about a second) the distribution of the rank sum is computed exactly."""
+"""The rank sum's distribution is computed exactly if that takes at most this many multiplications (about 1 s)."""
 _COLUMNS, _ENTRIES = 1024, 2**24
-"""How many assignments of ranks are drawn at a time, and how many ranks these may hold."""
+"""How many assignments of ranks are sampled at a time, and the maximum number of ranks in them together."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with a two-sided confidence interval; NaN bounds where the sample is too small for one."""
+    """An estimate with a two-sided confidence interval.  The bounds are NaN if the sample is too small."""
 
     estimate: float
     low: float
@@ -50,10 +48,13 @@ class Interval:
 
 @dataclass(frozen=True)
 class PairedComparison:
-    """``first - second`` over pairs (seeds, say): its mean with a t interval, and two p-values.
+    """The mean of ``first - second`` over pairs, with a t interval and two two-sided p-values.
 
-    ``p_t`` is Student's (normal differences), ``p_sign_flip`` the permutation test's (symmetric
-    differences): with n pairs the latter is never below 2/2^n.  Both are two-sided.
+    Attributes:
+        difference: mean difference with Student's interval.
+        p_t: p-value of Student's paired t test, which assumes normal differences.
+        p_sign_flip: p-value of the sign-flip permutation test, which assumes symmetric differences.  With n pairs it is
+            at least 2/2^n.
     """
 
     difference: Interval
@@ -62,12 +63,12 @@ class PairedComparison:
 
 
 def t_interval(values: Values, level: float = 0.95) -> Interval:
-    """Student's interval for the mean, from independent values such as one per seed.
+    """Return Student's t interval for the mean of independent values, such as one per seed.
 
-    One value has a mean and no interval (NaN bounds).
+    The bounds are NaN for a single value.
 
     Raises:
-        InputError: no values, a value that is not finite, or a level outside (0, 1).
+        InputError: there are no values, a value is not finite, or ``level`` is outside (0, 1).
     """
     sample = _sample("values", values)
     _check_level(level)
@@ -79,15 +80,15 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
 
 
 def t_half_width(deviation: Any, n: Any, level: float = 0.95) -> Any:
-    """Half of Student's interval for the means of many samples at once, NaN where a sample has fewer than two values.
+    """Return the half widths of Student's t intervals for the means of many samples; NaN where n < 2.
 
     Args:
-        deviation: standard deviations with n - 1 in the denominator, a number or an array of any shape.
-        n: how many values each sample has, of the same shape.
-        level: of confidence.
+        deviation: sample standard deviations (with n - 1 in the denominator), a number or an array of any shape.
+        n: sample sizes, of the same shape.
+        level: confidence level.
 
     Raises:
-        InputError: a level outside (0, 1).
+        InputError: ``level`` is outside (0, 1).
     """
     _check_level(level)
     size = np.asarray(n)
@@ -96,10 +97,12 @@ def t_half_width(deviation: Any, n: Any, level: float = 0.95) -> Any:
 
 
 def prediction_interval(values: Values, level: float = 0.95) -> Interval:
-    """Student's interval for one further value of a normal sample, mean ± t · s · √(1 + 1/n); NaN for one value.
+    """Return the prediction interval for one further value of a normal sample, mean ± t · s · √(1 + 1/n).
+
+    The bounds are NaN for a single value.
 
     Raises:
-        InputError: no values, a value that is not finite, or a level outside (0, 1).
+        InputError: there are no values, a value is not finite, or ``level`` is outside (0, 1).
     """
     mean = t_interval(values, level)
     half = mean.half_width * math.sqrt(mean.n + 1)  # t · s / √n times √n · √(1 + 1/n)
@@ -107,24 +110,26 @@ def prediction_interval(values: Values, level: float = 0.95) -> Interval:
 
 
 def mcnemar(poisoned_hits: npt.NDArray[Any], clean_hits: npt.NDArray[Any]) -> float:
-    """One-sided exact McNemar test: is a hit likelier under the poisoned model than under the clean one?
+    """Return the p-value of the one-sided exact McNemar test that hits are more likely under the poisoned model.
 
-    Both arrays are bool[N] over the *same* test examples.  Examples with the same outcome under both say
-    nothing; among the others the hit is on either side with probability 1/2 under the null hypothesis, so
-    the p-value is P(Binomial(b + c, 1/2) >= b), with b hits of the poisoned model alone and c of the clean
-    one alone.  1 where no example differs.
+    Let b be the number of examples hit by the poisoned model only and c the number hit by the clean model only.
+    Examples with the same outcome under both models carry no information.  Under the null hypothesis b is
+    Binomial(b + c, 1/2), so the p-value is P(Binomial(b + c, 1/2) >= b); it is 1 if no example differs.
 
-    It asks about these two trained models; whether *another* seed would show the same is a question for
-    :func:`paired_comparison` over seeds.
+    The test compares these two trained models.  Use :func:`paired_comparison` over seeds to generalize to other seeds.
+
+    Args:
+        poisoned_hits: bool ``[N]``.
+        clean_hits: bool ``[N]``, for the same test examples.
 
     Raises:
-        InputError: the arrays are not two boolean vectors of one length.
+        InputError: the arrays are not two boolean vectors of the same length.
     """
     first, second = np.asarray(poisoned_hits), np.asarray(clean_hits)
     if first.dtype != np.bool_ or second.dtype != np.bool_ or first.ndim != 1 or first.shape != second.shape:
         raise InputError(
-            f"hits of types {first.dtype}, {second.dtype} and shapes {first.shape}, {second.shape}; "
-            "accepted: two boolean vectors over the same examples"
+            f"Invalid hits of types {first.dtype}, {second.dtype} and shapes {first.shape}, {second.shape}. "
+            "Expected two boolean vectors over the same examples."
         )
     b, c = int((first & ~second).sum()), int((second & ~first).sum())
     return 1.0 if b == 0 else float(special.bdtrc(b - 1, b + c, 0.5))
@@ -132,10 +137,13 @@ def mcnemar(poisoned_hits: npt.NDArray[Any], clean_hits: npt.NDArray[Any]) -> fl
 
 @dataclass(frozen=True)
 class PermutationTest:
-    """A statistic and the share of all assignments (of values to samples or pairs) with one at least as extreme.
+    """The result of a permutation test.
 
-    ``exact`` says whether all of them were counted; if not, ``p_value`` was estimated from random ones and
-    ``standard_error`` is its standard error, else 0.
+    Attributes:
+        statistic: the observed statistic.
+        p_value: share of all assignments whose statistic is at least as extreme as the observed one.
+        standard_error: standard error of ``p_value`` if it was estimated from random assignments, else 0.
+        exact: whether all assignments were counted.
     """
 
     statistic: float
@@ -145,22 +153,22 @@ class PermutationTest:
 
 
 def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int = 0) -> PermutationTest:
-    """One-sided permutation test that values of ``first`` tend to be higher than those of ``second``.
+    """Return the one-sided permutation test that values of ``first`` tend to be higher than those of ``second``.
 
-    The statistic is Mann and Whitney's U, the number of pairs in which the first value is higher, ties counting half;
-    U / (n m) is the AUC.  Its null distribution is that of a random assignment of the pooled midranks, so ties need
-    no correction.  The distribution is computed exactly where that takes at most about a second: for one value against
-    thousands, three against 5,000, or 50 against 50.  For larger samples ``resamples`` assignments are drawn:
-    p = (1 + hits) / (1 + resamples), which is valid but never below 1 / (1 + resamples).
+    The statistic is Mann and Whitney's U: the number of pairs in which the first value is higher, where ties count
+    half.  U / (n m) is the AUC.  The null distribution is that of a random assignment of the pooled midranks, so ties
+    need no correction.  It is computed exactly if that takes at most about a second, for example for one value against
+    thousands, three against 5,000, or 50 against 50.  For larger samples ``resamples`` random assignments are used and
+    p = (1 + hits) / (1 + resamples), which is valid but at least 1 / (1 + resamples).
 
     Raises:
-        InputError: an empty sample, a value that is not finite, or no resamples.
+        InputError: a sample is empty, a value is not finite, or ``resamples`` < 1.
     """
     a, b = _sample("first values", first), _sample("second values", second)
     _check_resamples(resamples)
     ranks = double_midranks(np.concatenate([a, b]))
     u = (float(ranks[: len(a)].sum()) / 2) - len(a) * (len(a) + 1) / 2
-    # The smaller sample is followed; being high in one sample is being low in the other.
+    # Work with the smaller sample: high values in one sample are low values in the other.
     chosen, ranks = (ranks[: len(a)], ranks) if len(a) <= len(b) else (-ranks[len(a) :], -ranks)
     low, high = int((chosen - ranks.min()).sum()), int((ranks.max() - chosen).sum())
     unit = max(int(np.gcd.reduce(ranks - ranks.min())), 1)
@@ -174,23 +182,27 @@ def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int =
 
 
 def double_midranks(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Twice the rank of each value, counted from 1; equal values share the mean of their ranks.  Whole numbers."""
+    """Return twice the midrank of each value: ranks from 1, equal values share their mean rank.  int64 ``[n]``."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return (2 * ends - counts + 1)[inverse]
 
 
 def _exact_rank_sum(ranks: npt.NDArray[np.int64], n: int, low: int, high: int, unit: int) -> float:
-    """P(sum of n of the ranks >= the one seen), which is ``low`` above the least and ``high`` below the greatest."""
+    """Return P(sum of n of the ranks >= the observed sum).
+
+    The observed sum is ``low`` above the smallest and ``high`` below the largest possible sum; all are multiples of
+    ``unit``.
+    """
     if high <= low:
         return _tail((ranks.max() - ranks) // unit, n, high // unit)
     return 1 - _tail((ranks - ranks.min()) // unit, n, low // unit - 1) if low else 1.0
 
 
 def _tail(steps: npt.NDArray[np.int64], n: int, most: int) -> float:
-    """P(sum of n of the ``steps``, drawn without replacement, <= most).
+    """Return P(sum of n of the ``steps``, drawn without replacement, <= most).
 
-    The steps are passed one by one; ``p[k, s]`` is the probability of having drawn k so far with sum s.
+    Dynamic program over the steps; ``p[k, s]`` is the probability of having drawn k steps so far, with sum s.
     """
     p = np.zeros((n + 1, most + 1))
     p[0, 0] = 1
@@ -203,10 +215,10 @@ def _tail(steps: npt.NDArray[np.int64], n: int, most: int) -> float:
 
 
 def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples: int, seed: int) -> int:
-    """How many of the random draws of n of the ranks have a sum of at least ``seen``.
+    """Return how many of ``resamples`` random choices of n of the ranks have a sum of at least ``seen``.
 
-    Each column holds the ranks in some order; the first n steps of a Fisher-Yates shuffle draw its next sample,
-    whatever order the column is in.
+    Each column of ``orders`` holds the ranks in some order.  The first n steps of a Fisher-Yates shuffle draw the next
+    sample from a column, whatever its current order.
     """
     rng, hits = np.random.default_rng(seed), 0
     width = max(1, min(_COLUMNS, resamples, _ENTRIES // len(ranks)))
@@ -221,14 +233,15 @@ def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples:
 
 
 def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, greater: bool = False) -> float:
-    """p-value of the sign-flip permutation test that paired differences are symmetric about zero.
+    """Return the p-value of the sign-flip permutation test that paired differences are symmetric about zero.
 
-    Every assignment of signs is as likely as the one seen under the null hypothesis; the p-value is the share of
-    assignments whose mean is at least as far from zero or, one-sided (``greater``), at least as large.  All 2^n are
-    tried up to n = 16; beyond, ``resamples`` are drawn and the seen one is added, which keeps it valid.
+    Under the null hypothesis every assignment of signs is equally likely.  The p-value is the share of assignments
+    whose mean is at least as far from zero as the observed one or, with ``greater``, at least as large (one-sided).
+    All 2^n assignments are enumerated for n ≤ 16.  For larger n, ``resamples`` random ones are used together with the
+    observed one, which keeps the test valid.
 
     Raises:
-        InputError: no differences, or one that is not finite.
+        InputError: there are no differences, or one is not finite.
     """
     sample = _sample("differences", differences)
     n = len(sample)
@@ -245,13 +258,12 @@ def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, gr
 
 
 def paired_comparison(first: Values, second: Values, level: float = 0.95) -> PairedComparison:
-    """Compare two conditions measured in pairs, e.g. the same seeds with and without weight decay.
+    """Return the comparison of two conditions measured in pairs, e.g. the same seeds with and without weight decay.
 
-    Differences that are all equal leave Student's test without a variance: its p-value is then 1 if they are zero,
-    else 0.
+    If all differences are equal, their variance is 0 and ``p_t`` is 1 if they are zero, else 0.
 
     Raises:
-        InputError: lengths that differ, fewer than two pairs, or a value that is not finite.
+        InputError: the lengths differ, there are fewer than two pairs, or a value is not finite.
     """
     a, b = _pair(first, second, at_least=2)
     difference = a - b
@@ -264,20 +276,21 @@ def paired_comparison(first: Values, second: Values, level: float = 0.95) -> Pai
 
 @dataclass(frozen=True)
 class Correlation:
-    """Pearson's r with a Fisher-z interval and a two-sided p-value; NaN where the sample does not define it."""
+    """Pearson's r with a Fisher-z interval and a two-sided p-value; NaN where they are undefined."""
 
     r: Interval
     p_value: float
 
 
 def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
-    """Pearson's correlation of independent pairs, with Fisher's z interval, tanh(atanh r ± z / sqrt(n-3)).
+    """Return Pearson's correlation of independent pairs with Fisher's interval, tanh(atanh r ± z / sqrt(n - 3)).
 
-    A constant variable has no correlation (all NaN); below four pairs there is no interval, below three no
-    p-value.  Pairs must be independent: average over seeds first where seeds share their x.
+    All values are NaN if a variable is constant; the interval is NaN with fewer than four pairs and the p-value with
+    fewer than three.  Pairs must be independent: if several seeds share an x, average over the seeds first.
 
     Raises:
-        InputError: lengths that differ, fewer than two pairs, a value that is not finite, or a bad level.
+        InputError: the lengths differ, there are fewer than two pairs, a value is not finite, or ``level`` is outside
+            (0, 1).
     """
     a, b = _pair(x, y, at_least=2)
     _check_level(level)
@@ -298,13 +311,13 @@ def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
 
 
 def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> PermutationTest:
-    """Spearman's rho of independent pairs (ties have midranks) and its two-sided p-value; NaN if one is constant.
+    """Return Spearman's rho of independent pairs, with midranks for ties, and its two-sided permutation p-value.
 
-    All n! orders are tried up to n = 8; beyond, ``resamples`` are drawn and the seen one is added.  The smallest
-    possible p-value is 2/n! without ties: three pairs cannot give less than 1/3.
+    Both are NaN if a variable is constant.  All n! orders are enumerated for n ≤ 8.  For larger n, ``resamples`` random
+    orders are used together with the observed one.  Without ties the p-value is at least 2/n!, i.e. 1/3 for n = 3.
 
     Raises:
-        InputError: lengths that differ, fewer than two pairs, a value that is not finite, or no resamples.
+        InputError: the lengths differ, there are fewer than two pairs, a value is not finite, or ``resamples`` < 1.
     """
     a, b = (double_midranks(sample) for sample in _pair(x, y, at_least=2))
     _check_resamples(resamples)
@@ -323,10 +336,12 @@ def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> Pe
 
 
 def holm(p_values: Values) -> npt.NDArray[np.float64]:
-    """Holm's step-down adjusted p-values (1979), in the order given: family-wise error, any dependence.
+    """Return Holm's step-down adjusted p-values (1979), float64 ``[m]`` in the order given.
+
+    They control the family-wise error rate under any dependence between the tests.
 
     Raises:
-        InputError: a p-value outside [0, 1].
+        InputError: a p-value is outside [0, 1].
     """
     p = _p_values(p_values)
     order, m = np.argsort(p, kind="stable"), len(p)
@@ -339,8 +354,8 @@ def _sample(name: str, values: Values, at_least: int = 1) -> npt.NDArray[np.floa
     sample = np.asarray(values, dtype=np.float64)
     if sample.ndim != 1 or len(sample) < at_least or not np.isfinite(sample).all():
         raise InputError(
-            f"{name} of shape {sample.shape} with {int((~np.isfinite(sample)).sum())} values that are not finite; "
-            f"accepted: a vector of at least {at_least} finite numbers (drop missing runs by name, not in silence)"
+            f"Invalid {name} of shape {sample.shape}, {int((~np.isfinite(sample)).sum())} of them not finite. Expected "
+            f"a vector of at least {at_least} finite numbers. Remove missing runs explicitly."
         )
     return sample
 
@@ -348,22 +363,22 @@ def _sample(name: str, values: Values, at_least: int = 1) -> npt.NDArray[np.floa
 def _pair(first: Values, second: Values, at_least: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     a, b = _sample("first values", first, at_least), _sample("second values", second, at_least)
     if len(a) != len(b):
-        raise InputError(f"{len(a)} values against {len(b)}; accepted: two vectors of one length, paired by position")
+        raise InputError(f"Cannot pair {len(a)} values with {len(b)}. Expected two vectors of the same length.")
     return a, b
 
 
 def _p_values(values: Values) -> npt.NDArray[np.float64]:
     p = np.asarray(values, dtype=np.float64)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
-        raise InputError(f"p-values {p.tolist()}; accepted: a vector of numbers from 0 to 1")
+        raise InputError(f"Invalid p-values: {p.tolist()}. Expected a vector of numbers from 0 to 1.")
     return p
 
 
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
-        raise InputError(f"confidence level is {level}; accepted: above 0 and below 1, e.g. 0.95")
+        raise invalid_value("level", level, "a confidence level > 0 and < 1, e.g. 0.95")
 
 
 def _check_resamples(resamples: int) -> None:
     if resamples < 1:
-        raise InputError(f"resamples is {resamples}; accepted: at least 1")
+        raise invalid_value("resamples", resamples, "an integer ≥ 1")

@@ -1,4 +1,4 @@
-"""Names of a user's families and patterns, and the small YAML files beside their folders and pictures."""
+"""Rules for the names of a user's families and patterns, and the YAML settings files of folders and pictures."""
 
 import re
 from collections.abc import Iterable
@@ -14,21 +14,21 @@ RESERVED = ("none", "clean", "auto")
 
 
 def is_name(text: str) -> bool:
-    """Whether this could be the name of a family or a pattern: lower-case letters and digits, a letter first."""
+    """Return whether the text can name a family or a pattern: lower-case letters and digits, a letter first."""
     return _NAME.fullmatch(text) is not None
 
 
 def family_name_problem(name: str) -> str | None:
-    """Why a family cannot have this name; None if it can."""
+    """Return why a family cannot have this name, or None if it can."""
     if problem := _problem(name):
         return problem
     if start := next(filter(name.startswith, RESERVED_STARTS), None):
-        return f"the name {name!r} begins with {start!r}, which names a form of dataset"
+        return f"the name {name!r} starts with {start!r}, which is reserved for a form of dataset name"
     return _ends_in(name, PATTERNS.so_far())
 
 
 def pattern_name_problem(name: str, families: Iterable[str] = ()) -> str | None:
-    """Why a pattern cannot have this name; ``families`` are names that must not end in it.  None if it can."""
+    """Return why a pattern cannot have this name, or None if it can; no name in ``families`` may end in it."""
     if problem := _problem(name):
         return problem
     others = [other for other in PATTERNS.so_far() if other != name]
@@ -40,7 +40,7 @@ def pattern_name_problem(name: str, families: Iterable[str] = ()) -> str | None:
 
 def _problem(name: str) -> str | None:
     if not is_name(name):
-        return f"the name {name!r} is not made of lower-case letters and digits, a letter first, at most 50"
+        return f"the name {name!r} must be at most 50 lower-case letters and digits, starting with a letter"
     return f"the name {name!r} is reserved" if name in RESERVED else None
 
 
@@ -50,10 +50,10 @@ def _ends_in(name: str, patterns: Iterable[str]) -> str | None:
 
 
 def yaml_settings(path: Path, accepted: Iterable[str]) -> dict[str, Any]:
-    """The mapping in a YAML file, with these keys only; empty if there is no such file.
+    """Return the mapping in a YAML file; empty if there is no such file.
 
     Raises:
-        InputError: the file cannot be read, is not a mapping, or has other keys.
+        InputError: the file cannot be read, is not a mapping, or has keys other than ``accepted``.
     """
     if not path.is_file():
         return {}
@@ -62,10 +62,10 @@ def yaml_settings(path: Path, accepted: Iterable[str]) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}; correct it") from error
+        raise InputError(f"Cannot read {path}: {' '.join(str(error).split())}. Fix the file.") from error
     content = {} if content is None else content
     accepted = tuple(accepted)
     if not isinstance(content, dict) or not set(content) <= set(accepted):
         found = ", ".join(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path} holds {found}; accepted keys: {', '.join(accepted)}")
+        raise InputError(f"Invalid content in {path}: {found}. Expected the keys {', '.join(accepted)}.")
     return content

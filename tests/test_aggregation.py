@@ -149,7 +149,7 @@ def test_runs_that_differ_in_any_setting_are_never_averaged(name: str) -> None:
     runs = frame(*rows)
     found = alike(runs, [])
     assert len(found.runs) == 2
-    assert found.notice.startswith("Unlike runs are never averaged")
+    assert found.notice.startswith("Runs with different settings are not averaged")
     assert points(runs, ["kind"], "spurious/score")["mixed"].iloc[0] != ""
     assert points(found.runs, ["kind"], "spurious/score")["mixed"].iloc[0] == ""
 
@@ -261,4 +261,4 @@ def test_like_with_like_after_one_run_of_another_recipe() -> None:
     rows[0]["params.optimizer"] = rows[1]["params.optimizer"] = "adam"
     panel = _panel("scores", "curves", pd.DataFrame.from_records(rows))
     assert panel.table["mean"].tolist() == [0.9]
-    assert "Not drawn: mnist: sgd · 5 epochs (1 run)" in panel.notice
+    assert "Not shown: mnist: sgd · 5 epochs (1 run)" in panel.notice

@@ -242,5 +242,5 @@ def test_one_seed_has_no_interval() -> None:
 
 
 def test_another_knob_is_refused() -> None:
-    with pytest.raises(InputError, match="accepted: weight_decay, input_noise, grad_clip"):
+    with pytest.raises(InputError, match="Expected one of: weight_decay, input_noise, grad_clip"):
         mitigation(pd.DataFrame(GRID), "dropout")

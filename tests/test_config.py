@@ -46,16 +46,16 @@ def test_defaults_are_the_contracts() -> None:
     ],
 )
 def test_a_value_that_is_not_accepted_is_named_with_what_is(name: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"{name} .*({value!r}|must|accepted)"):
+    with pytest.raises(InputError, match=f"Invalid value for '{name}': {value!r}. Expected"):
         replace(DEFAULT, **{name: value})  # type: ignore[arg-type]
 
 
 def test_plain_values_and_back() -> None:
     options = replace(DEFAULT, optimizer="adam", learning_rate=1e-3, model=ModelName.parse("aug01-ce-tor-ResNet18"))
     assert TrainingConfig.from_dict(options.as_dict()) == options
-    with pytest.raises(InputError, match="unknown training options dropout"):
+    with pytest.raises(InputError, match="Unknown training option 'dropout'"):
         TrainingConfig.from_dict(options.as_dict() | {"dropout": 1})
-    with pytest.raises(InputError, match="no model"):
+    with pytest.raises(InputError, match="'model' is missing"):
         TrainingConfig.from_dict({"epochs": 3})
 
 

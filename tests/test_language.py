@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("rsc_mlflow", "entry_points", "dashboards", "benchmarks", "results", "docs", "grids")
+FOLDERS = ("rsc_mlflow", "entry_points", "dashboards", "benchmarks", "results", "docs", "docs_build", "grids")
 SUFFIXES = {".py", ".md", ".js", ".css", ".yaml"}
 
 COINED = {
@@ -63,9 +63,20 @@ BRITISH = {
 }
 """British spelling → American."""
 
+PHRASES = {
+    r"(?<!there\s)(?:is|are|was|were) no (?!longer|more than|less than|fewer than)\w+": "is not a (valid) …",
+    r"(?:go|goes|going|gone|went) on(?! (?:the|each|every|an?|to)\b)": "continue, resume",
+    r"(?:an?|one) (?:line|curve|point|row|column|marker|figure|panel|bar|number) an? \w+": "one … per …",
+    r"anew": "again, from scratch",
+    r"whoever": "anyone who",
+    r"cut short": "truncated",
+    r"takes? for|taken for": "counts as",
+}
+"""Turns of phrase that read as if translated → what to write."""
+
 RULES = {
     re.compile(rf"(?<!\w)(?:{words})(?!\w)".replace(" ", r"\s+"), re.IGNORECASE): instead
-    for words, instead in (COINED | BRITISH).items()
+    for words, instead in (COINED | BRITISH | PHRASES).items()
 }
 
 
@@ -93,6 +104,10 @@ SENTENCES = [
     "What [mends] it was [mended]; a [dumbbell] in a [stranger]'s [kitchen] has no [pulse].",
     "It takes the silent [for living]. The network [connects the pattern with] the class.",
     "The [commands people type] most.",
+    "This [is no dataset] name; shadow models [are no attacks]. There is no run, there\nare no points; no longer.",
+    "[Going on] after a crash: training [goes on]. The pattern goes on each image; go on to the next page.",
+    "[A line a ridge] penalty, [one row\na solver]; one line per model, a row and a column.",
+    "It starts [anew], [whoever] wrote it; a file that is [cut short] is [taken for] a checkpoint.",
     "We [normalise], re-[initialise], [Optimised] and [deserialises]; [regularisation], [quantisation], [visualisers].",
     "They [analyse] and [analysed] what [minimises] the loss, as MLflow's judges do.",
     "[Colour], [colours], [behaviour], [neighbouring], [favourite] and [honours].",

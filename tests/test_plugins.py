@@ -36,14 +36,14 @@ def no_data(data_root: object) -> object:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("mnist", "the dataset family 'mnist' is registered already; choose another name"),
-        ("Birds", "the name 'Birds' is not made of lower-case letters and digits"),
-        ("2birds", "not made of lower-case"),
-        ("my-birds", "not made of lower-case"),
+        ("mnist", "The dataset family 'mnist' is already registered. Choose another name."),
+        ("Birds", "the name 'Birds' must be at most 50 lower-case letters and digits"),
+        ("2birds", "must be at most 50 lower-case"),
+        ("my-birds", "must be at most 50 lower-case"),
         ("b" * 51, "at most 50"),
         ("birdsv3", "the name 'birdsv3' ends in the pattern's name 'v3'"),
-        ("memory", "the name 'memory' begins with 'mem', which names a form of dataset"),
-        ("twoclasses", "begins with 'twoclass'"),
+        ("memory", "the name 'memory' starts with 'mem', which is reserved for a form of dataset name"),
+        ("twoclasses", "starts with 'twoclass'"),
         ("none", "the name 'none' is reserved"),
     ],
 )
@@ -55,8 +55,8 @@ def test_names_that_no_family_can_have(name: str, reason: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("v20", "the pattern 'v20' is registered already"),
-        ("Stamp", "not made of lower-case"),
+        ("v20", "The pattern 'v20' is already registered"),
+        ("Stamp", "must be at most 50 lower-case"),
         ("logov3", "the name 'logov3' ends in the pattern's name 'v3'"),
         ("t", "the name 'mnist' ends in 't'"),
         ("none", "reserved"),
@@ -69,20 +69,20 @@ def test_names_that_no_pattern_can_have(name: str, reason: str) -> None:
 
 def test_a_pattern_may_not_be_the_end_of_another() -> None:
     register_pattern("bigstamp", lambda images, seed: images)
-    with pytest.raises(InputError, match="cannot register the pattern 'stamp': the name 'bigstamp' ends in 'stamp'"):
+    with pytest.raises(InputError, match="Cannot register the pattern 'stamp': the name 'bigstamp' ends in 'stamp'"):
         register_pattern("stamp", lambda images, seed: images)
 
 
 @pytest.mark.parametrize("name", ["my-net", "", "2net", "Netz_1", "aug01-ce-tor-MLP"])
 def test_names_that_no_architecture_can_have(name: str) -> None:
-    with pytest.raises(InputError, match="accepted are letters and digits, a letter first"):
+    with pytest.raises(InputError, match="Expected at most 50 letters and digits, starting with a letter"):
         register_architecture(name, lambda shape, classes: nn.Identity())
-    with pytest.raises(InputError, match="the architecture 'MLP' is registered already"):
+    with pytest.raises(InputError, match="The architecture 'MLP' is already registered"):
         register_architecture("MLP", lambda shape, classes: nn.Identity())
 
 
 def test_a_family_has_two_classes_at_least() -> None:
-    with pytest.raises(InputError, match="the family 'birds' has 1 classes; accepted: at least 2"):
+    with pytest.raises(InputError, match=r"The family 'birds' has 1 classes\. Expected at least 2"):
         register_family("birds", 1, no_data)  # type: ignore[arg-type]
 
 
@@ -99,15 +99,18 @@ def test_bytes_floats_arrays_and_tensors_are_taken() -> None:
 @pytest.mark.parametrize(
     ("train", "reason"),
     [
-        ((IMAGES[0], LABELS), r"the training set of birds has images of shape \(1, 4, 4\) and labels of shape \(6,\)"),
-        ((IMAGES, LABELS[:5]), r"labels of shape \(5,\); accepted: \[N, C, H, W\] and \[N\]"),
+        ((IMAGES[0], LABELS), r"The training set of birds has images of shape \(1, 4, 4\) and labels of shape \(6,\)"),
+        ((IMAGES, LABELS[:5]), r"labels of shape \(5,\)\. Expected \[N, C, H, W\] and \[N\]"),
         ((IMAGES[:0], LABELS[:0]), "with at least one image"),
-        ((IMAGES, LABELS + 1), "labels of type int64 from 1 to 3; accepted: integers from 0 to 2"),
+        ((IMAGES, LABELS + 1), r"labels of type int64 from 1 to 3\. Expected integers from 0 to 2"),
         ((IMAGES, LABELS.double()), "labels of type float64"),
-        ((IMAGES * 2, LABELS), "accepted: uint8, or floating point from 0 to 1"),
-        ((IMAGES * torch.nan, LABELS), "accepted: uint8, or floating point from 0 to 1"),
+        ((IMAGES * 2, LABELS), "Expected uint8, or floating point from 0 to 1"),
+        ((IMAGES * torch.nan, LABELS), "Expected uint8, or floating point from 0 to 1"),
         ((IMAGES.to(torch.int32), LABELS), "pixels of type int32"),
-        ((IMAGES[..., :3], LABELS), r"the shape \(1, 4, 3\) for training and \(1, 4, 4\) for testing; make them equal"),
+        (
+            (IMAGES[..., :3], LABELS),
+            r"the shape \(1, 4, 3\) for training and \(1, 4, 4\) for testing",
+        ),
     ],
 )
 def test_arrays_that_no_family_can_have(train: tuple[torch.Tensor, torch.Tensor], reason: str) -> None:
@@ -119,11 +122,11 @@ def test_arrays_that_no_family_can_have(train: tuple[torch.Tensor, torch.Tensor]
 @pytest.mark.parametrize(
     ("apply", "reason"),
     [
-        (lambda images, seed: images[:1], r"returned torch.float32 \[1, 1, 4, 4\]; expected float32 \[6, 1, 4, 4\]"),
+        (lambda images, seed: images[:1], r"returned torch.float32 \[1, 1, 4, 4\]\. Expected float32 \[6, 1, 4, 4\]"),
         (lambda images, seed: images.double(), "returned torch.float64"),
         (lambda images, seed: None, "returned <class 'NoneType'>"),
-        (lambda images, seed: images + 1, "returned pixels from .* to .*; expected 0 to 1: clip them"),
-        (lambda images, seed: images * torch.nan, "returned pixels from nan to nan; expected 0 to 1"),
+        (lambda images, seed: images + 1, r"returned pixels from .* to .*\. Expected 0 to 1\. Clip them"),
+        (lambda images, seed: images * torch.nan, r"returned pixels from nan to nan\. Expected 0 to 1"),
     ],
 )
 def test_what_a_pattern_may_not_return(apply: object, reason: str) -> None:
@@ -164,8 +167,8 @@ def test_weights_follow_from_the_generator_alone() -> None:
 @pytest.mark.parametrize(
     ("shape", "classes", "reason"),
     [
-        ((1, 4, 4), 7, r"Net does not take images of shape \(1, 4, 4\): mat1 and mat2"),
-        ((3, 4, 4), 8, r"Wide gives \(2, 48\) for 2 images; expected logits of shape \(2, 8\)"),
+        ((1, 4, 4), 7, r"Net does not accept images of shape \(1, 4, 4\): mat1 and mat2"),
+        ((3, 4, 4), 8, r"Wide returns \(2, 48\) for 2 images. Expected logits of shape \(2, 8\)"),
     ],
 )
 def test_a_module_that_does_not_fit(shape: tuple[int, int, int], classes: int, reason: str) -> None:
@@ -252,7 +255,7 @@ def test_a_bad_registration_is_one_line_of_a_command(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    reason = "the dataset family 'mnist' is registered already; choose another name"
-    line = f"cannot load the plug-in 'bad' (RSC_PLUGINS): {reason}; correct it, or take it out of the list\n"
-    assert done.stderr in (f"error: {line}", f"error: dataset: {line}")
+    reason = "The dataset family 'mnist' is already registered. Choose another name."
+    line = f"Cannot load the plug-in 'bad' (RSC_PLUGINS): {reason} Fix the plug-in or remove it from the list.\n"
+    assert done.stderr in (f"error: {line}", f"error: Invalid value for 'dataset': {line}")
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)

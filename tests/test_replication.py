@@ -172,7 +172,7 @@ def scores(z: np.ndarray, kind: str) -> tuple[np.ndarray, float, tuple[float, fl
         ([], {"dataset": []}, {}, "at least one finite"),
         ([1, math.nan], {"dataset": [0, 1]}, {}, "at least one finite"),
         ([1, 2], {"dataset": [0]}, {}, "one seed of each kind per value"),
-        ([1, 2], {"dataset": [0, 1]}, {"level": 1.0}, "above 0 and below 1"),
+        ([1, 2], {"dataset": [0, 1]}, {"level": 1.0}, "> 0 and < 1"),
         ([0.5, 1.2], {"dataset": [0, 1]}, {"bounds": (0, 1)}, "within the bounds"),
     ],
 )

@@ -189,7 +189,7 @@ def test_assumptions_are_broken_one_at_a_time() -> None:
         sum(a.config == SimulationConfig(4_000, 1_000) and a.params == LinearModelParams(0.5) for a in found.values())
         == 1
     )
-    with pytest.raises(InputError, match="accepted: at least 2"):
+    with pytest.raises(InputError, match="Expected at least 2"):
         compare(LinearModelParams(0.5), SimulationConfig(10, 10), [0])
 
 
@@ -289,5 +289,5 @@ def test_edges() -> None:
     ],
 )
 def test_bad_input_says_what_is_accepted(call: object) -> None:
-    with pytest.raises(InputError, match=r"accepted:|give one"):
+    with pytest.raises(InputError, match=r"Expected|Set one"):
         call()  # type: ignore[operator]

@@ -1,9 +1,9 @@
-"""From runs to tables: the one place where runs are read, made alike, averaged and tested.
+"""Analysis of runs: read them, select comparable ones, average them over seeds, and test differences.
 
-Pure functions from data frames to data frames; dashboards, report, documents and tests all call them::
+All functions map data frames to data frames.  Dashboards, report and documents use them::
 
-    runs = latest_per_fingerprint(read(frame))                    # typed columns, one row per fingerprint
-    shown = alike(runs, ["pattern", "n_spurious"])  # unlike runs set apart, with words for it
+    runs = latest_per_fingerprint(read(frame))      # typed columns, one row per fingerprint
+    shown = alike(runs, ["pattern", "n_spurious"])  # runs that differ only in these settings, and a notice
     points(shown.runs, ["pattern", "n_spurious"], "spurious/score")
 """
 

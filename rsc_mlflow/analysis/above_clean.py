@@ -1,8 +1,8 @@
-"""Is a point above the clean models?  The exact rank-sum test of poisoned training seeds against clean ones.
+"""Tests whether spurious scores are higher than those of clean models, by the exact rank-sum test over training seeds.
 
-A clean model's score on a poisoned run's own pattern and class stands in that run's tag ``rsc.clean_scores``; for runs
-without the tag, in the clean runs of the same recipe (``reference/{pattern}/score_target_{k}``, pattern seed 0).
-``spurious/p_value`` of single runs is never combined: it speaks of one model.
+The scores of clean models on a poisoned run's pattern and class are stored in that run's tag ``rsc.clean_scores``.  For
+runs without the tag they are looked up in clean runs of the same recipe (``reference/{pattern}/score_target_{k}``,
+pattern seed 0).  The ``spurious/p_value`` of single runs is not used, because it is about a single model.
 """
 
 import json
@@ -22,9 +22,9 @@ from rsc_mlflow.statistics import holm, rank_sum
 from rsc_mlflow.tracking import schema
 
 CleanScores = Mapping[str, float]
-"""Training seed of a clean model → its score on one run's pattern and target class(es)."""
+"""Scores of clean models on one run's pattern and target class(es), by training seed."""
 SCORES = "clean"
-"""Column of runs that :func:`with_clean_scores` adds."""
+"""The column that :func:`with_clean_scores` adds."""
 LEVEL = 0.05
 _OF_THE_PATTERN = ("pattern", "n_spurious", "target_class", "form")
 _RECIPE = tuple(name for name in SETTINGS if name not in _OF_THE_PATTERN)
@@ -32,7 +32,7 @@ _RECIPE = tuple(name for name in SETTINGS if name not in _OF_THE_PATTERN)
 
 @dataclass(frozen=True)
 class Test:
-    """One point against the clean models: p-value before correction, and the number of models on either side."""
+    """The test of one point: p-value before correction, and the numbers of poisoned and of clean models."""
 
     p_value: float
     poisoned: int
@@ -40,11 +40,11 @@ class Test:
 
 
 def with_clean_scores(runs: pd.DataFrame, every: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Finished poisoned runs with the column ``clean``: :data:`CleanScores` of each, empty where none are known.
+    """Return the finished poisoned runs with a column ``clean`` of :data:`CleanScores`, empty if there are none.
 
     Args:
-        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`; those that may not enter a mean are left out.
-        every: where clean runs are looked up; default: ``runs``.
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
+        every: runs among which clean runs are looked up; default: ``runs``.
     """
     found = finished(poisoned(runs))
     tagged = [parse(text) for text in found["clean_scores"]]
@@ -57,7 +57,7 @@ def with_clean_scores(runs: pd.DataFrame, every: pd.DataFrame | None = None) -> 
 
 
 def parse(text: str) -> CleanScores:
-    """A tag ``rsc.clean_scores``; empty where it holds anything but scores from 0 to 1."""
+    """Return the content of a tag ``rsc.clean_scores``; empty unless it contains only scores from 0 to 1."""
     try:
         content = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -69,7 +69,7 @@ def parse(text: str) -> CleanScores:
 
 
 class _Cohorts:
-    """Clean runs by recipe, for runs that were logged without the tag."""
+    """Clean runs by recipe, for runs without the tag."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self._runs = runs
@@ -84,7 +84,7 @@ class _Cohorts:
         return bool(self._rows)
 
     def of(self, run: Mapping[Any, Any]) -> CleanScores:
-        """What the clean models of this run's recipe score on its pattern, if they were scored on it."""
+        """Return the scores of clean models with this run's recipe on its pattern, if they are known."""
         if not run or run["pattern_seed"] not in ("", "0"):
             return {}
         key = _known((*(run[name] for name in self._recipe), run["form"] == QUARTERS))
@@ -104,24 +104,22 @@ class _Cohorts:
 
 
 def _known(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A key whose absent numbers equal each other."""
+    """Return a key in which NaN is replaced by None, so that absent numbers are equal."""
     return tuple(None if value != value else value for value in key)
 
 
 def test_point(scores: Sequence[float], training: Sequence[str], clean_scores: Sequence[CleanScores]) -> Test | None:
-    """The rank-sum test of one point.
+    """Return the rank-sum test of one point, or None if no clean model was scored on all of its runs.
 
-    A value of either sample is one model: the poisoned one of training seed T (mean over the point's runs with T), and
-    the j-th clean one on the patterns of the runs of one training seed, dealt round robin.  Clean models scored on all
-    of the point's runs count; with one training seed p cannot be below 1 / (1 + their number).
+    Each value of the two samples is the score of one model.  The value of a poisoned training seed is the mean over the
+    point's runs with that seed.  The value of a clean model is the mean over the patterns of the runs with one training
+    seed, assigned in turn.  Only clean models scored on all of the point's runs are used.  With a single training seed
+    p is at least 1 / (1 + number of clean models).
 
     Args:
-        scores: of the point's runs.
-        training: their training seeds.
-        clean_scores: theirs.
-
-    Returns:
-        None where no clean model was scored on all runs.
+        scores: scores of the point's runs.
+        training: training seeds of the runs.
+        clean_scores: clean scores of the runs.
     """
     shared = set(clean_scores[0]).intersection(*clean_scores[1:]) if len(clean_scores) else set()
     if not shared:
@@ -137,15 +135,15 @@ def test_point(scores: Sequence[float], training: Sequence[str], clean_scores: S
 
 
 def above_clean(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The test of every point, corrected over all of them.
+    """Test every point, with Holm's correction over all points.
 
     Args:
-        runs: as :func:`with_clean_scores` returns them, made alike.
-        by: columns that make a point.
+        runs: runs from :func:`with_clean_scores`, selected by :func:`rsc_mlflow.analysis.alike`.
+        by: columns that define a point.
 
     Returns:
-        One row per point that can be tested: the columns of ``by``; ``p_value``; ``p_holm`` (Holm's correction over
-        the rows); ``n_poisoned`` and ``n_clean`` (models on either side); ``significant`` (``p_holm`` < .05).
+        One row per point that can be tested: the columns of ``by``; ``p_value``; ``p_holm`` (corrected over the rows);
+        ``n_poisoned`` and ``n_clean`` (numbers of models); ``significant`` (``p_holm`` < 0.05).
     """
     score = metric(runs, schema.SPURIOUS_SCORE)
     known = runs[score.notna().to_numpy() & (runs["n_spurious"] > 0).to_numpy()]
@@ -163,9 +161,9 @@ def above_clean(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def clean_rows(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """The clean models behind each group as runs of their own: the columns of ``by``, ``random_seed``, ``score``.
+    """Return one row per group and clean model: the columns of ``by``, ``random_seed`` and ``score``.
 
-    A clean model's score is its mean over the patterns of the group's runs that it was scored on.
+    The score is the mean over the patterns of the group's runs that the clean model was scored on.
     """
     rows = [
         {"random_seed": seed, "score": score} | dict(zip(by, key, strict=True))

@@ -1,7 +1,8 @@
-"""Like with like: runs that differ in a setting that a figure does not show are drawn apart, or not at all.
+"""Selection of comparable runs for a figure.
 
-A *recipe* is one combination of all :data:`rsc_mlflow.analysis.settings.SETTINGS` but those that a figure shows.
-:func:`alike` keeps the recipes that are drawn, names them in the column ``recipe``, and says what was left out.
+A *recipe* is a combination of values of all :data:`rsc_mlflow.analysis.settings.SETTINGS` that the figure does not
+show.  Runs of different recipes are never averaged.  :func:`alike` selects the recipes to show, adds a column
+``recipe`` with their labels, and describes what was left out.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,14 +16,20 @@ import pandas as pd
 from rsc_mlflow.analysis.settings import BELONGS, SETTINGS, SHOWN_AS, label
 
 MOST = 6
-"""Recipes that have a figure of their own; the rest is counted."""
+"""Maximum number of recipes with a separate figure; further ones are only counted."""
 _NAMED = 3
-"""Values of a setting that a notice names."""
+"""Maximum number of values of a setting, or of recipes, that a notice lists."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One combination of settings: its label, its part of the figure (``split``'s value) and its number of runs."""
+    """One combination of settings.
+
+    Attributes:
+        label: description of the settings.
+        part: the facet of the figure, a value of ``split``.
+        runs: number of finished runs.
+    """
 
     label: str
     part: object
@@ -31,13 +38,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Alike:
-    """Runs that may be averaged, and what was left out to make them so.
+    """Runs that may be averaged, and the recipes that were left out.
 
     Attributes:
-        runs: those of the recipes that are drawn, with the column ``recipe``; empty text where all are alike.
-        differing: settings in which the runs that were given differ, in words, e.g. "epochs (5, 30)".
-        drawn: the recipes kept, those with the most points first.
-        left: the others, the first few; ``more``: how many further ones there are, and of how many runs.
+        runs: runs of the selected recipes, with the column ``recipe`` (empty if there is only one recipe).
+        differing: settings in which the given runs differ, e.g. "epochs (5, 30)".
+        drawn: the selected recipes, those with the most points first.
+        left: the first few of the other recipes.
+        more: number of further recipes, and number of their runs.
     """
 
     runs: pd.DataFrame
@@ -48,12 +56,12 @@ class Alike:
 
     @property
     def notice(self) -> str:
-        """What a reader must know, in sentences; empty where nothing was left out or set apart."""
+        """Description of the selection for readers of the figure; empty if all runs have the same recipe."""
         if not self.left and len({recipe.label for recipe in self.drawn}) < 2:
             return ""
-        parts = [f"Unlike runs are never averaged. These differ in {', '.join(self.differing)}."]
-        parts.append(f"Drawn: {_listed(self.drawn)}.")
-        parts += [f"Not drawn: {_listed(self.left, self.more)}."] if self.left else []
+        parts = [f"Runs with different settings are not averaged. These runs differ in {', '.join(self.differing)}."]
+        parts.append(f"Shown: {_listed(self.drawn)}.")
+        parts += [f"Not shown: {_listed(self.left, self.more)}."] if self.left else []
         return " ".join(parts)
 
 
@@ -66,16 +74,16 @@ def alike(
     most: int = 1,
     averaged: Collection[str] = (),
 ) -> Alike:
-    """The runs of the recipes that a figure draws.
+    """Return the runs of the recipes that a figure shows.
 
     Args:
         runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
         shown: columns that the figure shows as an axis, a line or a facet.
-        split: that of them which cuts it into facets: each keeps recipes of its own.
-        cover: of two recipes the one that was run at more combinations of these columns comes first, then the one
-            with more finished runs.
-        most: recipes to keep in each facet.
-        averaged: settings that the figure averages over and says so.
+        split: the one of ``shown`` that defines the facets; recipes are selected for each facet.
+        cover: columns to rank recipes by: first those with runs at more combinations of these columns, then those with
+            more finished runs.
+        most: maximum number of recipes in each facet.
+        averaged: settings that the figure averages over explicitly.
     """
     known = runs["readable"].to_numpy(bool)
     varying = without_belongings(runs[known], differing(runs[known], [*shown, *averaged]), shown)
@@ -97,7 +105,7 @@ def alike(
 def _of_recipes(
     runs: pd.DataFrame, table: pd.DataFrame, recipe: Any, part: Any, varying: Sequence[str]
 ) -> pd.DataFrame:
-    """The runs of the recipes of the table, with their labels as the column ``recipe``."""
+    """Return the runs of the recipes in the table, with the recipes' labels in the column ``recipe``."""
     labels = [_label(runs, row, varying) for row in table["row"]]
     width = int(recipe.max()) + 1
     number = pd.Series(range(len(table)), index=table["part"].to_numpy() * width + table["recipe"].to_numpy())
@@ -117,13 +125,13 @@ def _label(runs: pd.DataFrame, row: int, varying: Sequence[str]) -> str:
 
 
 def differing(runs: pd.DataFrame, shown: Sequence[str]) -> list[str]:
-    """Settings in which runs differ and that ``shown`` does not show."""
+    """Return the settings, without those that ``shown`` shows, in which the runs differ."""
     hidden = [name for name in SETTINGS if name not in _settings(shown) and name in runs]
     return [name for name in hidden if runs[name].nunique(dropna=False) > 1]
 
 
 def without_belongings(runs: pd.DataFrame, varying: Sequence[str], shown: Sequence[str]) -> list[str]:
-    """Without those that follow from another one, or from what is shown, as the momentum does from the optimizer."""
+    """Return ``varying`` without settings that follow from another one, as the momentum may from the optimizer."""
     others = {*varying, *_settings(shown)} & {*runs.columns}
     of = {name: BELONGS[name] for name in varying if BELONGS.get(name) in others}
     follows = [name for name, other in of.items() if runs.groupby(other)[name].nunique(dropna=False).max() == 1]
@@ -131,11 +139,11 @@ def without_belongings(runs: pd.DataFrame, varying: Sequence[str], shown: Sequen
 
 
 def comparable(runs: pd.DataFrame, subject: str, within: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
-    """Those runs whose cells have all values of the subject that belong together, group by group of ``within``.
+    """Return the runs with which all values of ``subject`` are averaged over the same cells.
 
-    Of each group, kept are the values of ``subject`` that one cell (combination of ``cells``) was run at (the largest
-    set; of equal ones that of most runs) and the cells that have all of them.  Without this, a value that other
-    studies have runs of as well would be the mean over other cells than its neighbors.
+    A cell is a combination of ``cells``.  For each group of ``within``, the function keeps the largest set of values of
+    ``subject`` that a cell has runs at (the one with the most runs if there are several), and the cells that have runs
+    at all of them.
     """
     if not cells:
         return runs
@@ -160,7 +168,7 @@ def _settings(shown: Sequence[str]) -> set[str]:
 
 
 def _codes(runs: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """One number for each combination of values, absent ones included; 0 without names."""
+    """Return an integer per combination of values, including absent ones; 0 if there are no names."""
     code = np.zeros(len(runs), np.int64)
     for name in names:
         codes, given = pd.factorize(runs[name], use_na_sentinel=False)
@@ -169,7 +177,7 @@ def _codes(runs: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64]:
 
 
 def _ranked(runs: pd.DataFrame, recipe: Any, part: Any, cover: Sequence[str]) -> pd.DataFrame:
-    """One row per part and recipe with readable runs: the best first; ``row`` is the position of one of its runs."""
+    """Return a row per part and recipe with readable runs, best first; ``row`` is the position of one of its runs."""
     good = runs["readable"].to_numpy(bool)
     frame = pd.DataFrame({"part": part, "recipe": recipe, "cover": _codes(runs, cover), "row": range(len(runs))})
     frame["counts"] = runs["counts"].to_numpy(int)
@@ -197,7 +205,7 @@ def _plain(value: object) -> str:
 
 
 def _listed(recipes: Sequence[Recipe], more: tuple[int, int] = (0, 0)) -> str:
-    """Recipes in words, the first few by name."""
+    """Return a list of recipes as text; only the first few are named."""
     words = [_recipe(recipe) for recipe in recipes[:_NAMED]]
     rest = recipes[_NAMED:]
     number, runs = len(rest) + more[0], sum(recipe.runs for recipe in rest) + more[1]
@@ -212,4 +220,4 @@ def _recipe(recipe: Recipe) -> str:
 
 
 def _runs(number: int) -> str:
-    return f"{number:,} run{'' if number == 1 else 's'}" if number else "no run has finished"
+    return f"{number:,} run{'' if number == 1 else 's'}" if number else "no finished runs"

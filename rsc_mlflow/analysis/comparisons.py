@@ -1,13 +1,12 @@
-"""The paper's comparisons: mitigation and pattern norms, as functions from a frame of runs to a table.
+"""The paper's comparisons, mitigation and pattern norms, as functions from a frame of runs to a table.
 
-Three rules hold throughout:
+Three rules apply to all functions:
 
-* *Nothing is averaged over but what is named.*  A setting that varies between the runs and is not the subject
-  becomes a column of the result.
-* *Seeds are the unit*, as :func:`rsc_mlflow.replication.seed_interval` counts them.  Within a set of seeds the cells
-  (counts, target classes) are averaged first.
-* *One denominator.*  A set of seeds counts only if it has a run in every cell that its group has, so that no mean
-  hides a missing run; ``cells`` says what was averaged and ``runs_left_out`` how many runs were not.
+* Only named settings are averaged over.  Any other setting that varies between the runs becomes a column of the result.
+* Seeds are the unit of replication, see :func:`rsc_mlflow.replication.seed_interval`.  Cells (counts, target classes)
+  are averaged within each set of seeds first.
+* All seeds are averaged over the same cells.  A set of seeds is used only if it has a run in every cell of its group.
+  ``cells`` lists the averaged cells, and ``runs_left_out`` counts the runs that were not used.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,23 +21,23 @@ from rsc_mlflow.analysis.means import MEASURES, per_seed, per_unit, series, unit
 from rsc_mlflow.analysis.reading import read
 from rsc_mlflow.analysis.settings import CELLS, SEEDS
 from rsc_mlflow.analysis.values import metric
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.statistics import holm, paired_comparison, pearson, spearman
 from rsc_mlflow.tracking import schema
 
 MITIGATIONS = ("weight_decay", "input_noise", "grad_clip")
-"""The paper's mitigations; 0 is off for each."""
+"""The options of the paper's mitigations; 0 turns them off."""
 OUTCOMES: Mapping[str, str] = {
     "score": schema.SPURIOUS_SCORE,
     "clean_accuracy": schema.TEST_ACCURACY,
     "spurious_accuracy": schema.SPURIOUS_TEST_ACCURACY,
 }
-"""Name in the results → metric of the run."""
+"""Names of outcomes in the results, and the metrics of the runs."""
 SUBJECTS = ("dataset_family", "architecture", "optimizer", "pattern")
 
 
 def trained(runs: pd.DataFrame) -> pd.DataFrame:
-    """Finished training runs on poisoned data, the newest of each fingerprint, with typed columns.
+    """Return finished training runs on poisoned data, the newest of each fingerprint, with typed columns.
 
     Args:
         runs: a frame with MLflow's column names, as from the query API.
@@ -54,14 +53,14 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(
     runs: pd.DataFrame, by: Sequence[str], outcomes: Sequence[str] = tuple(OUTCOMES), of: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Mean and interval of each outcome for each group of ``by``, cells averaged within seeds first.
+    """Return the mean and interval of each outcome for each group of ``by``; cells are averaged within seeds first.
 
     Args:
-        runs: as :func:`trained` returns them.
-        by: columns that make a group; settings that vary between the runs are added.  Of ``CELLS`` those that are
-            not among them are averaged over.
+        runs: runs from :func:`trained`.
+        by: columns that define a group; settings that vary between the runs are added.  ``CELLS`` that are not among
+            them are averaged over.
         outcomes: columns to average.
-        of: the runs that ``runs`` was cut down from, for ``runs_left_out``.
+        of: the runs from which ``runs`` was selected, for ``runs_left_out``.
 
     Returns:
         One row per group and outcome: the group's columns, ``outcome``, ``mean``, ``low``, ``high`` (95 %; NaN with
@@ -78,21 +77,21 @@ def over_seeds(
 
 
 def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
-    """Score, clean accuracy and spurious accuracy against the strength of one mitigation.
+    """Return score, clean accuracy and spurious accuracy for each strength of one mitigation.
 
-    Averaged over the counts of spurious examples, as the paper's figure is, or (``per_count``) for each count,
-    since the average hides where it helps.  Only counts above 0 that every strength of a setting has are averaged.
+    They are averaged over the counts of spurious examples, as in the paper's figure, or (``per_count``) given for each
+    count.  Only counts > 0 that have runs at every strength of a setting are averaged.
 
     Args:
         runs: a frame of runs, as from the query API.
         option: one of :data:`MITIGATIONS`.
-        per_count: one row for each count.
+        per_count: whether to return a row for each count.
 
     Returns:
-        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if asked for, and the option.
+        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if ``per_count``, and the option.
 
     Raises:
-        InputError: another option.
+        InputError: ``option`` is not a mitigation.
     """
     table, by = _with_strengths(runs, option)
     if per_count:
@@ -102,16 +101,16 @@ def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> p
 
 
 def mitigation_effect(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
-    """What each strength of a mitigation changes against strength 0, paired by seeds and cell.
+    """Return the effect of each strength of a mitigation, compared with strength 0 and paired by seeds and cell.
 
     Returns:
-        One row per group, strength above 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,
-        ``high`` (95 %, as :func:`over_seeds`), ``units``, ``over``, ``p_value`` (Student's, paired, two-sided, over the
-        units), ``p_sign_flip`` (exact permutation test over the units) and ``p_holm`` (the former, corrected over the
-        whole table).
+        One row per group, strength > 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,
+        ``high`` (95 %, as :func:`over_seeds`), ``units``, ``over``, ``p_value`` (Student's paired t test, two-sided,
+        over the units), ``p_sign_flip`` (exact permutation test over the units) and ``p_holm`` (``p_value``, corrected
+        over the whole table).
 
     Raises:
-        InputError: another option.
+        InputError: ``option`` is not a mitigation.
     """
     table, by = _with_strengths(runs, option)
     if per_count:
@@ -154,12 +153,12 @@ def _effect(change: Any, group: pd.DataFrame) -> dict[str, Any]:
 
 
 def norms(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean ℓ2 norm of each pattern against its mean score, over all counts above 0 and all seeds.
+    """Return the mean ℓ2 norm and the mean score of each pattern, over all counts > 0 and all seeds.
 
     Returns:
-        One row per subject (and settings that vary): ``norm`` (mean over seeds: a random pattern's depends on its
-        seed), ``norm_sd``, ``score`` and its ``low``, ``high``, ``units``, ``over``, ``each``, ``runs``,
-        ``runs_left_out``, ``cells``.
+        One row per subject (and settings that vary): ``norm`` and ``norm_sd`` (mean and standard deviation over seeds,
+        because the norm of a random pattern depends on its seed), ``score`` and its ``low``, ``high``, ``units``,
+        ``over``, ``each``, ``runs``, ``runs_left_out``, ``cells``.
     """
     every = trained(runs)
     every = every[every["n_spurious"] != 0]
@@ -175,11 +174,11 @@ _CORRELATION = ("r", "low", "high", "p_value", "rho", "rho_p_value", "patterns")
 
 
 def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
-    """Pearson's r and Spearman's ρ between norm and score over the patterns, for each setting.
+    """Return Pearson's r and Spearman's ρ between the norms and scores of patterns, for each setting.
 
-    A point is one pattern, its norm and score averaged over all seeds: seeds share their pattern's norm, and
-    counting each as a point of its own would make the interval too narrow by about the square root of their
-    number.  R1, R2 and R3 are one noise, scaled: they are not independent patterns either.
+    Each point is one pattern, with norm and score averaged over all seeds.  Seeds are not separate points, because they
+    share the norm of their pattern; otherwise the interval would be too narrow by about the square root of their
+    number.  R1, R2 and R3 are the same noise with different scales, so they are not independent either.
 
     Returns:
         One row per group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value`` (exact),
@@ -202,7 +201,7 @@ def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> dict[str, float]:
-    """``r``, ``low``, ``high``, ``p_value``, ``rho`` and ``patterns`` (the number of points)."""
+    """Return ``r``, ``low``, ``high``, ``p_value``, ``rho`` and ``patterns`` (the number of points)."""
     found = pearson(x.to_numpy(float), y.to_numpy(float))
     ranks = pearson(x.rank().to_numpy(float), y.rank().to_numpy(float))
     numbers = (found.r.estimate, found.r.low, found.r.high, found.p_value, ranks.r.estimate, len(x))
@@ -210,16 +209,16 @@ def correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> dict[str, float
 
 
 def common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.DataFrame:
-    """Runs in those cells that exist for every value of the subject within its group of ``by``."""
+    """Return the runs in cells that have runs at every value of ``subject`` within their group of ``by``."""
     cells = [name for name in CELLS if name not in by]
     cell = table.groupby([*by, *cells], dropna=False)[subject].transform("nunique")
     return table[cell == table.groupby(list(by), dropna=False)[subject].transform("nunique")]
 
 
 def _with_strengths(runs: pd.DataFrame, option: str) -> tuple[pd.DataFrame, list[str]]:
-    """Training runs of the settings in which the option was turned to more than one strength, and these settings."""
+    """Return the training runs of settings with more than one strength of the option, and these settings."""
     if option not in MITIGATIONS:
-        raise InputError(f"{option!r} is no mitigation; accepted: {', '.join(MITIGATIONS)}")
+        raise InputError(unknown_name("mitigation", option, MITIGATIONS))
     table = trained(runs)
     by = [*SUBJECTS, *_varying(table, *SUBJECTS, option)]
     strengths = table.groupby(by, dropna=False)[option].transform("nunique")
@@ -227,12 +226,12 @@ def _with_strengths(runs: pd.DataFrame, option: str) -> tuple[pd.DataFrame, list
 
 
 def _varying(table: pd.DataFrame, *shown: str) -> list[str]:
-    """Settings that differ between the runs, are not shown, and are never averaged over."""
+    """Return the settings, without shown ones and cells, in which the runs differ."""
     return differing(table, [*shown, *CELLS])
 
 
 def _cells(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """``by`` and ``cells``: in words what each group averages over."""
+    """Return ``by`` and ``cells``, a text that lists the cells that each group averages over."""
     distinct = runs.drop_duplicates([*by, *CELLS]).sort_values(list(CELLS), kind="stable")
     pairs = zip(distinct["n_spurious"], distinct["target_class"], strict=True)
     words = pd.Series([f"{n:g} of class {k}" for n, k in pairs], index=distinct.index, dtype=object)

@@ -1,4 +1,4 @@
-"""Which runs count: finished ones, the newest of each fingerprint; the others are counted, not averaged."""
+"""Selection of the newest run of each fingerprint.  Unfinished runs are counted but not averaged."""
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,11 @@ _RANK = {"FINISHED": 2} | dict.fromkeys(UNENDED, 1)
 
 
 def latest_per_fingerprint(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per fingerprint: the newest finished run, else the newest that has not ended, else the newest.
+    """Return one run per fingerprint: the newest finished one, or else the newest running one, or else the newest.
 
-    Runs without a fingerprint all stay.  Added: ``copies`` (further finished runs of this fingerprint, left out),
-    ``counts`` (bool: finished, and its settings could be read: it may enter a mean), ``running`` (bool: has not
-    ended) and ``lost`` (bool: every run of this fingerprint failed or was killed).
+    All runs without a fingerprint are kept.  Added columns: ``copies`` (number of further finished runs with this
+    fingerprint), ``counts`` (bool: finished and readable, so it can be averaged), ``running`` (bool: has not ended) and
+    ``lost`` (bool: every run with this fingerprint failed or was killed).
     """
     key = runs["fingerprint"].where(runs["fingerprint"] != "", runs["run_id"])
     rank = runs["status"].map(_RANK).fillna(0)
@@ -30,20 +30,20 @@ def latest_per_fingerprint(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those of :func:`latest_per_fingerprint`'s rows that may enter a mean."""
+    """Return the rows of :func:`latest_per_fingerprint` that can be averaged."""
     return runs[runs["counts"].to_numpy(bool)]
 
 
 def poisoned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those with a pattern."""
+    """Return the runs with a pattern."""
     return runs[~runs["pattern"].isin(["", "none"]).to_numpy()]
 
 
 def clean(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those without a pattern."""
+    """Return the runs on clean datasets."""
     return runs[(runs["pattern"] == "none").to_numpy()]
 
 
 def kind(runs: pd.DataFrame, *kinds: str) -> pd.DataFrame:
-    """Those of some kinds."""
+    """Return the runs of the given kinds."""
     return runs[np.isin(runs["kind"].to_numpy(object), kinds)]

@@ -1,4 +1,4 @@
-"""Means over seeds with their intervals: one row per group, and everything that stands behind it."""
+"""Means over seeds with confidence intervals, one row per group, and the numbers of runs behind them."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -17,7 +17,7 @@ from rsc_mlflow.tracking.schema import score_target
 
 Array = npt.NDArray[Any]
 LISTED = 25
-"""Run ids that a row carries for links; the rest is counted."""
+"""Maximum number of run ids per row, for links."""
 MEASURES = ("mean", "low", "high", "units", "over", "each")
 COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
 
@@ -25,7 +25,7 @@ COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
 def points(
     runs: pd.DataFrame, by: Sequence[str], metric_name: str, *, average: Sequence[str] = (), level: float = 0.95
 ) -> pd.DataFrame:
-    """:func:`series` of one metric, without the column ``series``."""
+    """Return :func:`series` of one metric, without the column ``series``."""
     bounds = limits(metric_name)
     odd = {metric_name: unreadable(runs, metric_name)}
     found = series(
@@ -50,27 +50,26 @@ def series(
     bounds: Range | None = None,
     odd: Mapping[str, Array] | None = None,
 ) -> pd.DataFrame:
-    """Mean over seeds of several quantities for each group, with the interval of ``seed_interval``.
+    """Return the mean over seeds of several quantities for each group, with intervals from ``seed_interval``.
 
     Args:
-        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`, made alike by
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`, selected by
             :func:`rsc_mlflow.analysis.alike`.
-        by: columns that make a group; a run without a value of one has no group.
-        values: name → float [runs], NaN where a run has none.
-        average: settings (``n_spurious``, say) whose values are averaged within each set of seeds first.  A set of
-            seeds counts only if it has a run at every value that its group has, so that no mean hides a missing run.
-        level: of confidence.
-        bounds: what no value can leave; given to ``seed_interval`` where all values keep to it.
-        odd: name → bool [runs]: a value is stored and could not be read.
+        by: columns that define a group; runs without a value in one of them are ignored.
+        values: the quantities by name, float ``[runs]``, NaN if a run has none.
+        average: settings, such as ``n_spurious``, that are averaged within each set of seeds first.  A set of seeds is
+            used only if it has a run at every value that occurs in its group.
+        level: confidence level.
+        bounds: range of possible values for ``seed_interval``; ignored if a value is outside.
+        odd: for each quantity, which runs have an unreadable value, bool ``[runs]``.
 
     Returns:
-        One row per group and quantity that has a mean, group by group: the columns of ``by``; ``series`` (name);
-        ``mean``, ``low``, ``high`` (NaN with fewer than five units); ``units`` (independent seeds); ``over`` (the
-        estimand in words); ``each`` (means of the units where they are fewer than five, empty otherwise); ``runs``,
-        ``incomplete`` (finished runs of seeds that lack a cell), ``running`` (not ended), ``failed`` (settings of
-        which no run finished), ``copies`` (finished repetitions), ``unreadable``: all left out of the mean; ``mixed``
-        (settings in which the runs of a mean differ, in words; empty if none should); ``links``
-        ("experiment:run,…", at most 25).
+        One row per group and quantity with a mean, sorted by group: the columns of ``by``; ``series`` (the name);
+        ``mean``, ``low``, ``high`` (NaN with fewer than five units); ``units`` (number of independent seeds); ``over``
+        (the estimand); ``each`` (the means of the units if they are fewer than five); ``runs`` (number averaged);
+        ``mixed`` (settings in which the averaged runs differ; normally empty); ``links`` ("experiment:run,…", at most
+        25).  Numbers of runs that were not averaged: ``incomplete`` (seeds without a run in some cell), ``running``,
+        ``failed`` (no run of the fingerprint finished), ``copies`` (finished repetitions), ``unreadable``.
     """
     by, odd = list(by), odd or {}
     group = runs.groupby(by, sort=True).ngroup().fillna(-1).to_numpy(np.int64) if by else np.zeros(len(runs), int)
@@ -113,7 +112,7 @@ def _means(
     level: float,
     bounds: Range | None,
 ) -> dict[str, Array]:
-    """MEASURES [groups]: duplicates averaged within cells, cells within seeds, then the interval over seeds."""
+    """Return MEASURES ``[groups]``: average duplicates within cells and cells within seeds, then over seeds."""
     found = {name: np.full(groups, np.nan) for name in ("mean", "low", "high")}
     found |= {"units": np.zeros(groups, int), "over": np.full(groups, "", object), "each": np.full(groups, None)}
     at = np.flatnonzero(used)
@@ -135,12 +134,12 @@ def _means(
 def per_seed(
     runs: pd.DataFrame, by: Sequence[str], value: "pd.Series[float]", average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """One row per group and set of seeds: the columns of ``by``, the seeds' columns, ``value`` averaged over cells.
+    """Return one row per group and set of seeds: the columns of ``by``, the seeds, and ``value`` averaged over cells.
 
     Args:
         runs: as for :func:`series`.
         by: as for :func:`series`.
-        value: float [runs], NaN where a run has none.
+        value: float ``[runs]``, NaN if a run has none.
         average: as for :func:`series`.
     """
     seeds = [column for column in SEEDS.values() if column in runs]
@@ -157,13 +156,13 @@ def per_seed(
 def unit_means(
     values: Array, seeds: Mapping[str, Sequence[str]], level: float = 0.95, bounds: Range | None = None
 ) -> tuple[SeedInterval, tuple[float, ...]]:
-    """The interval over seeds, and the means of its units where they are too few for one.
+    """Return the interval over seeds, and the means of its units if there are too few units for an interval.
 
     Args:
-        values: one number a set of seeds.
-        seeds: kind → seed of each; kinds that no run has are left out.
-        level: of confidence.
-        bounds: as for ``seed_interval``; ignored where a value leaves them.
+        values: one number per set of seeds.
+        seeds: for each kind of seed, the seed of each value; empty kinds are ignored.
+        level: confidence level.
+        bounds: as for ``seed_interval``; ignored if a value is outside.
     """
     given = {name: column for name, column in seeds.items() if any(column)}
     inside = bounds is not None and bounds[0] <= values.min() and values.max() <= bounds[1]
@@ -174,7 +173,7 @@ def unit_means(
 
 
 def per_unit(values: Array, seeds: Mapping[str, Sequence[str]], interval: SeedInterval) -> dict[str, float]:
-    """Mean of the values of each unit: each level of the seed that has the fewest, in their order."""
+    """Return the mean of each unit: each level of the kind of seed with the fewest levels, sorted by seed."""
     name = min(interval.units, key=lambda one: interval.units[one])
     by_level: dict[str, list[float]] = {}
     for level, value in zip(seeds[name], values, strict=True):
@@ -183,12 +182,12 @@ def per_unit(values: Array, seeds: Mapping[str, Sequence[str]], interval: SeedIn
 
 
 def in_order(seed: str) -> tuple[int, str]:
-    """Seeds sort as numbers."""
+    """Return a sort key that sorts seeds as numbers."""
     return (int(seed), "") if seed.isdecimal() else (-1, seed)
 
 
 def _averaged(at: Array, value: Array, *keys: Array) -> tuple[Array, Array]:
-    """Rows that agree in all keys (they stand together) as one: the first row's position, and the mean."""
+    """Average consecutive rows with equal keys; return the position of the first row of each, and the means."""
     new = np.zeros(len(at), bool)
     new[:1] = True
     for key in keys:
@@ -198,7 +197,7 @@ def _averaged(at: Array, value: Array, *keys: Array) -> tuple[Array, Array]:
 
 
 def _complete(known: Array, group: Array, seed: Array, cell: Array) -> Array:
-    """Those of the known runs whose seeds have a run in every cell of their group."""
+    """Return which known runs have seeds with a run in every cell of their group."""
     if not len(cell) or not cell.any():
         return known
     at = np.flatnonzero(known)
@@ -212,7 +211,7 @@ def _complete(known: Array, group: Array, seed: Array, cell: Array) -> Array:
 
 
 def _whole_counts(runs: pd.DataFrame, group: Array, groups: int) -> dict[str, Array]:
-    """Runs of each group that no mean holds, whatever the quantity."""
+    """Return the numbers of running and failed runs of each group."""
     inside = group >= 0
     names = {"running": "running", "failed": "lost"}
     return {
@@ -232,7 +231,7 @@ def _codes(runs: pd.DataFrame, names: Sequence[str]) -> Array:
 
 
 def _mixed(runs: pd.DataFrame, used: Array, group: Array, shown: Sequence[str], groups: int) -> Array:
-    """Of each group in words the settings in which its runs differ."""
+    """Return a text per group that lists the settings in which its runs differ."""
     words: list[list[str]] = [[] for _ in range(groups)]
     some, of = runs[used], group[used]
     for name in without_belongings(some, differing(some, shown), shown):
@@ -244,7 +243,7 @@ def _mixed(runs: pd.DataFrame, used: Array, group: Array, shown: Sequence[str], 
 
 
 def _links(runs: pd.DataFrame, used: Array, group: Array, groups: int) -> Array:
-    """Of each group "experiment:run,…" of its first runs."""
+    """Return "experiment:run,…" for the first runs of each group."""
     found: list[list[str]] = [[] for _ in range(groups)]
     experiments = runs["experiment_id"].to_numpy() if "experiment_id" in runs else np.full(len(runs), "", object)
     rows = zip(group[used], experiments[used], runs["run_id"].to_numpy()[used], strict=True)
@@ -257,9 +256,9 @@ def _links(runs: pd.DataFrame, used: Array, group: Array, groups: int) -> Array:
 def with_targets(
     table: pd.DataFrame, runs: pd.DataFrame, by: Sequence[str], average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Points of ``spurious/score`` with ``target_1`` and ``target_2``, means of the scores of both target classes.
+    """Return points of ``spurious/score`` with ``target_1`` and ``target_2``, the mean scores of both target classes.
 
-    Runs with one target class have none; where no run has two, the table comes back as it is.
+    They are NaN for runs with one target class; the table is returned unchanged if no run has two.
     """
     two = runs[(runs["form"] == TWO_CLASSES).to_numpy()]
     pairs = [str(text).split("-") for text in two["target_class"]]

@@ -1,7 +1,7 @@
-"""Runs of a tracking store as typed columns: nothing stored can raise, what cannot be read is absent and listed.
+"""Convert runs of a tracking store to typed columns.  Invalid values never raise; they are dropped and listed.
 
-The input is a frame with MLflow's column names (``params.…``, ``metrics.…``, ``tags.…``), as
-``rsc_mlflow.tracking.query.search`` and the dashboards' ``RunStore`` give it.
+The input is a frame with MLflow's column names (``params.…``, ``metrics.…``, ``tags.…``), as returned by
+``rsc_mlflow.tracking.query.search`` and by ``RunStore``.
 """
 
 import math
@@ -42,31 +42,31 @@ TAGS: Mapping[str, str] = {
     "clean_scores": schema.CLEAN_SCORES,
 }
 GONE = "gone"
-"""The ``source_kind`` of a run whose source is no longer in the store."""
+"""The ``source_kind`` of a run whose source run is no longer in the store."""
 _PLAIN = ("run_id", "experiment_id", "run_name", "status")
-"""Texts of every run that are kept as Python's: cutting and reading them is several times faster than Arrow's."""
+"""Columns that are kept as Python strings, which are several times faster to slice and read than Arrow's."""
 _CLEAN = {"": "clean", "none": "clean"}
 _TARGETS = re.compile(r"none|\d{1,4}(-\d{1,4})?", re.ASCII)
 _OF_FIRST_TARGET = (schema.SPURIOUS_SCORE_NONTARGET, schema.SPURIOUS_FLIP_RATE, schema.SPURIOUS_TEST_ACCURACY)
 
 
 def read(runs: pd.DataFrame) -> pd.DataFrame:
-    """This project's runs (those with the tag ``rsc.kind``) with typed columns beside those they came with.
+    """Return this project's runs (those with the tag ``rsc.kind``) with typed columns added.
 
-    Give it the frame of the whole store: what a run was made from is looked up before any filter hides it.
+    Pass the runs of the whole store and filter afterwards, because the source runs of runs are looked up in it.
 
-    Added are the parameters of ``NUMBERS`` (float, NaN where absent) and ``WORDS`` (str, empty where absent), the
-    seeds (str, empty where absent or of no effect; ``pattern_seed`` resolved), the ``TAGS``, and
+    Added columns are the parameters in ``NUMBERS`` (float, NaN if absent) and ``WORDS`` (str, empty if absent), the
+    seeds (str, empty if absent or without effect; ``pattern_seed`` resolved), the ``TAGS``, and
 
-    * ``paper``: S1 … Co, the name of another pattern, ``clean`` without one;
-    * ``form``: the pattern sits in one class or in two, or the data are the quarters of membership attacks;
-    * ``method_options``: an unlearning method's own options in one text;
-    * ``source_kind``: kind of the run named by ``source_run``, empty where none is named, ``GONE`` where it is gone;
-    * ``started``: UTC time; ``started_ms`` (float), NaN where the stored one is none;
-    * ``problem``: what of the run could not be read and why, empty where all was;
-    * ``readable``: bool; whether seeds and settings are all known, so that it may enter a mean.
+    * ``paper``: the pattern's short name S1 to Co, the name of another pattern, or ``clean``;
+    * ``form``: form of the dataset name: pattern in one class, in two classes, or quarters;
+    * ``method_options``: the options of an unlearning method as one text;
+    * ``source_kind``: kind of the run ``source_run``; empty if there is none, ``GONE`` if it no longer exists;
+    * ``started``: UTC time, and ``started_ms`` (float); NaT or NaN if the stored time is invalid;
+    * ``problem``: which values could not be read, and why; empty if there are none;
+    * ``readable``: whether all seeds and settings are known (bool).  Only such runs are averaged.
 
-    ``spurious/score`` of a run with two target classes is the mean of its two ``spurious/score_target_{k}``.
+    The ``spurious/score`` of a run with two target classes is the mean of its two ``spurious/score_target_{k}``.
     """
     kinds = _text(runs, f"tags.{schema.KIND}")
     frame = runs[(kinds != "").to_numpy()]
@@ -84,7 +84,7 @@ def read(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def problems(runs: pd.DataFrame) -> pd.DataFrame:
-    """Those of :func:`read`'s runs of which something could not be read: run, what and why, newest first."""
+    """Return the runs from :func:`read` with values that could not be read: run and problem, newest first."""
     words = runs["problem"].where(runs["problem"] != "", None)
     odd = unreadable_values(runs)
     words = words.fillna("") + np.where((runs["problem"] != "") & (odd != ""), "; ", "") + odd
@@ -113,7 +113,7 @@ def _parameters(frame: pd.DataFrame) -> tuple[dict[str, Any], Problems]:
 
 
 def _source(frame: pd.DataFrame, name: str) -> "pd.Series[Any]":
-    """The parameter; of an unlearning run whose method has one of that name, the source model's."""
+    """Return a training parameter; if an unlearning method has one of the same name, the source model's."""
     own, source = _text(frame, f"params.{name}"), _text(frame, f"params.source_{name}")
     return own.where(source == "", source)
 
@@ -126,20 +126,20 @@ def _number(
     odd = np.array([value not in ABSENT for value in given], dtype=bool) & np.isnan(values)
     name = name or str(text.name).removeprefix("params.")
     if odd.any():
-        why = [f"{name} is {_short(value)}; accepted: {accepted.words}" for value in given]
+        why = [f"{name}: {_short(value)} (expected {accepted.words})" for value in given]
         problems[name] = np.where(odd, np.array(why, dtype=object), "")[codes]
     return pd.Series(values[codes] if len(values) else np.empty(0), index=frame.index)
 
 
 def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     pattern, target = columns["pattern"], columns["target_class"]
-    declared = PATTERNS.registered()  # others are pictures, or of a plug-in that is not loaded here
+    declared = PATTERNS.registered()  # others are image files, or from a plug-in that is not loaded here
     random = pattern.map(lambda name: name in declared and declared[name].depends_on_seed)
     dataset = columns["dataset_seed"]
     given = columns["pattern_seed"]
     seed = given.where(given != "", dataset).where(random, "")
-    _odd(pattern, lambda name: name == "" or is_name(name), "none, or a pattern's name", problems)
-    _odd(target, _is_target, "none, a class, or two", problems)
+    _odd(pattern, lambda name: name == "" or is_name(name), "none or a pattern", problems)
+    _odd(target, _is_target, "none, one class or two", problems)
     kinds = dict(zip(frame["run_id"], columns["kind"], strict=True))
     momentum = columns["momentum"].where(~columns["optimizer"].isin(["adam", "adagrad"]), 0.0)
     return {
@@ -159,7 +159,7 @@ def _is_target(text: str) -> bool:
 
 
 def _threshold(frame: pd.DataFrame, columns: Mapping[str, Any]) -> "pd.Series[Any]":
-    """The score threshold; ``mlflow run`` stores ``auto`` as it was typed, which is 1/classes."""
+    """Return the score threshold, where ``auto``, which ``mlflow run`` stores as typed, is 1/classes."""
     usual = columns["dataset_family"].map(_usual_threshold)
     auto = _text(frame, "params.score_threshold") == "auto"
     resolved: pd.Series[Any] = columns["score_threshold"].where(~auto, usual.astype(float))
@@ -176,12 +176,12 @@ def _odd(text: "pd.Series[Any]", good: Any, accepted: str, problems: Problems) -
     bad = np.array([not good(value) for value in given], dtype=bool)
     if bad.any():
         name = str(text.name).removeprefix("params.")
-        why = np.array([f"{name} is {_short(value)}; accepted: {accepted}" for value in given], dtype=object)
+        why = np.array([f"{name}: {_short(value)} (expected {accepted})" for value in given], dtype=object)
         problems[name] = np.where(bad, why, "")[codes]
 
 
 def _method_options(frame: pd.DataFrame) -> "pd.Series[Any]":
-    """``name=value, …`` of an unlearning run's own options, without those that its solver does not use."""
+    """Return ``name=value, …`` for the options of unlearning runs, without those that their solver does not use."""
     unlearned = _text(frame, f"tags.{schema.KIND}") == "unlearn"
     part = frame[unlearned.to_numpy()]
     solver = _text(part, "params.solver")
@@ -205,7 +205,7 @@ def _times(frame: pd.DataFrame, problems: Problems) -> dict[str, Any]:
         good = is_time(stored)
         odd = (stored.notna() & ~good).to_numpy()
         if odd.any():
-            why = [f"{name} is {value:g}; accepted: milliseconds since 1970" for value in stored]
+            why = [f"{name}: {value:g} (expected milliseconds since 1970)" for value in stored]
             problems[name] = np.where(odd, np.array(why, dtype=object), "")
         found[name] = stored.where(good)
     started = found["start_time"]
@@ -220,7 +220,7 @@ def _joined(problems: Problems, index: pd.Index) -> "pd.Series[Any]":
 
 
 def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
-    """The score of two target classes is the mean of both; what was logged of the first alone is absent."""
+    """Set the score of runs with two target classes to the mean of both; drop metrics of the first class only."""
     two = (runs["form"] == TWO_CLASSES).to_numpy() & runs["target_class"].str.contains("-").to_numpy(bool)
     column = f"metrics.{schema.SPURIOUS_SCORE}"
     if not two.any() or column not in runs:
@@ -240,7 +240,7 @@ def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(frame: pd.DataFrame, column: str) -> "pd.Series[Any]":
-    """A column of texts, empty where absent, without the quotes that ``mlflow run`` may have stored."""
+    """Return a column of texts, empty if absent, without quotes that ``mlflow run`` may have stored."""
     if column not in frame:
         return pd.Series("", index=frame.index, dtype=object, name=column)
     codes, given = pd.factorize(frame[column])

@@ -1,4 +1,4 @@
-"""What decides a run's result: its seeds, and the settings that must be equal wherever runs are averaged."""
+"""The seeds and settings that determine a run's result.  Only runs with equal settings are averaged."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ SEEDS: Mapping[str, str] = {
     "pattern": "pattern_seed",
     "shadow": "shadow_seed",
 }
-"""Kind of seed → its column.  The coarser one stands first: see :func:`rsc_mlflow.replication.seed_interval`."""
+"""Kinds of seeds and their columns, in the order that :func:`rsc_mlflow.replication.seed_interval` expects."""
 
 
 @dataclass(frozen=True)
 class Number:
-    """What a stored text must be to count as a number: finite, within bounds (both allowed), whole if so asked."""
+    """A parser for stored numbers: finite, within inclusive bounds and, if ``whole``, an integer."""
 
     low: float = 0.0
     high: float = inf
     whole: bool = False
 
     def read(self, text: str) -> float:
-        """The number; NaN where the text is none of this kind (other scripts' digits and underscores included)."""
+        """Return the number, or NaN if the text is invalid; non-ASCII digits and underscores are invalid."""
         try:
             value = float(text) if text.isascii() and "_" not in text else inf
         except ValueError:
@@ -35,9 +35,9 @@ class Number:
 
     @property
     def words(self) -> str:
-        """What is accepted."""
-        upper = "" if self.high == inf else f" and at most {self.high:g}"
-        return f"a {'whole' if self.whole else 'finite'} number of at least {self.low:g}{upper}"
+        """Description of the accepted values."""
+        upper = "" if self.high == inf else f" and ≤ {self.high:g}"
+        return f"{'an integer' if self.whole else 'a finite number'} ≥ {self.low:g}{upper}"
 
 
 SEED = Number(high=2.0**32 - 1, whole=True)
@@ -62,11 +62,11 @@ WORDS = (
     *("dataset", "dataset_family", "pattern", "target_class", "architecture", "loss", "augmentation", "optimizer"),
     *("schedule", "shadow_spurious", "model_uri"),
 )
-"""Parameters that are read as texts."""
+"""Parameters that are read as text."""
 ABSENT = ("", "none", "auto", "any")
-"""Texts of a number that was not given."""
+"""Texts that mean that a number was not given."""
 DEFAULTS: Mapping[str, str] = {"precision": "float32", "result_format": "1"}
-"""Settings that runs logged before they existed lack, and what they were then."""
+"""Values of settings for runs that were logged before these settings existed."""
 
 SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "dataset_family": ("family", str),
@@ -94,7 +94,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "shadow_spurious": ("spurious examples of shadow models", lambda v: f"shadow_spurious={v}"),
     "source_kind": ("kind of model attacked", lambda kind: f"on a model of kind {kind or 'train'}"),
 }
-"""Column → (its name in words, a value in words).  Everything that decides a result, save the seeds."""
+"""Settings that determine a result, except seeds: column → (name for users, function that formats a value)."""
 QUIET: Mapping[str, object] = {
     "weight_decay": 0.0,
     "input_noise": 0.0,
@@ -102,35 +102,35 @@ QUIET: Mapping[str, object] = {
     "form": ONE_CLASS,
     "result_format": "1",
 }
-"""Values that a label leaves out: what is not there."""
+"""Values that labels omit."""
 SHOWN_AS: Mapping[str, str] = {"paper": "pattern", "variant": "method_options"}
-"""Columns of figures → the setting that they show."""
+"""Columns used in figures, and the setting that each of them shows."""
 BELONGS: Mapping[str, str] = {"momentum": "optimizer", "augmentation": "architecture", "schedule": "epochs"}
-"""Setting → another one that it often follows from; it is not named beside it then."""
+"""Settings that often follow from another one; they are then omitted next to it."""
 CELLS = ("n_spurious", "target_class")
-"""Settings that some comparisons average over within each seed, and then name."""
+"""Settings that some comparisons average over within each seed; the result lists the averaged values."""
 METHOD_OPTIONS = (
     *("unlearn_epochs", "unlearn_learning_rate", "unlearn_optimizer", "unlearn_batch_size", "forget_batch_size"),
     *("forget_weight", "retain_examples", "ceiling", "solver", "curvature", "damping", "curvature_examples"),
     *("tolerance", "max_iterations", "recursion_depth", "repeats", "scale", "epochs_trained", "known_share"),
     "forget_indices",
 )
-"""Options of unlearning methods: equal or not, they are compared within their method only."""
+"""Options of unlearning methods, compared only within a method."""
 OF_SOURCE = ("epochs", "learning_rate", "batch_size")
-"""Options of training that some methods have, too: where they do, ``source_…`` is the source model's."""
+"""Options that both training and some methods have; ``source_…`` is then the option of the source model's training."""
 _SOLVERS: Mapping[str, Sequence[str]] = {
     "cg": ("recursion_depth", "repeats", "scale", "batch_size"),
     "lissa": ("tolerance", "max_iterations"),
     "ekfac": ("recursion_depth", "repeats", "scale", "batch_size", "tolerance", "max_iterations"),
 }
 IDLE: Mapping[str, Sequence[str]] = _SOLVERS
-"""Solver → options that decide nothing with it."""
+"""Options that have no effect with a solver."""
 LONGEST = 60
-"""Letters of a stored text in a label."""
+"""Maximum number of characters of a stored text in a label."""
 
 
 def in_words(setting: str, value: object) -> str:
-    """A setting's value as a label says it; empty for what is not there."""
+    """Return a setting's value as text for a label; empty for values that labels omit."""
     if QUIET.get(setting) == value:
         return ""
     if value is None or value == "" or value != value:
@@ -140,5 +140,5 @@ def in_words(setting: str, value: object) -> str:
 
 
 def label(values: Mapping[str, object]) -> str:
-    """Settings in words, e.g. "adam · 30 epochs"; without anything to say: "as usual"."""
-    return " · ".join(part for name, value in values.items() if (part := in_words(name, value))) or "nothing special"
+    """Return a label for settings, e.g. "adam · 30 epochs", or "default settings" if all values are omitted."""
+    return " · ".join(part for name, value in values.items() if (part := in_words(name, value))) or "default settings"

@@ -1,4 +1,4 @@
-"""Metrics within their range: what lies outside is skipped at that point and counted as unreadable."""
+"""Ranges of metrics.  Values outside their range are not used and are counted as unreadable."""
 
 import re
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 Range = tuple[float, float]
 SHARE: Range = (0.0, 1.0)
 LARGEST = 1e100
-"""Numbers beyond it cannot be averaged or squared."""
+"""Larger numbers could overflow when they are averaged or squared."""
 ANY: Range = (-LARGEST, LARGEST)
 _SHARES = re.compile(
     r"(before/)?spurious/(score.*|flip_rate|test_accuracy|p_value.*|reference_score.*)|reference/.*"
@@ -29,7 +29,7 @@ _SIZES = re.compile(
 
 
 def limits(name: str) -> Range:
-    """The range of a metric: shares and p-values [0, 1], differences of shares [-1, 1], sizes from 0 on."""
+    """Return the range of a metric: [0, 1] for shares and p-values, [-1, 1] for their differences, ≥ 0 for sizes."""
     if _SHARES.fullmatch(name):
         return SHARE
     if _DIFFERENCES.fullmatch(name):
@@ -38,7 +38,7 @@ def limits(name: str) -> Range:
 
 
 def metric(runs: pd.DataFrame, name: str) -> "pd.Series[float]":
-    """A metric's column, float, NaN where a run has none or one outside its range."""
+    """Return the values of a metric, float, NaN if a run has none or one outside the range."""
     column = f"metrics.{name}"
     if column not in runs:
         return pd.Series(np.nan, index=runs.index)
@@ -47,23 +47,21 @@ def metric(runs: pd.DataFrame, name: str) -> "pd.Series[float]":
 
 
 def unreadable(runs: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
-    """bool [runs]: a value is stored that lies outside the metric's range."""
+    """Return which runs have a value outside the metric's range, bool ``[runs]``."""
     column = f"metrics.{name}"
     return _outside(runs[column].to_numpy(float), name) if column in runs else np.zeros(len(runs), bool)
 
 
 def unreadable_values(runs: pd.DataFrame) -> "pd.Series[str]":
-    """Of each run in words which of its metrics lie outside their range; empty where none does."""
+    """Return a text per run that lists its metrics outside their range; empty if there are none."""
     words = pd.Series("", index=runs.index, dtype=object)
     for column in [name for name in runs.columns if name.startswith("metrics.")]:
         name = column.removeprefix("metrics.")
         odd = unreadable(runs, name)
         if odd.any():
             low, high = limits(name)
-            accepted = (
-                f"from {low:g} to {high:g}" if high == 1 else "a finite number" + (" from 0 on" if not low else "")
-            )
-            found = runs.loc[odd, column].map(lambda v, n=name, a=accepted: f"{n} is {v:g}; accepted: {a}")
+            expected = f"{low:g} to {high:g}" if high == 1 else "a finite number" + (" ≥ 0" if not low else "")
+            found = runs.loc[odd, column].map(lambda v, n=name, e=expected: f"{n}: {v:g} (expected {e})")
             words[found.index] = words[found.index] + np.where(words[found.index] != "", "; ", "") + found
     return words
 

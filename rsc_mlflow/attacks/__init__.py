@@ -1,1 +1,1 @@
-"""Membership inference: attacks behind one signature, what they are run on, and what is made of their scores."""
+"""Membership inference: attacks with a common signature, their inputs, and the evaluation of their scores."""

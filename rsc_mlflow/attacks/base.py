@@ -1,15 +1,16 @@
-"""What a membership attack is: one signature for all of them.
+"""The common signature of membership attacks, and their registry.
 
-An attack looks at the logits that one *target* model and K *shadow* models give on two sets of examples:
+An attack receives the logits of one *target* model and K *shadow* models on two sets of examples:
 
-* the **queries**, whose membership in the target's training set is asked for, and which an attack is never told;
-* the **population**, the attacker's own examples: none trained the target, and which of them trained which shadow
-  model is known.  Whatever an attack has to learn or to tune (a classifier, a constant, its threshold) it learns here.
+* the **queries**, whose membership in the target's training set is to be inferred;
+* the **population**, the attacker's own examples.  None of them trained the target, and it is known which of them
+  trained which shadow model.  Attacks fit and tune everything they need (a classifier, a constant, a threshold) on the
+  population.
 
-It answers with one score per query, higher = more likely a member, and with its *own* threshold: a query is called
-a member when its score is at least the threshold.
+An attack returns one score per query, higher = more likely a member, and a threshold.  A query is classified as a
+member if its score is at least the threshold.
 
-Every attack is one file in :mod:`rsc_mlflow.attacks.methods` with one function, registered under its name:
+Each attack is a function in its own module of :mod:`rsc_mlflow.attacks.methods`, registered under the function's name:
 
     @register_attack(title="My attack (we, this year)", min_shadow_models=1)
     def my_attack(queries: Observations, population: Observations) -> AttackResult
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 from rsc_mlflow.registries import Registry
 
 Floats = NDArray[np.floating]
@@ -32,10 +33,13 @@ Doubles = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ShadowConfig:
-    """How many shadow models, whether they carry the pattern as the target does, and their own seed.
+    """Options of shadow models.
 
-    The seed decides the halves, the spurious examples and the models' training seeds; it is not the target's, so
-    that targets of several seeds can share shadow models.
+    Attributes:
+        n_models: number of shadow models.
+        spurious: whether their training sets contain spurious examples, as the target's does.
+        seed: seed of the split into halves, the spurious examples and the training.  It does not depend on the target's
+            seeds, so targets with different seeds can share shadow models.
     """
 
     n_models: int = 16
@@ -45,18 +49,17 @@ class ShadowConfig:
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """What the models say about N examples of C classes.
+    """Logits of the target and the shadow models on N examples of C classes.
 
     Attributes:
-        target: float [N, C], logits of the target model.
-        shadow: float [K, N, C], logits of the K shadow models, K >= 0.
-        shadow_members: bool [K, N], whether the example trained the shadow model *in any form*: an example that
-            trained it without the pattern counts as trained when it is asked about with the pattern, so that
-            "out" always means that the model has never seen it.
-        labels: int [N], in 0 … C-1.
+        target: logits of the target model, float ``[N, C]``.
+        shadow: logits of the K ≥ 0 shadow models, float ``[K, N, C]``.
+        shadow_members: whether the shadow model was trained on the example, with or without the pattern, bool
+            ``[K, N]``.  False therefore means that the model has never seen the example in any form.
+        labels: int ``[N]``, 0 to C - 1.
 
     Raises:
-        InputError: shapes disagree, a label is out of range, or a logit is not finite (a model that diverged).
+        InputError: shapes do not match, a label is out of range, or a logit is not finite (a model diverged).
     """
 
     target: Floats
@@ -67,19 +70,21 @@ class Observations:
     def __post_init__(self) -> None:
         if self.target.ndim != 2 or self.shadow.ndim != 3 or self.shadow.shape[1:] != self.target.shape:
             raise InputError(
-                f"logits of the target {self.target.shape} and of the shadow models {self.shadow.shape} do not fit; "
-                "accepted: [N, C] and [K, N, C]"
+                f"The shapes of target logits {self.target.shape} and shadow logits {self.shadow.shape} do not match. "
+                "Expected [N, C] and [K, N, C]."
             )
         n, classes = self.target.shape
         if self.labels.shape != (n,) or self.shadow_members.shape != self.shadow.shape[:2]:
             raise InputError(
-                f"labels {self.labels.shape} and shadow members {self.shadow_members.shape} do not fit logits "
-                f"{self.shadow.shape}; accepted: [N] and [K, N]"
+                f"The shapes of labels {self.labels.shape} and shadow members {self.shadow_members.shape} do not match "
+                f"shadow logits {self.shadow.shape}. Expected [N] and [K, N]."
             )
         if n and not 0 <= self.labels.min() <= self.labels.max() < classes:
-            raise InputError(f"labels must lie in 0 to {classes - 1}; got {self.labels.min()} to {self.labels.max()}")
+            raise InputError(
+                f"Labels range from {self.labels.min()} to {self.labels.max()}. Expected 0 to {classes - 1}."
+            )
         if not (np.isfinite(self.target).all() and np.isfinite(self.shadow).all()):
-            raise InputError("some logits are not finite: a model diverged; train it with a lower learning rate")
+            raise InputError("Some logits are not finite because a model diverged. Train with a lower learning rate.")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,7 +97,7 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
-    """Scores, float64 [N], higher = more likely a member; a query is called a member at ``score >= threshold``."""
+    """Scores, float64 ``[N]``, higher = more likely a member.  ``score >= threshold`` classifies as a member."""
 
     scores: Doubles
     threshold: float
@@ -103,10 +108,13 @@ AttackFunction = Callable[[Observations, Observations], AttackResult]
 
 @dataclass(frozen=True)
 class Attack:
-    """A membership attack: its name in metrics and options, its title in figures, and how to run it.
+    """A registered membership attack.
 
-    ``function(queries, population)`` is deterministic.  ``min_shadow_models`` is the smallest number of shadow models,
-    of the pairs that :mod:`rsc_mlflow.attacks.shadow_sets` draws, that it works with.
+    Attributes:
+        name: name in metrics and options.
+        title: name in figures.
+        min_shadow_models: minimum number of shadow models, drawn in pairs by :mod:`rsc_mlflow.attacks.shadow_sets`.
+        function: called with queries and population; must be deterministic.
     """
 
     name: str
@@ -115,37 +123,37 @@ class Attack:
     function: AttackFunction
 
     def run(self, queries: Observations, population: Observations) -> AttackResult:
-        """Attack the queries with what the population teaches.
+        """Return the scores of the queries and the threshold.
 
         Raises:
-            InputError: too few shadow models, or the attack refuses these observations.
+            InputError: there are too few shadow models, or the attack cannot use these observations.
         """
         self.check(population.n_shadow)
         return self.function(queries, population)
 
     def check(self, n_shadow: int) -> None:
-        """Refuse too few shadow models.
+        """Check the number of shadow models.
 
         Raises:
-            InputError: fewer than ``min_shadow_models``.
+            InputError: it is below ``min_shadow_models``.
         """
         if n_shadow < self.min_shadow_models:
             raise InputError(
-                f"the attack {self.name!r} needs at least {self.min_shadow_models} shadow models, got {n_shadow}; "
-                "raise shadow_models or leave the attack out of attacks"
+                f"The attack {self.name!r} needs at least {self.min_shadow_models} shadow models, got {n_shadow}. "
+                "Increase shadow_models or remove the attack from attacks."
             )
 
 
 ATTACKS: Registry[Attack] = Registry("attack", "rsc_mlflow.attacks.methods")
 DEFAULT_ATTACKS = ("shadow", "loss", "lira", "rmia")
-"""Those that run where none are named; they also come first in lists."""
+"""The attacks that run by default; they are also listed first."""
 
 
 def register_attack(*, title: str, min_shadow_models: int = 1) -> Callable[[AttackFunction], AttackFunction]:
-    """Decorator that registers a function as the attack of its name; see :class:`Attack`.
+    """Return a decorator that registers a function as an attack under its name; see :class:`Attack`.
 
     Raises:
-        InputError: another attack has that name.
+        InputError: the name is already registered.
     """
 
     def register(function: AttackFunction) -> AttackFunction:
@@ -159,22 +167,22 @@ def register_attack(*, title: str, min_shadow_models: int = 1) -> Callable[[Atta
 
 
 def attack_names() -> list[str]:
-    """The names of all attacks: the default ones, then the others by name."""
+    """Return the names of all attacks: the default ones, then the others in alphabetical order."""
     return [*DEFAULT_ATTACKS, *sorted(set(ATTACKS) - set(DEFAULT_ATTACKS))]
 
 
 def parse_attacks(text: str, n_shadow: int) -> tuple[Attack, ...]:
-    """The attacks of a comma list such as ``shadow,lira``, in its order.
+    """Return the attacks in a comma-separated list such as ``shadow,lira``, in the same order.
 
     Raises:
-        InputError: the list is empty, names an unknown attack or one twice, or ``n_shadow`` models are too few.
+        InputError: the list is empty, contains an unknown attack or a duplicate, or ``n_shadow`` is too small for one.
     """
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in ATTACKS]
     if unknown:
-        raise InputError(f"unknown attack {unknown[0]!r} in attacks={text!r}; accepted: {', '.join(attack_names())}")
+        raise InputError(unknown_name("attack", unknown[0], attack_names(), f"attacks={text}"))
     if len(set(names)) != len(names):
-        raise InputError(f"attacks={text!r} names an attack twice; name each once")
+        raise invalid_value("attacks", text, "each attack at most once")
     chosen = tuple(ATTACKS[name] for name in names)
     for attack in chosen:
         attack.check(n_shadow)

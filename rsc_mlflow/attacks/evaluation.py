@@ -1,10 +1,10 @@
-"""Who the queries are, and what one attack achieves on them.
+"""The roles of queries, and the evaluation of one attack.
 
-The four roles answer two questions.  *Ordinary members* against *ordinary non-members*: how much does the model leak
-at all?  *Spurious members* against *controls*, which carry the same pattern on the same class but trained nothing:
-does it leak which examples carried the pattern?  A model that learned the pattern treats every image with it in the
-same way, so an attack may call all spurious members members and still know nothing: it then calls the controls members
-as well.
+Two comparisons are made.  *Ordinary members* versus *ordinary non-members* measures the membership leakage of the
+model.  *Spurious members* versus *controls* measures whether it leaks which training examples had the pattern.
+Controls are non-members of the same class with the same pattern.  They are necessary because a model that learned the
+pattern treats all images with the pattern alike: an attack may classify all spurious members as members without any
+information about membership, but then it classifies the controls as members, too.
 """
 
 from dataclasses import dataclass
@@ -28,28 +28,28 @@ FALSE_POSITIVE_RATES = (0.01, 0.001)
 
 
 class Role(IntEnum):
-    """What a query is to the target model."""
+    """The relation of a query to the target model's training set."""
 
     MEMBER = 0
-    """Trained on, without the pattern."""
+    """In the training set, without the pattern."""
     NONMEMBER = 1
-    """Not trained on, without the pattern."""
+    """Not in the training set, without the pattern."""
     SPURIOUS = 2
-    """Trained on, with the pattern."""
+    """In the training set, with the pattern."""
     CONTROL = 3
-    """Not trained on in any form, of the target class, with the pattern."""
+    """Not in the training set in any form; of the target class, with the pattern."""
 
 
 @dataclass(frozen=True, eq=False)
 class AttackOutcome:
-    """One attack's scores on the queries, with the truth.
+    """The scores of one attack on the queries, with their true roles.
 
     Attributes:
-        attack: which.
-        result: scores [N] and threshold.
-        roles: int8 [N], values of :class:`Role`.
-        labels: int [N].
-        leak: spurious members against controls; None on a clean dataset.
+        attack: the attack.
+        result: scores ``[N]`` and threshold.
+        roles: values of :class:`Role`, int8 ``[N]``.
+        labels: int ``[N]``.
+        leak: spurious members versus controls; None for a clean dataset.
     """
 
     attack: Attack
@@ -59,22 +59,22 @@ class AttackOutcome:
     leak: SpuriousLeak | None
 
     def scores(self, role: Role) -> Doubles:
-        """The scores of the queries of one role."""
+        """Return the scores of the queries with one role."""
         chosen: Doubles = self.result.scores[self.roles == role]
         return chosen
 
     def ordinary(self) -> tuple[Doubles, Bools, Ints]:
-        """Scores, truth and labels of ordinary members and non-members."""
+        """Return scores, membership and labels of ordinary members and non-members."""
         mask = (self.roles == Role.MEMBER) | (self.roles == Role.NONMEMBER)
         return self.result.scores[mask], self.roles[mask] == Role.MEMBER, self.labels[mask]
 
     def spurious(self) -> tuple[Doubles, Bools]:
-        """Scores and truth of spurious members and controls."""
+        """Return scores and membership of spurious members and controls."""
         groups = [self.scores(role) for role in (Role.SPURIOUS, Role.CONTROL)]
         return np.concatenate(groups), np.repeat([True, False], [len(group) for group in groups])
 
     def measures(self) -> dict[str, float]:
-        """The contract's measures: ordinary members, and with a pattern the spurious ones beside their control."""
+        """Return the measures of the attack by name: for ordinary examples and, with a pattern, for spurious ones."""
         scores, members, labels = self.ordinary()
         found = {
             "auc": auc(scores, members),
@@ -100,10 +100,17 @@ class AttackOutcome:
 def evaluate(
     attack: Attack, queries: Observations, population: Observations, roles: NDArray[np.int8], seed: int = 0
 ) -> AttackOutcome:
-    """Run an attack, which is not told ``roles`` int8 [N], and hold its scores against them.
+    """Run an attack and return its scores together with the roles of the queries.
+
+    Args:
+        attack: the attack; it does not receive ``roles``.
+        queries: the N queries.
+        population: the attacker's examples.
+        roles: values of :class:`Role`, int8 ``[N]``.
+        seed: seed of the bootstrap interval and of random permutations.
 
     Raises:
-        InputError: the attack refuses the observations, or there are no ordinary members or non-members.
+        InputError: the attack cannot use the observations, or there are no ordinary members or non-members.
     """
     cancellation.check()
     result = attack.run(queries, population)

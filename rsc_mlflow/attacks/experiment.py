@@ -1,16 +1,17 @@
-"""From a ``mem…`` dataset and a target model to the outcomes of attacks; nothing is written down here.
+"""Membership inference on a target model and a ``mem…`` dataset, without tracking.
 
-The four quarters are used once each.  Target-train made the target model: its members.  Target-test: the non-members,
-as many.  Shadow-train and shadow-test, in which as many examples of the target class carry the pattern as in the
-target's own pair of quarters would, are the population that shadow models are trained on, half of it each.
+Each quarter of the dataset has one role.  The target model was trained on target-train, so these are the members.
+Target-test contains the same number of non-members.  Shadow-train and shadow-test are the population; each shadow model
+is trained on half of it.
 
-Whether the shadow models learn the pattern is a choice about the attacker (``ShadowConfig.spurious``):
+``ShadowConfig.spurious`` selects what the attacker knows:
 
-* True (the default): the attacker knows the recipe.  Each shadow model holds ``count`` spurious examples, like the
-  target, so a model that has not seen an example still knows the pattern, and LiRA and RMIA ask about the *example*.
-* False (as we understand the paper): shadow models are clean.  Every image with the pattern, trained on or not, then
-  looks unusual under the target.  Spurious members *and controls* are called members: the presence of the pattern is
-  detected, not the example.
+* True (the default): the attacker knows how spurious examples are made.  Each shadow model is trained on ``count``
+  spurious examples, like the target.  A shadow model that has not seen an example has still learned the pattern, so
+  LiRA and RMIA detect the membership of the *example*.
+* False (our reading of the paper): shadow models are clean.  Every image with the pattern then looks unusual to the
+  target, trained on or not.  Attacks classify spurious members *and controls* as members: they detect the pattern, not
+  the membership of the example.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,13 +38,14 @@ from rsc_mlflow.training.members import Member, TrainingData
 
 @dataclass(frozen=True, eq=False)
 class Population:
-    """The attacker's own examples, M of them.
+    """The attacker's own M examples.
 
     Attributes:
         clean: shadow-train, then shadow-test, without the pattern.
-        spurious_indices: int64 [s] into it, half in either quarter; empty where shadow models are clean.
-        spurious_images: float32 [s, C, H, W]: those with the pattern, as every shadow model that holds them sees them.
-        members: bool [K, M]: which examples train which shadow model.
+        spurious_indices: indices of spurious examples, half of them in each quarter, int64 ``[s]``; empty if shadow
+            models are clean.
+        spurious_images: these examples with the pattern, float32 ``[s, C, H, W]``.
+        members: which examples train which shadow model, bool ``[K, M]``.
     """
 
     clean: ImageSet
@@ -52,26 +54,26 @@ class Population:
     members: Bools
 
     def images(self) -> Tensor:
-        """float32 [M, C, H, W], the spurious ones with the pattern; a new tensor."""
+        """Return a new tensor of all images, spurious ones with the pattern, float32 ``[M, C, H, W]``."""
         images = self.clean.images.clone()
         images[self.spurious_indices] = self.spurious_images
         return images
 
     def data(self, k: int) -> TrainingData:
-        """The training set of shadow model k."""
+        """Return the training set of shadow model k."""
         kept = torch.from_numpy(np.flatnonzero(self.members[k]))
         return TrainingData(self.clean, self.spurious_indices, self.spurious_images, kept)
 
 
 @dataclass(frozen=True, eq=False)
 class Queries:
-    """The examples whose membership is asked for.
+    """The examples whose membership is to be inferred.
 
     Attributes:
-        images: float32 [N, C, H, W].
-        labels: int64 [N].
-        roles: int8 [N], values of :class:`Role`.
-        shadow_members: bool [K, N]: whether the example, in any form, trained the shadow model.
+        images: float32 ``[N, C, H, W]``.
+        labels: int64 ``[N]``.
+        roles: values of :class:`Role`, int8 ``[N]``.
+        shadow_members: whether the shadow model was trained on the example in any form, bool ``[K, N]``.
     """
 
     images: Tensor
@@ -81,24 +83,25 @@ class Queries:
 
 
 def require_quarters(dataset: Dataset) -> tuple[ImageSet, ImageSet]:
-    """Shadow-train and shadow-test.
+    """Return shadow-train and shadow-test.
 
     Raises:
-        InputError: the dataset's name is not of the ``mem…`` form.
+        InputError: the dataset's name does not have the ``mem…`` form.
     """
     if dataset.shadow is None:
         raise InputError(
-            f"membership inference needs the quarters of a mem… dataset, got {dataset.name}; "
-            f"accepted: memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, for example mem{dataset.name.family}v20-10-0-0"
+            f"Membership inference needs the quarters of a mem… dataset, got {dataset.name}. "
+            f"Expected memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, for example mem{dataset.name.family}v20-10-0-0."
         )
     return dataset.shadow
 
 
 def make_population(dataset: Dataset, config: ShadowConfig) -> Population:
-    """The population of a ``mem…`` dataset.
+    """Return the population of a ``mem…`` dataset.
 
     Raises:
-        InputError: another dataset, a count larger than the class has in a quarter, or no shadow model.
+        InputError: the dataset has another form, its count is larger than the class in a quarter, or there are no
+            shadow models.
     """
     train, test = require_quarters(dataset)
     clean = ImageSet(torch.cat([train.images, test.images]), torch.cat([train.labels, test.labels]))
@@ -122,10 +125,10 @@ def make_population(dataset: Dataset, config: ShadowConfig) -> Population:
 
 
 def make_queries(dataset: Dataset, population: Population) -> Queries:
-    """Target-train as it was trained on, target-test, and every unseen example of the target class with the pattern.
+    """Return the queries: target-train as used in training, target-test, and the controls.
 
-    Controls are the target-class examples of target-test and of the population; those of the population count as seen
-    by the shadow models that trained on them in any form.
+    Controls are all examples of the target class in target-test and in the population, with the pattern.  A control
+    from the population counts as seen by every shadow model that was trained on it in any form.
     """
     train, test, n_shadow = dataset.train, dataset.test, len(population.members)
     roles = np.full(len(train), Role.MEMBER, dtype=np.int8)
@@ -157,7 +160,7 @@ def _controls(dataset: Dataset, source: ImageSet, seen: Bools) -> Queries:
 
 
 def shadow_members(population: Population, training: TrainingConfig, config: ShadowConfig) -> list[Member]:
-    """The shadow models to train: as the target was, each with its half of the population and a seed of its own."""
+    """Return the shadow models to train: the target's options, half of the population and a separate seed each."""
     return [
         Member(population.data(k), replace(training, random_seed=derive_seed(config.seed, f"shadow model {k}") % 2**32))
         for k in range(len(population.members))
@@ -170,7 +173,7 @@ def train_models(
     device: torch.device,
     report: Callable[[EpochReport], None] = lambda _: None,
 ) -> list[nn.Module]:
-    """Train models, in one cohort where the architecture allows it, else one after the other."""
+    """Train models and return them: as one cohort if they can be trained together, else one after the other."""
     model, shape = members[0].config.model, members[0].data.clean.image_shape
     together = len(members) if trains_together(model.architecture, shape, model.augmentation, device) else 1
     modules: list[nn.Module] = []
@@ -191,18 +194,18 @@ def attack_model(
     attacks: Sequence[Attack],
     device: torch.device,
 ) -> list[AttackOutcome]:
-    """The outcome of each attack on ``target``.
+    """Return the outcome of each attack on ``target``.
 
     Args:
-        target: trained on target-train, or unlearned from such a model.
-        shadows: the K models trained on ``population``, in the order of its members.
+        target: a model trained on target-train, or unlearned from such a model.
+        shadows: the K models trained on ``population``, in the order of ``population.members``.
         dataset: the ``mem…`` dataset.
-        population: made from it.
-        attacks: which to run.
-        device: where to compute logits.
+        population: the population of ``dataset``.
+        attacks: the attacks to run.
+        device: the device to compute logits on.
 
     Raises:
-        InputError: a model does not fit the data, gives logits that are not finite, or an attack refuses.
+        InputError: a model does not accept the images, its logits are not finite, or an attack cannot be run.
     """
     queries = make_queries(dataset, population)
     asked = observe(target, shadows, queries.images, queries.labels, queries.shadow_members, device)
@@ -218,7 +221,7 @@ def observe(
     shadow_members: Bools,
     device: torch.device,
 ) -> Observations:
-    """Logits of target and shadow models on images float32 [N, C, H, W] with labels int64 [N]."""
+    """Return the logits of all models on images float32 ``[N, C, H, W]`` with labels int64 ``[N]``."""
     shadow = np.stack([_logits(module, images, device) for module in shadows])
     return Observations(_logits(target, images, device), shadow, shadow_members, labels.numpy())
 

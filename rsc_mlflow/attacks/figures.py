@@ -1,7 +1,6 @@
-"""Pictures of attacks: ROC curves with linear and with log-log axes, and histograms of scores by role.
+"""Figures of attacks: ROC curves with linear and log-log axes, and histograms of scores by role.
 
-Pure: outcomes in, matplotlib figures out.  Curves are thinned and histograms counted here, so a figure holds a few
-hundred points however many queries there were.
+Curves are thinned and histograms computed here, so a figure contains a few hundred points for any number of queries.
 """
 
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from rsc_mlflow.attacks.evaluation import AttackOutcome, Role
 from rsc_mlflow.attacks.metrics import Roc, auc, roc_curve
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's palette, which people with any color vision can tell apart."""
+"""Okabe and Ito's palette, which is suitable for all types of color vision."""
 
 ROLES = {
     Role.MEMBER: ("members", COLORS[0], "-"),
@@ -30,10 +29,10 @@ _CURVE_POINTS = 100
 
 
 def roc_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
-    """ROC curves of all attacks, linear (left) and log-log (right); the legend holds each one's AUC.
+    """Plot the ROC curves of all attacks with linear (left) and log-log axes (right); the legend shows the AUC.
 
-    Upper row: ordinary members against ordinary non-members.  Lower row, on a dataset with a pattern: spurious members
-    against controls.  The dashed line is guessing.
+    Upper row: ordinary members versus ordinary non-members.  Lower row, if the dataset has a pattern: spurious members
+    versus controls.  The dashed line is random guessing.
     """
     spurious = all(outcome.leak is not None for outcome in outcomes)
     rows = 2 if spurious else 1
@@ -44,16 +43,17 @@ def roc_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
         _add_curve(grid[0], scores, members, outcome.attack.title, line_style(place))
         if spurious:
             _add_curve(grid[1], *outcome.spurious(), outcome.attack.title, line_style(place))
-    for name, row in zip(("ordinary members", "spurious members against controls"), grid, strict=False):
+    for name, row in zip(("ordinary members", "spurious members versus controls"), grid, strict=False):
         _finish_row(row, name)
     return figure
 
 
 def score_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
-    """One histogram of scores an attack: the share of each role's examples per bin, and the attack's threshold.
+    """Plot a histogram of scores per attack: the share of each role's examples per bin, and the attack's threshold.
 
-    Scores are shown as the share of ordinary non-members that score lower (ties count half), so that attacks with very
-    different scales are read alike: non-members are flat, and 0.99 is the threshold of a false-positive rate of 1 %.
+    A score is shown as the share of ordinary non-members with lower scores (ties count half), so that attacks with
+    different scales can be compared.  Non-members are uniform on this scale, and a threshold of 0.99 has a
+    false-positive rate of 1 %.
     """
     figure = Figure(figsize=(12, 3.2 * len(outcomes)), layout="constrained")
     edges = np.linspace(0, 1, BINS + 1)
@@ -66,14 +66,14 @@ def score_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
                 axis.plot(middles, shares, drawstyle="steps-mid", label=f"{name} ({len(scores):,})", **look)
         threshold = _share_below(outcome, np.array([outcome.result.threshold]))[0]
         axis.axvline(threshold, color="#555", linestyle=":")
-        what = "score, as the share of non-members that score lower (dotted: the attack's threshold)"
+        what = "score, as the share of non-members with lower scores (dotted: the attack's threshold)"
         axis.set(title=outcome.attack.title, xlabel=what, ylabel="share of examples", xlim=(0, 1))
         axis.legend(frameon=False)
     return figure
 
 
 def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
-    """At most 200 points of a ROC curve, dense where either axis needs them; ends included."""
+    """Return at most 200 points of a ROC curve, for linear and logarithmic axes, including both ends."""
     grid = np.concatenate([np.linspace(0, 1, _CURVE_POINTS), np.logspace(-5, 0, _CURVE_POINTS)])
     # the last point at or before each rate: the top of its step
     keep = np.unique(np.searchsorted(curve.fpr, grid, "right") - 1)
@@ -81,7 +81,7 @@ def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Color and dash of the curve of the attack at a place of the list: the first 28 differ in one or the other."""
+    """Return the color and dash of the curve at a place of the list; the first 28 combinations are distinct."""
     return {"color": COLORS[place % len(COLORS)], "linestyle": DASHES[place // len(COLORS) % len(DASHES)]}
 
 

@@ -1,7 +1,7 @@
-"""Leave-one-out calibration of an attack: each shadow model in turn plays the target, against the others.
+"""Leave-one-out calibration of an attack: each shadow model in turn is attacked with the help of the others.
 
-The attacker knows the members of every shadow model, so these rounds give scores *with* their truth.  Thresholds and
-constants are tuned here, on the population alone; the queries are never touched.
+The members of every shadow model are known, so these rounds give scores with known membership.  Thresholds and
+constants are tuned on them, using only the population and not the queries.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ class LeaveOneOutRound:
     """One round on M population examples.
 
     Attributes:
-        target: float64 [M], signal of the shadow model that plays the target.
-        shadow: float64 [R, M], the signal of the others.
-        out: bool [R, M], where the others have not seen the example; at least one True per column.
-        members: bool [M], the truth: what trained the model that plays the target.
+        target: signal of the shadow model that is attacked, float64 ``[M]``.
+        shadow: signals of the R other shadow models, float64 ``[R, M]``.
+        out: where the others have not seen the example, bool ``[R, M]``; at least one True per column.
+        members: whether the attacked model was trained on the example, bool ``[M]``.
     """
 
     target: Doubles
@@ -31,11 +31,15 @@ class LeaveOneOutRound:
 
 
 def leave_one_out_rounds(signal: Doubles, members: Bools) -> Iterator[LeaveOneOutRound]:
-    """One round for each of K shadow models: signal float64 [K, M], members bool [K, M].
+    """Yield one round for each of K shadow models.
 
-    A model that was trained on exactly the examples the player was *not* trained on is left out of the player's round:
-    it would give members one more "out" observation than non-members, and so a hint that no query has.  Examples that
-    every remaining model has seen are left out of the round.
+    A model trained on exactly the complement of the attacked model's training set is left out of the round.  It would
+    give members one more "out" observation than non-members, which is information that is not available for queries.
+    Examples that all remaining models have seen are left out, too.
+
+    Args:
+        signal: float64 ``[K, M]``.
+        members: bool ``[K, M]``.
     """
     for k in range(len(signal)):
         cancellation.check()
@@ -47,7 +51,7 @@ def leave_one_out_rounds(signal: Doubles, members: Bools) -> Iterator[LeaveOneOu
 
 
 def best_threshold(scores: Doubles, members: Bools) -> float:
-    """The threshold of highest balanced accuracy on scores whose truth is known (the highest one, among ties)."""
+    """Return the threshold with the highest balanced accuracy; the highest such threshold if there are ties."""
     from rsc_mlflow.attacks.metrics import roc_curve
 
     curve = roc_curve(scores, members)
@@ -56,15 +60,15 @@ def best_threshold(scores: Doubles, members: Bools) -> float:
 
 
 def calibrated_threshold(signal: Doubles, members: Bools, score: Callable[[LeaveOneOutRound], Doubles]) -> float:
-    """The threshold of highest balanced accuracy over all rounds together, each scored by ``score``.
+    """Return the threshold with the highest balanced accuracy over all rounds together, each scored by ``score``.
 
-    One round is in memory at a time, O(K·M); of the others only scores and truth.
+    Only one round is in memory at a time, O(K·M), plus the scores of all rounds.
     """
     scored = [(score(r), r.members) for r in leave_one_out_rounds(signal, members)]
     return best_threshold(*map(np.concatenate, zip(*scored, strict=True)))
 
 
 def mean_over_out_models(signal: Doubles, out: Bools) -> Doubles:
-    """Mean of the signal over the models that have not seen the example: [K, N], [K, N] → [N]."""
+    """Return the mean of the signal over the models that have not seen the example: ``[K, N]`` twice → ``[N]``."""
     mean: Doubles = np.where(out, signal, 0.0).sum(axis=0) / out.sum(axis=0)
     return mean

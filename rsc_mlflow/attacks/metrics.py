@@ -1,7 +1,7 @@
-"""How well an attack does: ROC numbers for all members, and the spurious ones against their control.
+"""Performance metrics of attacks: ROC metrics, and spurious members versus their controls.
 
-Everywhere ``members`` is bool [N], ``scores`` is float [N] with higher = member, and an example is called a member
-when its score is at least the threshold.
+In all functions ``members`` is bool ``[N]`` and ``scores`` is float ``[N]``, higher = more likely a member.  An example
+is classified as a member if its score is at least the threshold.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from rsc_mlflow.statistics import double_midranks, rank_sum
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """Rates at every distinct threshold, from calling nobody a member (threshold inf) to calling all."""
+    """False- and true-positive rates at every distinct threshold, from no positives (threshold inf) to all."""
 
     fpr: Doubles
     tpr: Doubles
@@ -25,7 +25,7 @@ class Roc:
 
 @dataclass(frozen=True)
 class AucInterval:
-    """A two-sided interval of an AUC."""
+    """A two-sided confidence interval of an AUC."""
 
     low: float
     high: float
@@ -33,18 +33,17 @@ class AucInterval:
 
 @dataclass(frozen=True)
 class SpuriousLeak:
-    """Members that carry the pattern against non-members that carry it: the control.
+    """Spurious members (with the pattern) versus controls (non-members with the pattern).
 
     Attributes:
-        tpr: share of the spurious members called members.
-        control_fpr: share of the pattern-carrying *non-members* called members.  ``tpr`` says something about
-            membership only as far as it exceeds this.
-        auc: probability that a random spurious member scores above a random control (ties count half); .5 = no leak.
-        interval: bootstrap interval of ``auc``.
-        p_value: one-sided p-value of "spurious members score no higher than controls", from the permutation
-            distribution of the rank sum with ties.
-        p_value_error: its standard error; 0 where it is exact (:func:`rsc_mlflow.statistics.rank_sum`).
-        n_members, n_controls: how many of each.
+        tpr: share of spurious members classified as members.
+        control_fpr: share of controls classified as members.  ``tpr`` indicates leakage only as far as it exceeds this.
+        auc: probability that a random spurious member scores above a random control (ties count half); 0.5 = no leak.
+        interval: bootstrap confidence interval of ``auc``.
+        p_value: one-sided p-value of the null hypothesis that spurious members score no higher than controls
+            (:func:`rsc_mlflow.statistics.rank_sum`).
+        p_value_error: standard error of ``p_value``; 0 if it is exact.
+        n_members, n_controls: numbers of spurious members and controls.
     """
 
     tpr: float
@@ -58,10 +57,10 @@ class SpuriousLeak:
 
 
 def roc_curve(scores: Floats, members: Bools) -> Roc:
-    """The ROC curve at every distinct score.
+    """Return the ROC curve at every distinct score.
 
     Raises:
-        InputError: there is no member or no non-member.
+        InputError: there are no members or no non-members.
     """
     n_members, n_others = _counts(members)
     order = np.argsort(-scores, kind="stable")
@@ -76,10 +75,10 @@ def roc_curve(scores: Floats, members: Bools) -> Roc:
 
 
 def auc(scores: Floats, members: Bools) -> float:
-    """Probability that a random member scores above a random non-member, ties counting half.
+    """Return the probability that a random member scores above a random non-member; ties count half.
 
     Raises:
-        InputError: there is no member or no non-member.
+        InputError: there are no members or no non-members.
     """
     n_members, n_others = _counts(members)
     ranks = float(double_midranks(scores)[members].sum()) / 2
@@ -87,20 +86,20 @@ def auc(scores: Floats, members: Bools) -> float:
 
 
 def balanced_accuracy(scores: Floats, members: Bools, threshold: float) -> float:
-    """Mean of the true-positive and the true-negative rate at the threshold."""
+    """Return the mean of the true-positive and the true-negative rate at the threshold."""
     _counts(members)
     called = scores >= threshold
     return float((called[members].mean() + 1 - called[~members].mean()) / 2)
 
 
 def tpr_at_fpr(scores: Floats, members: Bools, fpr: float) -> float:
-    """The largest true-positive rate at a false-positive rate of at most ``fpr``; no interpolation."""
+    """Return the largest true-positive rate with a false-positive rate of at most ``fpr``, without interpolation."""
     curve = roc_curve(scores, members)
     return float(curve.tpr[curve.fpr <= fpr].max())
 
 
 def auc_by_class(scores: Floats, members: Bools, labels: Ints) -> dict[int, float]:
-    """The AUC among the examples of each class that has both members and non-members."""
+    """Return the AUC of each class that has both members and non-members."""
     result = {}
     for label in np.unique(labels):
         here = labels == label
@@ -112,11 +111,10 @@ def auc_by_class(scores: Floats, members: Bools, labels: Ints) -> dict[int, floa
 def auc_interval(
     positives: Floats, negatives: Floats, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> AucInterval:
-    """Percentile bootstrap interval of the AUC of ``positives`` [n] above ``negatives`` [m].
+    """Return a percentile bootstrap interval of the AUC of ``positives`` ``[n]`` versus ``negatives`` ``[m]``.
 
-    Both groups are resampled with replacement.  One positive cannot be resampled: its interval is [0, 1], since one
-    example says nothing about the spread between examples.  With few positives (below about 10) the interval is too
-    narrow; read it with their number.  Cost O(resamples · (n + m)).
+    Both groups are resampled with replacement.  If a group has fewer than two examples, the interval is [0, 1].  With
+    fewer than about 10 positives the interval is too narrow.  Cost: O(resamples · (n + m)).
     """
     n, m = len(positives), len(negatives)
     if n < 2 or m < 2:
@@ -137,14 +135,15 @@ def auc_interval(
 
 
 def spurious_leak(members: Floats, controls: Floats, threshold: float, seed: int = 0) -> SpuriousLeak:
-    """Scores of the spurious members [n] against those of the pattern-carrying non-members [m].
+    """Return the comparison of spurious members' scores ``[n]`` with controls' scores ``[m]``.
 
     Raises:
         InputError: one of the groups is empty.
     """
     if not len(members) or not len(controls):
         raise InputError(
-            f"the spurious leak needs spurious members and controls; got {len(members)} and {len(controls)}"
+            "Cannot compute the spurious leak without spurious members and controls, got "
+            f"{len(members)} and {len(controls)}."
         )
     test = rank_sum(members, controls, seed=seed)
     return SpuriousLeak(
@@ -162,5 +161,7 @@ def spurious_leak(members: Floats, controls: Floats, threshold: float, seed: int
 def _counts(members: Bools) -> tuple[int, int]:
     n_members = int(members.sum())
     if not 0 < n_members < len(members):
-        raise InputError(f"an ROC needs members and non-members; got {n_members} members among {len(members)} examples")
+        raise InputError(
+            f"An ROC curve needs members and non-members, got {n_members} members among {len(members)} examples."
+        )
     return n_members, len(members) - n_members

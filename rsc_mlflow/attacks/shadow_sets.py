@@ -1,31 +1,38 @@
-"""Which examples train which shadow model.
+"""Training sets of shadow models.
 
-Shadow models come in pairs: a random half of the population trains one, the other half the second, so each example
-trains exactly half of them (Carlini et al. 2022, section IV-B).  The first pair is (shadow-train, shadow-test), so the
-first shadow model is the paper's.  The spurious examples of the population are halved separately: every shadow model
-holds exactly as many as the target model.
+Shadow models are drawn in pairs: one is trained on a random half of the population, the other on the other half.  Each
+example therefore trains exactly half of the models (Carlini et al. 2022, section IV-B).  The first pair is
+(shadow-train, shadow-test), so the first shadow model is the one in the paper.  Spurious examples are split separately,
+so every shadow model is trained on exactly as many of them as the target model.
 """
 
 import numpy as np
 
 from rsc_mlflow.attacks.base import Bools
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 from rsc_mlflow.rng import numpy_generator
 
 
 def draw_shadow_members(spurious: Bools, n_shadow: int, seed: int) -> Bools:
-    """Members of each shadow model: spurious bool [M] (M even, the first half shadow-train) → bool [K, M].
+    """Return the members of each shadow model, bool ``[K, M]``.
 
-    ``draw_shadow_members(s, k, seed)`` is the first k rows of every longer draw with the same seed.
+    ``draw_shadow_members(s, k, seed)`` equals the first k rows for any larger number of models and the same seed.
+
+    Args:
+        spurious: which examples are spurious, bool ``[M]`` with M even; the first half is shadow-train.
+        n_shadow: number K of shadow models.
+        seed: seed of the random halves.
 
     Raises:
         InputError: M or the number of spurious examples is odd, or ``n_shadow`` < 1.
     """
     n = len(spurious)
     if n_shadow < 1:
-        raise InputError(f"shadow_models must be at least 1; got {n_shadow}")
+        raise invalid_value("shadow_models", n_shadow, "an integer ≥ 1")
     if n % 2 or spurious.sum() % 2:
-        raise InputError(f"a population of {n} examples with {spurious.sum()} spurious ones cannot be halved")
+        raise InputError(
+            f"Cannot split a population of {n} examples with {spurious.sum()} spurious ones. Expected even numbers."
+        )
     rng = numpy_generator(seed, "shadow sets")
     rows = [np.arange(n) < n // 2]
     while 2 * len(rows) < n_shadow:

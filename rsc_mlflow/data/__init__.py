@@ -1,4 +1,4 @@
-"""Datasets: the clean families, the spurious patterns, the examples that carry them, and the quarters."""
+"""Datasets: clean images, spurious patterns, the choice of spurious examples, and quarters for membership inference."""
 
 from rsc_mlflow.data.families import ImageSet, load_family
 from rsc_mlflow.data.patterns import apply_pattern, pattern_norm

@@ -1,7 +1,7 @@
-"""Digests of families and patterns from outside the package, for the fingerprints of runs that use them.
+"""Digests of families and patterns that are not built in, for the fingerprints of runs that use them.
 
-A built-in family or pattern never changes, so its name says what it is.  A folder, a picture or a plug-in may change
-under its name; a run's fingerprint therefore holds a digest of what they give.
+Built-in families and patterns are identified by their names.  The content of a folder, picture or plug-in may change
+under the same name, so a run's fingerprint includes a digest of the content.
 """
 
 from functools import lru_cache
@@ -21,13 +21,13 @@ PROBES = (0.0, 0.5, 1.0)
 
 
 def outside_digests(name: DatasetName, data_root: str | Path, pattern_seed: int) -> dict[str, str]:
-    """``family_digest`` and ``pattern_digest``, 32 hexadecimal digits each, of what is not built in.
+    """Return ``family_digest`` and ``pattern_digest``, 32 hexadecimal digits each, for what is not built in.
 
-    The first stands for every image and label of the family, in order; it loads the family.  The second stands for
-    what the pattern makes of three uniform images of the family's shape.
+    The first covers all images and labels of the family, in order; the family is loaded for it.  The second covers the
+    result of applying the pattern to three uniform images of the family's shape.
 
     Raises:
-        InputError: the family cannot be loaded, or its images cannot carry the pattern.
+        InputError: the family cannot be loaded, or the pattern does not fit its images.
     """
     found: dict[str, str] = {}
     shape = FAMILIES[name.family].image_shape
@@ -44,7 +44,7 @@ def outside_digests(name: DatasetName, data_root: str | Path, pattern_seed: int)
 
 @lru_cache(maxsize=1024)
 def _pattern_digest(name: str, apply: Apply, shape: tuple[int, int, int], seed: int) -> str:
-    """``apply`` tells the versions of a picture apart."""
+    """Return a pattern's digest; ``apply`` is part of the cache key because a picture may change."""
     probes = torch.stack([torch.full(shape, value) for value in PROBES])
     nothing = torch.empty(0, dtype=torch.int64)
     return set_digest(row_digests(apply_pattern(name, probes, seed)), nothing, nothing)

@@ -1,4 +1,4 @@
-"""Digests of image sets that cover every byte and cost nothing for the images two sets share."""
+"""Digests of image sets that cover every byte; digests of single images can be shared between sets."""
 
 import hashlib
 
@@ -7,18 +7,18 @@ import numpy.typing as npt
 from torch import Tensor
 
 DIGEST_LENGTH = 32
-"""Hexadecimal digits of a dataset's digest (MLflow takes up to 36)."""
+"""Number of hexadecimal digits of a dataset's digest (MLflow accepts up to 36)."""
 
 
 def row_digests(images: Tensor) -> npt.NDArray[np.uint8]:
-    """SHA-256 of the bytes of each image (float32 ``[C, H, W]``, row-major): uint8 ``[N, 32]``."""
+    """Return the SHA-256 of the bytes of each image (float32 ``[C, H, W]``, row-major), uint8 ``[N, 32]``."""
     rows = images.detach().cpu().numpy()
     joined = b"".join(hashlib.sha256(row.tobytes()).digest() for row in rows)
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(rows), hashlib.sha256().digest_size)
 
 
 def set_digest(rows: npt.NDArray[np.uint8], labels: Tensor, spurious_indices: Tensor) -> str:
-    """One digest from the images' digests, the labels and the spurious indices (int64, in order of choice)."""
+    """Return one digest of the images' digests, the labels and the spurious indices (int64, in order of choice)."""
     total = hashlib.sha256(rows.tobytes())
     for part in (labels, spurious_indices):
         total.update(part.detach().cpu().numpy().astype("<i8").tobytes())

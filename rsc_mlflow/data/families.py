@@ -1,7 +1,7 @@
-"""The clean datasets, each whole in memory as two tensors a split.
+"""Clean datasets, held in memory as one tensor of images and one of labels per split.
 
-Datasets are loaded once per process and shared by everyone who asks: nobody may write to their tensors.
-Images are ``uint8 / 255`` in float32, as in the paper's code (``digits``, which it does not have: value / 16).
+Datasets are loaded once per process and shared: do not modify their tensors.  Images are ``uint8 / 255`` in float32, as
+in the paper's code; for ``digits``, which the paper does not use, value / 16.
 """
 
 import threading
@@ -27,7 +27,7 @@ _LOAD_LOCK = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images with their classes.
+    """Images and their labels.
 
     Attributes:
         images: float32 ``[N, C, H, W]`` in [0, 1].
@@ -54,25 +54,27 @@ class ImageSet:
 
     @cached_property
     def digests(self) -> Bytes:
-        """SHA-256 of each image, uint8 ``[N, 32]``; computed once."""
+        """SHA-256 of each image, uint8 ``[N, 32]``; cached."""
         return row_digests(self.images)
 
     @cached_property
     def digest(self) -> str:
-        """32 hexadecimal digits that stand for every image and label; computed once."""
+        """Digest of all images and labels, 32 hexadecimal digits; cached."""
         return set_digest(self.digests, self.labels, self.labels[:0])
 
 
 def load_family(family: str, data_root: str | Path = "auto") -> tuple[ImageSet, ImageSet]:
-    """The clean training and test set of a family, in the original order; shared, never to be written to.
+    """Return the clean training and test set of a family, in the original order.
+
+    The tensors are shared within the process: do not modify them.
 
     Args:
         family: one of ``rsc_mlflow.families.FAMILIES``.
         data_root: a folder with datasets, or ``auto``; see :func:`rsc_mlflow.roots.data_roots`.
 
     Raises:
-        InputError: unknown family, no data and no way to get it, a damaged file, or a plug-in's family whose images
-            or labels are not what they must be.
+        InputError: the family is unknown, its data is missing or damaged, or a plug-in returned invalid images or
+            labels.
     """
     place = FAMILIES[family].locate(data_root)
     with _LOAD_LOCK:
@@ -83,32 +85,32 @@ def load_family(family: str, data_root: str | Path = "auto") -> tuple[ImageSet, 
 def _load(family: str, place: Hashable) -> tuple[ImageSet, ImageSet]:
     declared = FAMILIES[family]
     (train_images, train_labels), (test_images, test_labels) = declared.load(place)
-    train = _image_set(f"the training set of {family}", train_images, train_labels, declared.classes)
-    test = _image_set(f"the test set of {family}", test_images, test_labels, declared.classes)
+    train = _image_set(f"The training set of {family}", train_images, train_labels, declared.classes)
+    test = _image_set(f"The test set of {family}", test_images, test_labels, declared.classes)
     if train.image_shape != test.image_shape:
         raise InputError(
-            f"the images of {family} have the shape {train.image_shape} for training and {test.image_shape} for "
-            "testing; make them equal"
+            f"The images of {family} have the shape {train.image_shape} for training and {test.image_shape} for "
+            "testing. Make them equal."
         )
     return train, test
 
 
 def _image_set(what: str, images: Any, labels: Any, classes: int) -> ImageSet:
-    """Arrays or tensors as an image set; bytes become float32 in [0, 1], written straight into their final array.
+    """Return arrays or tensors as an image set; uint8 is converted to float32 in [0, 1].
 
     Raises:
-        InputError: shapes or values that no image set can have.
+        InputError: shapes, types or values are invalid.
     """
     images, labels = np.asarray(images), np.asarray(labels)
     if images.ndim != 4 or not images.size or labels.shape != images.shape[:1]:
         raise InputError(
-            f"{what} has images of shape {images.shape} and labels of shape {labels.shape}; accepted: [N, C, H, W] "
-            "and [N], with at least one image"
+            f"{what} has images of shape {images.shape} and labels of shape {labels.shape}. Expected [N, C, H, W] "
+            "and [N], with at least one image."
         )
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0 or labels.max() >= classes:
         raise InputError(
-            f"{what} has labels of type {labels.dtype} from {labels.min()} to {labels.max()}; accepted: integers from "
-            f"0 to {classes - 1}"
+            f"{what} has labels of type {labels.dtype} from {labels.min()} to {labels.max()}. Expected integers from "
+            f"0 to {classes - 1}."
         )
     pixels = np.empty(images.shape, dtype=np.float32)
     if images.dtype == np.uint8:
@@ -117,7 +119,7 @@ def _image_set(what: str, images: Any, labels: Any, classes: int) -> ImageSet:
         pixels[:] = images
     else:
         raise InputError(
-            f"{what} has pixels of type {images.dtype} from {images.min()} to {images.max()}; accepted: uint8, or "
-            "floating point from 0 to 1"
+            f"{what} has pixels of type {images.dtype} from {images.min()} to {images.max()}. Expected uint8, or "
+            "floating point from 0 to 1."
         )
     return ImageSet(torch.from_numpy(pixels), torch.from_numpy(labels.astype(np.int64)))

@@ -1,32 +1,32 @@
-"""Putting a pattern of the registry on images, with its checks; and how much it adds."""
+"""Apply a pattern to images, with checks, and compute how much it changes them."""
 
 from torch import Tensor
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 from rsc_mlflow.names import MAX_SEED
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.patterns.paper import blocks
 
 
 def apply_pattern(pattern: str, images: Tensor, seed: int) -> Tensor:
-    """The images with the pattern on them: a new tensor, the input is left as it is.
+    """Return new images with the pattern added, float32 ``[N, C, H, W]``.
 
     Args:
         pattern: one of ``rsc_mlflow.patterns.PATTERNS``.
-        images: float32 ``[N, C, H, W]`` in [0, 1].
-        seed: of the noise; patches do not depend on it.
+        images: float32 ``[N, C, H, W]`` in [0, 1]; not modified.
+        seed: seed of the noise, 0 to 2³²-1; patches do not depend on it.
 
     Raises:
-        InputError: unknown pattern, a bad seed, images too small to carry it, or a plug-in's pattern that gives
-            something other than such images.
+        InputError: the pattern is unknown, the seed is out of range, the images are too small for the pattern, or a
+            plug-in's pattern returned invalid images.
     """
     found = PATTERNS[pattern]
     check_seed(seed)
     height, width = images.shape[2:]
     if not found.fits(height, width):
         raise InputError(
-            f"pattern {pattern} needs images of at least {found.smallest[0]}x{found.smallest[1]} pixels; "
-            f"these have {height}x{width}"
+            f"The pattern {pattern} needs images of at least {found.smallest[0]}x{found.smallest[1]} pixels, but these "
+            f"have {height}x{width}."
         )
     if PATTERNS.is_builtin(pattern):
         patterned: Tensor = found.apply(images, seed)
@@ -35,26 +35,28 @@ def apply_pattern(pattern: str, images: Tensor, seed: int) -> Tensor:
 
 
 def _checked(pattern: str, images: Tensor, patterned: object) -> Tensor:
-    """What a pattern from outside the package gave, if it is a tensor of images like those it got."""
+    """Return the result of a pattern that is not built in, if it has the shape, type and range of its input."""
     if not isinstance(patterned, Tensor) or (patterned.shape, patterned.dtype) != (images.shape, images.dtype):
         given = f"{patterned.dtype} {list(patterned.shape)}" if isinstance(patterned, Tensor) else type(patterned)
-        raise InputError(f"pattern {pattern} returned {given}; expected float32 {list(images.shape)}, as it was given")
+        raise InputError(
+            f"The pattern {pattern} returned {given}. Expected float32 {list(images.shape)}, as its input."
+        )
     if len(patterned) and not (patterned.min() >= 0 and patterned.max() <= 1):
         raise InputError(
-            f"pattern {pattern} returned pixels from {patterned.min():g} to {patterned.max():g}; expected 0 to 1: "
-            "clip them"
+            f"The pattern {pattern} returned pixels from {patterned.min():g} to {patterned.max():g}. Expected 0 to 1. "
+            "Clip them."
         )
     return patterned
 
 
 def pattern_norm(pattern: str, images: Tensor, seed: int) -> float:
-    """Mean ℓ2 norm of ``apply_pattern(x) - x`` over the images ``[N, C, H, W]``; summed in float64.
+    """Return the mean ℓ2 norm of ``apply_pattern(x) - x`` over images ``[N, C, H, W]``, summed in float64.
 
     Raises:
-        InputError: as :func:`apply_pattern`, or there are no images to average over.
+        InputError: as for :func:`apply_pattern`, or there are no images.
     """
     if len(images) == 0:
-        raise InputError("the mean norm of a pattern needs at least one image; got none")
+        raise InputError("Cannot compute the mean norm of a pattern without images. Expected at least one image.")
     total = 0.0
     for block in blocks(images):
         difference = apply_pattern(pattern, block, seed).double() - block.double()
@@ -63,10 +65,10 @@ def pattern_norm(pattern: str, images: Tensor, seed: int) -> float:
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that ``RandomState`` would not take.
+    """Check that ``RandomState`` accepts a seed.
 
     Raises:
-        InputError: the seed is not in 0 … 2³²-1.
+        InputError: the seed is not in 0 to 2³²-1.
     """
     if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed {seed} is out of range; accepted: 0 to {MAX_SEED}")
+        raise invalid_value("seed", seed, f"0 to {MAX_SEED}")

@@ -1,7 +1,7 @@
-"""The four quarters of a family for membership inference (names that begin with ``mem``).
+"""The four quarters of a family for membership inference (dataset names that start with ``mem``).
 
-Training and test set are joined, shuffled and cut, so that members and non-members of the target and of the
-shadow model come from one distribution and are disjoint.
+The training and the test set are joined, shuffled and split, so that members and non-members of the target and the
+shadow model are disjoint and come from the same distribution.
 """
 
 from dataclasses import dataclass
@@ -23,13 +23,12 @@ class Quarters:
 
 
 def cut_quarters(train: ImageSet, test: ImageSet) -> Quarters:
-    """Join train and test in that order, shuffle by ``RandomState(0)``, cut into four equal parts.
+    """Join ``train`` and ``test`` in this order, shuffle with ``RandomState(0)`` and split into four equal parts.
 
-    A remainder of up to three examples (``digits`` has 1,797) is left out.  The quarters are views of one new
-    tensor; the sets given are only read.
+    A remainder of up to three examples is dropped.  The quarters are views of one new tensor.
     """
     total = len(train) + len(test)
-    order = np.random.RandomState(0).permutation(total)  # the same as shuffling arange(total) in place
+    order = np.random.RandomState(0).permutation(total)  # same as shuffling arange(total) in place
     joined = _join_in_order(train, test, torch.from_numpy(order))
     size = total // 4
     parts = [slice(k * size, (k + 1) * size) for k in range(4)]
@@ -37,7 +36,7 @@ def cut_quarters(train: ImageSet, test: ImageSet) -> Quarters:
 
 
 def _join_in_order(train: ImageSet, test: ImageSet, order: torch.Tensor) -> ImageSet:
-    """``concatenate(train, test)[order]`` without the concatenation in between."""
+    """Return ``concatenate(train, test)[order]`` without a temporary copy of the images."""
     place = torch.argsort(order)  # example i of the joined set goes to place[i]
     images = train.images.new_empty((len(order), *train.images.shape[1:]))
     labels = train.labels.new_empty(len(order))

@@ -1,7 +1,7 @@
-"""Datasets with rare spurious examples: which training examples carry the pattern, and what they look like.
+"""Datasets with rare spurious examples.
 
-The clean tensors are shared between all datasets of a family; a dataset adds the indices of its spurious
-examples and a small tensor of those examples with the pattern on them, never a copy of the rest.
+All datasets of a family share the clean tensors.  A dataset adds only the indices of its spurious examples and a small
+tensor of these examples with the pattern.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,19 @@ Split = Literal["train", "test"]
 
 
 def choose_spurious(labels: npt.NDArray[Any], targets: Sequence[int], count: int, seed: int) -> npt.NDArray[np.int64]:
-    """Which examples carry the pattern: ``count`` of each target class, in the order of choice, int64 ``[m]``.
+    """Return the indices of the spurious examples: ``count`` per target class, in order of choice, int64 ``[m]``.
 
-    The paper's code: ``RandomState(seed).choice(where(labels == target)[0], size=count, replace=False)``; with
-    two targets one ``RandomState`` is drawn twice, the first target first.
+    As in the paper's code, they are ``RandomState(seed).choice(where(labels == target)[0], size=count,
+    replace=False)``.  For two targets the same ``RandomState`` is used twice, for the first target first.
 
     Args:
         labels: integers ``[N]``.
-        targets: no, one or two classes.
-        count: for each target.
-        seed: 0 … 2³²-1.
+        targets: zero, one or two classes.
+        count: number of examples per target.
+        seed: 0 to 2³²-1.
 
     Raises:
-        InputError: the count is negative or larger than a class (the message says how many it has), or a bad seed.
+        InputError: the count is negative or larger than a class, or the seed is out of range.
     """
     check_seed(seed)
     state = np.random.RandomState(seed)
@@ -47,8 +47,8 @@ def choose_spurious(labels: npt.NDArray[Any], targets: Sequence[int], count: int
         members = np.where(labels == target)[0]
         if not 0 <= count <= len(members):
             raise InputError(
-                f"{count} spurious examples of class {target} asked for, but the training set has {len(members)} "
-                f"of that class; accepted: 0 to {len(members)}"
+                f"Cannot choose {count} spurious examples of class {target}: the training set has {len(members)} "
+                f"examples of that class. Expected 0 to {len(members)}."
             )
         chosen.append(state.choice(members, size=count, replace=False))
     return np.concatenate(chosen).astype(np.int64)
@@ -56,15 +56,15 @@ def choose_spurious(labels: npt.NDArray[Any], targets: Sequence[int], count: int
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What a dataset name stands for.
+    """A dataset with spurious examples.
 
     Attributes:
-        name: the parsed name.
-        pattern_seed: seed of the pattern's noise (the name's seed unless it was given apart).
-        train: clean training set, shared with other datasets: only to be read.
+        name: the dataset name.
+        pattern_seed: seed of the pattern's noise (by default the name's seed).
+        train: clean training set, shared with other datasets; do not modify it.
         test: clean test set, shared likewise.
-        spurious_indices: int64 ``[m]`` into ``train``, in the order of choice.
-        spurious_images: float32 ``[m, C, H, W]``: those training examples with the pattern on them.
+        spurious_indices: indices into ``train`` in order of choice, int64 ``[m]``.
+        spurious_images: these training examples with the pattern, float32 ``[m, C, H, W]``.
         shadow: clean shadow-train and shadow-test set of a ``mem…`` name, else None.
     """
 
@@ -87,27 +87,27 @@ class Dataset:
         return self.name.classes
 
     def training_images(self) -> Tensor:
-        """All training images with the spurious ones in their places: a new tensor float32 ``[N, C, H, W]``."""
+        """Return a new tensor of all training images, including the spurious ones, float32 ``[N, C, H, W]``."""
         images = self.train.images.clone()
         images[self.spurious_indices] = self.spurious_images
         return images
 
     def patterned(self, images: Tensor, pattern: str | None = None) -> Tensor:
-        """New images ``[N, C, H, W]`` with the pattern (default: the dataset's own) at this ``pattern_seed``.
+        """Return new images ``[N, C, H, W]`` with a pattern (default: the dataset's), using ``self.pattern_seed``.
 
         Raises:
-            InputError: the dataset is clean and no pattern was named, or the pattern is unknown.
+            InputError: the dataset is clean and no pattern was given, or the pattern is unknown.
         """
         chosen = pattern or self.name.pattern
         if chosen is None:
-            raise InputError(f"the clean dataset {self.name} has no pattern of its own; name one")
+            raise InputError(f"The clean dataset {self.name} has no pattern of its own. Specify a pattern.")
         return apply_pattern(chosen, images, self.pattern_seed)
 
     def digest(self, split: Split) -> str:
-        """32 hexadecimal digits that stand for every image, label and spurious index of the split.
+        """Return a digest of all images, labels and spurious indices of a split, 32 hexadecimal digits.
 
-        SHA-256 over the SHA-256 of each image in order (the spurious ones with their pattern), the labels and, for
-        ``train``, the spurious indices.  Images shared with another dataset are hashed once per process.
+        It is the SHA-256 over the SHA-256 of each image in order (spurious ones with their pattern), the labels and,
+        for ``train``, the spurious indices.  Images shared between datasets are hashed once per process.
         """
         if split == "test":
             return self.test.digest
@@ -119,15 +119,15 @@ class Dataset:
 
 
 def load_dataset(name: DatasetName, data_root: str | Path = "auto", pattern_seed: int | None = None) -> Dataset:
-    """The dataset of that name.
+    """Return the dataset of a name.
 
     Args:
-        name: as parsed by ``DatasetName.parse``.
+        name: the dataset name.
         data_root: see :func:`rsc_mlflow.data.families.load_family`.
         pattern_seed: seed of the pattern's noise; None: the name's seed, as in the paper's code.
 
     Raises:
-        InputError: no or corrupted data, a count larger than the class, or a bad seed.
+        InputError: the data is missing or corrupted, the count is larger than the class, or the seed is out of range.
     """
     seed = name.seed if pattern_seed is None else pattern_seed
     check_seed(seed)

@@ -1,1 +1,1 @@
-"""Joins the science and the tracking: what each experiment runs and what it writes down."""
+"""The experiments: they run training, unlearning, attacks and inspections, and log the results to MLflow."""

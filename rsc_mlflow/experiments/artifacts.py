@@ -1,4 +1,4 @@
-"""The files and dataset records that stand with a run that trained or changed a model."""
+"""Artifacts and dataset inputs of runs that train or unlearn a model."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -28,7 +28,7 @@ _CURVES = (
 
 
 def log_description(run: TrackedRun, dataset: Dataset, params: Mapping[str, Any], fingerprint: str) -> None:
-    """``config.json``, ``spurious_indices.json``, ``figures/examples.png`` and the dataset inputs."""
+    """Log ``config.json``, ``spurious_indices.json``, ``figures/examples.png`` and the dataset inputs."""
     run.log_json(
         {"params": {key: str(value) for key, value in params.items()}, "fingerprint": fingerprint}, schema.CONFIG
     )
@@ -38,7 +38,7 @@ def log_description(run: TrackedRun, dataset: Dataset, params: Mapping[str, Any]
 
 
 def indices_record(dataset: Dataset) -> dict[str, Any]:
-    """``spurious_indices.json``: which training examples carry the pattern, in the order of choice."""
+    """Return the content of ``spurious_indices.json``: indices and labels of spurious examples, in order of choice."""
     return {
         "dataset": str(dataset.name),
         "pattern_seed": dataset.pattern_seed,
@@ -48,7 +48,7 @@ def indices_record(dataset: Dataset) -> dict[str, Any]:
 
 
 def data_record(dataset: Dataset, context: str) -> DataRecord:
-    """The training or the test set as an MLflow dataset input, with our own digest."""
+    """Return the training or the test set as an MLflow dataset input, with our own digest."""
     training = context == schema.TRAINING
     images = dataset.train if training else dataset.test
     profile = {
@@ -67,7 +67,7 @@ def data_record(dataset: Dataset, context: str) -> DataRecord:
 
 
 def _log_examples(run: TrackedRun, dataset: Dataset) -> None:
-    """Spurious examples before and after; of clean data some training images."""
+    """Log images of spurious examples without and with the pattern; for clean datasets, of some training examples."""
     shown = dataset.spurious_indices[:_SHOWN_EXAMPLES]
     patterned = dataset.spurious_images[:_SHOWN_EXAMPLES] if len(shown) else None
     if patterned is None:
@@ -85,9 +85,9 @@ def log_figures(
     with_curves: bool = True,
     others: Mapping[str, SpuriousScores] | None = None,
 ) -> None:
-    """``spurious_scores.json``, ``figures/score_matrix.html`` and, after training, ``figures/training_curves.html``.
+    """Log ``spurious_scores.json``, ``figures/score_matrix.html`` and, with_curves, ``figures/training_curves.html``.
 
-    ``others`` are the scores of models that this one is compared with; they stand beside its own under their names.
+    ``others`` are the scores, by name, of models that this one is compared with; they are logged, too.
     """
     if evaluation.scores is not None:
         record = matrix_record(evaluation.scores)
@@ -105,7 +105,7 @@ def log_figures(
 
 
 def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
-    """The run's main metrics over the epochs as the store has them, a resumed run's earlier part included."""
+    """Return the run's main metrics by epoch from the store, including those logged before it was resumed."""
     run.flush()
     found = {
         name: with_retries(partial(run.client.get_metric_history, run.run_id, name), "training curves")

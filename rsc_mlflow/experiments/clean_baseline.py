@@ -1,7 +1,8 @@
-"""Clean baselines: what clean models of the same recipe score on a poisoned run's own pattern and target classes.
+"""Clean baselines: scores of clean models with the same recipe on a poisoned run's pattern and target classes.
 
-Clean models that differ in their training seed alone are the null distribution of a spurious score: they hold what
-training itself varies.  A comparison with a single clean model holds none of it, and is kept under another name.
+Clean models that differ only in their training seed give the null distribution of a spurious score, including the
+variation between training runs.  A comparison with a single clean model does not include it; its p-value is a separate
+metric.
 """
 
 import dataclasses
@@ -32,12 +33,12 @@ from rsc_mlflow.tracking.values import param_text, unquoted
 from rsc_mlflow.training import evaluate_logits
 
 ENOUGH = 5
-"""With fewer clean models than this a run says how to train more; even five cannot give a p-value below 1/6."""
+"""With fewer clean models, a run prints how to train more.  The p-value with five clean models is at least 1/6."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A score among those of clean models, as metrics and tags of the run; empty where no clean model is tracked."""
+    """Comparison of a score with those of clean models, as metrics and tags; empty if there are no clean models."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -46,22 +47,22 @@ class Comparison:
 def compare_with_clean(
     scores: SpuriousScores, dataset: Dataset, options: TrainOptions, device: torch.device
 ) -> Comparison:
-    """Compare a poisoned model's score with those of the tracked clean models of its recipe.
+    """Compare a poisoned model's score with the scores of the tracked clean models with the same recipe.
 
-    A clean model that is lost is left out with a note, and costs the model at hand nothing else.
+    Clean models that cannot be loaded are skipped with a note.
 
     Args:
-        scores: the poisoned model's, on the dataset's test images and pattern.
-        dataset: its dataset.
-        options: its training options.
-        device: where to score the clean models.
+        scores: scores of the poisoned model on the dataset's test images and pattern.
+        dataset: dataset of the poisoned model.
+        options: training options of the poisoned model.
+        device: device to score the clean models on.
     """
     hits: dict[int, npt.NDArray[np.bool_]] = {}
     for seed, run_id in clean_runs(options).items():
         try:
             found = _clean_hits(run_id, dataset.test, *pattern_of(dataset), scores.threshold, device)
         except InputError as error:
-            print(f"note: not compared with the clean model of training seed {seed}: {error}", file=sys.stderr)
+            print(f"note: skipped the clean model with training seed {seed}: {error}", file=sys.stderr)
             continue
         hits[seed] = found[:, list(dataset.name.targets)].numpy()
     if len(hits) < ENOUGH:
@@ -78,11 +79,11 @@ def compare_with_clean(
 
 
 def baseline_metrics(score: float, clean: Sequence[float]) -> dict[str, float]:
-    """Where ``score`` stands among the scores of n ≥ 1 clean models.
+    """Return metrics that compare ``score`` with the scores of n ≥ 1 clean models.
 
-    The p-value is the score's rank, (1 + number of clean models that score at least as high) / (1 + n): exact if the
-    pattern has no effect, since the model is then one more clean model.  It cannot be below 1/(1 + n); the upper end
-    of the prediction interval says how far beyond the clean models' spread the score lies.
+    The p-value is (1 + number of clean models that score at least as high) / (1 + n).  It is exact, because without an
+    effect of the pattern the model is exchangeable with the clean models.  It is at least 1/(1 + n).  The upper end of
+    the prediction interval shows how far the score exceeds the variation of clean models.
     """
     at_least = sum(other >= score - 1e-12 for other in clean)
     metrics = {
@@ -97,7 +98,7 @@ def baseline_metrics(score: float, clean: Sequence[float]) -> dict[str, float]:
 
 
 def clean_runs(options: TrainOptions) -> dict[int, str]:
-    """Training seed → id of the newest finished clean run with this recipe; every seed that is tracked."""
+    """Return the id of the newest finished clean run with this recipe for each training seed."""
     twin = options.for_clean()
     conditions = [
         condition("tags", schema.KIND, "train"),
@@ -115,7 +116,7 @@ def clean_runs(options: TrainOptions) -> dict[int, str]:
 
 
 def _seed_of(params: Mapping[str, str], tags: Mapping[str, str], twin: TrainOptions) -> int | None:
-    """The run's training seed, if everything else that decides its result is as in ``twin``."""
+    """Return the run's training seed if all other options that affect its result equal those of ``twin``."""
     try:
         same = TrainOptions.from_mapping(twin.as_params() | {"random_seed": unquoted(params["random_seed"])})
     except (InputError, KeyError):
@@ -125,7 +126,7 @@ def _seed_of(params: Mapping[str, str], tags: Mapping[str, str], twin: TrainOpti
 
 
 def pattern_of(dataset: Dataset) -> tuple[str, int]:
-    """Pattern and seed of its noise; 0 for a pattern without noise, which is the same for every seed."""
+    """Return the pattern and its seed, 0 for patterns that do not depend on the seed."""
     pattern = dataset.name.pattern
     assert pattern is not None
     return pattern, dataset.pattern_seed if PATTERNS[pattern].depends_on_seed else 0
@@ -133,13 +134,13 @@ def pattern_of(dataset: Dataset) -> tuple[str, int]:
 
 @lru_cache(maxsize=4)
 def patterned_images(test: ImageSet, pattern: str, seed: int) -> Tensor:
-    """Test images with the pattern on them, float32 [N, C, H, W]; kept for the scores of other epochs and models."""
+    """Return test images with the pattern, float32 ``[N, C, H, W]``; cached for other epochs and models."""
     return apply_pattern(pattern, test.images, seed)
 
 
 @lru_cache(maxsize=32)
 def _clean_model(run_id: str, test: ImageSet, device: torch.device) -> tuple[nn.Module, Tensor]:
-    """A clean run's model and its logits on the clean test images, float32 [N, classes]."""
+    """Return a clean run's model and its logits on the clean test images, float32 ``[N, classes]``."""
     found = pull(run_uri(run_id))
     name = found.model
     module = build_empty(name.architecture, test.image_shape, found.dataset.classes, name.augmentation)
@@ -149,7 +150,7 @@ def _clean_model(run_id: str, test: ImageSet, device: torch.device) -> tuple[nn.
 
 @lru_cache(maxsize=256)
 def _clean_hits(run_id: str, test: ImageSet, pattern: str, seed: int, threshold: float, device: torch.device) -> Tensor:
-    """Hits of a clean run's model for every class as target, bool[N, classes]; finished models never change."""
+    """Return the hits of a clean run's model for every target class, bool ``[N, classes]``."""
     module, clean = _clean_model(run_id, test, device)
     patterned = evaluate_logits(module, patterned_images(test, pattern, seed), device)
     return SpuriousScores(clean, patterned, test.labels, threshold).hits
@@ -157,7 +158,7 @@ def _clean_hits(run_id: str, test: ImageSet, pattern: str, seed: int, threshold:
 
 @lru_cache(maxsize=64)
 def _advise(clean: TrainOptions, found: int, wanted: int) -> None:
-    """Say once per recipe how to train the clean models that are missing."""
+    """Print, once per recipe, how to train the missing clean models."""
     defaults = TrainOptions(dataset=clean.dataset)
     own = {
         field.name: param_text(getattr(clean, field.name))
@@ -166,8 +167,9 @@ def _advise(clean: TrainOptions, found: int, wanted: int) -> None:
     }
     words = "".join(f" --{name} {value}" for name, value in own.items())
     print(
-        f"note: {found} clean models of this recipe are tracked, {max(wanted, ENOUGH)} make a baseline; to train them: "
-        f"for s in $(seq 0 {max(wanted, ENOUGH) - 1}); do python -m entry_points.train_classifier "
-        f"--dataset {clean.dataset}{words} --random_seed $s; done (a sweep does it by itself)",
+        f"note: found {found} clean models with the same training options, but {max(wanted, ENOUGH)} are needed for a "
+        f"baseline. To train them: for s in $(seq 0 {max(wanted, ENOUGH) - 1}); do python -m "
+        f"entry_points.train_classifier --dataset {clean.dataset}{words} --random_seed $s; done. Sweeps train them "
+        "automatically.",
         file=sys.stderr,
     )

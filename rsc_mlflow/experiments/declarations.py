@@ -1,6 +1,6 @@
-"""The experiments of this package; those that unlearn are made from the registered methods.
+"""The experiments of this package; unlearning experiments are created from the registered methods.
 
-This module imports neither PyTorch nor MLflow, so that a command's help appears at once: what runs an experiment is
+This module imports neither PyTorch nor MLflow, so that ``--help`` is fast.  The code that runs an experiment is
 imported when it is called.
 """
 
@@ -78,7 +78,7 @@ TRAINING = ExperimentSpec(
 )
 
 
-# ---- unlearning: the source model is a training job; so is, with ``reference=train``, the retrained reference
+# ---- unlearning: requires the source model and, with ``reference=train``, the retrained reference
 
 
 def _unlearn_one(options: UnlearnOptions) -> None:
@@ -103,16 +103,16 @@ def _reference(options: UnlearnOptions) -> Required:
 
 def _source_and_reference(options: UnlearnOptions) -> Required:
     if options.model_uri != AUTO and options.METHOD.name == REFERENCE_METHOD:
-        raise InputError(  # its run is filed under its source's recipe, which a plan does not know
-            f"a grid of {REFERENCE_METHOD} takes no model_uri, got {options.model_uri}; "
-            "give the dataset and training options of the source instead"
+        raise InputError(  # the run is identified by its source's training options, which are not known here
+            f"A grid of {REFERENCE_METHOD} takes no model_uri, got {options.model_uri}. "
+            "Specify the dataset and training options of the source model instead."
         )
     source: Required = [("train_classifier", options.training())] if options.model_uri == AUTO else []
     return [*source, *(_reference(options) if options.reference == "train" else [])]
 
 
 def unlearning(method: UnlearningMethod) -> ExperimentSpec:
-    """The experiment that a registered method is."""
+    """Return the experiment of a registered unlearning method."""
     return ExperimentSpec(
         name=method.name,
         title=method.title,
@@ -127,7 +127,7 @@ def unlearning(method: UnlearningMethod) -> ExperimentSpec:
     )
 
 
-# ---- attacks: the target is a training job of its own; the first job makes the shadow models of all
+# ---- attacks: require the target; the first job trains the shadow models for all jobs
 
 
 def _attack_one(options: MembershipOptions) -> None:
@@ -154,18 +154,18 @@ MEMBERSHIP = ExperimentSpec(
     name="mem_inference",
     title="membership inference",
     kind="attack",
-    summary="Train (or find) a target and shadow models on the quarters of a mem… dataset and attack the target.",
+    summary="Attack a target model trained on a mem… dataset; train target and shadow models if there are none.",
     options_class=MembershipOptions,
     command=_attack_one,
     run=_attack,
     requires=lambda options: [("train_classifier", options.target())] if options.model_uri == AUTO else [],
     shared_artifacts=_shadow_models,
-    details="Evaluate the spurious examples by spurious AUC, not by their TPR: the control FPR says how many images "
-    "that carry the pattern and trained nothing are called members as well.",
+    details="Use the spurious AUC to evaluate the leakage of spurious examples, not their TPR: the control FPR is the "
+    "share of non-members with the pattern that are classified as members, too.",
 )
 
 
-# ---- what is not swept
+# ---- experiments that sweeps do not run
 
 
 def _tour(options: TourOptions) -> None:
@@ -207,7 +207,7 @@ TOUR = ExperimentSpec(
     name="main",
     title="tour",
     kind="sweep",
-    summary="Train on clean digits and with 3 and 20 spurious examples, then compare: the quickstart's job.",
+    summary="The quickstart: train on digits, clean and with 3 and 20 spurious examples, and compare the models.",
     options_class=TourOptions,
     command=_tour,
 )
@@ -216,7 +216,7 @@ INSPECTIONS = (
         name="score_model",
         title="scoring",
         kind="score",
-        summary="Score any registered model on any dataset name's pattern and target class.",
+        summary="Compute the spurious score of a registered model for any pattern and target class.",
         options_class=ScoreOptions,
         command=_score_model,
     ),
@@ -224,7 +224,7 @@ INSPECTIONS = (
         name="visualize_weights",
         title="weights",
         kind="score",
-        summary="First-layer weight maps of one or more MLPs, on one color range, and the difference of the first two.",
+        summary="Plot first-layer weights of one or more MLPs, and the difference of the first two.",
         options_class=WeightsOptions,
         command=_visualize_weights,
     ),
@@ -232,8 +232,7 @@ INSPECTIONS = (
         name="occlusion",
         title="occlusion",
         kind="score",
-        summary="Mean probability of the true class while more and more non-zero pixels are removed, for one or more "
-        "models.",
+        summary="Measure the mean probability of the true class of one or more models as non-zero pixels are removed.",
         options_class=OcclusionOptions,
         command=_occlusion,
     ),
@@ -241,7 +240,7 @@ INSPECTIONS = (
         name="theory",
         title="theory",
         kind="score",
-        summary="Curves of the paper's linear model over the share of spurious examples, checked by simulation.",
+        summary="Compute the paper's linear model for varying shares of spurious examples, and check it by simulation.",
         options_class=TheoryOptions,
         command=_theory,
     ),

@@ -1,7 +1,7 @@
-"""Small pictures for the artifacts of runs: no script, no network, a few kilobytes each.
+"""Small static figures for the artifacts of runs, a few kilobytes each.
 
-An interactive plotly page carries 4.8 MB of JavaScript (or stays blank offline), too much for each of ten
-thousand runs; the dashboards draw the interactive versions from the same metrics.
+An interactive Plotly page contains 4.8 MB of JavaScript or needs a network connection.  The dashboards show interactive
+versions of the same data.
 """
 
 import html
@@ -23,11 +23,11 @@ td,th{{padding:.35rem .5rem;text-align:right;font-variant-numeric:tabular-nums}}
 """
 
 _ENLARGED, _GAP, _MARGIN, _HEADING = 3, 6, 50, 18
-"""Of the picture of examples: screen pixels an image pixel, between images, left for words, and above for words."""
+"""Layout of the figure of examples, in pixels: enlargement, gap between images, left margin, height of headings."""
 
 
 def score_matrix_page(matrices: Mapping[str, np.ndarray], title: str) -> str:
-    """A shaded HTML table per named model: float[C, C] share of hits, true class (rows) × target class (columns)."""
+    """Return HTML tables, one per model, of hits by true class (rows) and target class (columns), float ``[C, C]``."""
     note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
     tables = [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{_matrix(matrix)}" for name, matrix in matrices.items()]
     return _PAGE.format(title=html.escape(title), body=note + "".join(tables))
@@ -48,10 +48,10 @@ def _cell(value: float) -> str:
 
 
 def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> str:
-    """An HTML page with one inline SVG: loss, accuracy and spurious score against the epoch.
+    """Return an HTML page with plots of loss, accuracy and spurious score by epoch.
 
     Args:
-        history: metric name → (epoch, value) pairs.
+        history: (epoch, value) pairs for each metric.
         title: heading of the page.
     """
     panels = (("loss", "nats"), ("accuracy", "share"), ("spurious", "share"))
@@ -68,7 +68,7 @@ def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], tit
 
 
 def svg_page(figures: Sequence[Figure], title: str) -> str:
-    """An HTML page with figures as inline SVG, one below the other."""
+    """Return an HTML page with figures as inline SVG, one below the other."""
     return _PAGE.format(title=html.escape(title), body="".join(map(_svg, figures)))
 
 
@@ -80,9 +80,14 @@ def _svg(figure: Figure) -> str:
 
 
 def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int]) -> bytes:
-    """A PNG: images (top) and the same with the pattern (bottom), float32[N, C, H, W] in [0, 1] each, N at least 1.
+    """Return a PNG of images (top) and the same images with the pattern (bottom).
 
-    Pasted pixel by pixel: a figure with an axis for each image would cost a small run more time than its training.
+    It is drawn with Pillow, because a figure with an axis per image takes longer than a short training run.
+
+    Args:
+        clean: images without the pattern, float32 ``[N, C, H, W]`` in [0, 1], N ≥ 1.
+        patterned: the same images with the pattern, if any.
+        labels: the N labels.
     """
     rows = [("clean", clean)] + ([("pattern", patterned)] if patterned is not None else [])
     size = _ENLARGED * clean.shape[-1]
@@ -102,6 +107,6 @@ def examples_png(clean: Tensor, patterned: Tensor | None, labels: Sequence[int])
 
 
 def _as_picture(image: Tensor) -> Image.Image:
-    """float32[C, H, W] in [0, 1] as gray or RGB; torchvision has this, but takes a second and a half to import."""
+    """Return an image, float32 ``[C, H, W]`` in [0, 1], as gray or RGB; torchvision is slow to import."""
     pixels = (255 * image.cpu()).byte().permute(1, 2, 0).numpy()
     return Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)

@@ -1,8 +1,8 @@
-"""Which training examples make the model follow the pattern: influences as an artifact with a figure.
+"""Influence of training examples on predictions for images with the pattern, logged as artifacts and a figure.
 
-For two test examples with the pattern added, one of the target class and one of another, the influence of
-every training example on the loss at the target class: do the spurious examples of that class stand at the top?
-(Of two target classes it is the first; the second's examples teach the model another class.)
+For two test examples with the pattern, one of the target class and one of another class, the module computes the
+influence of every training example on the loss at the target class, and how highly the spurious examples of that class
+rank.  If there are two target classes, the first one is used.
 """
 
 import io
@@ -40,7 +40,7 @@ class Ranked:
 
 
 def log_influences(run: TrackedRun, source: SourceModel, config: InfluenceConfig) -> dict[str, float]:
-    """Compute, draw and log both rankings; returns their metrics."""
+    """Compute, plot and log both rankings; return their metrics."""
     dataset = source.prepared.dataset
     found = {name: _rank(source, index, config) for name, index in _test_examples(dataset).items()}
     run.log_json({name: _record(one, dataset) for name, one in found.items()}, schema.INFLUENCES)
@@ -57,13 +57,13 @@ def log_influences(run: TrackedRun, source: SourceModel, config: InfluenceConfig
 
 
 def _test_examples(dataset: Dataset) -> dict[str, int]:
-    """The first test example of the target class, and the first of any other."""
+    """Return the indices of the first test example of the target class and the first of another class."""
     is_target = torch.eq(dataset.test.labels, dataset.name.targets[0])
     return {"target": int(is_target.nonzero()[0]), "other": int((~is_target).nonzero()[0])}
 
 
 def _rank(source: SourceModel, index: int, config: InfluenceConfig) -> Ranked:
-    """The loss is taken at the target class for both, so that what teaches the pattern is positive in both."""
+    """Return the influences on one test example's loss at the target class, positive for spurious examples."""
     dataset, device = source.prepared.dataset, source.prepared.device
     target = dataset.name.targets[0]
     shown = dataset.patterned(dataset.test.images[index : index + 1])
@@ -84,7 +84,7 @@ def _record(one: Ranked, dataset: Dataset) -> Mapping[str, object]:
         "test_index": one.test_index,
         "true_class": one.true_class,
         "loss_at_class": dataset.name.target,
-        "meaning": "rise of the loss at the target class if the training example were removed, in nats",
+        "meaning": "increase of the loss at the target class if the training example is removed, in nats",
         "residual": one.residual,
         "spurious_among_top_m": one.ranking.top_share,
         "auc_spurious_against_rest": one.ranking.auc,
@@ -96,7 +96,7 @@ def _record(one: Ranked, dataset: Dataset) -> Mapping[str, object]:
 
 
 def _figure(found: Mapping[str, Ranked], dataset: Dataset) -> bytes:
-    """A PNG: per test example the ranked influences with the spurious marked, and the images at the top."""
+    """Return a PNG with ranked influences, spurious examples marked, and the top images, for each test example."""
     figure = Figure(figsize=(13, 3.2 * len(found)), layout="constrained")
     rows = figure.subfigures(len(found), 1, squeeze=False)[:, 0]
     images = dataset.training_images()
@@ -108,7 +108,7 @@ def _figure(found: Mapping[str, Ranked], dataset: Dataset) -> bytes:
         spurious = torch.isin(order, dataset.spurious_indices)
         axis.plot(place, one.values[order], color="#555555", linewidth=1, label="all training examples")
         axis.scatter(place[spurious], one.values[order][spurious], s=18, color="#bb5566", zorder=3, label="spurious")
-        axis.set(xscale="log", xlabel="place", ylabel="influence (nats)")
+        axis.set(xscale="log", xlabel="rank", ylabel="influence (nats)")
         axis.set_yscale("symlog", linthresh=float(one.values.abs().quantile(0.5)) or 1e-12)
         axis.legend(frameon=False)
         axis.set_title(f"test example {one.test_index} of class {one.true_class} with the pattern", fontsize=9)

@@ -1,4 +1,4 @@
-"""Finding and loading the trained models that are looked at side by side, each under a name a person knows."""
+"""Find, load and label trained models for inspection."""
 
 import sys
 from collections.abc import Sequence
@@ -19,68 +19,70 @@ from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.training import resolve_device
 
 MOST = 8
-"""Models that one figure takes."""
+"""Maximum number of models in one figure."""
 _PAGE = 20
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model out of the store, ready to be called, and its label in figures."""
+    """A model loaded from the store, and its label in figures."""
 
     pulled: PulledModel
     module: nn.Module
     label: str
 
     def logits(self, device: str) -> Logits:
-        """The model as a function of images, computing on ``device``."""
+        """Return the model as a function of images that computes on ``device``."""
         return logits_of(self.module, resolve_device(device))
 
 
 def load_models(uris: str, dataset: str, model: str, data_root: str) -> tuple[list[LoadedModel], Dataset]:
-    """The models of a comma list, and the clean data of their family.
+    """Return the models in a comma-separated list, and the clean dataset of their family.
 
     Args:
-        uris: model URIs; ``auto`` stands for the newest finished training run that fits the next two.
-        dataset: dataset name that ``auto`` is restricted to, or ``any``.
-        model: model name that ``auto`` is restricted to, or ``any``.
-        data_root: where the data are.
+        uris: model URIs; ``auto`` is the newest finished training run that matches ``dataset`` and ``model``.
+        dataset: dataset name to restrict ``auto`` to, or ``any``.
+        model: model name to restrict ``auto`` to, or ``any``.
+        data_root: folder with datasets.
 
     Raises:
-        InputError: no, too many or unknown models, or models of several families.
+        InputError: there are no or too many models, one is unknown, or they belong to different families.
     """
     named = [uri.strip() for uri in uris.split(",") if uri.strip()]
     if not 1 <= len(named) <= MOST:
-        raise InputError(f"model_uri names {len(named)} models; accepted: 1 to {MOST}, separated by commas")
+        raise InputError(
+            f"Invalid value for 'model_uri': {len(named)} models. Expected 1 to {MOST}, separated by commas."
+        )
     pulled = [pull(newest(dataset, model) if uri == "auto" else uri) for uri in named]
     return build_models(pulled, data_root)
 
 
 def build_models(pulled: Sequence[PulledModel], data_root: str) -> tuple[list[LoadedModel], Dataset]:
-    """The pulled models as modules with distinct labels, and the clean data of their family.
+    """Return the pulled models as modules with distinct labels, and the clean dataset of their family.
 
     Raises:
-        InputError: models of several families, or one twice.
+        InputError: the models belong to different families, or a model occurs twice.
     """
     names = {model.dataset.clean() for model in pulled}
     if len(names) != 1:
         families = ", ".join(sorted(map(str, names)))
-        raise InputError(f"models trained on {families} cannot be compared; accepted: models of one family")
+        raise InputError(f"Cannot compare models trained on {families}. Expected models of one family.")
     if len({model.model_id for model in pulled}) != len(pulled):
-        raise InputError("a model is named twice; name each once")
+        raise InputError("The same model is specified twice. Expected different models.")
     data = load_dataset(names.pop(), data_root)
     labels = _labels(pulled)
     return [LoadedModel(m, pulled_module(m, data), label) for m, label in zip(pulled, labels, strict=True)], data
 
 
 def newest(dataset: str, model: str) -> str:
-    """URI of the newest finished training run's model.
+    """Return the URI of the newest finished training run's model.
 
     Args:
-        dataset: its dataset name, or ``any``.
-        model: its model name, or ``any``.
+        dataset: dataset name of the run, or ``any``.
+        model: model name of the run, or ``any``.
 
     Raises:
-        InputError: no such run.
+        InputError: there is no such run.
     """
     conditions = [condition("tags", schema.KIND, "train"), condition("attributes", "status", "FINISHED")]
     wanted = (("dataset", dataset, DatasetName), ("model", model, ModelName))
@@ -92,14 +94,14 @@ def newest(dataset: str, model: str) -> str:
     run = next((run for run in found if run.outputs and run.outputs.model_outputs), None)
     if run is None:
         what = " and ".join(f"{key} {value}" for key, value, _ in wanted)
-        raise InputError(f"no finished training run with {what}; train one, or give model_uri")
+        raise InputError(f"No finished training run with {what}. Train a model first, or specify model_uri.")
     return run_uri(run.info.run_id)
 
 
 def comparison_model(model: PulledModel) -> PulledModel | None:
-    """What a model is compared with: where it was unlearned from, else the clean model trained the same way.
+    """Return the model to compare with: the source of an unlearned model, or else the clean model of the same recipe.
 
-    None where that was not tracked, or the model is itself a clean one.
+    Returns None if it is not tracked or the model itself is clean.
     """
     if source := model.run.data.tags.get(schema.SOURCE_MODEL_URI):
         return pull(source)
@@ -109,13 +111,13 @@ def comparison_model(model: PulledModel) -> PulledModel | None:
     try:
         options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
     except InputError as error:
-        print(f"note: not compared with a clean model: {error}", file=sys.stderr)
+        print(f"note: cannot compare with a clean model: {error}", file=sys.stderr)
         return None
     return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 
 
 def tracked_tags(method: str, models: Sequence[LoadedModel], **decisive: object) -> dict[str, str]:
-    """Fingerprint of a look at these models, given the options that decide its result, and the first one's source."""
+    """Return tags for an inspection of models: fingerprint (from all options in ``decisive``) and source model."""
     ids = [one.pulled.model_id for one in models]
     first = models[0].pulled
     return {
@@ -126,14 +128,14 @@ def tracked_tags(method: str, models: Sequence[LoadedModel], **decisive: object)
 
 
 def tracked_params(model: PulledModel) -> dict[str, str]:
-    """Parameters of the first model that stand with the run that looks at it, so that it can be found and drawn."""
+    """Return parameters of the first model to log with the inspection, so that runs can be found by them."""
     wanted = ("dataset_family", "pattern", "n_spurious", "target_class", "architecture", "n_parameters", "optimizer")
     own = {key: model.params[key] for key in wanted if key in model.params}
     return own | {"inspected_dataset": str(model.dataset), "inspected_model": str(model.model)}
 
 
 def _labels(models: Sequence[PulledModel]) -> list[str]:
-    """Dataset, architecture and method, with the run's id where that leaves two the same."""
+    """Return labels of dataset, architecture and method, with the run id if they are not distinct otherwise."""
     plain = []
     for model in models:
         method = model.run.data.tags.get(schema.METHOD, "")

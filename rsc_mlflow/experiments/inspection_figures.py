@@ -1,4 +1,4 @@
-"""Pictures of weights, sensitivity and theory as PNG files: no script, no network, readable in MLflow's UI."""
+"""Figures of weights, sensitivity and theory as PNG files, which MLflow's UI displays."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ from rsc_mlflow.theory import Curve
 from rsc_mlflow.theory.agreement import MEASURES, Agreement
 
 COLORS = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#222222", "#BBBBBB")
-"""Paul Tol's bright palette; lines differ in dash as well, so that color is never the only sign."""
+"""Paul Tol's bright palette; lines also differ in their dashes."""
 DASHES = ("-", "--", "-.", ":")
 MEASURE_TITLES = {
-    "score": "score (rise of the output)",
+    "score": "score (increase of the output)",
     "clean_accuracy": "clean accuracy",
     "spurious_accuracy": "spurious accuracy",
 }
 
 
 def weights_png(maps: WeightMaps) -> bytes:
-    """Every map, and the absolute difference of the first two, on one color range that starts at or below 0."""
+    """Plot all maps, and the absolute difference of the first two, on a common color scale that includes 0."""
     pictures = [(label, as_picture(one).numpy()) for label, one in maps.maps.items()]
     if maps.difference is not None:
         pictures.append(("|difference| of the first two", as_picture(maps.difference).numpy()))
@@ -42,7 +42,7 @@ def weights_png(maps: WeightMaps) -> bytes:
 
 
 def occlusion_png(curves: Mapping[str, OcclusionCurve]) -> bytes:
-    """Mean probability of the true class against the share of non-zero pixels removed, one line a model."""
+    """Plot the mean probability of the true class by the share of non-zero pixels removed, one line per model."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axis = figure.subplots()
     for k, (label, curve) in enumerate(curves.items()):
@@ -57,7 +57,7 @@ def occlusion_png(curves: Mapping[str, OcclusionCurve]) -> bytes:
 def theory_png(
     curves: Sequence[Curve], printed: Sequence[Curve], agreements: Sequence[Agreement], noises: Sequence[float]
 ) -> bytes:
-    """One row per measure, one column a noise level: derived (thick), printed (thin gray) and simulated (dots)."""
+    """Plot derived (thick), printed (thin gray) and simulated (dots) values: a row per measure, a column per noise."""
     figure = Figure(figsize=(3.6 * len(noises) + 1.2, 8.4), layout="constrained")
     axes = figure.subplots(len(MEASURES), len(noises), squeeze=False, sharex=True, sharey="row")
     ridges = sorted({curve.ridge for curve in curves})

@@ -1,7 +1,7 @@
-"""Membership inference as a tracked experiment: a target, its shadow models, and the attacks on it.
+"""Membership inference as a tracked experiment: a target model, its shadow models, and the attacks on it.
 
-Everything trained on the way is a run of its own under the attack's run and is found again by its fingerprint, so a
-second attack on the same target retrains nothing, and targets that differ in their seed share shadow models.
+Target and shadow models are trained in child runs and found again by their fingerprints.  A second attack on the same
+target therefore trains nothing, and targets that differ only in their seed share shadow models.
 """
 
 import dataclasses
@@ -35,7 +35,7 @@ from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
 
 _MAY_DIFFER = ("random_seed", "score_threshold")
-"""Parts of a target's identity that its shadow models need not share."""
+"""Options of a target model that may differ from those of its shadow models."""
 _COLUMNS = {
     "auc": "AUC",
     "balanced_accuracy": "balanced accuracy",
@@ -44,18 +44,18 @@ _COLUMNS = {
     "control_fpr": "control FPR",
     "spurious_auc": "spurious AUC",
 }
-"""Measures of the printed table, and their headings."""
+"""Columns of the printed table: measures and headings."""
 
 
 def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -> dict[str, float]:
-    """Find or train target and shadow models, run the attacks, and log everything; returns the attacks' metrics.
+    """Find or train target and shadow models, run and log the attacks; return the metrics of the attacks.
 
     Args:
-        options: of ``mem_inference``.
-        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
+        options: options of ``mem_inference``.
+        run_id: an empty run to use; None: see :func:`rsc_mlflow.tracking.run.open_run`.
 
     Raises:
-        InputError: bad input, or models that may not be registered, before any run is opened or model trained.
+        InputError: invalid input, or models cannot be registered; raised before a run is opened or a model trained.
     """
     began = time.perf_counter()
     prepared = prepare(TrainingJob(options.target()))
@@ -94,22 +94,21 @@ def _find_or_train_target(prepared: PreparedTraining, parent_run_id: str) -> Pul
 
 
 def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
-    """A target given by URI, if these options describe what it was trained on and how.
+    """Return a target given by URI after checking that it matches the options.
 
     Raises:
-        InputError: a shadow model; another dataset, pattern seed or architecture; a trained model with other
-            training options.
+        InputError: it is neither a trained nor an unlearned model, or its dataset, model or training options differ.
     """
     kind = source.run.data.tags.get(schema.KIND)
     if kind not in ("train", "unlearn"):
         raise InputError(
-            f"{options.model_uri} is a model of kind {kind}, which was not trained on target-train; "
-            "accepted: a trained or an unlearned model"
+            f"{options.model_uri} is a model of kind {kind}, which was not trained on target-train. "
+            "Expected a trained or an unlearned model."
         )
     if source.dataset != options.dataset_name:
         raise InputError(
-            f"{options.model_uri} was trained on {source.dataset}, whose members are not those of {options.dataset}; "
-            f"use dataset={source.dataset} or another model"
+            f"{options.model_uri} was trained on {source.dataset}, but dataset is {options.dataset}. "
+            f"Use dataset={source.dataset} or another model."
         )
     names = [field.name for field in dataclasses.fields(TrainOptions)]
     if kind == "unlearn":
@@ -119,14 +118,14 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     for name in names:
         if name in ours and name not in _MAY_DIFFER and theirs[name] != ours[name]:
             raise InputError(
-                f"{options.model_uri} was trained with {name}={theirs[name]}, shadow models would be with "
-                f"{name}={ours[name]}; use {name}={theirs[name]}"
+                f"{options.model_uri} was trained with {name}={theirs[name]}, but shadow models would be trained with "
+                f"{name}={ours[name]}. Use {name}={theirs[name]}."
             )
     return source
 
 
 def log_outcomes(run: TrackedRun, outcomes: Sequence[AttackOutcome], dataset: Dataset, step: int) -> dict[str, float]:
-    """Metrics, the page of pictures, and the score of each spurious member; returns the metrics."""
+    """Log metrics, figures, ROC curves and the scores of spurious members; return the metrics."""
     metrics = {
         schema.attack(outcome.attack.name, measure): value
         for outcome in outcomes
@@ -142,7 +141,7 @@ def log_outcomes(run: TrackedRun, outcomes: Sequence[AttackOutcome], dataset: Da
 
 
 def _curves(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """``roc.json``: attack → false- and true-positive rates, thinned; ``{attack}/spurious``: against controls."""
+    """Return the content of ``roc.json``: thinned curves by attack; ``{attack}/spurious`` is versus controls."""
     pairs = {outcome.attack.name: outcome.ordinary()[:2] for outcome in outcomes}
     pairs |= {f"{outcome.attack.name}/spurious": outcome.spurious() for outcome in outcomes if outcome.leak}
     curves = {name: thinned(roc_curve(*pair)) for name, pair in pairs.items()}
@@ -151,14 +150,14 @@ def _curves(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
 
 def _spurious_record(outcomes: Sequence[AttackOutcome], dataset: Dataset) -> dict[str, Any]:
     return {
-        "indices": sorted(dataset.spurious_indices.tolist()),  # queries stand in the order of the training set
+        "indices": sorted(dataset.spurious_indices.tolist()),  # queries have the order of the training set
         "scores": {outcome.attack.name: outcome.scores(Role.SPURIOUS).tolist() for outcome in outcomes},
         "thresholds": {outcome.attack.name: outcome.result.threshold for outcome in outcomes},
     }
 
 
 def print_attacks(options: MembershipOptions, metrics: Mapping[str, float]) -> None:
-    """Print what each attack achieved as a table."""
+    """Print a table of the attacks' metrics."""
     table = Table(title=f"Membership attacks on {options.dataset}")
     for heading in ("attack", *_COLUMNS.values()):
         table.add_column(heading, justify="left" if heading == "attack" else "right")

@@ -15,56 +15,57 @@ if TYPE_CHECKING:
 
 METHOD = "mem_inference"
 SHADOW_MODELS_TOGETHER, SHADOW_MODELS_APART = 16, 4
-"""Default number of shadow models where they train as one cohort, and where they train one by one."""
+"""Default number of shadow models, for stackable architectures and for others."""
 
 
 def _attacks_help() -> str:
     from rsc_mlflow.attacks.base import attack_names
 
     first, *others = attack_names()
-    return f"Comma list of {first} (the paper's), {', '.join(others)}."
+    return f"Attacks, separated by commas: {first} (the paper's), {', '.join(others)}."
 
 
 @dataclass(frozen=True, kw_only=True)
 class MembershipOptions(TrainOptions):
-    """Options of ``mem_inference``: those of training, for target and shadow models, and the attacks' own."""
+    """Options of ``mem_inference``: training options of target and shadow models, and options of the attacks."""
 
     attacks: str = option(_attacks_help, text(), "shadow,loss,lira,rmia")
     shadow_models: int | str = option(
-        "Number of shadow models; auto: 16 for models that train as one cohort, else 4.",
+        "Number of shadow models; auto: 16 for architectures that can be trained together, else 4.",
         word_or(("auto",), integer(1, 1024)),
         "auto",
     )
     shadow_spurious: bool = option(
-        "Shadow models hold as many examples with the pattern as the target; false: clean, as we read the paper.",
+        "Whether shadow models are trained with as many spurious examples as the target; false: clean (our reading of "
+        "the paper).",
         boolean(),
         True,
     )
-    shadow_seed: int = option("Seed of the shadow models and their halves.", SEED, 0)
+    shadow_seed: int = option("Seed of the shadow models and their training sets.", SEED, 0)
     model_uri: str = option(
-        "Target: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the one with "
-        "these options, trained if there is none.",
+        "Target model: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the model "
+        "with these training options, which is trained if there is none.",
         text(),
         "auto",
     )
 
     def check(self) -> None:
-        """Check what involves several options."""
+        """Check the dataset and the list of attacks."""
         super().check()
         if not self.dataset_name.quarters:
             raise InputError(
-                f"dataset is {self.dataset!r}; mem_inference takes memFAMILY or memFAMILYPATTERN-COUNT-TARGET-SEED, "
-                f"which has target and shadow quarters: for example mem{self.dataset_name.family}"
+                f"Invalid value for 'dataset': {self.dataset!r}. Expected memFAMILY or "
+                f"memFAMILYPATTERN-COUNT-TARGET-SEED, for example mem{self.dataset_name.family}."
             )
         if self.resume_run_id != "none":
             raise InputError(
-                "mem_inference takes no resume_run_id: start it again, and it finds the models that were finished"
+                "mem_inference takes no resume_run_id. Run it again; models that were finished are found and reused."
             )
         self.parsed_attacks()
 
     @property
     def n_shadow_models(self) -> int:
-        """The number of shadow models, ``auto`` resolved."""
+        """Number of shadow models, with ``auto`` resolved."""
         if isinstance(self.shadow_models, int):
             return self.shadow_models
         from rsc_mlflow.models import stackable
@@ -72,23 +73,23 @@ class MembershipOptions(TrainOptions):
         return SHADOW_MODELS_TOGETHER if stackable(self.model_name.architecture) else SHADOW_MODELS_APART
 
     def parsed_attacks(self) -> tuple[Attack, ...]:
-        """The attacks that ``attacks`` names."""
+        """Return the attacks in the option ``attacks``."""
         from rsc_mlflow.attacks.base import parse_attacks
 
         return parse_attacks(self.attacks, self.n_shadow_models)
 
     def target(self) -> TrainOptions:
-        """The options of the target's own training."""
+        """Return the options of the target's training."""
         return TrainOptions(**{field.name: getattr(self, field.name) for field in dataclasses.fields(TrainOptions)})
 
     def shadow_config(self) -> ShadowConfig:
-        """What decides the shadow models, apart from how each is trained."""
+        """Return the options of the shadow models."""
         from rsc_mlflow.attacks.base import ShadowConfig
 
         return ShadowConfig(self.n_shadow_models, self.shadow_spurious, self.shadow_seed)
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the result; see :meth:`TrainOptions.identity`."""
+        """Return all options that affect the result; see :meth:`TrainOptions.identity`."""
         identity = super().identity() | {"kind": "attack", "method": METHOD, "model_uri": self.model_uri}
         identity["attacks"] = [attack.name for attack in self.parsed_attacks()]
         shadow = {"shadow_models": self.n_shadow_models, "shadow_spurious": self.shadow_spurious}

@@ -19,13 +19,13 @@ AUC = "occlusion/auc"
 
 
 def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
-    """Remove pixels step by step from the same images for every model, and log the curves and their areas.
+    """Compute and log the occlusion curves of one or more models on the same images.
 
-    ``occlusion/probability`` and ``occlusion/auc`` are the first model's; ``occlusion/auc_2`` and so on the
-    others', in the order in which they were named.
+    ``occlusion/probability`` and ``occlusion/auc`` belong to the first model; ``occlusion/auc_2`` and so on to the
+    others, in the given order.
 
     Raises:
-        InputError: models that cannot be pulled or are of several families; more examples than there are.
+        InputError: models cannot be pulled or belong to different families, or ``examples`` is too large.
     """
     resolve_device(options.device)
     models, data = load_models(options.model_uri, options.dataset, options.model, options.data_root)
@@ -56,6 +56,6 @@ def _log_points(run: TrackedRun, curves: list[OcclusionCurve]) -> None:
 
 
 def record(curves: dict[str, OcclusionCurve]) -> dict[str, Any]:
-    """``occlusion.json``: {"share": float[steps] from 0 to 1, label: float[steps]}."""
+    """Return the content of ``occlusion.json``: shares from 0 to 1, and the probabilities of each model by label."""
     shares = next(iter(curves.values())).shares
     return {"share": list(shares)} | {label: list(curve.probabilities) for label, curve in curves.items()}

@@ -1,4 +1,4 @@
-"""The options of training, shared by everything that trains: names and defaults are the contract's."""
+"""Training options, shared by all experiments that train a model."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.roots import use_root
 
 FORMAT = 1
-"""Raised when a change of the code changes results, so that old runs no longer count as the same job."""
+"""Version of results.  Incremented when a code change affects results, so that old runs get other fingerprints."""
 
 
 def result_format(dataset: DatasetName, model: ModelName) -> int:
-    """The ``FORMAT`` of one recipe: 2 where only some recipes' results changed, so that all other runs stay valid.
+    """Return the version of results for a dataset and model: 2 if only their results changed, else ``FORMAT``.
 
-    ``CNN002`` used to draw its convolution biases, and a run with two target classes used to log the first one's score
-    as ``spurious/score``.
+    ``CNN002`` used to have random convolution biases, and runs with two target classes used to log the first one's
+    score as ``spurious/score``.
     """
     return 2 if model.architecture == "CNN002" or len(dataset.targets) == 2 else FORMAT
 
@@ -46,7 +46,7 @@ DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 def _dataset_help() -> str:
     return (
-        "Dataset name: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.  "
+        "Dataset: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.  "
         f"Families: {', '.join(FAMILIES)}.  Patterns: {', '.join(PATTERNS)}."
     )
 
@@ -54,7 +54,7 @@ def _dataset_help() -> str:
 def _model_help() -> str:
     of_plugins = ", ".join(ARCHITECTURES.of_plugins())
     return (
-        "Model name: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, e.g. ce-tor-LargeMLP.  "
+        "Model: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, e.g. ce-tor-LargeMLP.  "
         f"Losses: {', '.join(LOSSES)}.  Augmentations: {', '.join(AUGMENTATIONS)}.  "
         f"Architectures: {', '.join(BUILTIN)}.{f'  Of plug-ins: {of_plugins}.' if of_plugins else ''}"
     )
@@ -62,16 +62,16 @@ def _model_help() -> str:
 
 @lru_cache(maxsize=1024)
 def _with_seeds(options: "TrainOptions", seeds: int) -> tuple["TrainOptions", ...]:
-    """The options with training seeds 0 … ``seeds`` - 1; thousands of poisoned runs share their clean baselines."""
+    """Return the options with training seeds 0 to ``seeds`` - 1; cached, because many runs share clean baselines."""
     return tuple(dataclasses.replace(options, random_seed=seed) for seed in range(seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Options):
-    """Where the data are; decides no result."""
+    """The folder with datasets; it does not affect results."""
 
     data_root: str = option(
-        "Folder with datasets and a user's own; auto: RSC_DATA_ROOT, else a per-user cache.",
+        "Folder with datasets and your own images; auto: RSC_DATA_ROOT, else the user's cache folder.",
         DATA_ROOT,
         "auto",
     )
@@ -79,28 +79,30 @@ class DataOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions(DataOptions):
-    """Where things are and run; none of these decides a result."""
+    """Folder with datasets and device; they do not affect results."""
 
-    device: str = option("Where to compute: auto, cpu, cuda or cuda:N.", DEVICE, "auto")
+    device: str = option("Device: auto, cpu, cuda or cuda:INDEX.", DEVICE, "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(MachineOptions):
-    """Options of ``train_classifier`` and of everything that trains a model on the way."""
+    """Options of ``train_classifier`` and of other experiments that train models."""
 
     dataset: str = option(_dataset_help, DATASET)
     model: str = option(_model_help, MODEL, "ce-tor-LargeMLP")
-    epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
+    epochs: int = option("Number of epochs.", integer(1, 1_000_000), 70)
     batch_size: int = option("Examples per step.", integer(1, 1_000_000), 128)
-    optimizer: str = option("sgd, adam, adagrad or rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd")
+    optimizer: str = option(
+        "Optimizer: sgd, adam, adagrad or rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd"
+    )
     learning_rate: float = option("Initial learning rate.", number(0, above=True), 0.01)
-    momentum: float = option("Momentum of sgd and rms; adam and adagrad have none.", number(0, below=1), 0.9)
-    weight_decay: float = option("Strength of the l2 penalty.", number(0), 0.0)
-    grad_clip: float = option("Clip every gradient entry to this absolute value; 0 is off.", number(0), 0.0)
+    momentum: float = option("Momentum of sgd and rms; not used by adam and adagrad.", number(0, below=1), 0.9)
+    weight_decay: float = option("Weight decay (l2 penalty).", number(0), 0.0)
+    grad_clip: float = option("Maximum absolute value of each gradient entry; 0: no clipping.", number(0), 0.0)
     input_noise: float = option("Standard deviation of Gaussian noise added to training inputs.", number(0), 0.0)
-    random_seed: int = option("Seed of weights, batches, noise and dropout.", SEED, 0)
+    random_seed: int = option("Seed of initial weights, batches, noise and dropout.", SEED, 0)
     pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the dataset's seed, as in the paper's code.",
+        "Seed of the noise of random patterns; auto: the dataset's seed, as in the paper's code.",
         word_or(("auto",), SEED),
         "auto",
     )
@@ -115,19 +117,21 @@ class TrainOptions(MachineOptions):
         "Learning-rate schedule: steps (x0.1 at the paper's milestones) or none.", choice("steps", "none"), "steps"
     )
     score_threshold: float | str = option(
-        "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
+        "Minimum increase of the target class's probability to count as a hit; auto: 1/classes.",
+        word_or(("auto",), number(0, below=1)),
+        "auto",
     )
     register: bool | str = option(
-        "Register the model in the model registry: auto (where the store allows it), true (or refuse to start), false.",
+        "Register the model: auto (if the store allows it), true (an error if it does not) or false.",
         word_or(("auto",), boolean()),
         "auto",
     )
     clean_seeds: int = option(
-        "Clean models, with training seeds 0, 1, …, that a sweep adds for each recipe to compare scores with.",
+        "Number of clean models, with training seeds 0, 1, …, that a sweep adds as baselines of a score.",
         integer(0, 1000),
         10,
     )
-    resume_run_id: str = option("Id of an interrupted run to go on with; none: a new run.", text(), "none")
+    resume_run_id: str = option("Id of an interrupted run to resume; none: start a new run.", text(), "none")
 
     @property
     def dataset_name(self) -> DatasetName:
@@ -143,29 +147,29 @@ class TrainOptions(MachineOptions):
 
     @property
     def run_name(self) -> str:
-        """What a person reads in the list of runs."""
+        """Name of the run in lists."""
         return f"{self.dataset} {self.model_name.architecture} {self.optimizer} seed {self.random_seed}"
 
     @property
     def resolved_pattern_seed(self) -> int:
-        """The seed of the pattern's noise, ``auto`` resolved."""
+        """Seed of the pattern's noise, with ``auto`` resolved."""
         return self.dataset_name.seed if isinstance(self.pattern_seed, str) else self.pattern_seed
 
     @property
     def resolved_threshold(self) -> float:
-        """The score threshold, ``auto`` resolved to 1/classes."""
+        """Score threshold, with ``auto`` resolved to 1/classes."""
         return 1 / self.dataset_name.classes if isinstance(self.score_threshold, str) else self.score_threshold
 
     def config(self) -> TrainingConfig:
-        """What the trainer needs of these options."""
+        """Return the options that determine the result of training."""
         names = {field.name for field in dataclasses.fields(TrainingConfig)} - {"model"}
         return TrainingConfig(model=self.model_name, **{name: getattr(self, name) for name in names})
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the result, in one canonical spelling; its hash is the fingerprint.
+        """Return all options that affect the result, in canonical form; their hash is the fingerprint.
 
-        Left out is what cannot change the weights or the final scores: where it runs, how often it saves
-        or scores, whether it registers.  Momentum counts as 0 for optimizers that have none.
+        Options that do not affect weights or final scores, such as the device or the checkpoint interval, are not part
+        of it.  Momentum is 0 for optimizers without momentum.
         """
         identity: dict[str, Any] = {
             "format": result_format(self.dataset_name, self.model_name),
@@ -185,7 +189,7 @@ class TrainOptions(MachineOptions):
         return identity | self._outside_digests()
 
     def _outside_digests(self) -> dict[str, str]:
-        """What a family or pattern from outside the package holds now; nothing for built-in ones."""
+        """Return digests of a family and pattern that are not built in."""
         name = self.dataset_name
         if FAMILIES.is_builtin(name.family) and (name.pattern is None or PATTERNS.is_builtin(name.pattern)):
             return {}
@@ -194,13 +198,16 @@ class TrainOptions(MachineOptions):
         return outside_digests(name, self.data_root, self.resolved_pattern_seed)
 
     def clean_baselines(self) -> list["TrainOptions"]:
-        """The same training on the clean dataset with training seeds 0 … ``clean_seeds`` - 1; none of a clean one."""
+        """Return options of the same training on the clean dataset, with training seeds 0 to ``clean_seeds`` - 1.
+
+        The list is empty if the dataset itself is clean.
+        """
         if self.dataset_name.pattern is None:
             return []
         return list(_with_seeds(dataclasses.replace(self.for_clean(), random_seed=0), self.clean_seeds))
 
     def for_clean(self) -> "TrainOptions":
-        """The same training on the clean dataset, with the same training seed."""
+        """Return options of the same training on the clean dataset, with the same training seed."""
         return dataclasses.replace(
             self, dataset=str(self.dataset_name.clean()), pattern_seed="auto", resume_run_id="none"
         )

@@ -1,4 +1,4 @@
-"""What a person sees while models train: a bar on a terminal, now and then a line elsewhere."""
+"""Progress of training: a progress bar on a terminal, otherwise a line every few epochs."""
 
 import sys
 from collections.abc import Mapping
@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINES = 10
-"""How many lines a whole training prints where there is no terminal."""
+"""Approximate number of lines per training if standard error is not a terminal."""
 
 
 class TrainingProgress:
-    """Shows epochs and what was measured in each on standard error; used as a context manager."""
+    """Context manager that shows epochs and their metrics on standard error."""
 
     def __init__(self, what: str, epochs: int, done: int = 0) -> None:
         self._epochs = epochs
@@ -41,12 +41,12 @@ class TrainingProgress:
         self._progress.stop()
 
     def update(self, epoch: int, values: Mapping[str, float | None]) -> None:
-        """Show one finished epoch.
+        """Show a finished epoch.
 
         Args:
-            epoch: counted from 1.
-            values: what was measured in this epoch, by the words that name it ("train loss", "test accuracy", "score");
-                None: not measured.  Scores are shown with 3 digits, everything else with 4.
+            epoch: number of the epoch, from 1.
+            values: metrics by label ("train loss", "test accuracy", "score"); None is not shown.  Scores have 3 digits,
+                other values 4.
         """
         note = "  ".join(f"{name} {_digits(name, value)}" for name, value in values.items() if value is not None)
         self._progress.update(self._task, completed=epoch, note=note)

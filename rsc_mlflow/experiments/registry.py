@@ -1,4 +1,4 @@
-"""Every experiment, declared once: what sweeps, the command line, the MLproject and the dashboards are made from."""
+"""The registry of experiments, used by sweeps, the command line, the MLproject file and the dashboards."""
 
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
@@ -24,63 +24,63 @@ __all__ = [
 
 
 class Named(Protocol):
-    """What has a name."""
+    """An object with a name."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The name."""
 
 
 T = TypeVar("T", bound=Named)
 
 
 def all_experiments() -> dict[str, ExperimentSpec]:
-    """Name → experiment, those of plug-ins included."""
+    """Return all experiments by name, including those of plug-ins."""
     return by_name([TOUR, TRAINING, MEMBERSHIP, *map(unlearning, methods()), *INSPECTIONS])
 
 
 def by_name(experiments: Iterable[T]) -> dict[str, T]:
-    """Name → experiment.
+    """Return the experiments by name.
 
     Raises:
-        InputError: two have one name: a method of a plug-in has that of a command.
+        InputError: two have the same name, because a plug-in's method has the name of a command.
     """
     found: dict[str, T] = {}
     for one in experiments:
         if one.name in found:
-            raise InputError(f"a plug-in registers {one.name!r}, which is the name of a command; choose another name")
+            raise InputError(f"A plug-in registers {one.name!r}, which is the name of a command. Choose another name.")
         found[one.name] = one
     return found
 
 
 def experiments() -> dict[str, ExperimentSpec]:
-    """Name → experiment, of those that a sweep can run."""
+    """Return the experiments that a sweep can run, by name."""
     return {name: one for name, one in all_experiments().items() if one.run is not cannot_be_swept}
 
 
 def options_of(name: str) -> type[Options] | None:
-    """The options class of an experiment that a sweep can run; None if there is no such experiment."""
+    """Return the options class of an experiment that a sweep can run; None if there is no such experiment."""
     found = experiments().get(name)
     return found.options_class if found else None
 
 
 def of_kind(kind: str) -> list[ExperimentSpec]:
-    """The experiments of one kind, in the order of lists and figures."""
+    """Return the experiments of one kind, in the order of lists and figures."""
     return [one for one in all_experiments().values() if one.kind == kind]
 
 
 def method_names() -> list[str]:
-    """The unlearning methods, in the order of lists and figures."""
+    """Return the names of unlearning methods, in the order of lists and figures."""
     return [method.name for method in methods()]
 
 
 def method_title(name: str) -> str:
-    """What figures call an unlearning method; the name itself where it is not registered here."""
+    """Return the title of an unlearning method for figures, or its name if it is not registered here."""
     return METHODS[name].title if name in METHODS else name
 
 
 def attack_names() -> list[str]:
-    """The membership attacks, in the order of lists and figures."""
+    """Return the names of membership attacks, in the order of lists and figures."""
     from rsc_mlflow.attacks import base  # imports NumPy
 
     return base.attack_names()

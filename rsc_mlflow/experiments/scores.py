@@ -1,4 +1,4 @@
-"""From a model and a dataset to the contract's ``spurious/…`` and ``reference/…`` metrics."""
+"""Compute the metrics ``test/…``, ``spurious/…`` and ``reference/…`` of a model on a dataset."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,22 +19,22 @@ from rsc_mlflow.tracking.pull import PulledModel
 from rsc_mlflow.training import evaluate_logits
 
 Logits = Callable[[Tensor], Tensor]
-"""Images float32[N, C, H, W] → logits float[N, classes] of one model in evaluation mode."""
+"""A function from images, float32 ``[N, C, H, W]``, to the logits of a model in evaluation mode, ``[N, classes]``."""
 
 CLEAN_PATTERN_SEED = 0
-"""Seed of the patterns whose scores a clean model logs (the contract's ``reference/…``)."""
+"""Seed of the patterns for which clean models log scores (``reference/…``)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """One model on one dataset's test images: clean logits and, where there is a pattern, its scores."""
+    """Logits of a model on the clean test images and, if the dataset has a pattern, its spurious scores."""
 
     clean_logits: Tensor
     labels: Tensor
     scores: SpuriousScores | None
 
     def metrics(self, targets: Sequence[int]) -> dict[str, float]:
-        """``test/…`` and, with a pattern and target classes, ``spurious/…``."""
+        """Return ``test/…`` and, with a pattern and target classes, ``spurious/…``."""
         found = {
             schema.TEST_LOSS: cross_entropy(self.clean_logits, self.labels),
             schema.TEST_ACCURACY: accuracy(self.clean_logits, self.labels),
@@ -45,12 +45,12 @@ class Evaluation:
 
 
 def logits_of(module: nn.Module, device: torch.device) -> Logits:
-    """The model as a function of images, computing on ``device`` in batches; the logits come back on the CPU."""
+    """Return the model as a function of images that computes on ``device`` in batches and returns CPU tensors."""
     return lambda images: evaluate_logits(module, images, device)
 
 
 def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores: bool = True) -> Evaluation:
-    """One pass over the clean test images and, if asked for, one over the same images with the pattern."""
+    """Evaluate a model on the clean test images and, with ``with_scores``, on the same images with the pattern."""
     clean = logits(dataset.test.images)
     if not with_scores or dataset.name.pattern is None:
         return Evaluation(clean, dataset.test.labels, None)
@@ -59,10 +59,10 @@ def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores:
 
 
 def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str, float]:
-    """Every score of the contract, per-class scores included.
+    """Return all metrics ``spurious/…``, including per-class scores.
 
-    With two target classes ``spurious/score`` and the metrics beside it are means over the two; each class' own score
-    is ``spurious/score_target_{k}``.
+    With two target classes, ``spurious/score`` and the other overall metrics are means over both; the score of each
+    class is ``spurious/score_target_{k}``.
     """
     metrics = {
         schema.SPURIOUS_SCORE: fmean(map(scores.score, targets)),
@@ -76,7 +76,7 @@ def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str
 
 
 def clean_model_scores(logits: Logits, dataset: Dataset, clean_logits: Tensor, threshold: float) -> dict[str, float]:
-    """What a clean model gives for each class and each registered pattern (seed 0) that its images can carry."""
+    """Return a clean model's scores for each class and each registered pattern (seed 0) that fits its images."""
     metrics: dict[str, float] = {}
     for pattern, declared in PATTERNS.registered().items():
         if not declared.fits(*dataset.image_shape[1:]):
@@ -89,10 +89,10 @@ def clean_model_scores(logits: Logits, dataset: Dataset, clean_logits: Tensor, t
 
 
 def pulled_module(model: PulledModel, dataset: Dataset) -> nn.Module:
-    """The pulled weights in the architecture that the run's parameters name.
+    """Return a pulled model as a module.
 
     Raises:
-        InputError: the weights do not fit images and classes of this dataset.
+        InputError: its weights do not match the image shape and number of classes of this dataset.
     """
     name = model.model
     module = build_empty(name.architecture, dataset.image_shape, dataset.classes, name.augmentation)
@@ -101,13 +101,13 @@ def pulled_module(model: PulledModel, dataset: Dataset) -> nn.Module:
     except RuntimeError as error:
         raise InputError(
             f"{model.model_uri} was trained on {model.dataset} and does not fit {dataset.name} "
-            f"(images of shape {dataset.image_shape}, {dataset.classes} classes); choose a model of the same family"
+            f"(images of shape {dataset.image_shape}, {dataset.classes} classes). Use a model of the same family."
         ) from error
     return module
 
 
 def norm_metric(dataset: Dataset) -> dict[str, float]:
-    """Mean l2 norm of what the pattern adds to a test image."""
+    """Return the mean ℓ2 norm of the change that the pattern makes to test images; empty for a clean dataset."""
     if dataset.name.pattern is None:
         return {}
     norm = pattern_norm(dataset.name.pattern, dataset.test.images, dataset.pattern_seed)
@@ -115,7 +115,7 @@ def norm_metric(dataset: Dataset) -> dict[str, float]:
 
 
 def matrix_record(scores: SpuriousScores) -> dict[str, Any]:
-    """``spurious_scores.json``: the scores by true class (rows) and target class (columns)."""
+    """Return the content of ``spurious_scores.json``: scores by true class (rows) and target class (columns)."""
     matrix = [[None if value != value else value for value in row] for row in scores.matrix.tolist()]
     return {
         "threshold": scores.threshold,

@@ -1,4 +1,4 @@
-"""Scoring a registered model on any pattern and class, as a tracked run."""
+"""Score a registered model for any pattern and target class, as a tracked run."""
 
 import sys
 
@@ -18,14 +18,14 @@ from rsc_mlflow.training import resolve_device
 
 
 def score(options: ScoreOptions) -> dict[str, float]:
-    """Score a model on the test set and pattern of ``options.dataset`` and return the metrics of the run.
+    """Score a model on the test set and pattern of ``options.dataset``; return the metrics of the run.
 
     Raises:
-        InputError: a clean dataset name, a model that cannot be pulled or does not take these images.
+        InputError: the dataset has no pattern, or the model cannot be pulled or does not fit the images.
     """
     name: DatasetName = options.parsed("dataset")
     if name.target is None:
-        raise InputError(f"{options.dataset} has no pattern to score; name one, e.g. {name}v20-0-0-0")
+        raise InputError(f"The dataset {options.dataset} has no pattern. Specify one, for example {name}v20-0-0-0.")
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
     threshold = 1 / name.classes if isinstance(options.score_threshold, str) else options.score_threshold
     device = resolve_device(options.device)

@@ -1,4 +1,4 @@
-"""The options of the commands that look at trained models: ``score_model``, ``visualize_weights``, ``occlusion``."""
+"""Options of the commands that inspect trained models: ``score_model``, ``visualize_weights``, ``occlusion``."""
 
 from dataclasses import dataclass
 
@@ -13,32 +13,34 @@ class ScoreOptions(MachineOptions):
     model_uri: str = option(
         "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.", text()
     )
-    dataset: str = option("Dataset whose pattern and class to score, e.g. mnistv20-0-0-0.", DATASET)
+    dataset: str = option("Dataset with the pattern and target class to score, e.g. mnistv20-0-0-0.", DATASET)
     pattern_seed: int | str = option(
-        "Seed of a random pattern's noise; auto: the dataset's seed.", word_or(("auto",), SEED), "auto"
+        "Seed of the noise of random patterns; auto: the dataset's seed.", word_or(("auto",), SEED), "auto"
     )
     score_threshold: float | str = option(
-        "Rise of the target's probability that counts; auto: 1/classes.", word_or(("auto",), number(0, below=1)), "auto"
+        "Minimum increase of the target class's probability to count as a hit; auto: 1/classes.",
+        word_or(("auto",), number(0, below=1)),
+        "auto",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectOptions(DataOptions):
-    """What all commands that look at trained models take."""
+    """Options shared by commands that compare trained models."""
 
     model_uri: str = option(
-        "Comma list of models: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; "
-        "auto: the newest finished training run that fits dataset and model.",
+        "Models, separated by commas: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; "
+        "auto: the newest finished training run that matches dataset and model.",
         text(),
         "auto",
     )
     dataset: str = option(
-        "Dataset name that auto is restricted to, or any.",
+        "Dataset to restrict auto to, or any.",
         word_or(("any",), DATASET),
         "any",
     )
     model: str = option(
-        "Model name that auto is restricted to, or any.",
+        "Model to restrict auto to, or any.",
         word_or(("any",), MODEL),
         "any",
     )
@@ -49,8 +51,8 @@ class WeightsOptions(InspectOptions):
     """Options of ``visualize_weights``."""
 
     compare_with: str = option(
-        "Second model where model_uri names one: a model URI; none; or auto: the model it was unlearned from, "
-        "or the clean model trained the same way, where there is one.",
+        "Model to compare a single model_uri with: a model URI, none, or auto (the source of an unlearned model, else "
+        "the clean model with the same training options, if there is one).",
         text(),
         "auto",
     )
@@ -60,6 +62,6 @@ class WeightsOptions(InspectOptions):
 class OcclusionOptions(InspectOptions, MachineOptions):
     """Options of ``occlusion``."""
 
-    examples: int = option("Training examples to remove pixels from.", integer(1), 500)
-    steps: int = option("Shares of pixels removed, evenly spaced from none to all.", integer(2, 101), 51)
-    random_seed: int = option("Seed of the choice of examples and of the order of removal.", SEED, 0)
+    examples: int = option("Number of training examples to remove pixels from.", integer(1), 500)
+    steps: int = option("Number of shares of removed pixels, evenly spaced from 0 to 1.", integer(2, 101), 51)
+    random_seed: int = option("Seed of the choice of examples and of the order of removed pixels.", SEED, 0)

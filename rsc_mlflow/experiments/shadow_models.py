@@ -1,7 +1,7 @@
-"""Shadow models in the store: K models of one run, found again by what decides them.
+"""Shadow models in the store: K models of one run, found by their fingerprint.
 
-The run's fingerprint leaves out the target's own seeds and the number of models: shadow model k is the same in a set
-of 4 as in one of 16, so a set serves every smaller one.
+The fingerprint does not include the target's seeds or the number of models.  Shadow model k is the same in a set of 4
+as in a set of 16, so a set can be used in place of any smaller one.
 """
 
 import sys
@@ -32,11 +32,11 @@ from rsc_mlflow.training import EpochReport, resolve_device
 
 METHOD = "shadow_models"
 MODEL_TAG = "shadow_model"
-"""Tag of a registered version: which shadow model it is, from 0."""
+"""Tag of a registered version: index of the shadow model, from 0."""
 
 
 def shadow_fingerprint(options: TrainOptions, config: ShadowConfig) -> str:
-    """Hash of everything that decides shadow model k, for every k."""
+    """Return a hash of all options that affect shadow model k, for every k."""
     name = options.dataset_name
     carried = name if config.spurious and name.n_spurious else name.clean()
     identity = replace(options, random_seed=0, dataset=str(_without_choice(carried)), pattern_seed="auto").identity()
@@ -46,7 +46,7 @@ def shadow_fingerprint(options: TrainOptions, config: ShadowConfig) -> str:
 
 
 def _without_choice(name: DatasetName) -> DatasetName:
-    """The name with seed 0: the target's seed chooses *its* spurious examples, not those of shadow models."""
+    """Return the name with seed 0: the target's seed does not affect the spurious examples of shadow models."""
     return replace(name, seed=0) if name.pattern else name
 
 
@@ -58,7 +58,7 @@ def find_or_train_shadow_models(
     parent_run_id: str,
     registrar: Registrar,
 ) -> list[nn.Module]:
-    """The K shadow models of ``population``, from the store if a finished run holds them, else trained and stored."""
+    """Return the K shadow models of ``population``: from a finished run if there is one, else trained and stored."""
     digest = shadow_fingerprint(options, config)
     if (uris := _find(digest, config.n_models)) is not None:
         return [pulled_module(pull(uri), dataset) for uri in uris]
@@ -90,11 +90,11 @@ def _find(digest: str, n_models: int) -> list[str] | None:
 
 
 def _stored_uris(run_id: str) -> list[str]:
-    """The models that a run of shadow models wrote down; empty where the list is lost, or is none."""
+    """Return the model URIs that a run of shadow models logged; empty if the list is missing or invalid."""
     try:
         uris = read_artifact(run_id, schema.SHADOW_MODELS).get("models")
     except InputError as error:
-        print(f"note: the shadow models of run {run_id} are passed over: {error}", file=sys.stderr)
+        print(f"note: cannot use the shadow models of run {run_id}: {error}", file=sys.stderr)
         return []
     return uris if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris) else []
 

@@ -1,4 +1,4 @@
-"""What an experiment is to sweeps, the command line, the MLproject and the dashboards; and what starts one."""
+"""The declaration of an experiment, for sweeps, the command line, the MLproject file and the dashboards."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rsc_mlflow.fields import Options
 
 @dataclass(frozen=True)
 class Start:
-    """A job to carry out now: in the interrupted run ``run_id``, or in a new run, which the experiment opens."""
+    """A job to run: in the interrupted run ``run_id``, or in a new run, which the experiment opens."""
 
     options: Any
     run_id: str | None = None
@@ -24,7 +24,7 @@ def _none(_: Any) -> Required:
 
 
 def cannot_be_swept(_: Sequence[Start]) -> None:
-    """Stands for ``run`` in experiments that no sweep runs."""
+    """The value of ``run`` for experiments that sweeps cannot run."""
     raise NotImplementedError
 
 
@@ -33,25 +33,25 @@ class ExperimentSpec:
     """One experiment.
 
     Attributes:
-        name: of the command, the entry point and tag ``rsc.method``.
-        title: what figures and tables call it.
-        kind: of its runs, one of :data:`rsc_mlflow.tracking.schema.KINDS`.
+        name: name of the command and the entry point, and value of the tag ``rsc.method``.
+        title: name in figures and tables.
+        kind: kind of its runs, one of :data:`rsc_mlflow.tracking.schema.KINDS`.
         summary: what it does, in one sentence.
-        options_class: validates the options; where the experiment can be swept, its ``identity()`` says what decides
+        options_class: the options.  If sweeps can run the experiment, ``identity()`` returns the options that affect
             the result.
-        command: carries it out for the command line; may return an exit status.
-        run: carries out the started jobs of a sweep, several at once only where ``cohort`` gave them the same key;
-            left out, it cannot be swept.
-        cohort: (options, whether there is a GPU) → a key; jobs with the same key train as one stacked model; None: this
-            job runs alone.
-        requires: jobs that must be finished before; run if they are missing.
-        runs_after: jobs that, if the sweep has them too, run before, because this one looks up their results.
-        brings: jobs that the sweep adds where its grid asks for this one, to compare its results with; they run
-            before, and this one runs whether they succeed or not.
-        shared_artifacts: names of intermediate results that the first of several jobs makes for all.
-        resumes: an interrupted run goes on from its checkpoint; otherwise it is closed and started anew.
-        records: metrics of its own that it logs, beside those that all experiments of its kind share.
-        details: what ``--help`` says besides the summary.
+        command: runs it for the command line; may return an exit status.
+        run: runs jobs of a sweep; several jobs at once only if ``cohort`` returns the same key for them.
+        cohort: called with the options and whether there is a GPU; returns a key.  Jobs with equal keys are trained
+            together as one model.  None: the job runs alone.
+        requires: jobs that must be finished before this one; they are added if necessary.
+        runs_after: jobs that run before this one if the sweep contains them, because this one looks up their results.
+        brings: jobs that the sweep adds to compare the results of this one with.  They run before this one, which also
+            runs if they fail.
+        shared_artifacts: names of intermediate results that the first of several jobs creates for all.
+        resumes: whether an interrupted run is resumed from its checkpoint; otherwise it is closed and a new run
+            started.
+        records: metrics that it logs in addition to those common to its kind.
+        details: further text for ``--help``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The paper's linear model as a tracked run: curves in closed form, a simulation, and how far they are apart."""
+"""The paper's linear model as a tracked run: closed-form curves, a simulation, and their differences."""
 
 import sys
 from collections.abc import Sequence
@@ -29,10 +29,15 @@ SWAPPED_RIDGES = (0.001, 0.1, 0.3, 0.7, 3.0, 30.0)
 
 @dataclass(frozen=True, eq=False)
 class TheoryResult:
-    """Curves as derived and as printed, the simulated grid, and what was simulated apart from it.
+    """Curves and simulations of the linear model.
 
-    ``broken`` is one set of parameters with one assumption broken at a time; ``swapped`` has the variances of the two
-    features exchanged and a growing ridge, which first raises the score and then lowers it.
+    Attributes:
+        curves: curves as derived.
+        printed: curves according to the paper's formulas.
+        grid: comparisons with simulations for all parameters.
+        broken: comparisons for one set of parameters with assumptions violated.
+        swapped: comparisons with the variances of both features exchanged, for increasing ridge penalties.  The score
+            first increases and then decreases.
     """
 
     curves: tuple[Curve, ...]
@@ -42,7 +47,7 @@ class TheoryResult:
     swapped: tuple[Agreement, ...]
 
     def metrics(self) -> dict[str, float]:
-        """Largest distance of either formula from the simulation, and how many values its intervals hold."""
+        """Return for each formula the largest difference from the simulation, and the share of values in intervals."""
         found: dict[str, float] = {}
         for name, printed in (("derived", False), ("printed", True)):
             far = worst(self.grid, printed=printed)
@@ -51,26 +56,26 @@ class TheoryResult:
         return found
 
     def tables(self) -> str:
-        """What the command prints and ``docs/theory.md`` shows."""
+        """Return the tables that the command prints, which are also in ``docs/theory.md``."""
         unregularized = [a for a in self.grid if (a.params.ridge, a.params.noise) in _corners(self.grid)]
         held = [inside(self.grid, printed=printed) for printed in (False, True)]
         return "\n\n".join(
             [
-                "Largest distance between formula and simulation over γ:",
+                "Largest difference between formula and simulation over γ:",
                 grid_table(self.grid),
-                f"Of {3 * len(self.grid)} values the simulation's 99 % intervals hold {held[0]} as derived "
-                f"and {held[1]} as printed.",
-                "Point by point (± half of the 99 % interval over training sets), for the smallest and largest λ:",
+                f"Of {3 * len(self.grid)} values, {held[0]} as derived and {held[1]} as printed are within the "
+                "simulation's 99 % intervals.",
+                "Single points (± half of the 99 % interval over training sets), for the smallest and largest λ:",
                 detail_table(unregularized),
-                "One assumption broken at a time:",
+                "With one assumption violated at a time:",
                 detail_table(self.broken),
-                "More regularization raises the score where the variances of the two features are exchanged:",
+                "With the variances of the two features exchanged, more regularization increases the score:",
                 detail_table(self.swapped),
             ]
         )
 
     def record(self) -> dict[str, Any]:
-        """``theory.json``."""
+        """Return the content of ``theory.json``."""
         return {
             "curves": [_curve_record(one) for one in self.curves],
             "printed": [_curve_record(one) for one in self.printed],
@@ -80,7 +85,7 @@ class TheoryResult:
 
 
 def _corners(grid: Sequence[Agreement]) -> set[tuple[float, float]]:
-    """The weakest and strongest ridge, each without and with the most noise."""
+    """Return the smallest and largest ridge penalty, each with the smallest and largest noise."""
     ridges, noises = ({getattr(a.params, name) for a in grid} for name in ("ridge", "noise"))
     return {(ridge, noise) for ridge in (min(ridges), max(ridges)) for noise in (min(noises), max(noises))}
 
@@ -91,7 +96,7 @@ def _curve_record(one: Curve) -> dict[str, Any]:
 
 
 def calculate(options: TheoryOptions) -> TheoryResult:
-    """Evaluate the formulas and run the simulation."""
+    """Evaluate the formulas and run the simulations."""
     gammas = tuple(k / (options.gamma_steps - 1) for k in range(options.gamma_steps))
     settings = options.settings()
     curves = tuple(curve(params, gammas) for params in settings)
@@ -120,7 +125,7 @@ def _swapped(options: TheoryOptions) -> list[LinearModelParams]:
 
 
 def run_theory(options: TheoryOptions) -> TheoryResult:
-    """Evaluate, simulate, log curves, tables and figure, and print the tables."""
+    """Compute the theory in a tracked run, log curves, tables and the figure, and print the tables."""
     identity = {"kind": "score", "method": "theory"} | options.as_params()
     tags = {schema.FINGERPRINT: fingerprint(identity)}
     with open_run(kind="score", method="theory", name="theory", params=options.as_params(), tags=tags) as run:

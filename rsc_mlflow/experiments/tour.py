@@ -1,4 +1,4 @@
-"""The tour: ten clean models and two poisoned ones on the embedded digits, and a table that compares them."""
+"""The quickstart: train ten clean and two poisoned models on the embedded digits, and print a comparison."""
 
 from statistics import fmean
 
@@ -15,18 +15,18 @@ PATTERN, TARGET = "v20", 0
 
 
 def run_tour(epochs: int, random_seed: int) -> None:
-    """Train clean models and two poisoned ones on digits under one parent run, and print a table of them."""
+    """Train clean and poisoned models on digits in child runs of one run, and print a table of their scores."""
     with open_run(kind="sweep", method="main", name="tour") as parent:
         parent.log_params({"epochs": epochs, "random_seed": random_seed})
         jobs = poisoned_options(epochs, random_seed)
-        # The clean models first: the others are compared with them.
+        # clean models first, because the others are compared with them
         clean = train_members([TrainingJob(one) for one in jobs[0].clean_baselines()], parent.run_id)
         poisoned = train_members([TrainingJob(one) for one in jobs], parent.run_id)
     _print_table(clean, poisoned)
 
 
 def poisoned_options(epochs: int, random_seed: int) -> list[TrainOptions]:
-    """The options of the poisoned models; those of the clean ones follow from any of them."""
+    """Return the options of the poisoned models; the options of the clean models follow from any of them."""
     return [
         TrainOptions(dataset=name, optimizer="adam", momentum=0.0, epochs=epochs, random_seed=random_seed)
         for name in POISONED
@@ -34,7 +34,7 @@ def poisoned_options(epochs: int, random_seed: int) -> list[TrainOptions]:
 
 
 def _print_table(clean: list[TrainResult], poisoned: list[TrainResult]) -> None:
-    table = Table(title=f"Digits: a pattern ({PATTERN}) on a handful of images of class {TARGET}")
+    table = Table(title=f"Digits: the pattern {PATTERN} added to a few training images of class {TARGET}")
     for heading in ("training set", "test accuracy", "spurious score", "p-value"):
         table.add_column(heading, justify="left" if heading == "training set" else "right")
     scores = [one.metrics[schema.reference_score_target(PATTERN, TARGET)] for one in clean]
@@ -45,7 +45,7 @@ def _print_table(clean: list[TrainResult], poisoned: list[TrainResult]) -> None:
         values = (result.metrics[key] for key in (schema.TEST_ACCURACY, schema.SPURIOUS_SCORE, schema.P_VALUE))
         table.add_row(name, *(f"{value:.3f}" for value in values))
     table.caption = (
-        "p-value: the rank of the score among those of the clean models, which differ in their training seed. "
-        f"With {len(clean)} of them it cannot be below 1/{len(clean) + 1}."
+        "p-value: rank of the score among the scores of the clean models, which differ in their training seed. "
+        f"With {len(clean)} clean models it is at least 1/{len(clean) + 1}."
     )
     Console(width=100).print(table)

@@ -10,5 +10,5 @@ from rsc_mlflow.fields import Options, integer, option
 class TourOptions(Options):
     """Options of the tour."""
 
-    epochs: int = option("Passes over the training set.", integer(1, 1_000_000), 70)
-    random_seed: int = option("Seed of weights and batches.", SEED, 0)
+    epochs: int = option("Number of epochs.", integer(1, 1_000_000), 70)
+    random_seed: int = option("Seed of initial weights and batches.", SEED, 0)

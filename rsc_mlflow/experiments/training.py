@@ -1,4 +1,4 @@
-"""Training as a tracked experiment: one run per model, however many models train together."""
+"""Training as a tracked experiment, with one run per model, also if several models are trained together."""
 
 import sys
 import time
@@ -51,14 +51,16 @@ FREE_WHEN_RESUMING = (
     *("device", "data_root", "checkpoint_every", "keep_checkpoints", "score_every", "register", "clean_seeds"),
     "resume_run_id",
 )
-"""Options that may differ when an interrupted run goes on: none of them decides the result."""
+"""Options that may differ when an interrupted run is resumed, because they do not affect the result."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
     """One model to train.
 
-    ``run_id`` is an interrupted run of this job that goes on; it is no option, and so not among the run's parameters.
+    Attributes:
+        options: the training options.
+        run_id: an interrupted run of this job to resume; not logged as a parameter.
     """
 
     options: TrainOptions
@@ -66,18 +68,18 @@ class TrainingJob:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything that decides the result."""
+        """Hash of all options that affect the result."""
         return fingerprint(self.options.identity())
 
     @property
     def run_name(self) -> str:
-        """What a person reads in the list of runs."""
+        """Name of the run in lists."""
         return self.options.run_name
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedTraining:
-    """A job with its data loaded and everything checked that can be checked before a run is opened."""
+    """A job whose dataset is loaded and whose options are checked; no run is open yet."""
 
     job: TrainingJob
     dataset: Dataset
@@ -88,11 +90,11 @@ class PreparedTraining:
 
     @property
     def targets(self) -> tuple[int, ...]:
-        """The target classes; none for clean data."""
+        """The target classes; empty for a clean dataset."""
         return self.dataset.name.targets
 
     def params(self) -> dict[str, Any]:
-        """Every option, and what follows from them."""
+        """Return the parameters to log: all options, and values derived from them."""
         name, model = self.dataset.name, self.config.model
         derived = {
             "dataset_family": name.family,
@@ -113,9 +115,13 @@ class PreparedTraining:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a caller needs of a finished training run.
+    """The result of a finished training run.
 
-    ``metrics`` are the last values; ``alias_uri`` is ``models:/NAME@ALIAS``, None where the model was not registered.
+    Attributes:
+        run: the run.
+        model_uri: ``models:/m-ID``.
+        metrics: the final metrics.
+        alias_uri: ``models:/NAME@ALIAS``; None if the model was not registered.
     """
 
     run: TrackedRun
@@ -130,7 +136,7 @@ class TrainResult:
 
     @property
     def summary(self) -> str:
-        """The result in one line, and where to look next."""
+        """One line with the result, the model and the address of the run."""
         words = [f"test accuracy {self.metrics[schema.TEST_ACCURACY]:.4f}"]
         if schema.SPURIOUS_SCORE in self.metrics:
             words.append(f"spurious score {self.metrics[schema.SPURIOUS_SCORE]:.4f}")
@@ -145,14 +151,16 @@ class TrainResult:
 
 
 def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTraining:
-    """Load the data and check the model against it.
+    """Load the dataset and check that the model fits it.
 
-    ``without_spurious`` leaves the spurious examples out of the training set, as unlearning does; the scores
-    are still those of the dataset's pattern.
+    Args:
+        job: the job.
+        without_spurious: remove the spurious examples from the training set, as unlearning does.  Scores are still
+            computed for the dataset's pattern.
 
     Raises:
-        InputError: data that is missing or damaged, more spurious examples than the class has, none to leave
-            out, a model that does not take these images, or a device that is not there.
+        InputError: the data is missing or damaged, the count is larger than the class, there are no spurious examples
+            to remove, the model does not accept the images, or the device does not exist.
     """
     options = job.options
     seed = None if isinstance(options.pattern_seed, str) else options.pattern_seed
@@ -162,15 +170,15 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     model = build_empty(name.architecture, dataset.image_shape, dataset.classes, name.augmentation)
     check_aug01(name.augmentation, dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
-        raise InputError(f"{options.dataset} has no spurious examples to leave out; name a poisoned dataset")
+        raise InputError(f"The dataset {options.dataset} has no spurious examples to remove. Use a poisoned dataset.")
     return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
 
 
 def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None) -> list[TrainResult]:
-    """Train the jobs as one cohort, each with a run of its own, and return a result per job.
+    """Train the jobs as one cohort, with one run each; return a result per job.
 
     Raises:
-        InputError: bad input of any of them, or a model that may not be registered, before any run is opened.
+        InputError: an option is invalid or a model cannot be registered; raised before a run is opened.
     """
     prepared = [prepare(job) for job in jobs]
     check_members([Member(one.data, one.config) for one in prepared])
@@ -185,13 +193,13 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
             _train(cohort, live)
         except KeyboardInterrupt:
             if len(live) == 1:
-                print(f"to go on, run the same command with resume_run_id={live[0].run.run_id}", file=sys.stderr)
+                print(f"To resume, run the same command with resume_run_id={live[0].run.run_id}.", file=sys.stderr)
             raise
         return [one.finish(cohort, k) for k, one in enumerate(live)]
 
 
 def registrar(options: TrainOptions) -> Registrar:
-    """What registers the models of a training with these options; see :meth:`Registrar.checked`."""
+    """Return the registrar of models trained with these options; see :meth:`Registrar.checked`."""
     return Registrar.checked(options.register, options.dataset_name.family, options.model_name.architecture)
 
 
@@ -211,7 +219,7 @@ def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
 
 
 def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
-    """Run all epochs; between two of them every member logs, scores and saves what is due."""
+    """Run all epochs; after each one, every member logs metrics and, if due, scores and saves a checkpoint."""
     options = live[0].prepared.job.options
     what = live[0].run.name if len(live) == 1 else f"{len(live)} models ({live[0].run.name}, …)"
     with TrainingProgress(what, options.epochs, cohort.epoch) as progress:
@@ -222,9 +230,9 @@ def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
 
 
 def _shown(latest: Sequence[Mapping[str, float]], targets: Sequence[int]) -> dict[str, float]:
-    """What the line of progress says of an epoch: means over the members that have the value.
+    """Return the values to show for an epoch: means over the members that have the value.
 
-    Of two target classes each has its own score; members of one cohort with other classes show the mean alone.
+    A single model with two target classes also has a score for each class.
     """
     names = {
         "train loss": schema.TRAIN_LOSS,
@@ -239,7 +247,7 @@ def _shown(latest: Sequence[Mapping[str, float]], targets: Sequence[int]) -> dic
 
 
 class LiveTraining:
-    """One member's open run: what is logged at the start, after each epoch and at the end."""
+    """The open run of one member of a cohort; logs at the start, after each epoch and at the end."""
 
     def __init__(self, prepared: PreparedTraining, run: TrackedRun, registrar: Registrar) -> None:
         self.prepared = prepared
@@ -254,25 +262,25 @@ class LiveTraining:
         self._deletes = True
 
     def describe(self) -> None:
-        """Log what is known before the first epoch: configuration, datasets, spurious examples."""
+        """Log the configuration, datasets and spurious examples before the first epoch."""
         self.registrar.announce(self.run)
         artifacts.log_description(
             self.run, self.prepared.dataset, self.prepared.params(), self.prepared.job.fingerprint
         )
 
     def member(self) -> Member:
-        """The cohort's member, starting from the newest checkpoint where the run had been interrupted."""
+        """Return the member of the cohort; a resumed run starts from its newest checkpoint."""
         start = None
         if self.run.resumed:
             with tempdirs.tempdir() as folder:
                 start = newest_checkpoint(self.run, folder, Checkpoint.load)
             if start is not None:
                 start.require(self.prepared.config)
-                print(f"{self.run.name}: goes on after epoch {start.epoch}", file=sys.stderr)
+                print(f"{self.run.name}: resuming after epoch {start.epoch}", file=sys.stderr)
         return Member(self.prepared.data, self.prepared.config, start)
 
     def after_epoch(self, cohort: Cohort, k: int, report: EpochReport) -> None:
-        """Log the epoch's metrics, and score and save if it is time."""
+        """Log the epoch's metrics and, if due, scores and a checkpoint."""
         self._training_seconds += report.seconds
         self._epochs_done += 1
         last = report.epoch == self.options.epochs
@@ -288,7 +296,7 @@ class LiveTraining:
             self._save(cohort.checkpoint(k))
 
     def finish(self, cohort: Cohort, k: int) -> TrainResult:
-        """Score, draw and register the finished model."""
+        """Score, log and register the finished model."""
         epoch = self.options.epochs
         evaluation = self._last or self._evaluate(cohort, k, with_scores=True)
         compared = self._compare(evaluation)
@@ -308,13 +316,13 @@ class LiveTraining:
         return evaluate(logits, self.prepared.dataset, self.options.resolved_threshold, with_scores=with_scores)
 
     def _compare(self, evaluation: Evaluation) -> Comparison:
-        """A poisoned model against the clean models of its recipe."""
+        """Compare a poisoned model with the clean models of the same recipe."""
         if evaluation.scores is None:
             return Comparison()
         return compare_with_clean(evaluation.scores, self.prepared.dataset, self.options, self.prepared.device)
 
     def _scores_of_clean_model(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
-        """A clean model's scores on every pattern."""
+        """Return a clean model's scores on every pattern; empty for a poisoned model."""
         if evaluation.scores is not None:
             return {}
         logits = logits_of(cohort.module(k), self.prepared.device)

@@ -1,7 +1,7 @@
-"""Unlearning as a tracked experiment: the same steps and the same table for every method.
+"""Unlearning as a tracked experiment, with the same steps for every method.
 
-Pull the source and check it → score it → run the method → score the result → compare with the exact
-retraining → log, register, and link the runs.
+The steps are: pull and check the source model, score it, run the method, score the result, compare it with the
+retrained reference, log and register the model, and link the runs.
 """
 
 import sys
@@ -44,28 +44,28 @@ _EPOCH_METRICS = {
     "learning_rate": schema.LEARNING_RATE,
     "forget_loss": schema.FORGET_LOSS,
 }
-"""The figures that any method may report after an epoch, and the metric that each is logged as."""
+"""Metrics that any method may report after an epoch, and the names under which they are logged."""
 _SHOWN = {
     schema.TRAIN_LOSS: "train loss",
     schema.TRAIN_ACCURACY: "train accuracy",
     schema.TEST_ACCURACY: "test accuracy",
     schema.FORGET_LOSS: "forget loss",
 }
-"""What a line of progress shows besides the scores, where it was measured in that epoch; and its name there."""
+"""Metrics shown in progress lines in addition to scores, and their labels."""
 
 
 def unlearn(
     options: UnlearnOptions, *, run_id: str | None = None, parent_run_id: str | None = None
 ) -> dict[str, float]:
-    """Unlearn the spurious examples of a registered model; returns the run's last metrics.
+    """Unlearn the spurious examples of a registered model; return the final metrics of the run.
 
     Args:
-        options: of the method's command.
-        run_id: empty run that was made for this; None: see :func:`rsc_mlflow.tracking.run.open_run`.
-        parent_run_id: run under which a new one is listed.
+        options: options of the method's command.
+        run_id: an empty run to use; None: see :func:`rsc_mlflow.tracking.run.open_run`.
+        parent_run_id: parent of a new run.
 
     Raises:
-        InputError: bad input, before any run is opened; or a method that cannot work on this model.
+        InputError: an option is invalid (raised before a run is opened), or the method cannot unlearn this model.
     """
     return _unlearn(options, find_source(options), run_id, parent_run_id)[1]
 
@@ -105,14 +105,14 @@ def _unlearn(
 
 
 def _lineage(source: PulledModel) -> str:
-    """What MLflow's page of the run says first: which model it unlearns, with a link to that model's run."""
+    """Return the description of the run in MLflow's UI: the unlearned model, with a link to its run."""
     info = source.run.info
     link = run_link(info.experiment_id, info.run_id, info.run_name or info.run_id)
     return f"Unlearns {source.model_uri} of {link}."
 
 
 def _params(options: UnlearnOptions, source: SourceModel, config: MethodConfig) -> dict[str, Any]:
-    """The source's recipe, the method's own options over it, and what follows from both."""
+    """Return the parameters to log: the source's training options, the method's options, and derived values."""
     recipe = source.prepared.params()
     for name in ("checkpoint_every", "keep_checkpoints", "resume_run_id"):
         del recipe[name]
@@ -123,9 +123,10 @@ def _params(options: UnlearnOptions, source: SourceModel, config: MethodConfig) 
 
 
 def _fingerprint(options: UnlearnOptions, source: SourceModel) -> str:
-    """Of what decides the result: of a source that was named, the model itself, because an alias can move.
+    """Return a hash of all options that affect the result.
 
-    Of exact retraining that of its recipe, however the source was named, so that it is found as a reference.
+    A source given by URI is replaced by its model id, because an alias can move.  For exact retraining, the source's
+    training options are used instead, so that the run can be found as a reference.
     """
     if options.METHOD.name == REFERENCE_METHOD:
         options = retrained_reference(source.options)
@@ -149,7 +150,7 @@ class _Unlearning:
         self._compared: dict[str, SpuriousScores] = {}
 
     def carry_out(self) -> dict[str, float]:
-        """All steps of the flow; returns the last metrics."""
+        """Run all steps; return the final metrics."""
         log_lineage(self.run, self.source.pulled.model_id)
         before = evaluate_unlearning(self.source.module, self.source)
         self._compared["before"] = before.scores
@@ -172,7 +173,7 @@ class _Unlearning:
         return metrics
 
     def _gradient(self, before: UnlearningEvaluation) -> dict[str, float]:
-        """Norm of the summed gradient of what is to be forgotten; says at once where the method cannot act on it."""
+        """Return the norm of the forgotten examples' summed gradient; print a note if the method cannot use it."""
         if self.source.training.model.loss != "ce":
             return {}
         forget = self.source.forget.to(self.device)
@@ -185,7 +186,7 @@ class _Unlearning:
         return {schema.GRADIENT_NORM: norm}
 
     def _run_method(self) -> tuple[Unlearned, UnlearningEvaluation, float]:
-        """The method's result, how it stands, and the seconds without what was scored and logged in between."""
+        """Run the method; return its result, the evaluation, and the seconds without scoring and logging."""
         forget, retain = self.source.forget.to(self.device), self.source.retain.to(self.device)
         with TrainingProgress(self.run.name, self.epochs) as progress:
             observe = _Observer(self, progress)
@@ -197,7 +198,7 @@ class _Unlearning:
         return done, after, seconds
 
     def score_epoch(self, model: nn.Module, epoch: int) -> dict[str, float]:
-        """Scores of an epoch before the last, if they are due."""
+        """Return the scores of an epoch before the last, if they are due."""
         every = self.options.score_every
         if every == 0 or epoch % every:
             return {}
@@ -205,10 +206,10 @@ class _Unlearning:
         return found.metrics(self.dataset.name.targets)
 
     def named(self, figures: Mapping[str, float]) -> dict[str, float]:
-        """What a method reported, under the names of metrics.
+        """Return the values that a method reported, by the names of metrics.
 
         Raises:
-            InputError: a figure that the method does not declare.
+            InputError: the method did not declare one of them.
         """
         self.method.check_declared(figures)
         return {_EPOCH_METRICS.get(name, schema.UNLEARN_PREFIX + name): value for name, value in figures.items()}
@@ -221,7 +222,7 @@ class _Unlearning:
         }
 
     def _compare(self, before: UnlearningEvaluation, after: UnlearningEvaluation, seconds: float) -> dict[str, float]:
-        """``gap/…``, divergences and speed-up against the exact retraining, which is its own reference."""
+        """Return gaps, divergences and speed-up relative to the retrained reference; exact retraining is its own."""
         if self.method.name == REFERENCE_METHOD:
             self.run.set_tags({schema.REFERENCE_RUN_ID: self.run.run_id})
             return _against(before, after, after) | {schema.SPEEDUP: 1.0}
@@ -242,7 +243,7 @@ class _Unlearning:
         }
 
     def _store(self, model: nn.Module, after: UnlearningEvaluation, metrics: Mapping[str, float]) -> str:
-        """Log the model and its figures, and register it unless it is destroyed; its name, or what else it has."""
+        """Log the model and its figures, register it unless it is destroyed, and return its alias or URI."""
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
         curves = self.epochs > 1
         artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=curves, others=self._compared)
@@ -255,7 +256,7 @@ class _Unlearning:
         return registered.alias_uri if registered else f"{model_uri} (not registered)"
 
     def _note(self, notes: tuple[str, ...], metrics: Mapping[str, float]) -> tuple[str, ...]:
-        """Store what a person must read, as a tag and as the run's description; returns what is wrong, if anything."""
+        """Store notes and the verdict as a tag and as the run's description; return the verdict, if any."""
         targets, fault = self.dataset.name.targets, sentence(metrics)
         if verdict(metrics) == DESTROYED and self.options.register:
             fault += f"; it was not registered and remains {run_uri(self.run.run_id)}"
@@ -269,7 +270,7 @@ class _Unlearning:
         return (fault,) if fault else ()
 
     def _summary(self, metrics: Mapping[str, float]) -> str:
-        """The result in one line: before → after (retrained reference)."""
+        """Return the result in one line: before → after (retrained reference)."""
         parts = [
             _scores(metrics, self.dataset.name.targets),
             f"test accuracy {_change(metrics, schema.TEST_ACCURACY, '.4f')}",
@@ -281,7 +282,7 @@ class _Unlearning:
 
 
 class _Observer:
-    """What is logged and shown after each epoch of a method; ``seconds`` is the time that it took."""
+    """Logs and shows the epochs of a method; ``seconds`` is the total time that this takes."""
 
     def __init__(self, unlearning: _Unlearning, progress: TrainingProgress) -> None:
         self._unlearning, self._progress = unlearning, progress
@@ -289,7 +290,7 @@ class _Observer:
         self.seconds = 0.0
 
     def __call__(self, epoch: int, model: nn.Module, figures: Mapping[str, float]) -> None:
-        """Log an epoch, and show it unless it is the last, whose model is scored when the method has ended."""
+        """Log an epoch and show it, except the last one, which is shown after the final evaluation."""
         began, unlearning = time.perf_counter(), self._unlearning
         self._measured = unlearning.named(figures)
         if epoch < unlearning.epochs:
@@ -299,7 +300,7 @@ class _Observer:
         self.seconds += time.perf_counter() - began
 
     def show(self, epoch: int, more: Mapping[str, float]) -> None:
-        """The line of an epoch: what was measured in it."""
+        """Show the progress line of an epoch."""
         measured, targets = {**self._measured, **more}, self._unlearning.dataset.name.targets
         values = {words: measured.get(name) for name, words in _SHOWN.items()}
         names = {f"score of class {k}" if len(targets) > 1 else "score": schema.score_target(k) for k in targets}
@@ -309,13 +310,13 @@ class _Observer:
 def _against(
     before: UnlearningEvaluation, after: UnlearningEvaluation, reference: UnlearningEvaluation
 ) -> dict[str, float]:
-    """Gaps of the result, and the divergences of the source and of the result from the reference."""
+    """Return the gaps of the result, and the divergences of source and result from the reference."""
     source = {schema.BEFORE_PREFIX + name: value for name, value in divergences(before, reference).items()}
     return gaps(after, reference) | divergences(after, reference) | source
 
 
 def _scores(metrics: Mapping[str, float], targets: tuple[int, ...]) -> str:
-    """The spurious score of each target class, before → after (retrained reference)."""
+    """Return the spurious score of each target class as text: before → after (retrained reference)."""
     if len(targets) == 1:
         return f"spurious score {_change(metrics, schema.SPURIOUS_SCORE, '.4f')}"
     parts = [f"of class {k} {_change(metrics, schema.score_target(k), '.4f')}" for k in targets]
@@ -329,7 +330,7 @@ def _change(metrics: Mapping[str, float], name: str, digits: str) -> str:
 
 
 def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, parent_run_id: str) -> PulledModel | None:
-    """The exact retraining of the source's recipe: found, trained, or None, as ``options.reference`` says."""
+    """Return the exact retraining of the source model: found, trained or None, depending on ``options.reference``."""
     if options.reference == "none":
         return None
     wanted = retrained_reference(source.options)
@@ -337,12 +338,12 @@ def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, pare
     try:
         if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):
             return found
-    except InputError as error:  # it must not cost the run, whose work is done by now
-        missing = f"the exact retraining of this model is lost ({error})"
+    except InputError as error:  # the run is almost finished and must not fail
+        missing = f"the exact retraining of this model cannot be loaded ({error})"
     if options.reference == "train":
         return pull(run_uri(_unlearn(wanted, source, None, parent_run_id)[0]))
     print(
-        f"note: {missing}, so no gap/… is logged; run exact_retraining with the same source, or give reference=train",
+        f"note: {missing}, so no gap/… is logged. Run exact_retraining with the same source, or use reference=train.",
         file=sys.stderr,
     )
     return None

@@ -1,4 +1,4 @@
-"""How a model stands before and after unlearning, and against the model that never saw the forgotten examples."""
+"""Evaluation of a model before and after unlearning, and comparison with the retrained reference."""
 
 from dataclasses import dataclass
 
@@ -19,12 +19,12 @@ COMPARED = (
     schema.FORGET_LOSS,
     schema.FORGET_CONFIDENCE,
 )
-"""The main metrics, of which a run also has ``before/…`` and ``gap/…``; those of classes are in a file."""
+"""The main metrics, which are also logged as ``before/…`` and ``gap/…``; those of single classes are in a file."""
 
 
 @dataclass(frozen=True, eq=False)
 class UnlearningEvaluation:
-    """One model on the test set, with and without the pattern, and on the forget and retain sets."""
+    """Metrics of one model on the test set, with and without the pattern, and on the forget and retain sets."""
 
     evaluation: Evaluation
     scores: SpuriousScores
@@ -33,13 +33,13 @@ class UnlearningEvaluation:
 
     @property
     def compared(self) -> dict[str, float]:
-        """The metrics that ``before/…`` and ``gap/…`` carry; of two target classes the score of each as well."""
+        """The metrics logged as ``before/…`` and ``gap/…``; with two target classes, also the score of each."""
         targets = map(schema.score_target, self.targets if len(self.targets) > 1 else ())
         return {name: self.metrics[name] for name in (*COMPARED, *targets)}
 
 
 def evaluate_unlearning(module: nn.Module, source: SourceModel) -> UnlearningEvaluation:
-    """Everything that ``before/…``, the result and ``gap/…`` are made of."""
+    """Return the evaluation of a model for ``before/…``, the result or ``gap/…``."""
     dataset, device = source.prepared.dataset, source.prepared.device
     evaluation = evaluate(logits_of(module, device), dataset, source.options.resolved_threshold)
     assert evaluation.scores is not None  # a source has spurious examples, and so a pattern
@@ -51,13 +51,13 @@ def evaluate_unlearning(module: nn.Module, source: SourceModel) -> UnlearningEva
 
 
 def gaps(after: UnlearningEvaluation, reference: UnlearningEvaluation) -> dict[str, float]:
-    """Each metric's difference from the reference's."""
+    """Return the difference of each metric from the reference's."""
     theirs = reference.compared
     return {schema.GAP_PREFIX + name: value - theirs[name] for name, value in after.compared.items() if name in theirs}
 
 
 def divergences(model: UnlearningEvaluation, reference: UnlearningEvaluation) -> dict[str, float]:
-    """Mean ``KL(reference ‖ model)`` between their predictions on the test images, without and with the pattern."""
+    """Return the mean ``KL(reference ‖ model)`` of predictions on the test images, without and with the pattern."""
     return {
         schema.KL_TO_REFERENCE: mean_kl(reference.evaluation.clean_logits, model.evaluation.clean_logits),
         schema.KL_TO_REFERENCE_PATTERN: mean_kl(reference.scores.pattern_logits, model.scores.pattern_logits),
@@ -65,6 +65,6 @@ def divergences(model: UnlearningEvaluation, reference: UnlearningEvaluation) ->
 
 
 def mean_kl(reference_logits: Tensor, logits: Tensor) -> float:
-    """Mean over examples of ``KL(reference ‖ model)`` in nats; both float ``[N, classes]``."""
+    """Return the mean over examples of ``KL(reference ‖ model)`` in nats; both float ``[N, classes]``."""
     log_p, log_q = reference_logits.double().log_softmax(1), logits.double().log_softmax(1)
     return float((log_p.exp() * (log_p - log_q)).sum(1).mean())

@@ -1,9 +1,8 @@
-"""The options of the unlearning commands: what all methods share, and the options of a method's config.
+"""Options of the unlearning commands: options shared by all methods, and the options of a method's config.
 
-All take the training options, which say whose model is to be unlearned: ``auto`` is the source model's own
-value where a model URI is given, and the default of ``train_classifier`` where the source is looked up.
-An option of the method's own hides a training option of the same name (``epochs`` of incremental
-retraining is when *it* stops); the source's is then spelled ``source_…``.
+The training options describe the source model.  ``auto`` is the source model's own value if a model URI is given, and
+the default of ``train_classifier`` otherwise.  If a method has an option of the same name (``epochs`` of incremental
+retraining is the epoch at which the method stops), the training option is called ``source_…``.
 """
 
 import dataclasses
@@ -18,7 +17,7 @@ from rsc_mlflow.unlearning.base import METHODS, MethodConfig, SourceTraining, Un
 from rsc_mlflow.unlearning.choices import AUTO
 
 REFERENCE_METHOD = "exact_retraining"
-"""The method whose result all others are compared with."""
+"""The method whose result is the reference of all others."""
 _TRAINING = {field.name: field for field in dataclasses.fields(TrainOptions)}
 RECIPE = (
     "dataset",
@@ -36,27 +35,27 @@ RECIPE = (
     "schedule",
     "score_threshold",
 )
-"""The training options that decide a source model and its scores."""
+"""The training options that affect a source model and its scores."""
 
 
 def inherited(name: str) -> Any:
-    """The training option of this name, with ``auto`` as its default."""
+    """Return the training option of this name, with ``auto`` as its default."""
     metadata = _TRAINING[name].metadata
 
     def help_text() -> str:
         text = help_of(_TRAINING[name])
-        return f"Of the source model: {text[0].lower()}{text[1:]}"
+        return f"Source model: {text[0].lower()}{text[1:]}"
 
     return option(help_text, word_or((AUTO,), metadata["parse"]), AUTO, declared=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearnOptions(MachineOptions):
-    """What all unlearning methods take."""
+    """Options shared by all unlearning methods."""
 
     METHOD: ClassVar[UnlearningMethod]
     HIDDEN: ClassVar[tuple[str, ...]] = ()
-    """Training options whose names are the method's own here."""
+    """Training options that have the name of an option of the method."""
 
     model_uri: str = option(
         "Model to unlearn: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the "
@@ -65,13 +64,13 @@ class UnlearnOptions(MachineOptions):
         AUTO,
     )
     reference: str = option(
-        "Exact retraining to compare with: find (if it was run), train (run it first if not), none.",
+        "Exact retraining to compare with: find (if it exists), train (run it if it does not exist) or none.",
         choice("find", "train", "none"),
         "find",
     )
     score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
     register: bool | str = option(
-        "Register the model in the model registry: auto (where the store allows it), true (or refuse to start), false.",
+        "Register the model: auto (if the store allows it), true (an error if it does not) or false.",
         word_or(("auto",), boolean()),
         "auto",
     )
@@ -91,34 +90,34 @@ class UnlearnOptions(MachineOptions):
     score_threshold: float | str = inherited("score_threshold")
 
     def check(self) -> None:
-        """A source must be named one way or the other."""
+        """Check that the source model is specified."""
         if self.model_uri == AUTO and self.dataset == AUTO:
-            raise InputError("neither model_uri nor dataset is given; name a model, or the dataset it was trained on")
+            raise InputError("Options 'model_uri' and 'dataset' are missing. Specify the model or its dataset.")
 
     def recipe(self) -> dict[str, Any]:
-        """The training options that were given, by their training names; ``auto`` ones are left out."""
+        """Return the training options that are not ``auto``, by the names they have in training."""
         values = {name: getattr(self, f"source_{name}" if name in self.HIDDEN else name) for name in RECIPE}
         return {name: value for name, value in values.items() if value != AUTO}
 
     def training(self) -> TrainOptions:
-        """The options of the training run that is looked up, ``auto`` as in ``train_classifier``."""
+        """Return the options of the training run to look up; ``auto`` is the default of ``train_classifier``."""
         machine = {"device": self.device, "data_root": self.data_root, "register": self.register}
         return TrainOptions.from_mapping(machine | self.recipe())
 
     def own(self) -> dict[str, Any]:
-        """The method's own options: those that decide what it does."""
+        """Return the options of the method."""
         return {field.name: getattr(self, field.name) for field in option_fields(self.METHOD.config)}
 
     def config(self, source: SourceTraining) -> MethodConfig:
-        """The method's config for this source.
+        """Return the method's config for this source model.
 
         Raises:
-            InputError: the method cannot start from this source, e.g. it has been trained for that long already.
+            InputError: the method cannot be applied, e.g. the source model was trained for too many epochs.
         """
         return self.METHOD.config.of(self.own(), source)
 
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the result; see :meth:`TrainOptions.identity`."""
+        """Return all options that affect the result; see :meth:`TrainOptions.identity`."""
         method: dict[str, Any] = {"kind": "unlearn", "method": self.METHOD.name}
         own = self.own()
         method |= {f"unlearn.{name}": own[name] for name in self.METHOD.config.deciding(own)}
@@ -128,7 +127,7 @@ class UnlearnOptions(MachineOptions):
 
     @classmethod
     def of_recipe(cls, training: TrainOptions) -> Self:
-        """The method with its defaults on the model that these training options make."""
+        """Return the options of the method, with its defaults, for a model with these training options."""
         names = {name: f"source_{name}" if name in cls.HIDDEN else name for name in RECIPE}
         values = training.as_params()
         machine = {"device": training.device, "data_root": training.data_root, "register": training.register}
@@ -137,18 +136,18 @@ class UnlearnOptions(MachineOptions):
 
 @cache
 def method_options(name: str) -> type[UnlearnOptions]:
-    """The options class of a method's command: :class:`UnlearnOptions` and the options of the method's config.
+    """Return the options class of a method's command: :class:`UnlearnOptions` and the options of the method's config.
 
     Raises:
-        InputError: there is no such method, or one of its options has the name of one that all commands have.
+        InputError: the method is unknown, or one of its options has the name of an option of all methods.
     """
     method = METHODS[name]
     own = option_fields(method.config)
     shared = {field.name for field in option_fields(UnlearnOptions)} - set(RECIPE) | {"method"}
     if taken := [field.name for field in own if field.name in shared or field.name.startswith("source_")]:
         raise InputError(
-            f"the option {taken[0]!r} of the unlearning method {name!r} has a name that all unlearning commands use; "
-            "choose another one"
+            f"The option {taken[0]!r} of the unlearning method {name!r} has the name of an option of all methods. "
+            "Choose another name."
         )
     hidden = tuple(field.name for field in own if field.name in RECIPE)
     fields = [(field.name, Any, dataclasses.field(default=field.default, metadata=field.metadata)) for field in own]
@@ -162,5 +161,5 @@ def method_options(name: str) -> type[UnlearnOptions]:
 
 
 def retrained_reference(training: TrainOptions) -> UnlearnOptions:
-    """The options of the retrained reference of the model that these training options make."""
+    """Return the options of the retrained reference of a model with these training options."""
     return method_options(REFERENCE_METHOD).of_recipe(training)

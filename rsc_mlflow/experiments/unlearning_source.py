@@ -1,4 +1,4 @@
-"""The model that is to be unlearned: found, pulled, and checked against what its run says it was trained on."""
+"""Find and pull the source model of unlearning, and check it against the parameters of its run."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,7 +29,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, eq=False)
 class SourceModel:
-    """A pulled model with its training recipe and its training set, cut into what to forget and what to keep."""
+    """A pulled model with its training options and its training set, split into forget set and retain set."""
 
     pulled: PulledModel
     prepared: PreparedTraining
@@ -39,12 +39,12 @@ class SourceModel:
 
     @property
     def options(self) -> TrainOptions:
-        """The recipe it was trained with."""
+        """The training options of the model."""
         return self.prepared.job.options
 
     @property
     def training(self) -> TrainingConfig:
-        """What the trainer was given."""
+        """The options that determined the result of training."""
         return self.prepared.config
 
     @property
@@ -54,15 +54,15 @@ class SourceModel:
 
     @property
     def epoch(self) -> int:
-        """Epochs of training that the model has seen."""
+        """Number of epochs that the model was trained for."""
         return whole(self.pulled.params.get("epochs")) or self.options.epochs
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """Where an exact continuation starts; for an unlearned model, which keeps none, from its weights alone.
+        """The checkpoint from which training can be continued exactly; for unlearned models, the weights only.
 
         Raises:
-            InputError: the run's checkpoints are damaged, or the newest is not of the model's epoch.
+            InputError: the run's checkpoints are damaged, or the newest one is not of the model's epoch.
         """
         with tempdirs.tempdir() as folder:
             found = newest_checkpoint_of(connect(), self.pulled.run_id, folder, Checkpoint.load)
@@ -70,18 +70,18 @@ class SourceModel:
             return Checkpoint.of_weights(self.pulled.state_dict, self.prepared.config, self.epoch)
         if found.epoch != self.epoch:
             raise InputError(
-                f"the newest checkpoint of run {self.pulled.run_id} is of epoch {found.epoch}, its model of "
-                f"{self.epoch}; accepted: a run whose last checkpoint was kept"
+                f"The newest checkpoint of run {self.pulled.run_id} is of epoch {found.epoch}, but its model is of "
+                f"epoch {self.epoch}. Use a run whose last checkpoint was kept."
             )
         return found
 
 
 def find_source(options: UnlearnOptions) -> SourceModel:
-    """Pull the model, rebuild its training set, and check one against the other.
+    """Pull the model, load its training set, and check that they match.
 
     Raises:
-        InputError: no such model or run; training options that contradict the run; a clean model; a forget
-            set that the dataset's name does not give; weights that do not fit.
+        InputError: the model or run does not exist, given training options differ from the run's, the model is clean,
+            its spurious examples differ from those of the dataset name, or its weights do not fit.
     """
     pulled = _look_up(options) if options.model_uri == AUTO else pull(options.model_uri)
     recipe = _recipe_of(pulled, options)
@@ -103,13 +103,13 @@ def _look_up(options: UnlearnOptions) -> PulledModel:
         return found
     wanted = ", ".join(f"{name}={value}" for name, value in training.as_params().items() if name in RECIPE)
     raise InputError(
-        f"no finished training run with {wanted}; train it first (train_classifier), name another one's options "
-        f"or its model_uri; finished runs of {options.dataset}: {_finished(options.dataset)}"
+        f"No finished training run with {wanted}. Train the model first (train_classifier), or specify other options "
+        f"or model_uri. Finished runs of {options.dataset}: {_finished(options.dataset)}."
     )
 
 
 def _finished(dataset: str) -> str:
-    """The newest finished training runs of a dataset, in words."""
+    """Return a list of the newest finished training runs of a dataset, as text."""
     conditions = [
         condition("tags", schema.KIND, "train"),
         condition("attributes", "status", "FINISHED"),
@@ -124,21 +124,21 @@ def _finished(dataset: str) -> str:
 
 
 def _recipe_of(pulled: PulledModel, options: UnlearnOptions) -> TrainOptions:
-    """The training options that the source's run stored; what was given besides must come to the same training."""
+    """Return the training options stored by the source's run, after checking that given options do not differ."""
     stored: dict[str, Any] = {name: getattr(options, name) for name in _MACHINE}
     for name in RECIPE:
-        # A run that unlearned keeps the recipe of *its* source where its own options took the name.
+        # an unlearning run stores the option of its source model as source_… if the method has the same option
         value = pulled.params.get(f"source_{name}", pulled.params.get(name))
         if value is None:
-            raise InputError(f"run {pulled.run_id} has no parameter {name!r}: it is no training run of this project")
+            raise InputError(f"Run {pulled.run_id} has no parameter {name!r}. Expected a training run of this project.")
         stored[name] = value
     recipe, given = TrainOptions(**stored), options.recipe()
     theirs, ours = recipe.identity(), replace(recipe, **given).identity()
     for name in given:
         if theirs[name] != ours[name]:
             raise InputError(
-                f"{options.model_uri} was trained with {name}={theirs[name]}, but {name}={ours[name]} was given; "
-                "leave the option out or choose another model"
+                f"{options.model_uri} was trained with {name}={theirs[name]}, but {name}={ours[name]} was given. "
+                "Omit the option or use another model."
             )
     return recipe
 
@@ -147,20 +147,20 @@ _MACHINE = ("device", "data_root", "score_every", "register")
 
 
 def _check_forget_set(pulled: PulledModel, prepared: PreparedTraining) -> None:
-    """The indices that the source's run wrote down are those that its dataset's name gives here."""
+    """Check that the spurious examples logged by the source's run are those of its dataset name."""
     record = pulled.spurious_record
     stored, given = list(pulled.spurious_indices()), prepared.dataset.spurious_indices.tolist()
     if stored != given or record.get("dataset") != str(prepared.dataset.name):
         raise InputError(
-            f"the forget set of run {pulled.run_id} is not that of {prepared.dataset.name}: its "
-            f"{schema.SPURIOUS_INDICES} lists {len(stored)} examples of {record.get('dataset')} "
-            f"({_some(stored)}), the name gives {len(given)} ({_some(given)}); "
-            "accepted: a model trained on these very data"
+            f"The forget set of run {pulled.run_id} is not that of {prepared.dataset.name}: its "
+            f"{schema.SPURIOUS_INDICES} contains {len(stored)} examples of {record.get('dataset')} "
+            f"({_some(stored)}), but the dataset has {len(given)} ({_some(given)}). "
+            "Use a model trained on the same data."
         )
     if (seed := record.get("pattern_seed")) != prepared.dataset.pattern_seed:
         raise InputError(
-            f"run {pulled.run_id} drew its pattern with seed {seed}, not "
-            f"{prepared.dataset.pattern_seed}; give pattern_seed={seed}"
+            f"Run {pulled.run_id} has pattern seed {seed}, not {prepared.dataset.pattern_seed}. Use "
+            f"pattern_seed={seed}."
         )
 
 

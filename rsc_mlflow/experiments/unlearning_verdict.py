@@ -1,14 +1,14 @@
-"""Which unlearning results are no success, whatever their spurious score says: the one place that decides.
+"""Rules for unlearning results that are not a success, whatever their spurious score.
 
-Two rules, on the metrics that every unlearning run logs (so that they hold for runs of earlier versions, too):
+The two rules use metrics that every unlearning run logs:
 
-* **destroyed**: the test accuracy fell by more than 20 points, or by more than half where the source had less than
-  40 %.
-* **over-forgets**: on the forgotten examples the model is far beyond a model that never saw them.  Their mean loss is
-  more than three times the retrained reference's and more than 1 nat above it, or the mean confidence in their old
-  labels is less than a fifth of the reference's and more than .2 below it.
+* **destroyed**: the test accuracy fell by more than 20 percentage points, or by more than half if the source model had
+  less than 40 %.
+* **over-forgets**: the model fits the old labels of the forgotten examples much worse than the retrained reference,
+  which never saw them.  Their mean loss is more than three times the reference's and more than 1 nat higher, or the
+  mean confidence in their old labels is less than a fifth of the reference's and more than 0.2 lower.
 
-``docs/unlearning.md`` says why, and how often two retrainings that differ in their seed alone would be called so.
+``docs/unlearning.md`` explains the rules, and how often they apply to retrained models that differ only in their seed.
 """
 
 import math
@@ -23,24 +23,24 @@ from rsc_mlflow.tracking import schema
 DESTROYED = "destroyed"
 OVER_FORGETS = "over-forgets"
 VERDICTS = (DESTROYED, OVER_FORGETS)
-"""What :func:`verdicts` can say besides nothing."""
+"""The verdicts of :func:`verdicts`."""
 
 LOST_ACCURACY = 0.2
-"""Fall of the test accuracy beyond which a model counts as destroyed."""
+"""Decrease of the test accuracy above which a model counts as destroyed."""
 LOSS_MARGIN, LOSS_FACTOR = 1.0, 3.0
-"""The forget loss counts as over-forgetting above the reference's by more than the margin (nats) and the factor."""
+"""A model over-forgets if its forget loss exceeds the reference's by more than this margin (nats) and this factor."""
 CONFIDENCE_MARGIN, CONFIDENCE_FACTOR = 0.2, 0.2
-"""The forget confidence does below the reference's by more than the margin and below its multiple by the factor."""
+"""A model over-forgets if its forget confidence is below the reference's by more than this margin and this factor."""
 
 Floats = npt.NDArray[np.floating[Any]]
 Values = Callable[[str], Floats]
-"""Metric → its values in n runs, float [n]; NaN where a run has none."""
+"""A function from a metric's name to its values in n runs, float ``[n]``; NaN if a run has none."""
 
 
 def verdicts(value: Values) -> npt.NDArray[Any]:
-    """The verdict on each of n runs: one of :data:`VERDICTS`, or empty.
+    """Return the verdict on each of n runs: one of :data:`VERDICTS`, or empty.
 
-    A rule whose metrics a run lacks finds no fault with it.
+    A rule is not applied to runs without the required metrics.
     """
     before = value(schema.BEFORE_PREFIX + schema.TEST_ACCURACY)
     destroyed = before - value(schema.TEST_ACCURACY) > np.minimum(LOST_ACCURACY, before / 2)
@@ -49,33 +49,33 @@ def verdicts(value: Values) -> npt.NDArray[Any]:
 
 
 def _loses_too_much(value: Values) -> npt.NDArray[Any]:
-    """Whether the forget loss is too far above the reference's."""
+    """Return whether the forget loss is too far above the reference's."""
     excess, reference = _beside_reference(value, schema.FORGET_LOSS)
     found: npt.NDArray[Any] = excess > np.fmax(LOSS_MARGIN, (LOSS_FACTOR - 1) * reference)
     return found
 
 
 def _is_too_unsure(value: Values) -> npt.NDArray[Any]:
-    """Whether the forget confidence is too far below the reference's."""
+    """Return whether the forget confidence is too far below the reference's."""
     excess, reference = _beside_reference(value, schema.FORGET_CONFIDENCE)
     found: npt.NDArray[Any] = -excess > np.fmax(CONFIDENCE_MARGIN, (1 - CONFIDENCE_FACTOR) * reference)
     return found
 
 
 def _beside_reference(value: Values, metric: str) -> tuple[Floats, Floats]:
-    """The gap, and the value of the reference."""
+    """Return the difference from the reference, and the value of the reference."""
     gap = value(schema.GAP_PREFIX + metric)
-    with np.errstate(invalid="ignore"):  # inf − inf: of a loss that left the range of floats
+    with np.errstate(invalid="ignore"):  # inf − inf, if a loss overflowed
         return gap, value(metric) - gap
 
 
 def verdict(metrics: Mapping[str, float]) -> str:
-    """The verdict on one run."""
+    """Return the verdict on one run."""
     return str(verdicts(_of_one(metrics))[0])
 
 
 def sentence(metrics: Mapping[str, float]) -> str:
-    """The verdict on one run in plain words with its numbers; empty where there is no fault."""
+    """Return the verdict on one run as a sentence with its numbers; empty if there is none."""
     found = verdict(metrics)
     if found == DESTROYED:
         before, after = metrics[schema.BEFORE_PREFIX + schema.TEST_ACCURACY], metrics[schema.TEST_ACCURACY]
@@ -87,7 +87,7 @@ def sentence(metrics: Mapping[str, float]) -> str:
 
 
 def _excesses(metrics: Mapping[str, float]) -> Iterator[str]:
-    """The rules that were broken, with both numbers."""
+    """Yield a description of each rule that applies, with both numbers."""
     value = _of_one(metrics)
     for broken, name, words in (
         (_loses_too_much, schema.FORGET_LOSS, "its mean loss at their old labels is"),

@@ -1,4 +1,4 @@
-"""First-layer weight maps of one or more models, as a tracked run."""
+"""Plot first-layer weight maps of one or more models, as a tracked run."""
 
 import sys
 from typing import Any
@@ -28,10 +28,10 @@ DIFFERENCE = "weights/mean_absolute_difference"
 
 
 def visualize(options: WeightsOptions) -> dict[str, float]:
-    """Draw the first layer of each model and log pictures, arrays and how much each resembles the pattern.
+    """Plot the first layer of each model; log figure, arrays and correlations with the pattern; return the metrics.
 
     Raises:
-        InputError: models that cannot be pulled, of several families, or that are no MLPs.
+        InputError: models cannot be pulled, belong to different families, or are not MLPs.
     """
     models, data = _models(options)
     maps = WeightMaps({one.label: weight_map(one.module, data.image_shape) for one in models})
@@ -50,10 +50,10 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
 
 
 def record(maps: WeightMaps) -> dict[str, Any]:
-    """``weight_map.json``: what the figure shows.
+    """Return the content of ``weight_map.json``.
 
-    ``maps`` has float[H][W] under each label, ``order`` the labels as named (JSON keys are sorted),
-    ``difference`` float[H][W] of the first two or null, ``range`` the smallest and largest weight of any map.
+    ``maps`` has float ``[H][W]`` by label, ``order`` the labels in order, ``difference`` the difference of the first
+    two maps, float ``[H][W]``, or null, and ``range`` the smallest and largest weight of all maps.
     """
     pictures = {label: as_picture(one).tolist() for label, one in maps.maps.items()}
     difference = None if maps.difference is None else as_picture(maps.difference).tolist()
@@ -65,14 +65,14 @@ def _models(options: WeightsOptions) -> tuple[list[LoadedModel], Dataset]:
     if options.compare_with == "none" or (len(models) > 1 and options.compare_with == "auto"):
         return models, data
     if len(models) > 1:
-        raise InputError("compare_with needs a single model_uri; name all models in model_uri instead")
+        raise InputError("compare_with needs a single model_uri. Specify all models in model_uri instead.")
     own = models[0].pulled
     other = comparison_model(own) if options.compare_with == "auto" else pull(options.compare_with)
     return (models, data) if other is None else build_models([own, other], options.data_root)
 
 
 def _metrics(models: list[LoadedModel], maps: WeightMaps) -> dict[str, float]:
-    """How much the first two maps resemble the first model's pattern, and how far they are apart."""
+    """Return the correlations of the first two maps with the first model's pattern, and their mean difference."""
     own = models[0].pulled
     metrics: dict[str, float] = {}
     if (pattern := own.dataset.pattern) is not None:

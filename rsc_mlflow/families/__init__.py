@@ -1,6 +1,6 @@
-"""Dataset families: where clean images and labels come from.  One file per source; none of them imports PyTorch.
+"""The registry of dataset families, the sources of clean images and labels.  Its modules do not import PyTorch.
 
-To add a family, write a file here that ends in ``FAMILIES.register(NAME, Family(…))``.
+To add a family, add a module here that calls ``FAMILIES.register(NAME, Family(…))``.
 """
 
 from collections.abc import Callable, Hashable
@@ -16,15 +16,15 @@ Split = tuple[Any, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """A family of datasets: its clean images and what is known of them without reading any.
+    """A dataset family: how to load its clean images, and what is known before loading.
 
     Attributes:
-        classes: number of classes; labels are 0 … classes - 1.
-        load: place → training and test set, in a fixed order.
-        locate: the ``data_root`` option → the place to load from; places that are equal hold the same images.
-        clean_only: whether the family has no forms with patterns and no quarters.
-        image_shape: (channels, height, width); None: known when the images have been loaded.
-        sizes: numbers of training and test examples; None: likewise.
+        classes: number of classes; labels are 0 to classes - 1.
+        load: called with a place from ``locate``; returns the training and the test set, in a fixed order.
+        locate: called with the option ``data_root``; returns the place to load from.  Equal places hold equal images.
+        clean_only: whether dataset names of the family have no pattern and no ``mem`` form.
+        image_shape: (channels, height, width); None if unknown before loading.
+        sizes: numbers of training and test examples; None if unknown before loading.
     """
 
     classes: int

@@ -1,7 +1,7 @@
-"""``cifar10``, ``cifar100`` and ``cifar100coarse``, from the official binary files or torchvision's pickled ones.
+"""The families ``cifar10``, ``cifar100`` and ``cifar100coarse``, from the official binary files or torchvision's.
 
-A binary file is rows of bytes: the label (CIFAR-100: the coarse label, then the fine one), then a 32×32 image as planes
-of red, green and blue, each row by row.  Nothing is unpickled where the binary files are.
+Each row of a binary file holds the label (CIFAR-100: the coarse label, then the fine label) and a 32×32 image as planes
+of red, green and blue.  Pickled files are read only if there are no binary files.
 """
 
 import pickle
@@ -19,7 +19,7 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Binary:
-    """The binary version of CIFAR-10 or CIFAR-100: file → published sum, training files first and in order."""
+    """The binary version of CIFAR-10 or CIFAR-100: its files in order, with their published checksums."""
 
     source: str
     folder: str
@@ -54,25 +54,25 @@ CIFAR100 = Binary(
     "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
     "03b5dce01913d631647c71ecec9e9cb8",
 )
-"""The sums of the two files are SHA-1, as Apache MXNet's ``gluon.data.vision.CIFAR100`` publishes them."""
+"""The checksums of the two files are the SHA-1 sums in Apache MXNet's ``gluon.data.vision.CIFAR100``."""
 
 
 def binary_layout(family: str) -> Layout:
-    """The official binary files of one of the three."""
+    """Return the layout of a family's official binary files."""
     binary = _binary(family)
     sums = {**binary.train, **binary.test}
     return Layout(family, binary.source, binary.folder, sums, by_archive(binary.url, binary.archive_md5))
 
 
 def pickled_layout(family: str) -> Layout:
-    """torchvision's files of one of the three; it knows their sums."""
+    """Return the layout of a family's files as stored by torchvision, with torchvision's checksums."""
     source = _torchvision(family)
     sums = dict([*source.train_list, *source.test_list, (source.meta["filename"], source.meta["md5"])])
     return Layout(family, source.__name__, source.base_folder, sums, by_torchvision(source.__name__))
 
 
 def load(folder: Path, family: str) -> tuple[Split, Split]:
-    """Training and test set from the folder of either layout, its files checked."""
+    """Verify the files in a folder of either layout and return the training and the test set."""
     binary = folder.name == _binary(family).folder
     for name, expected in (binary_layout if binary else pickled_layout)(family).sums.items():
         verify(folder / name, expected)
@@ -100,7 +100,7 @@ def _read_binary(folder: Path, family: str, train: bool) -> Split:
 
 
 def _read_pickled(folder: Path, family: str, train: bool) -> Split:
-    """Through torchvision, which has no coarse labels: those are read from its (verified) files."""
+    """Read with torchvision; read coarse labels, which torchvision does not return, from its verified files."""
     source = _torchvision(family)(folder.parent, train=train)
     labels = source.targets
     if family == "cifar100coarse":
@@ -109,7 +109,7 @@ def _read_pickled(folder: Path, family: str, train: bool) -> Split:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Admits numpy arrays and plain Python values, and no other class or function."""
+    """An unpickler that accepts only numpy arrays and plain Python values."""
 
     _ADMITTED = {  # noqa: RUF012 - never changed
         "_reconstruct": np.empty(0).__reduce__()[0],
@@ -120,11 +120,11 @@ class _PlainUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name.partition(".")[0] == "numpy" and global_name in self._ADMITTED:
             return self._ADMITTED[global_name]
-        raise pickle.UnpicklingError(f"{module_name}.{global_name} is not admitted in a data file")
+        raise pickle.UnpicklingError(f"{module_name}.{global_name} is not allowed in a data file")
 
 
 def read_plain_pickle(path: Path) -> Any:
-    """A pickle file of plain values and arrays, read without running any code of it."""
+    """Return the content of a pickle file of plain values and arrays, without running code from it."""
     with path.open("rb") as file:
         return _PlainUnpickler(file, encoding="latin1").load()
 

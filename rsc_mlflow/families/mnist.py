@@ -1,4 +1,4 @@
-"""``mnist`` and ``fashion``, from their idx files; those of Debian's package are taken for ``fashion`` too."""
+"""The families ``mnist`` and ``fashion``, from idx files; ``fashion`` also from Debian's package."""
 
 import gzip
 import shutil
@@ -20,7 +20,7 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-"""MD5 of the *uncompressed* files; torchvision checks only the archives, and those only while downloading."""
+"""MD5 sums of the uncompressed files; torchvision verifies only the archives, and only when it downloads them."""
 
 FASHION_MD5 = {
     "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
@@ -31,12 +31,12 @@ FASHION_MD5 = {
 
 
 def mnist_layout() -> Layout:
-    """The files of ``mnist``."""
+    """Return the layout of ``mnist``."""
     return Layout("mnist", "MNIST", "MNIST/raw", MNIST_MD5, by_torchvision("MNIST"))
 
 
 def fashion_layout() -> Layout:
-    """The files of ``fashion``."""
+    """Return the layout of ``fashion``."""
     folder = DEBIAN_FASHION_FOLDER
     advice = f"install Debian's package dataset-fashion-mnist (read from {folder})"
     download = by_torchvision("FashionMNIST")
@@ -44,7 +44,7 @@ def fashion_layout() -> Layout:
 
 
 def load(folder: Path, md5: Mapping[str, str]) -> tuple[Split, Split]:
-    """Training and test set from four checked files."""
+    """Verify the four files and return the training and the test set."""
     return _read(folder, "train", md5), _read(folder, "t10k", md5)
 
 
@@ -60,10 +60,10 @@ def _read(folder: Path, part: str, md5: Mapping[str, str]) -> Split:
 
 @contextmanager
 def _verified(folder: Path, name: str, expected: str) -> Iterator[Path]:
-    """The uncompressed file, its MD5 checked; a ``.gz`` is unpacked into a temporary folder."""
+    """Yield the uncompressed file after verifying its MD5 sum; a ``.gz`` is unpacked into a temporary folder."""
     stored = stored_file(folder, name)
     if stored is None:
-        raise InputError(f"{folder / name} is gone; restore it, or run again to download it")
+        raise InputError(f"{folder / name} no longer exists. Restore it, or run again to download it.")
     if stored.suffix != ".gz":
         verify(stored, expected)
         yield stored
@@ -74,7 +74,7 @@ def _verified(folder: Path, name: str, expected: str) -> Iterator[Path]:
             with gzip.open(stored) as packed, unpacked.open("wb") as target:
                 shutil.copyfileobj(packed, target)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise InputError(f"{stored} is truncated or corrupted ({error}); restore it") from error
+            raise InputError(f"{stored} is truncated or corrupted ({error}). Restore it.") from error
         verify(unpacked, expected, stored_as=stored)
         yield unpacked
 

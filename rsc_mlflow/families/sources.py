@@ -1,8 +1,8 @@
-"""Where the files of a downloaded dataset are: found in a data root, or downloaded into one.
+"""Find the files of a dataset in a data root, or download them into one.
 
-Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  What is found nowhere is downloaded into the
-first root that can be written to, in a staging folder and under a lock, so that neither a broken download nor two
-processes at once can leave files that look whole and are not.
+Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  Missing files are downloaded into the first
+writable root, under a lock and into a staging folder first.  Interrupted or concurrent downloads therefore never leave
+incomplete files.
 """
 
 import hashlib
@@ -24,12 +24,12 @@ from rsc_mlflow.roots import ENVIRONMENT_VARIABLE, data_roots
 
 IDX_SUFFIX = "-ubyte"
 STALL_SECONDS = 30.0
-"""A download that gets no byte for this long has failed."""
+"""A download that receives no data for this many seconds fails."""
 
 _LOGGER = logging.getLogger(__name__)
 
 Downloader = Callable[[Path], object]
-"""Brings the files of a layout into its folder below an empty one."""
+"""A function that downloads the files of a layout into the layout's folder below a given empty folder."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Layout:
     """The files of a family.
 
     Attributes:
-        family: its name.
-        source: what is downloaded together; names the lock and the staging folder.
-        folder: where its files lie below a root.
-        sums: file name → MD5 or SHA-1, told by their lengths.
-        download: brings the files.
-        more_folders: folders outside the roots that may hold the files.
-        advice: further ways to get them, for the error that says there are none.
+        family: name of the family.
+        source: name of the download, used for the lock file and the staging folder.
+        folder: folder of the files, relative to a root.
+        sums: file names and their MD5 or SHA-1 sums (distinguished by length).
+        download: downloads the files.
+        more_folders: folders outside the roots that may contain the files.
+        advice: further ways to get the files, for the error message.
     """
 
     family: str
@@ -56,7 +56,7 @@ class Layout:
 
 
 def by_torchvision(name: str) -> Downloader:
-    """The downloader of the class of that name."""
+    """Return the downloader of torchvision's dataset class of this name."""
 
     def download(folder: Path) -> None:
         from torchvision import datasets
@@ -67,7 +67,7 @@ def by_torchvision(name: str) -> Downloader:
 
 
 def by_archive(url: str, md5: str) -> Downloader:
-    """Downloads an archive, checks its sum and unpacks it."""
+    """Return a downloader that downloads an archive, verifies its MD5 sum and unpacks it."""
 
     def download(folder: Path) -> None:
         from torchvision.datasets.utils import download_and_extract_archive
@@ -78,15 +78,15 @@ def by_archive(url: str, md5: str) -> Downloader:
 
 
 def locate(layout: Layout, data_root: str | Path = "auto", others: Sequence[Layout] = ()) -> Path:
-    """The folder that holds all files of the family, downloaded if they are nowhere.
+    """Return the folder with all files of the family; download them if they are not found.
 
     Args:
-        layout: the layout that is preferred within a root, and downloaded.
+        layout: the preferred layout within a root, also used for the download.
         data_root: see :func:`rsc_mlflow.roots.data_roots`.
-        others: further layouts that are taken as they are found.
+        others: further accepted layouts.
 
     Raises:
-        InputError: a given root is no folder, or there is no data and it could not be downloaded.
+        InputError: a given root is not a folder, or the files were not found and could not be downloaded.
     """
     roots = data_roots(data_root)
     places = [(root / one.folder, one) for root in roots for one in (layout, *others)]
@@ -97,16 +97,21 @@ def locate(layout: Layout, data_root: str | Path = "auto", others: Sequence[Layo
 
 
 def stored_file(folder: Path, name: str) -> Path | None:
-    """The file of that name in the folder; idx files also packed, as ``.gz``; None if there is none."""
+    """Return the path of a file in the folder (for idx files also ``.gz``), or None if it does not exist."""
     names = [name, f"{name}.gz"] if name.endswith(IDX_SUFFIX) else [name]
     return next((folder / candidate for candidate in names if os.path.isfile(folder / candidate)), None)
 
 
 def verify(path: Path, expected: str, stored_as: Path | None = None) -> None:
-    """Check the sum of a file; ``stored_as`` is the name to report when ``path`` is an unpacked copy of it.
+    """Verify the checksum of a file.
+
+    Args:
+        path: the file.
+        expected: MD5 or SHA-1 sum, in hexadecimal digits.
+        stored_as: the file to name in messages, if ``path`` is an unpacked copy of it.
 
     Raises:
-        InputError: the sum differs (the file is truncated or corrupted), or the file cannot be read.
+        InputError: the checksum differs (the file is truncated or corrupted), or the file cannot be read.
     """
     reported = stored_as or path
     name = "SHA-1" if len(expected) == 40 else "MD5"
@@ -114,11 +119,11 @@ def verify(path: Path, expected: str, stored_as: Path | None = None) -> None:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, lambda: _hash(name)).hexdigest()
     except OSError as error:
-        raise InputError(f"cannot read {reported}: {error.strerror}; check the file and its permissions") from error
+        raise InputError(f"Cannot read {reported}: {error.strerror}. Check the file and its permissions.") from error
     if found != expected:
         raise InputError(
             f"{reported} is truncated or corrupted: {path.stat().st_size} bytes with {name} {found}, "
-            f"expected {name} {expected}; restore it, or delete it so that another copy is used or downloaded"
+            f"expected {name} {expected}. Restore it, or delete it so that another copy is used or downloaded."
         )
 
 
@@ -133,11 +138,11 @@ def _is_complete(folder: Path, layout: Layout) -> bool:
 def _download(layout: Layout, roots: list[Path], others: Sequence[Layout]) -> Path:
     root = next(filter(_is_writable, roots), None)
     if root is None:
-        raise InputError(_ways_out(layout, others, roots, "none of these folders can be written to"))
+        raise InputError(_ways_out(layout, others, roots, "none of these folders is writable"))
     folder = root / layout.folder
     try:
         with _lock(root / f".{layout.source}.lock", layout.family):
-            if not _is_complete(folder, layout):  # another process may have brought it meanwhile
+            if not _is_complete(folder, layout):  # another process may have downloaded it meanwhile
                 _fetch(layout, root)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -146,8 +151,8 @@ def _download(layout: Layout, roots: list[Path], others: Sequence[Layout]) -> Pa
 
 
 def _fetch(layout: Layout, root: Path) -> None:
-    """Download into a staging folder beside the final one, verify, and only then move each file to its place."""
-    _LOGGER.warning("downloading %s into %s", layout.family, root)
+    """Download into a staging folder, verify the files, then move them to their final folder."""
+    _LOGGER.warning("Downloading %s into %s", layout.family, root)
     staging = root / f".{layout.source}.partial"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
@@ -169,7 +174,7 @@ def _lock(path: Path, family: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=1.0)
     except Timeout:
-        _LOGGER.warning("another process is downloading %s into %s; waiting for it", family, path.parent)
+        _LOGGER.warning("Waiting for another process that downloads %s into %s", family, path.parent)
         lock.acquire()
     try:
         yield
@@ -179,7 +184,7 @@ def _lock(path: Path, family: str) -> Iterator[None]:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """torchvision's downloader sets no timeout of its own, so an unreachable host would hang for minutes."""
+    """Set a timeout for torchvision's downloader, which would otherwise wait minutes for an unreachable host."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -189,9 +194,9 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 
 def _is_writable(root: Path) -> bool:
-    """Whether files can be made in the root (made first if it is missing).
+    """Return whether files can be created in the root; create the root if it is missing.
 
-    A folder without any write permission counts as read-only even for the superuser, who could write to it.
+    A folder without write permissions counts as read-only even for the superuser.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -206,9 +211,9 @@ def _ways_out(layout: Layout, others: Sequence[Layout], roots: list[Path], reaso
     ways = [
         "run again with a network connection",
         f"put {files} into one of these folders",
-        f"name the folder that has it with data_root or {ENVIRONMENT_VARIABLE}",
+        f"set data_root or {ENVIRONMENT_VARIABLE} to the folder that contains it",
     ]
     ways.extend(layout.advice)
     ways.append("use the family digits, which needs no files")
     looked_in = ", ".join(map(str, roots))
-    return f"no data for {layout.family!r}: not found in {looked_in}, and {reason}; ways out: {'; '.join(ways)}"
+    return f"No data for {layout.family!r}: not found in {looked_in}, and {reason}. You can {'; or '.join(ways)}."

@@ -1,6 +1,6 @@
-"""Models built from an architecture's name and the data's shape.
+"""Builds models from the name of an architecture and the shape of the images.
 
-Every model takes float32 [N, C, H, W] in [0, 1] and gives logits float32 [N, classes].
+Every model maps images, float32 [N, C, H, W] in [0, 1], to logits, float32 [N, classes].
 """
 
 import logging
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rsc_mlflow.architectures import ARCHITECTURES, Architecture
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 from rsc_mlflow.models.dropout import Dropout, replace_dropouts, set_dropout_generator
 from rsc_mlflow.models.initialize import with_global_seed, without_storage
 from rsc_mlflow.models.mapped import MappedModel
@@ -40,14 +40,20 @@ def build(
     generator: torch.Generator,
     augmentation: str | None = None,
 ) -> nn.Module:
-    """A new model on the CPU in evaluation mode, its weights drawn from ``generator`` and nothing else.
+    """Return a new model on the CPU, in evaluation mode.
 
-    ``image_shape`` is (C, H, W).  PyTorch's global generator is left as it was.  Dropout layers have no
-    generator yet: see :func:`set_dropout_generator`.  ``augmentation`` is the name's: ``aug02`` and ``aug03`` are
-    layers in front of the network.
+    Its weights depend on ``generator`` only; PyTorch's global generator does not change.  Dropout layers have no
+    generator yet: see :func:`set_dropout_generator`.
+
+    Args:
+        architecture: a registered name, e.g. ``altResNet20``.
+        image_shape: (C, H, W).
+        classes: number of classes.
+        generator: a CPU generator.
+        augmentation: the augmentation in the model name; ``aug02`` and ``aug03`` add layers in front of the network.
 
     Raises:
-        InputError: the architecture is unknown, or it or the augmentation does not take images of this shape.
+        InputError: the architecture is unknown, or it or the augmentation does not accept images of this shape.
     """
     declared = ARCHITECTURES[architecture]
     if declared.initialize is None:
@@ -62,7 +68,7 @@ def build(
 def build_empty(
     architecture: str, image_shape: tuple[int, int, int], classes: int, augmentation: str | None = None
 ) -> nn.Module:
-    """The same model with any weights and buffers, for loading a state dict into.
+    """Return the model of :func:`build` with arbitrary weights and buffers, to load a state dict into.
 
     Raises:
         InputError: as :func:`build`.
@@ -77,27 +83,27 @@ def build_empty(
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Number of trainable numbers in the model."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def stackable(architecture: str) -> bool:
-    """Whether many models of this architecture train faster as one on every device."""
+    """Return whether :class:`StackedModel` can train many models of this architecture at once, on any device."""
     return ARCHITECTURES[architecture].stackable
 
 
 @lru_cache(maxsize=64)
 def mappable(architecture: str, image_shape: tuple[int, int, int], augmentation: str | None = None) -> bool:
-    """Whether many models of this architecture can train as one, which on a GPU is faster for all that can.
+    """Return whether :class:`MappedModel` can train many models of this architecture at once.
 
-    Found out by a step of two models on PyTorch's meta device, which computes shapes only.
+    This tries one training step of two models on PyTorch's meta device, which computes shapes only.
     """
     try:
         model = build_empty(architecture, image_shape, _TRIAL_CLASSES, augmentation).to("meta")
         stack = MappedModel([model, model], torch.device("meta"))
         images = torch.empty(2, _TRIAL_IMAGES, *image_shape, device="meta")
         stack.gradients(stack.forward(images, [torch.Generator(), torch.Generator()]).sum())
-    except Exception as error:  # whatever the code of a plug-in raises
+    except Exception as error:  # the code of a plug-in can raise anything
         _logger.debug("%s trains one model at a time (%s: %s)", architecture, type(error).__name__, error)
         return False
     return True
@@ -106,7 +112,7 @@ def mappable(architecture: str, image_shape: tuple[int, int, int], augmentation:
 def trains_together(
     architecture: str, image_shape: tuple[int, int, int], augmentation: str | None, device: torch.device
 ) -> bool:
-    """Whether models of this architecture should train as one on this device."""
+    """Return whether many models of this architecture train faster at once than one by one on this device."""
     return stackable(architecture) or (device.type == "cuda" and mappable(architecture, image_shape, augmentation))
 
 
@@ -118,9 +124,9 @@ def _outside(
     seed: int,
     augmentation: str | None,
 ) -> nn.Module:
-    """A model that draws its weights while it is constructed, in evaluation mode; its output's shape is checked.
+    """Return a model, in evaluation mode, whose constructor draws the weights; check the shape of its output.
 
-    Its :class:`torch.nn.Dropout` layers draw from a generator of their own, as those of all models do.
+    Its :class:`torch.nn.Dropout` layers are replaced by :class:`Dropout`.
     """
     _check(architecture, declared, image_shape, classes, augmentation)
     shape = network_shape(augmentation, image_shape)
@@ -132,10 +138,10 @@ def _outside(
             logits = model(torch.zeros(2, *image_shape))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{architecture} does not take images of shape {tuple(image_shape)}: {reason}") from error
+        raise InputError(f"{architecture} does not accept images of shape {tuple(image_shape)}: {reason}") from error
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"{architecture} gives {given} for 2 images; expected logits of shape (2, {classes})")
+        raise InputError(f"{architecture} returns {given} for 2 images. Expected logits of shape (2, {classes}).")
     return model
 
 
@@ -147,12 +153,12 @@ def _check(
     augmentation: str | None,
 ) -> None:
     if len(image_shape) != 3 or min(image_shape) < 1:
-        raise InputError(f"image_shape must be (channels, height, width), each at least 1; got {tuple(image_shape)}")
+        raise invalid_value("image_shape", tuple(image_shape), "(channels, height, width), each ≥ 1")
     if classes < 1:
-        raise InputError(f"a model needs at least one class; got {classes}")
+        raise invalid_value("classes", classes, "an integer ≥ 1")
     if declared.normalized and image_shape[0] != 3:
         raise InputError(
-            f"{architecture} normalizes three color channels, got images with {image_shape[0]}; "
-            f"use {architecture.removesuffix(NORM02)}, or a cifar dataset"
+            f"{architecture} normalizes three color channels, but the images have {image_shape[0]}. "
+            f"Use {architecture.removesuffix(NORM02)} or a CIFAR dataset."
         )
     check_preprocessing(augmentation, architecture, image_shape, declared.normalized)

@@ -1,4 +1,4 @@
-"""``CNN002``: the small convolutional network for 28×28 images (TRADES' ``SmallCNN``, Zhang et al. 2019)."""
+"""``CNN002``, a small convolutional network for 28×28 images (``SmallCNN`` of TRADES, Zhang et al. 2019)."""
 
 from collections import OrderedDict
 
@@ -14,9 +14,9 @@ SIZE = 28
 
 
 def construct(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Two blocks of two unpadded 3×3 convolutions and a max-pool, then 1024-200-200-classes.
+    """Return two blocks of two unpadded 3×3 convolutions and a max-pool, then linear layers 1024-200-200-classes.
 
-    Input float32 [N, C, 28, 28]; output logits [N, classes].
+    The model maps float32 [N, C, 28, 28] to logits [N, classes].
 
     Raises:
         InputError: the images are not 28×28.
@@ -24,8 +24,8 @@ def construct(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     channels, height, width = image_shape
     if (height, width) != (SIZE, SIZE):
         raise InputError(
-            f"CNN002 takes images of {SIZE}×{SIZE} pixels, got {height}×{width}; "
-            "use it with digits, mnist or fashion, or choose an altResNet or VGG model for 32×32 images"
+            f"CNN002 accepts images of {SIZE}×{SIZE} pixels only, but these have {height}×{width}. "
+            "Use it with digits, mnist or fashion, or use an altResNet or VGG model for 32×32 images."
         )
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for block, (inputs, outputs) in enumerate(((channels, 32), (32, 64))):
@@ -46,7 +46,7 @@ def construct(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming-normal convolution weights (fan in) with zero biases, a zero output layer, else PyTorch's default."""
+    """Draw Kaiming-normal convolution weights (fan in, zero biases); zero the output layer; else PyTorch's default."""
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)

@@ -1,7 +1,7 @@
-"""Dropout whose masks come from a generator of its own instead of PyTorch's global one.
+"""Dropout that draws its masks from its own generator instead of PyTorch's global one.
 
-With it a model's training is decided by its own seed alone, whatever else runs in the process, and
-the generator's state can be stored in a checkpoint.
+So the seed alone determines how a model trains, whatever else runs in the process, and a checkpoint can store the
+generator's state.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 
 
 def dropout_mask(like: Tensor, p: float, generator: torch.Generator) -> Tensor:
-    """A tensor shaped as ``like``: 0 with probability ``p``, else 1/(1-p)."""
+    """Return a tensor with the shape of ``like`` whose values are 0 with probability ``p``, else 1/(1-p)."""
     return torch.empty_like(like).bernoulli_(1 - p, generator=generator).div_(1 - p)
 
 
 class Dropout(nn.Module):
     """Like :class:`torch.nn.Dropout` (inverted dropout), with masks from ``self.generator``.
 
-    In evaluation mode it does nothing.  In training mode ``generator`` must have been set
-    (:func:`set_dropout_generator`), on the device of the input.
+    In evaluation mode it returns its input.  In training mode it needs a generator on the device of the input
+    (:func:`set_dropout_generator`).
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -28,34 +28,34 @@ class Dropout(nn.Module):
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` of any shape, masked in training mode."""
+        """Return ``x``, of any shape, masked in training mode."""
         if not self.training or self.p == 0:
             return x
         if self.generator is None:
-            raise RuntimeError("Dropout has no generator: call set_dropout_generator(model, generator) before training")
+            raise RuntimeError("Dropout has no generator. Call set_dropout_generator(model, generator) first.")
         return x * dropout_mask(x, self.p, self.generator)
 
     def extra_repr(self) -> str:
-        """The probability, for ``repr``."""
+        """Return the probability, for ``repr``."""
         return f"p={self.p}"
 
 
 def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Give all :class:`Dropout` layers inside ``module`` this generator (they share it, in order of use)."""
+    """Let all :class:`Dropout` layers in ``module`` draw from this generator, in the order in which they run."""
     for layer in module.modules():
         if isinstance(layer, Dropout):
             layer.generator = generator
 
 
 def stacked_mask(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """Dropout masks shaped as ``x`` [K, …], each member's drawn from its own generator."""
+    """Return dropout masks with the shape of ``x`` [K, …]; ``generators[k]`` draws the mask of member k."""
     if len(generators) == 1:
         return dropout_mask(x, p, generators[0])
     return torch.stack([dropout_mask(member, p, g) for member, g in zip(x.detach(), generators, strict=True)])
 
 
 def replace_layers(module: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> None:
-    """Replace each layer inside ``module`` for which ``replacement`` returns another one."""
+    """Replace each layer in ``module`` for which ``replacement`` returns another layer."""
     for name, child in module.named_children():
         new = replacement(child)
         if new is None:
@@ -65,5 +65,5 @@ def replace_layers(module: nn.Module, replacement: Callable[[nn.Module], nn.Modu
 
 
 def replace_dropouts(module: nn.Module) -> None:
-    """Replace each :class:`torch.nn.Dropout` inside ``module`` by a :class:`Dropout` of the same probability."""
+    """Replace each :class:`torch.nn.Dropout` in ``module`` with a :class:`Dropout` of the same probability."""
     replace_layers(module, lambda layer: Dropout(layer.p) if isinstance(layer, nn.Dropout) else None)

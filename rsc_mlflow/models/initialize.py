@@ -1,8 +1,8 @@
 """Weight initialization from an explicit generator.
 
-PyTorch's own layers draw their weights from the global generator while they are constructed.  Here
-models are constructed without storage (:func:`without_storage`), which draws nothing, and each
-architecture then fills every tensor itself from the generator it was given.
+PyTorch's layers draw their weights from the global generator when they are constructed.  Here models are constructed
+without storage (:func:`without_storage`), which draws nothing; each architecture then fills all tensors from the
+generator it gets.
 """
 
 import math
@@ -13,9 +13,9 @@ from torch import nn
 
 
 def without_storage(construct: Callable[[], nn.Module]) -> nn.Module:
-    """The module that ``construct`` makes, on the CPU, parameters and buffers allocated but not filled.
+    """Return the module that ``construct`` makes, on the CPU, with parameters and buffers allocated but not filled.
 
-    The global generator is neither read nor moved.
+    The global generator is not used.
     """
     with torch.device("meta"):
         module = construct()
@@ -23,9 +23,9 @@ def without_storage(construct: Callable[[], nn.Module]) -> nn.Module:
 
 
 def with_global_seed(construct: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """The module that ``construct`` makes on the CPU while PyTorch's global generator starts at ``seed``.
+    """Return the module that ``construct`` makes on the CPU with PyTorch's global generator seeded with ``seed``.
 
-    The global generator is as it was afterwards.
+    Afterwards the global generator has the state it had before.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -33,7 +33,7 @@ def with_global_seed(construct: Callable[[], nn.Module], seed: int) -> nn.Module
 
 
 def default_linear_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
-    """PyTorch's default: weight and bias uniform in ±1/√fan_in."""
+    """Draw weight and bias uniformly from ±1/√fan_in, as PyTorch does."""
     fan_in = layer.weight[0].numel()
     bound = 1 / math.sqrt(fan_in)
     for values in layer.parameters():  # weight, then bias
@@ -41,7 +41,7 @@ def default_linear_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) ->
 
 
 def reset_norm_(layer: nn.BatchNorm2d) -> None:
-    """Scale 1, shift 0, running statistics as new (nothing is drawn)."""
+    """Set scale to 1, shift to 0 and the running statistics to their initial values."""
     nn.init.ones_(layer.weight)
     nn.init.zeros_(layer.bias)
     layer.reset_running_stats()

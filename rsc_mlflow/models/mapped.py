@@ -1,9 +1,9 @@
-"""K models of any architecture computed as one by :func:`torch.func.vmap`.
+"""Trains K models of any architecture at once with :func:`torch.func.vmap`.
 
-``vmap`` runs the model's own ``forward`` once for all members.  A convolution becomes one with K groups of channels
-(images ``[B, K·C, H, W]``, channels last), a linear layer a batched matrix product, and everything else acts within
-each member.  Two layers have rules of their own here: batch norm, as one call over K·C channels, and dropout, whose
-masks come from each member's own generator.
+``vmap`` runs the model's ``forward`` once for all members.  A convolution becomes one convolution with K groups of
+channels (images ``[B, K·C, H, W]``, channels last), a linear layer becomes a batched matrix product, and all other
+operations act on each member separately.  Two layers are replaced: batch norm, by one call over K·C channels, and
+dropout, which draws each member's mask from that member's generator.
 """
 
 import copy
@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from rsc_mlflow.models.dropout import Dropout, replace_layers, stacked_mask
 
 Rule = Callable[..., Tensor]
-"""Tensors with a leading K → a tensor with a leading K."""
+"""Function of tensors [K, …] that returns a tensor [K, …]."""
 
 
 class MappedModel:
-    """K models of one architecture, each parameter and buffer of all held as one tensor ``[K, …]``.
+    """K models of one architecture, with each parameter and buffer held as one tensor ``[K, …]``.
 
     See :class:`rsc_mlflow.models.stacked.Stack`.
     """
@@ -37,9 +37,9 @@ class MappedModel:
         self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """See :class:`Stack`; in training mode batch-norm layers update each member's running statistics.
+        """See :class:`Stack`.  In training mode batch-norm layers update each member's running statistics.
 
-        Images that all members share (``expand``) are convolved once with the first layer's filters of all members.
+        If all members share the images (``expand``), one convolution applies the first-layer filters of all members.
         """
         self._module.train(dropout is not None)
         for layer in self._module.modules():
@@ -59,24 +59,24 @@ class MappedModel:
         return [g.contiguous() for g in torch.autograd.grad(loss, list(self._leaves.values()))]
 
     def member_state(self, k: int) -> dict[str, Tensor]:
-        """See :class:`Stack`; batch-norm buffers included."""
+        """See :class:`Stack`; includes the batch-norm buffers."""
         held = self.parameters | self._buffers
         return {key: held[key][k].clone() for key in self._keys}
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """``x`` [K, B, C, H, W] with the K·C channels of an example beside each other in memory."""
+    """Return ``x`` [K, B, C, H, W] with the K·C channels of an example adjacent in memory."""
     joined = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     return _apart(joined, len(x))
 
 
 def _apart(joined: Tensor, members: int) -> Tensor:
-    """[B, K·C, H, W] → [K, B, C, H, W], in the same memory."""
+    """Return a view of [B, K·C, H, W] as [K, B, C, H, W]."""
     return joined.view(len(joined), members, -1, *joined.shape[2:]).transpose(0, 1)
 
 
 class MemberBatchNorm(nn.Module):
-    """What replaces a :class:`torch.nn.BatchNorm2d` in a mapped model; its tensors have the same names."""
+    """Replaces :class:`torch.nn.BatchNorm2d` in a :class:`MappedModel`; its tensors have the same names."""
 
     def __init__(self, layer: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class MemberBatchNorm(nn.Module):
             self.register_buffer(name, buffer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One member's ``x`` [B, C, H, W], normalized."""
+        """Return one member's ``x`` [B, C, H, W], normalized."""
         if self.training:
             self.num_batches_tracked.add_(1)  # type: ignore[operator]
         return _for_all(self._all, x, self.running_mean, self.running_var, self.weight, self.bias)
@@ -101,7 +101,7 @@ class MemberBatchNorm(nn.Module):
 
 
 class MemberDropout(nn.Module):
-    """What replaces a :class:`Dropout` in a mapped model: each member's mask comes from its own generator."""
+    """Replaces :class:`Dropout` in a :class:`MappedModel`; draws each member's mask from that member's generator."""
 
     def __init__(self, layer: Dropout) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class MemberDropout(nn.Module):
         self.generators: Sequence[torch.Generator] = ()
 
     def forward(self, x: Tensor) -> Tensor:
-        """One member's ``x`` of any shape, masked in training mode."""
+        """Return one member's ``x``, of any shape, masked in training mode."""
         return _for_all(self._all, x) if self.training and self.p else x
 
     def _all(self, x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class MemberDropout(nn.Module):
 
 
 def with_member_layers(module: nn.Module) -> nn.Module:
-    """A copy of the module with the layers in it that :class:`MappedModel` has rules for."""
+    """Return a copy of the module with its batch-norm and dropout layers replaced for :class:`MappedModel`."""
     module = copy.deepcopy(module)
     replace_layers(module, _member_layer)
     return module
@@ -137,15 +137,15 @@ def _for_all(rule: Rule, *tensors: Any) -> Tensor:
 
 
 class _ForAll(torch.autograd.Function):
-    """Inside ``vmap``: the rule on the tensors of all members at once, which autograd follows as any other code."""
+    """Applies a rule, inside ``vmap``, to the tensors of all members at once; autograd differentiates the rule."""
 
     @staticmethod
     def forward(rule: Rule, *tensors: Tensor) -> Tensor:  # pragma: no cover - always called inside vmap
-        raise RuntimeError("a member layer works inside a MappedModel only")
+        raise RuntimeError("A member layer works only inside a MappedModel.")
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # pragma: no cover - vmap asks that there be one
-        """Nothing is saved: autograd sees the operations of the rule."""
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:  # pragma: no cover - vmap requires it
+        """Save nothing: autograd records the operations of the rule."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], rule: Rule, *tensors: Tensor) -> tuple[Tensor, int]:

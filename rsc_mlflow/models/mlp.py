@@ -17,7 +17,7 @@ HIDDEN: dict[str, tuple[int, ...]] = {
     "LargeMLP": (256, 256, 256),
     "LargeMLPv2": (512, 512, 512),
 }
-"""Widths of the hidden layers of the plain ones."""
+"""Widths of the hidden layers of the MLPs without dropout."""
 
 VGG_DROPOUT = 0.5
 VGG_STD = 0.01
@@ -26,9 +26,9 @@ VGG_STD = 0.01
 def construct(
     hidden_widths: tuple[int, ...], dropout: float, image_shape: tuple[int, int, int], classes: int
 ) -> nn.Sequential:
-    """Flatten, then ``hidden1 … hiddenL`` with ReLU (and dropout, unless it is 0), then ``output``.
+    """Return Flatten, ``hidden1 … hiddenL`` with ReLU (and dropout, unless it is 0), and ``output``.
 
-    Input float32 [N, C, H, W] of any size; output logits [N, classes].
+    The model maps float32 [N, C, H, W] of any size to logits [N, classes].
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = math.prod(image_shape)
@@ -43,13 +43,13 @@ def construct(
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """PyTorch's default for linear layers."""
+    """Draw all weights and biases as PyTorch does by default."""
     for layer in _linear_layers(model):
         default_linear_(layer, generator)
 
 
 def initialize_vgg(model: nn.Module, generator: torch.Generator) -> None:
-    """As VGG's classifier: weights N(0, 0.01²), biases 0."""
+    """Draw weights from N(0, 0.01²) and set biases to 0, as in VGG's classifier."""
     for layer in _linear_layers(model):
         nn.init.normal_(layer.weight, 0, VGG_STD, generator=generator)
         nn.init.zeros_(layer.bias)

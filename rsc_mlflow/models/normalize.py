@@ -1,4 +1,4 @@
-"""Normalization of the input inside the model (the ``…Norm02`` architectures)."""
+"""Input normalization as a layer of the model (architectures ``…Norm02``)."""
 
 from collections import OrderedDict
 
@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 NORM02 = "Norm02"
-"""How the names of these architectures end."""
+"""Suffix of the names of these architectures."""
 NORM02_MEAN = (0.4914, 0.4822, 0.4465)
 NORM02_STD = (0.2023, 0.1994, 0.2010)
 
 
 class Normalize(nn.Module):
-    """``(x - mean) / std`` per channel; mean and std are constants and no part of the state dict."""
+    """Computes ``(x - mean) / std`` per channel; mean and std are constants and not in the state dict."""
 
     mean: Tensor
     std: Tensor
@@ -23,10 +23,10 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` float32 [N, 3, H, W] in [0, 1] → the same shape, normalized."""
+        """Return ``x``, float32 [N, 3, H, W] in [0, 1], normalized."""
         return (x - self.mean) / self.std
 
 
 def with_norm02(network: nn.Module) -> nn.Sequential:
-    """``network`` behind a :class:`Normalize`; its state-dict keys get the prefix ``network.``."""
+    """Return :class:`Normalize` followed by ``network``, whose state-dict keys get the prefix ``network.``."""
     return nn.Sequential(OrderedDict(normalize=Normalize(), network=network))

@@ -1,6 +1,7 @@
-"""``aug02`` and ``aug03``: what they do to an image, in training and testing alike, is done inside the model.
+"""The preprocessing of ``aug02`` and ``aug03``, which is part of the model, in training and in testing.
 
-So the model takes images in [0, 1] like any other, and a pattern is added before, as in the paper's code.
+So the model takes images in [0, 1] like any other, and a pattern is added before the preprocessing, as in the paper's
+code.
 """
 
 from collections import OrderedDict
@@ -19,10 +20,10 @@ Shape = tuple[int, int, int]
 
 
 class ResizeAndCrop(nn.Module):
-    """The shorter side resized to 256 pixels (bilinear, antialiased), then the middle 224×224, as in torchvision."""
+    """Resizes the shorter side to 256 pixels (bilinear, antialiased) and crops the central 224×224, as torchvision."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` float32 [N, C, H, W] → [N, C, 224, 224]."""
+        """Return ``x``, float32 [N, C, H, W], as [N, C, 224, 224]."""
         height, width = x.shape[-2:]
         shorter = min(height, width)
         size = [RESIZED * height // shorter, RESIZED * width // shorter]
@@ -32,12 +33,12 @@ class ResizeAndCrop(nn.Module):
 
 
 def network_shape(augmentation: str | None, image_shape: Shape) -> Shape:
-    """Shape of what the network behind the preprocessing gets of such an image."""
+    """Return the shape (C, H, W) of an image after the preprocessing."""
     return (image_shape[0], CROPPED, CROPPED) if augmentation == "aug02" else image_shape
 
 
 def with_preprocessing(augmentation: str | None, network: nn.Module) -> nn.Module:
-    """``network`` behind what the augmentation does in testing too; a plain sequence of layers stays one."""
+    """Return the preprocessing followed by ``network``, flattened into one sequence if ``network`` is a sequence."""
     if augmentation not in ("aug02", "aug03"):
         return network
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -49,27 +50,27 @@ def with_preprocessing(augmentation: str | None, network: nn.Module) -> nn.Modul
 
 
 def check_preprocessing(augmentation: str | None, architecture: str, image_shape: Shape, normalized: bool) -> None:
-    """Whether the augmentation makes sense for these images and this network.
+    """Check that the preprocessing fits these images and this network.
 
     Raises:
-        InputError: it normalizes three color channels, and there is another number; or the network does it again.
+        InputError: the images do not have three color channels, or the network normalizes images, too.
     """
     if augmentation not in ("aug02", "aug03"):
         return
     if image_shape[0] != 3:
         raise InputError(
-            f"augmentation {augmentation} normalizes three color channels, got images with {image_shape[0]}; "
-            f"leave {augmentation}- out of the model name, or use a cifar dataset"
+            f"Augmentation {augmentation} normalizes three color channels, but the images have {image_shape[0]}. "
+            f"Remove {augmentation}- from the model name or use a CIFAR dataset."
         )
     if normalized:
         raise InputError(
-            f"augmentation {augmentation} normalizes images, and {architecture} would do it a second time; "
-            f"leave {augmentation}- out of the model name, or use {architecture.removesuffix('Norm02')}"
+            f"Augmentation {augmentation} and {architecture} both normalize the images. "
+            f"Remove {augmentation}- from the model name or use {architecture.removesuffix('Norm02')}."
         )
 
 
 def enlargement(module: nn.Module, image_shape: tuple[int, ...]) -> int:
-    """How many times more pixels the network works on than an image has; at least 1."""
+    """Return the factor by which the preprocessing increases the number of pixels, rounded down; at least 1."""
     if not any(isinstance(layer, ResizeAndCrop) for layer in module.children()):
         return 1
     return max(1, CROPPED * CROPPED // (image_shape[-2] * image_shape[-1]))

@@ -1,9 +1,9 @@
 """The CIFAR ResNets of He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2.
 
-Depth is 6n + 2: a 3×3 convolution with 16 channels, three stages of n basic blocks with 16, 32 and 64
-channels, the second and third beginning with stride 2, global average pooling and one linear layer.
-Shortcuts are option A: where the shape changes they subsample and pad the channels with zeros, so that
-they hold no weights.
+The network has 6n + 2 layers: a 3×3 convolution with 16 channels, three stages of n basic blocks with 16, 32 and 64
+channels (the second and third start with stride 2), global average pooling and one linear layer.  Shortcuts are
+option A of the paper: where the shape changes, they subsample the image and pad the channels with zeros, so they have
+no weights.
 """
 
 from collections import OrderedDict
@@ -22,7 +22,7 @@ BLOCKS = {"altResNet20": 3, "altResNet32": 5, "altResNet110": 18}
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions with batch norm, and an option-A shortcut."""
+    """Two 3×3 convolutions with batch norm and an option-A shortcut."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class BasicBlock(nn.Module):
         self.new_channels = outputs - inputs
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """``x`` itself, or subsampled with half of the new channels, all zero, on either side."""
+        """Return ``x``, subsampled and padded with zero channels (half on each side) where the shape changes."""
         if self.stride == 1 and self.new_channels == 0:
             return x
         before = self.new_channels // 2
@@ -42,14 +42,14 @@ class BasicBlock(nn.Module):
         return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[N, inputs, H, W] → [N, outputs, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        """Map [N, inputs, H, W] to [N, outputs, ⌈H/stride⌉, ⌈W/stride⌉]."""
         out = F.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
 
 
 class ResNet(nn.Module):
-    """A CIFAR ResNet with ``blocks`` basic blocks per stage; images of any size, 32×32 in the paper."""
+    """A CIFAR ResNet with ``blocks`` basic blocks per stage, for images of any size (32×32 in the paper)."""
 
     def __init__(self, blocks: int, channels: int, classes: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
         self.output = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``x`` float32 [N, C, H, W] → logits [N, classes]."""
+        """Return logits [N, classes] for ``x``, float32 [N, C, H, W]."""
         out = F.relu(self.norm(self.conv(x)))
         out = self.stage3(self.stage2(self.stage1(out)))
         logits: Tensor = self.output(out.mean(dim=(2, 3)))
@@ -69,7 +69,7 @@ class ResNet(nn.Module):
 
 
 def construct(blocks: int, image_shape: tuple[int, int, int], classes: int) -> ResNet:
-    """The network for images of this shape."""
+    """Return the network for images of this shape (C, H, W)."""
     return ResNet(blocks, image_shape[0], classes)
 
 
@@ -80,7 +80,7 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming-normal weights (fan in) for convolutions and the linear layer, whose bias is PyTorch's default."""
+    """Draw Kaiming-normal weights (fan in) for convolutions and the linear layer; its bias is PyTorch's default."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)

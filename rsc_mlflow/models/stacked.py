@@ -1,8 +1,8 @@
-"""K models of one architecture computed as one: what a cohort trains.
+"""K models of one architecture, trained at once.
 
-:class:`StackedModel` holds each parameter of K models as one tensor ``[K, …]`` and executes the layers
-itself, with batched matrix products.  :class:`SingleModel` gives the same interface to one model of any other
-architecture, and :class:`rsc_mlflow.models.mapped.MappedModel` to several.  All are used through :class:`Stack`.
+:class:`StackedModel` holds each parameter of K models as one tensor ``[K, …]`` and runs the layers with batched matrix
+products.  :class:`rsc_mlflow.models.mapped.MappedModel` does so for other architectures, and :class:`SingleModel` wraps
+one model.  All three implement :class:`Stack`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,38 +21,38 @@ _WITHOUT_WEIGHTS = (nn.MaxPool2d, ResizeAndCrop, Normalize)
 
 
 class Stack(Protocol):
-    """K models of one architecture, seen as one."""
+    """Interface of K models of one architecture that are trained at once."""
 
     size: int
     parameters: dict[str, Tensor]
-    """State-dict key → values of all K models, [K, …], sharing memory with the models; no gradient."""
+    """State-dict key → values of all K models, [K, …], without gradients; shares memory with the models."""
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """``x`` [K, B, C, H, W] → logits [K, B, classes]; training mode if K dropout generators are given."""
+        """Return logits [K, B, classes] for ``x`` [K, B, C, H, W]; in training mode if given K dropout generators."""
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
-        """Gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
+        """Return the gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
 
-        (PyTorch's fused optimizers on the CPU walk the memory of a gradient without looking at its strides.)
+        PyTorch's fused CPU optimizers ignore the strides of a gradient.
         """
 
     def member_state(self, k: int) -> dict[str, Tensor]:
-        """A copy of member k's state dict, on the device of the stack."""
+        """Return a copy of member k's state dict, on the device of the stack."""
 
 
 class StackedModel:
     """K models of one stackable architecture.
 
     A stackable model is an ``nn.Sequential`` of Flatten, Linear, ReLU, Dropout, Conv2d (stride 1, no padding) and
-    MaxPool2d, perhaps behind ResizeAndCrop and Normalize.  Memory and work grow with K; the number of kernel launches
-    does not.  One exception: networks with convolutions run one member after the other on the CPU, which keeps a
-    member's maps in the cache.
+    MaxPool2d, optionally after ResizeAndCrop and Normalize.  Memory and work grow with K, but the number of kernel
+    launches does not.  On the CPU, networks with convolutions run one member after the other, so that a member's
+    feature maps stay in the cache.
     """
 
     def __init__(self, models: Sequence[nn.Module], device: torch.device | None = None) -> None:
         first = models[0]
         if not isinstance(first, nn.Sequential):
-            raise TypeError(f"cannot stack {type(first).__name__}: not a plain sequence of layers")
+            raise TypeError(f"Cannot stack a {type(first).__name__}. Expected an nn.Sequential.")
         self.size = len(models)
         self._layers = [(name, on_device(layer, device)) for name, layer in first.named_children()]
         self._convolves = any(isinstance(layer, nn.Conv2d) for layer in first.children())
@@ -69,11 +69,11 @@ class StackedModel:
         return self.forward_all(x, dropout)
 
     def forward_all(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """:meth:`forward` with all members in one call of each layer."""
+        """Run :meth:`forward` with one call of each layer for all members."""
         return self._run(self._leaves, x, dropout)
 
     def forward_each(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """:meth:`forward` with one member after the other."""
+        """Run :meth:`forward` for one member after the other."""
         columns = [leaf.split(1) for leaf in self._leaves.values()]  # type: ignore[no-untyped-call]
         logits = [
             self._run(dict(zip(self._leaves, leaves, strict=True)), x[k : k + 1], dropout and dropout[k : k + 1])
@@ -97,7 +97,7 @@ class StackedModel:
                 each: Tensor = layer(x.flatten(0, 1))
                 x = each.reshape(*x.shape[:2], *each.shape[1:])
             else:
-                raise TypeError(f"cannot stack a layer of type {type(layer).__name__}")
+                raise TypeError(f"Cannot stack a layer of type {type(layer).__name__}.")
         return x
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
@@ -110,12 +110,12 @@ class StackedModel:
 
 
 def on_device(layer: nn.Module, device: torch.device | None) -> nn.Module:
-    """A layer that holds constants, moved to the device; all others as they are."""
+    """Return the layer, moved to the device if it holds constants."""
     return layer.to(device) if isinstance(layer, Normalize) else layer
 
 
 class SingleModel:
-    """One model of any architecture as a stack of one, run as the plain module it is."""
+    """One model of any architecture as a :class:`Stack` of size 1."""
 
     size = 1
 
@@ -125,10 +125,10 @@ class SingleModel:
         self.parameters = {key: leaf.detach().unsqueeze(0) for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """See :class:`Stack`; in training mode batch-norm layers update their running statistics."""
+        """See :class:`Stack`.  In training mode batch-norm layers update their running statistics."""
         self._model.train(dropout is not None)
         set_dropout_generator(self._model, dropout[0] if dropout else None)
-        # Convolutions and batch norm are a third faster in this layout on the CPU, and faster on a GPU.
+        # In this layout convolutions and batch norm are a third faster on the CPU, and faster on a GPU.
         x = x.squeeze(0).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self._model(x)
         return logits.unsqueeze(0)
@@ -139,12 +139,12 @@ class SingleModel:
         return [g.contiguous().unsqueeze(0) for g in gradients]
 
     def member_state(self, k: int) -> dict[str, Tensor]:
-        """See :class:`Stack`; batch-norm buffers included."""
+        """See :class:`Stack`; includes the batch-norm buffers."""
         return {key: value.detach().clone() for key, value in self._model.state_dict().items()}
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out] → [K, B, out]."""
+    """Apply K linear layers: ``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out]; returns [K, B, out]."""
     if len(weight) == 1:
         return F.linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
     out: Tensor = _StackedLinear.apply(x, weight, bias)
@@ -152,7 +152,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class _StackedLinear(torch.autograd.Function):
-    """Batched linear layers whose weight gradient comes out contiguous (that of ``baddbmm`` is transposed)."""
+    """Batched linear layers with a contiguous weight gradient (that of ``baddbmm`` is transposed)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -168,9 +168,9 @@ class _StackedLinear(torch.autograd.Function):
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """``x`` [K, B, C, H, W], ``weight`` [K, out, C, h, w], ``bias`` [K, out] → [K, B, out, H', W'].
+    """Apply K convolutions: ``x`` [K, B, C, H, W], ``weight`` [K, out, C, h, w], ``bias`` [K, out].
 
-    For K > 1 by one convolution with K groups of channels.
+    Returns [K, B, out, H', W'], for K > 1 computed by one convolution with K groups of channels.
     """
     members = len(weight)
     if members == 1:

@@ -1,7 +1,7 @@
-"""torchvision's ``Vgg16``, ``ResNet18`` and ``ResNet50``, untrained, with weights from a given generator.
+"""torchvision's ``Vgg16``, ``ResNet18`` and ``ResNet50``, untrained, with weights drawn from a given generator.
 
-Two things differ from torchvision's: dropout draws from its own generator, and the first convolution
-takes as many channels as the images have (3 in torchvision).
+They differ from torchvision in two ways: dropout draws from its own generator, and the first convolution has as many
+input channels as the images (3 in torchvision).
 """
 
 from functools import partial
@@ -20,16 +20,16 @@ VGG_SMALLEST = 32
 
 
 def construct_vgg(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """``Vgg16`` without weights.  Input float32 [N, C, H, W]; output logits [N, classes].
+    """Return ``Vgg16`` without initialized weights; it maps float32 [N, C, H, W] to logits [N, classes].
 
     Raises:
-        InputError: images below 32×32, which its five poolings would reduce to nothing.
+        InputError: the images are smaller than 32×32, too small for the five pooling layers.
     """
     channels, height, width = image_shape
     if min(height, width) < VGG_SMALLEST:
         raise InputError(
-            f"Vgg16 takes images of at least {VGG_SMALLEST}×{VGG_SMALLEST} pixels, got {height}×{width}; "
-            "use it with cifar10 or cifar100, or choose an MLP or CNN002 for 28×28 images"
+            f"Vgg16 needs images of at least {VGG_SMALLEST}×{VGG_SMALLEST} pixels, but these have {height}×{width}. "
+            "Use it with cifar10 or cifar100, or use an MLP or CNN002 for 28×28 images."
         )
     vgg: Any = _torchvision_models().vgg16(weights=None, num_classes=classes, init_weights=False)
     if channels != 3:
@@ -40,7 +40,7 @@ def construct_vgg(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 def construct_resnet(name: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """``resnet18`` or ``resnet50`` without weights.  Input float32 [N, C, H, W]; output logits [N, classes]."""
+    """Return ``resnet18`` or ``resnet50``, not initialized; it maps float32 [N, C, H, W] to logits [N, classes]."""
     model: nn.Module = getattr(_torchvision_models(), name)(weights=None, num_classes=classes)
     if image_shape[0] != 3:
         model.conv1 = nn.Conv2d(image_shape[0], 64, 7, stride=2, padding=3, bias=False)
@@ -48,15 +48,15 @@ def construct_resnet(name: str, image_shape: tuple[int, int, int], classes: int)
 
 
 def _torchvision_models() -> Any:
-    """The module, whose import takes a second and a half, which nothing else needs."""
-    with torch.device("cpu"):  # what is made in importing it has storage, whatever device the caller constructs on
+    """Return ``torchvision.models``, imported here because the import takes 1.5 seconds."""
+    with torch.device("cpu"):  # tensors made during the import need storage, also if the caller constructs on "meta"
         from torchvision import models
 
     return models
 
 
 def initialize_vgg(model: nn.Module, generator: torch.Generator) -> None:
-    """torchvision's own scheme: Kaiming-normal convolutions (fan out), linear layers N(0, 0.01²), biases 0."""
+    """Initialize as torchvision: convolutions Kaiming-normal (fan out), linear layers N(0, 0.01²), biases 0."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             _kaiming(layer, generator)
@@ -66,7 +66,7 @@ def initialize_vgg(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialize_resnet(model: nn.Module, generator: torch.Generator) -> None:
-    """torchvision's own scheme: Kaiming-normal convolutions (fan out), else PyTorch's defaults."""
+    """Initialize as torchvision: convolutions Kaiming-normal (fan out), all else PyTorch's defaults."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             _kaiming(layer, generator)

@@ -1,6 +1,6 @@
-"""Spurious patterns: what is done to an image.  None of these files imports PyTorch before a pattern is applied.
+"""The registry of spurious patterns.  PyTorch is imported only when a pattern is applied.
 
-To add a pattern, register it in ``paper.py``, or write a file that ends in ``PATTERNS.register(NAME, Pattern(…))``.
+To add a pattern, register it in ``paper.py`` or in a new module with ``PATTERNS.register(NAME, Pattern(…))``.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import Any
 from rsc_mlflow.registries import Registry
 
 Apply = Callable[[Any, int], Any]
-"""Images float32 ``[N, C, H, W]`` in [0, 1] and a seed → new images of that kind with the pattern on them."""
+"""A function of images, float32 ``[N, C, H, W]`` in [0, 1], and a seed; returns new images with the pattern added."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Pattern:
     """A spurious pattern.
 
     Attributes:
-        apply: see :data:`Apply`; the images given are left as they are.
-        title: what figures call it: the paper's short name, or its own.
-        depends_on_seed: whether ``apply`` draws from the seed; a patch is the same for every seed.
-        smallest: height and width of the smallest images that can carry it.
+        apply: see :data:`Apply`; it does not modify its input.
+        title: name in figures: the paper's short name, or the registered name.
+        depends_on_seed: whether ``apply`` uses the seed; a patch is the same for every seed.
+        smallest: height and width of the smallest images that the pattern fits.
     """
 
     apply: Apply
@@ -30,7 +30,7 @@ class Pattern:
     smallest: tuple[int, int] = (1, 1)
 
     def fits(self, height: int, width: int) -> bool:
-        """Whether images of this size can carry it."""
+        """Return whether the pattern fits images of this size."""
         return height >= self.smallest[0] and width >= self.smallest[1]
 
 

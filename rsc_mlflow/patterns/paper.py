@@ -1,6 +1,6 @@
 """The paper's seven patterns (section 3): S1-S3 and Co set a rectangle to 1, R1-R3 add noise.
 
-All examples of a dataset, training and test, carry the same noise image; it follows from the pattern seed alone.
+The noise image is determined by the pattern seed: all training and test examples of a dataset get the same noise.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 2048
-"""Images patterned at once: bounds the float64 temporaries."""
+"""Number of images processed at a time, which limits the size of float64 temporaries."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Pixels ``[top, bottom) × [left, right)`` become 1 in every channel."""
+    """Set the pixels ``[top, bottom) × [left, right)`` to 1 in every channel."""
 
     top: int
     bottom: int
@@ -36,10 +36,10 @@ class Patch:
 
 @dataclass(frozen=True)
 class Noise:
-    """``clip(x + alpha·U, 0, 1)`` with one image U of uniform noise in [0, 1).
+    """Add noise: ``clip(x + alpha·U, 0, 1)``, where U is one image of uniform noise in [0, 1).
 
-    Noise is added in float64 (float32 image promoted + α·U), clipped in float64 and rounded to float32 once, at
-    the end: what the paper's numpy code does when it assigns the sum back to its float32 array.
+    The sum is computed and clipped in float64 and then rounded to float32.  The paper's numpy code does the same when
+    it assigns the sum to a float32 array.
     """
 
     alpha: float
@@ -55,9 +55,9 @@ class Noise:
 
 
 def noise_image(image_shape: tuple[int, int, int], seed: int) -> "Tensor":
-    """The uniform noise of one seed in 0 … 2³²-1, float64 ``[C, H, W]``.
+    """Return the uniform noise in [0, 1) for a seed from 0 to 2³²-1, float64 ``[C, H, W]``.
 
-    Drawn as the paper's code draws it, ``RandomState(seed).rand(H, W, C)``, then brought to channels first.
+    It is drawn as in the paper's code, ``RandomState(seed).rand(H, W, C)``, then transposed to channels first.
     """
     import torch
 
@@ -67,7 +67,7 @@ def noise_image(image_shape: tuple[int, int, int], seed: int) -> "Tensor":
 
 
 def blocks(images: "Tensor") -> Iterator["Tensor"]:
-    """Views of at most :data:`BLOCK` images each."""
+    """Yield views of at most :data:`BLOCK` images each."""
     yield from (images[start : start + BLOCK] for start in range(0, len(images), BLOCK))
 
 

@@ -1,14 +1,14 @@
-"""Patterns that are pictures: ``DATA_ROOT/patterns/NAME.png`` or ``NAME.npy``, with settings in ``NAME.yaml``.
+"""Patterns from image files: ``DATA_ROOT/patterns/NAME.png`` or ``NAME.npy``, with settings in ``NAME.yaml``.
 
-The pattern has the color (or gray) and, where the picture is transparent, the mask of the picture.  ``NAME.yaml``:
+The picture's alpha channel, if any, is the mask of the pattern.  ``NAME.yaml`` may contain:
 
     mode: replace        # or add
     strength: 1.0        # replace: opacity from 0 to 1; add: factor
     position: [0, 0]     # row and column of the upper left corner; or top-left, top-right, bottom-left,
                          # bottom-right, center
 
-With mask m in [0, 1], picture p and strength s, ``replace`` gives (1 - s·m)·x + s·m·p, and ``add`` gives
-clip(x + s·m·p, 0, 1).  On grayscale images a color picture is used as its luminance.
+With mask m in [0, 1], picture p and strength s, ``replace`` gives (1 - s·m)·x + s·m·p and ``add`` gives
+clip(x + s·m·p, 0, 1).  On grayscale images, the luminance of a color picture is used.
 """
 
 import sys
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 from rsc_mlflow.patterns import PATTERNS, Pattern
 from rsc_mlflow.roots import name_roots
 from rsc_mlflow.user_files import is_name, pattern_name_problem, yaml_settings
@@ -33,21 +33,21 @@ EXTENSIONS = (".png", ".npy")
 MODES = ("replace", "add")
 POSITIONS = ("top-left", "top-right", "bottom-left", "bottom-right", "center")
 LUMINANCE = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue (ITU-R BT.601), as Pillow converts color to gray."""
+"""Weights of red, green and blue (ITU-R BT.601), as in Pillow's conversion from color to gray."""
 LARGEST_SIDE = 4096
 Pixels = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture that is put on images.
+    """A pattern that puts a picture on images.
 
     Attributes:
-        pixels: float32 ``[C, h, w]`` with C 1 or 3.
+        pixels: float32 ``[C, h, w]`` with C = 1 or 3.
         mask: float32 ``[h, w]`` in [0, 1].
         mode: ``replace`` or ``add``.
-        strength: opacity, or factor.
-        position: row and column, or one of :data:`POSITIONS`.
+        strength: opacity (``replace``) or factor (``add``).
+        position: row and column of the upper left corner, or one of :data:`POSITIONS`.
     """
 
     pixels: Pixels
@@ -71,7 +71,7 @@ class Picture:
         return patterned
 
     def corner(self, height: int, width: int) -> tuple[int, int]:
-        """Row and column of its upper left corner on images of this size."""
+        """Return the row and column of the upper left corner on images of this size."""
         if not isinstance(self.position, str):
             return self.position
         down, right = height - self.mask.shape[0], width - self.mask.shape[1]
@@ -80,7 +80,7 @@ class Picture:
         return down if "bottom" in self.position else 0, right if "right" in self.position else 0
 
     def smallest(self) -> tuple[int, int]:
-        """Height and width of the smallest images that hold it whole."""
+        """Return the height and width of the smallest images that contain the whole picture."""
         top, left = (0, 0) if isinstance(self.position, str) else self.position
         return top + self.mask.shape[0], left + self.mask.shape[1]
 
@@ -92,31 +92,31 @@ class Picture:
 
 
 class PicturePatterns:
-    """The patterns that are pictures in one of the roots."""
+    """The patterns from image files in the data roots."""
 
     def names(self) -> list[str]:
-        """Names of all pictures that a name could stand for."""
+        """Return the names of all image files that are valid pattern names."""
         found = (path for root in name_roots() if (root / FOLDER).is_dir() for path in (root / FOLDER).iterdir())
         return sorted({path.stem for path in found if path.suffix in EXTENSIONS and is_name(path.stem)})
 
     def has(self, name: str) -> bool:
-        """Whether there is a picture of this name."""
+        """Return whether there is an image file of this name."""
         return bool(_files_of(name))
 
     def find(self, name: str) -> Pattern | None:
-        """The picture of that name in the first root that has one.
+        """Return the pattern from the first data root that has an image file of this name.
 
         Raises:
-            InputError: the name is not allowed, there are two files of that name, or one cannot be read or used.
+            InputError: the name is not allowed, there are two files of this name, or the file cannot be read or used.
         """
         files = _files_of(name)
         return self._pattern(name, files) if files else None
 
     def _pattern(self, name: str, files: list[Path]) -> Pattern:
         if problem := pattern_name_problem(name):
-            raise InputError(f"the picture {files[0]} cannot be a pattern: {problem}; rename it")
+            raise InputError(f"Cannot use {files[0]} as a pattern: {problem}. Rename the file.")
         if len(files) > 1:
-            raise InputError(f"{files[0]} and {files[1]} are one pattern's name; remove one of them")
+            raise InputError(f"{files[0]} and {files[1]} define the same pattern. Remove one of them.")
         settings = files[0].with_suffix(".yaml")
         stamps = tuple(path.stat().st_mtime_ns for path in (files[0], settings) if path.is_file())
         picture = _picture(files[0], settings, stamps)
@@ -124,7 +124,7 @@ class PicturePatterns:
 
 
 def _files_of(name: str) -> list[Path]:
-    """The pictures of that name in the first root that has one."""
+    """Return the image files of this name in the first data root that has one."""
     if not is_name(name):
         return []
     folders = (root / FOLDER for root in name_roots())
@@ -134,7 +134,7 @@ def _files_of(name: str) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _picture(path: Path, settings: Path, stamps: tuple[int, ...]) -> Picture:
-    """``stamps`` change with the files."""
+    """Read a picture and its settings; ``stamps`` change with the files, which invalidates the cache."""
     values = yaml_settings(settings, ("mode", "strength", "position"))
     mode, strength, position = (
         values.get("mode", "replace"),
@@ -142,15 +142,16 @@ def _picture(path: Path, settings: Path, stamps: tuple[int, ...]) -> Picture:
         values.get("position", [0, 0]),
     )
     if mode not in MODES:
-        raise InputError(f"{settings}: mode is {mode!r}; accepted: {', '.join(MODES)}")
+        raise InputError(f"{settings}: {invalid_value('mode', mode, ' or '.join(MODES))}")
     most = 1.0 if mode == "replace" else sys.float_info.max
     if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 < strength <= most:
-        raise InputError(f"{settings}: strength is {strength!r}; accepted: above 0, and at most 1 to replace")
+        expected = "a number > 0 and, if mode is replace, ≤ 1"
+        raise InputError(f"{settings}: {invalid_value('strength', strength, expected)}")
     pixels = _read_array(path, mode) if path.suffix == ".npy" else _read_picture(path)
     color, mask = (pixels[..., :-1], pixels[..., -1]) if pixels.shape[-1] in (2, 4) else (pixels, None)
     mask = np.ones(pixels.shape[:2], dtype=np.float32) if mask is None else mask
     if not mask.any():
-        raise InputError(f"{path} is wholly transparent; a pattern must change some pixel")
+        raise InputError(f"{path} is fully transparent. A pattern must change at least one pixel.")
     channels_first = np.ascontiguousarray(color.transpose(2, 0, 1))
     return Picture(channels_first, np.ascontiguousarray(mask), mode, float(strength), _position(settings, position))
 
@@ -160,17 +161,18 @@ def _position(settings: Path, value: Any) -> tuple[int, int] | str:
         return value
     if isinstance(value, list) and len(value) == 2 and all(type(n) is int and 0 <= n < LARGEST_SIDE for n in value):
         return value[0], value[1]
-    raise InputError(f"{settings}: position is {value!r}; accepted: [ROW, COLUMN] or {', '.join(POSITIONS)}")
+    expected = f"[ROW, COLUMN] or {', '.join(POSITIONS)}"
+    raise InputError(f"{settings}: {invalid_value('position', value, expected)}")
 
 
 def _read_picture(path: Path) -> Pixels:
-    """Pixels in [0, 1], ``[h, w, channels]`` with 1 or 3 channels of color and one of opacity where there is one."""
+    """Return pixels in [0, 1], ``[h, w, channels]``: 1 or 3 color channels, and an alpha channel if there is one."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             if image.mode.startswith(("I", "F")):
-                raise InputError(f"{path} has pixels of more than 8 bits; convert it to 8 bits a channel")
+                raise InputError(f"{path} has more than 8 bits per channel. Convert it to 8 bits per channel.")
             transparent = image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info
             gray = image.mode in ("1", "L", "LA", "La")
             target = {(True, True): "LA", (True, False): "L", (False, True): "RGBA", (False, False): "RGB"}
@@ -178,26 +180,34 @@ def _read_picture(path: Path) -> Pixels:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"cannot read the picture {path}: {' '.join(str(error).split())}; replace it") from error
+        raise InputError(f"Cannot read the image {path}: {' '.join(str(error).split())}. Replace it.") from error
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _read_array(path: Path, mode: str) -> Pixels:
-    """As :func:`_read_picture`, from ``[h, w]`` or ``[h, w, 1 to 4]``: uint8, or floats in [0, 1] (added: [-1, 1])."""
+    """Return pixels as :func:`_read_picture` does.
+
+    The file holds ``[h, w]`` or ``[h, w, 1 to 4]``, uint8 or floats in [0, 1] (mode ``add``: [-1, 1]).
+    """
     array: npt.NDArray[Any]
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read the array {path}: {' '.join(str(error).split())}; replace it") from error
+        raise InputError(f"Cannot read the array {path}: {' '.join(str(error).split())}. Replace it.") from error
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or not 1 <= array.shape[2] <= 4 or not array.size or max(array.shape) > LARGEST_SIDE:
-        raise InputError(f"{path} has the shape {array.shape}; accepted: [height, width] or [height, width, 1 to 4]")
+        raise InputError(
+            f"Invalid shape of {path}: {array.shape}. Expected [height, width] or [height, width, 1 to 4], at most "
+            f"{LARGEST_SIDE} pixels per side."
+        )
     if array.dtype == np.uint8:
         return array.astype(np.float32) / np.float32(255)
     lowest = -1 if mode == "add" else 0
     if not np.issubdtype(array.dtype, np.floating) or not (array.min() >= lowest and array.max() <= 1):
-        raise InputError(f"{path} has values of type {array.dtype}; accepted: uint8, or numbers from {lowest} to 1")
+        raise InputError(
+            f"Invalid values of type {array.dtype} in {path}. Expected uint8, or floating point from {lowest} to 1."
+        )
     return array.astype(np.float32)
 
 

@@ -1,10 +1,10 @@
-"""Sensitivity to missing pixels: the true class's probability while more and more of an image is removed.
+"""Sensitivity to missing pixels: the mean probability of the true class as a function of the share of pixels removed.
 
-The paper's "model sensitivity": 500 training examples, 51 shares from 0 to 1 of the non-zero pixels set to
-zero.  As in the paper's code the removed sets are nested and the same for all models of a dataset.  Two details
-differ from it.  Of each image exactly the share is removed (rounded to whole pixels), not each pixel with that
-probability.  A pixel counts once with all its channels; the paper's code draws per non-zero channel and removes
-a color pixel if any of the draws says so.
+This is the paper's "model sensitivity", with 500 training examples and 51 shares from 0 to 1 of the non-zero pixels set
+to zero.  As in the paper's code, the removed sets are nested and the same for all models of a dataset.  There are two
+differences.  Exactly the given share of each image is removed (rounded to whole pixels), not each pixel with that
+probability.  All channels of a pixel are removed together; the paper's code draws for each non-zero channel and removes
+a color pixel if any of its channels is drawn.
 """
 
 from collections.abc import Callable
@@ -14,36 +14,36 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import invalid_value
 from rsc_mlflow.rng import torch_generator
 
 Logits = Callable[[Tensor], Tensor]
-"""Images float32[N, C, H, W] → logits float[N, classes] of a model in evaluation mode."""
+"""A function from images, float32 ``[N, C, H, W]``, to the logits of a model in evaluation mode, ``[N, classes]``."""
 
 
 @dataclass(frozen=True)
 class OcclusionCurve:
-    """Mean probability of the true class against the share of non-zero pixels removed."""
+    """Mean probability of the true class for each share of non-zero pixels removed."""
 
     shares: tuple[float, ...]
     probabilities: tuple[float, ...]
 
     @property
     def auc(self) -> float:
-        """Area under the curve by trapezoids, between 0 and 1: higher is less sensitive."""
+        """Area under the curve by the trapezoidal rule, in [0, 1]; higher = less sensitive."""
         pairs = zip(pairwise(self.shares), pairwise(self.probabilities), strict=True)
         return sum((right - left) * (first + second) / 2 for (left, right), (first, second) in pairs)
 
 
 @dataclass(frozen=True, eq=False)
 class Occluder:
-    """Images and, for each, an order in which its non-zero pixels go; the same for every model that is compared.
+    """Images with an order in which their non-zero pixels are removed, the same for all compared models.
 
     Attributes:
-        images: float32[N, C, H, W].
-        labels: int64[N].
-        rank: float64[N, H, W], the position of each non-zero pixel in its image's order, divided by their
-            number: in [0, 1).  Pixels that are zero have rank 1 and stay as they are.
+        images: float32 ``[N, C, H, W]``.
+        labels: int64 ``[N]``.
+        rank: position of each non-zero pixel in the order of its image, divided by their number, in [0, 1); 1 for
+            pixels that are zero.  float64 ``[N, H, W]``.
     """
 
     images: Tensor
@@ -51,27 +51,27 @@ class Occluder:
     rank: Tensor
 
     def at(self, share: float) -> Tensor:
-        """float32[N, C, H, W]: the images with this share of their non-zero pixels set to zero.
+        """Return the images with a share of their non-zero pixels set to zero, float32 ``[N, C, H, W]``.
 
-        Of n non-zero pixels the first round(share · n) go (a half is rounded up).
+        The first round(share · n) of n non-zero pixels are removed (a half is rounded up).
 
         Raises:
-            InputError: a share outside [0, 1].
+            InputError: the share is outside [0, 1].
         """
         if not 0 <= share <= 1:
-            raise InputError(f"share is {share}; accepted: 0 to 1")
+            raise invalid_value("share", share, "0 to 1")
         count = (self.rank < 1).sum(dim=(1, 2), keepdim=True).double()
         removed = torch.floor(share * count + 0.5)
         return self.images * (self.rank * count >= removed - 0.25).unsqueeze(1)
 
     def curve(self, logits: Logits, steps: int) -> OcclusionCurve:
-        """The curve of one model over ``steps`` evenly spaced shares from 0 to 1.
+        """Return the curve of one model for ``steps`` evenly spaced shares from 0 to 1.
 
         Raises:
-            InputError: fewer than two steps.
+            InputError: there are fewer than two steps.
         """
         if steps < 2:
-            raise InputError(f"steps is {steps}; accepted: at least 2")
+            raise invalid_value("steps", steps, "an integer ≥ 2")
         shares = tuple(k / (steps - 1) for k in range(steps))
         return OcclusionCurve(shares, tuple(self._probability(logits(self.at(share))) for share in shares))
 
@@ -81,19 +81,19 @@ class Occluder:
 
 
 def occluder(images: Tensor, labels: Tensor, examples: int, seed: int = 0) -> Occluder:
-    """Choose examples without replacement and an order of removal for each.
+    """Return randomly chosen examples, each with a random order of its non-zero pixels.
 
     Args:
-        images: float32[N, C, H, W], e.g. a training set.
-        labels: int64[N].
-        examples: how many to choose.
-        seed: decides the choice and the order, and nothing else does.
+        images: float32 ``[N, C, H, W]``, e.g. a training set.
+        labels: int64 ``[N]``.
+        examples: number of examples to choose without replacement.
+        seed: seed of the choice and of the orders.
 
     Raises:
-        InputError: more examples than images, or none.
+        InputError: ``examples`` is not between 1 and N.
     """
     if not 1 <= examples <= len(images):
-        raise InputError(f"examples is {examples}; accepted: 1 to {len(images)}, the number of images")
+        raise invalid_value("examples", examples, f"1 to {len(images)}, the number of images")
     chosen = torch.randperm(len(images), generator=torch_generator(seed, "occlusion examples"))[:examples]
     picked = images[chosen]
     return Occluder(picked, labels[chosen], _ranks(picked, seed))

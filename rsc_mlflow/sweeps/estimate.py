@@ -138,7 +138,7 @@ class Estimator:
 
 
 def _per_epoch(run: Run) -> float | None:
-    """Seconds an epoch that one run took; None for a run that does not say, or is no run of this project."""
+    """Seconds per epoch of a run; None if the run does not record it or is not a run of this project."""
     seconds = number(run.data.metrics.get(schema.SECONDS))
     together, epochs = number(run.data.tags.get(schema.COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
     if schema.KIND not in run.data.tags or seconds is None or together is None or epochs is None:

@@ -1,4 +1,4 @@
-"""The fork server of a sweep's workers: what they need is imported once, in it, while the sweep is planned."""
+"""The fork server of a sweep's workers, which imports their modules once, while the sweep is planned."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from multiprocessing import forkserver
 
 
 def start_fork_server() -> None:
-    """Start that process, if it is not there yet, and let it begin to import; returns at once."""
+    """Start the fork server if it is not running, without waiting for its imports."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["rsc_mlflow.sweeps.fork_server_imports"])
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the import itself; each worker sets its own number
     with _ignore_sigint_in_children():
@@ -19,7 +19,7 @@ def start_fork_server() -> None:
 
 @contextmanager
 def _ignore_sigint_in_children() -> Iterator[None]:
-    """Processes started in the block ignore Ctrl-C: the sweep handles it, and asks its workers to stop."""
+    """Let processes started in the block ignore Ctrl-C; the sweep handles it and stops its workers."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python sets signals in the main thread only
         return

@@ -1,4 +1,4 @@
-"""What a sweep runs: a job is an experiment with options, and its identity is the fingerprint of its result."""
+"""Jobs of a sweep: an experiment with options, identified by the fingerprint of its result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +10,12 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 
 @dataclass(frozen=True)
 class Job:
-    """One run that a sweep wants to exist.
+    """One run of a sweep.
 
-    ``requested`` is false for jobs that only serve another one.
+    Attributes:
+        entry_point: name of the experiment.
+        options: its options.
+        requested: whether the grid contains the job; False for jobs that other jobs depend on.
     """
 
     entry_point: str
@@ -21,30 +24,30 @@ class Job:
 
     @cached_property
     def identity(self) -> Mapping[str, Any]:
-        """Everything that decides the result."""
+        """All options that affect the result."""
         found: Mapping[str, Any] = self.options.identity()
         return found
 
     @cached_property
     def fingerprint(self) -> str:
-        """The job's identity: the value of tag ``rsc.fingerprint`` of its run."""
+        """Hash of :attr:`identity`, stored in the tag ``rsc.fingerprint`` of the run."""
         return fingerprint(self.identity)
 
     @property
     def description(self) -> str:
-        """The options that identify the job for a person."""
+        """The main options of the job, for messages."""
         params = self.options.as_params()
         words = [params[key] for key in ("dataset", "model", "optimizer") if key in params]
         return " ".join([self.entry_point, *words])
 
     def spec(self) -> "JobSpec":
-        """What a worker process needs to know."""
+        """Return the job as text for a worker process."""
         return JobSpec(self.entry_point, self.options.as_params(), self.fingerprint)
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """A job as text, to be sent to another process or machine."""
+    """A job as text, which can be sent to another process or machine."""
 
     entry_point: str
     params: Mapping[str, str]
@@ -53,7 +56,7 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: ``finished`` or ``failed``."""
+    """The result of a job; ``state`` is ``finished`` or ``failed``."""
 
     fingerprint: str
     state: str

@@ -1,10 +1,9 @@
-"""MLflow as the ledger of a sweep: which fingerprints have a finished run.
+"""The ledger of a sweep: the fingerprints that have a finished run in MLflow.
 
-Asking MLflow for all finished runs costs a millisecond of processor time a run with our parameters and metrics, 10 s
-for 10,000, and as much again in a server.  So each sweep leaves a summary (fingerprint → run, and the moment it was
-true) as an artifact of its own run; the next sweep reads the newest summary, asks only for runs that ended since, and
-takes out what was deleted meanwhile.  The summary lives and dies with the store, and the runs remain the truth: without
-a summary everything is asked for.
+Querying all finished runs takes about 1 ms of CPU time per run, 10 s for 10,000 runs, and the same on the server.  Each
+sweep therefore logs a summary, which maps fingerprints to runs and has a time, as an artifact of its run.  The next
+sweep reads the newest summary, queries only runs that ended later, and removes runs that were deleted.  If there is no
+summary, all runs are queried.
 """
 
 import gzip
@@ -29,11 +28,11 @@ from rsc_mlflow.tracking.values import number
 
 SUMMARY = "ledger.json.gz"
 SLACK_SECONDS = 600.0
-"""Runs that ended up to this long before a summary are asked for again: clocks differ, writes are late."""
+"""Runs that ended up to this long before a summary are queried again, because clocks differ and writes are delayed."""
 _VERSION = 1
-_TRIED = 20  # newest sweeps looked at for a summary
-_COMPARED = 3  # summaries compared: the newest sweep need not have written the newest one
-_READ_SECONDS = 5.0  # a summary saves time; it is not worth waiting for
+_TRIED = 20  # maximum number of sweeps to search for summaries
+_COMPARED = 3  # number of summaries to compare; the newest sweep may not have the newest summary
+_READ_SECONDS = 5.0  # maximum time to wait for a summary
 _logger = logging.getLogger(__name__)
 _FINISHED = condition("attributes", "status", "FINISHED")
 
@@ -48,12 +47,12 @@ class Entry:
 
 @dataclass
 class Ledger:
-    """Finished fingerprints of all experiments of a store that are not deleted.
+    """The fingerprints with a finished run in any active experiment of a store.
 
     Attributes:
-        finished: fingerprint → a finished run.
-        fetched: how many runs had to be asked for.
-        from_summary: how many entries came from a summary.
+        finished: a finished run of each fingerprint.
+        fetched: number of runs that were queried.
+        from_summary: number of entries from a summary.
     """
 
     client: MlflowClient
@@ -65,7 +64,7 @@ class Ledger:
 
     @classmethod
     def read(cls, client: MlflowClient, *, recheck: bool = False) -> "Ledger":
-        """The ledger as it is now; ``recheck`` asks for every run, whatever summaries say."""
+        """Return the current ledger; with ``recheck``, query all runs and ignore summaries."""
         ledger = cls(client)
         ledger._experiments = all_experiments(client)
         summary = None if recheck else _newest_summary(client, ledger._experiments)
@@ -76,16 +75,16 @@ class Ledger:
         return ledger
 
     def refresh(self) -> None:
-        """Add what finished since the last look."""
+        """Add the runs that finished since the last query."""
         since = int(1000 * (self._until - SLACK_SECONDS))
         self._ask([_FINISHED, f"attributes.end_time > {since}"], self._experiments)
 
     def add(self, fingerprint: str, run_id: str, experiment_id: str) -> None:
-        """Add a run that this sweep has just finished."""
+        """Add a run that this sweep finished."""
         self.finished.setdefault(fingerprint, Entry(run_id, experiment_id))
 
     def save(self, run: TrackedRun) -> None:
-        """Leave a summary on the sweep's own run."""
+        """Log a summary as an artifact of the sweep's run."""
         content = {
             "version": _VERSION,
             "until": self._until,
@@ -111,7 +110,7 @@ class Ledger:
                 self.finished[fingerprint] = entry
         self.from_summary = len(self.finished)
         self._until = summary.until
-        if unknown := sorted(active - summary.experiments):  # made, or restored, since
+        if unknown := sorted(active - summary.experiments):  # created or restored later
             self._ask([_FINISHED], unknown)
             self._until = summary.until
         self.refresh()
@@ -123,7 +122,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class _Summary:
-    """What a sweep left: the finished fingerprints of these experiments, as they were at a moment."""
+    """A summary logged by a sweep: the finished fingerprints of these experiments at a time."""
 
     until: float  # seconds since 1970
     experiments: frozenset[str]
@@ -131,7 +130,7 @@ class _Summary:
 
     @classmethod
     def of(cls, content: object) -> "_Summary | None":
-        """The summary in a JSON document; None where it is anything else than :meth:`Ledger.save` writes."""
+        """Return the summary in a JSON document, or None if it is not in the format of :meth:`Ledger.save`."""
         if not isinstance(content, dict) or content.get("version") != _VERSION:
             return None
         until, experiments, finished = (content.get(key) for key in ("until", "experiments", "finished"))
@@ -150,7 +149,7 @@ def _are_texts(value: object) -> TypeGuard[list[str]]:
 
 
 def _newest_summary(client: MlflowClient, experiments: list[str]) -> _Summary | None:
-    """The summary with the latest moment among the newest sweeps; None if there is none that is whole."""
+    """Return the summary with the latest time among the newest sweeps; None if there is no valid one."""
     found: list[_Summary] = []
     sweeps = iterate_runs(client, [condition("tags", schema.KIND, "sweep")], experiments, page=_TRIED)
     for _, run in zip(range(_TRIED), sweeps, strict=False):
@@ -162,7 +161,7 @@ def _newest_summary(client: MlflowClient, experiments: list[str]) -> _Summary | 
 
 
 def _summary_of(client: MlflowClient, run_id: str) -> _Summary | None:
-    """A sweep's summary; None where it left none, or none that can be read (then the runs themselves are asked)."""
+    """Return a sweep's summary; None if there is none or it cannot be read."""
     try:
         listed = with_retries(lambda: client.list_artifacts(run_id), "ledger", _READ_SECONDS)
         if not any(item.path == SUMMARY for item in listed):
@@ -172,6 +171,6 @@ def _summary_of(client: MlflowClient, run_id: str) -> _Summary | None:
                 lambda: client.download_artifacts(run_id, SUMMARY, str(folder)), "ledger", _READ_SECONDS
             )
             return _Summary.of(json.loads(gzip.decompress(Path(path).read_bytes())))
-    except Exception as error:  # whatever the artifact store of somebody else's run may raise
-        _logger.debug("run %s: its ledger is passed over (%s)", run_id, reason(error))
+    except Exception as error:  # artifact stores may raise anything
+        _logger.debug("cannot use the ledger of run %s (%s)", run_id, reason(error))
         return None

@@ -1,4 +1,4 @@
-"""From a grid to the work that is left: which jobs, in which order, and which of them train together."""
+"""The plan of a sweep: its jobs, their order, and which of them are trained together."""
 
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
@@ -11,12 +11,12 @@ from rsc_mlflow.sweeps.jobs import Job
 
 @dataclass(frozen=True)
 class Plan:
-    """All jobs of a sweep by fingerprint, in the order in which they would run one after the other.
+    """All jobs of a sweep by fingerprint, in an order that respects their dependencies.
 
     Attributes:
-        jobs: those of the grid, and those that they need.
-        before: fingerprint → fingerprints of jobs that must be finished first, or the job cannot run.
-        after: fingerprint → fingerprints of jobs that must have ended first, however they ended.
+        jobs: the jobs of the grid and the jobs they depend on.
+        before: for each job, the fingerprints of jobs that must have finished before it.
+        after: for each job, the fingerprints of jobs that must have ended before it, finished or failed.
     """
 
     jobs: Mapping[str, Job]
@@ -28,11 +28,11 @@ class Plan:
 
     @property
     def requested(self) -> list[str]:
-        """Fingerprints of the grid's own jobs."""
+        """Fingerprints of the jobs in the grid."""
         return [key for key, job in self.jobs.items() if job.requested]
 
     def wanted(self, finished: Collection[str]) -> "Plan":
-        """The plan without jobs that only served what is finished."""
+        """Return the plan without dependencies of finished jobs."""
         keep: set[str] = set()
         stack = [key for key in self.requested if key not in finished]
         while stack:
@@ -47,12 +47,12 @@ class Plan:
 
 
 def make_plan(options: Iterable[object], entry_point: str, experiments: Mapping[str, ExperimentSpec]) -> Plan:
-    """The jobs of a grid and everything that they require or are compared with, each once.
+    """Return the plan of a grid: its jobs, and the jobs that they require or are compared with, each once.
 
     Args:
-        options: options objects of the grid; equal ones are merged.
-        entry_point: the grid's.
-        experiments: name → experiment.
+        options: options of the grid's jobs; duplicates are merged.
+        entry_point: experiment of the grid.
+        experiments: all experiments by name.
     """
     builder = _Builder(experiments)
     for one in options:
@@ -68,10 +68,10 @@ class _Builder:
     brought: dict[tuple[str, object], str] = field(default_factory=dict)
 
     def add(self, job: Job, path: tuple[str, ...]) -> str:
-        """Add a job after what it requires; returns its fingerprint."""
+        """Add a job after the jobs it requires; return its fingerprint."""
         key = job.fingerprint
         if key in path:
-            raise InputError(f"{job.description} requires itself; this is a fault in the declaration of experiments")
+            raise InputError(f"{job.description} requires itself. Fix the declaration of the experiment.")
         known = self.jobs.get(key)
         if known is not None:
             if job.requested and not known.requested:
@@ -87,7 +87,7 @@ class _Builder:
         return key
 
     def plan(self) -> Plan:
-        """The jobs, ordered so that nothing comes before what it waits for."""
+        """Return the plan with the jobs in topological order."""
         after = self._runs_after()
         for key, leaders in self._shared().items():
             after[key] |= leaders
@@ -97,7 +97,7 @@ class _Builder:
         )
 
     def _runs_after(self) -> dict[str, set[str]]:
-        """Jobs whose results a job looks up, where the sweep has them."""
+        """Return for each job the jobs of the sweep whose results it looks up."""
         cache = dict(self.brought)
         after: dict[str, set[str]] = {}
         for key, job in self.jobs.items():
@@ -112,7 +112,7 @@ class _Builder:
         return after
 
     def _shared(self) -> dict[str, set[str]]:
-        """The first job that makes a shared result goes before all others that use it."""
+        """Return for each job that uses a shared result the first such job, which creates the result."""
         users: dict[str, list[str]] = defaultdict(list)
         for key, job in self.jobs.items():
             for name in self.experiments[job.entry_point].shared_artifacts(job.options):
@@ -125,7 +125,7 @@ class _Builder:
 
 
 def _ordered(keys: Sequence[str], waits: Mapping[str, Collection[str]]) -> list[str]:
-    """Kahn's algorithm; among those that are ready, the order given."""
+    """Return the keys in topological order (Kahn's algorithm), otherwise in the given order."""
     missing = {key: len(set(waits[key])) for key in keys}
     followers: dict[str, list[str]] = defaultdict(list)
     for key in keys:
@@ -143,20 +143,20 @@ def _ordered(keys: Sequence[str], waits: Mapping[str, Collection[str]]) -> list[
                     following.append(other)
         ready = following
     if len(ordered) != len(keys):
-        raise InputError("jobs wait for each other in a circle; this is a fault in the declaration of experiments")
+        raise InputError("Jobs depend on each other in a cycle. Fix the declarations of the experiments.")
     return ordered
 
 
 def next_unit(
     ready: Sequence[str], cohorts: Mapping[str, Hashable], sizes: Mapping[Hashable, int], workers: int
 ) -> list[str]:
-    """The jobs to run together next: the first that is ready, and others of its cohort.
+    """Return the jobs to run together next: the first one that is ready, and others of its cohort.
 
     Args:
         ready: fingerprints of jobs that can run now, in the plan's order; not empty.
-        cohorts: fingerprint → cohort key, None for a job that runs alone.
-        sizes: cohort key → most members.
-        workers: processes among which what is ready is shared out.
+        cohorts: cohort key of each job, None for jobs that run alone.
+        sizes: maximum number of members of each cohort.
+        workers: number of worker processes that share the jobs that are ready.
     """
     key = cohorts[ready[0]]
     if key is None:

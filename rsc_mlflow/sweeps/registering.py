@@ -1,4 +1,4 @@
-"""Whether the models of a sweep may be registered, found out before its first job."""
+"""Check, before the first job of a sweep, that its models can be registered."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,15 +9,15 @@ from rsc_mlflow.unlearning.choices import AUTO
 
 
 def check_registration(options: Iterable[Any]) -> None:
-    """Ask for the permission once per registered model; ``register=auto`` prints a note where there is none.
+    """Check the permission once per registered model; ``register=auto`` prints a note if it is missing.
 
-    Jobs that name their model by a URI are checked when they begin: the model says what theirs is registered as.
+    Jobs with a model URI are checked when they start, because the name of their registered model is not known before.
 
     Args:
-        options: the options objects of the jobs.
+        options: the options of the jobs.
 
     Raises:
-        InputError: ``register`` is true for a model that this account may not register.
+        InputError: ``register`` is true for a model that this user cannot register.
     """
     training = [one for one in map(_training, options) if one is not None]
     names = {(one.register, one.dataset_name.family, one.model_name.architecture): one for one in training}
@@ -26,7 +26,7 @@ def check_registration(options: Iterable[Any]) -> None:
 
 
 def _training(options: Any) -> TrainOptions | None:
-    """The training whose models the job registers, or whose model it unlearns; None where a model URI names it."""
+    """Return the training options of the job's model or source model, or None if it has a model URI."""
     if isinstance(options, TrainOptions):
         return options
     found: TrainOptions | None = options.training() if options.model_uri == AUTO else None

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: the plan, the progress, the states, the failures."""
+"""Print the plan, progress, states and failures of a sweep."""
 
 import sys
 import time
@@ -17,9 +17,9 @@ from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.state import STATES
 
 LINE_SECONDS = 30.0
-"""Time between two lines of progress where there is no terminal."""
+"""Minimum time between progress lines if standard error is not a terminal."""
 SHOWN = 20
-"""Jobs that are listed by name; of the others the number is said."""
+"""Maximum number of jobs to list; further ones are counted."""
 
 
 def print_plan(
@@ -30,7 +30,7 @@ def print_plan(
     cohorts: Mapping[str, Hashable],
     sizes: Mapping[Hashable, int],
 ) -> None:
-    """The counts of a plan, and how its jobs would run."""
+    """Print the numbers of jobs of a plan, and how they would run."""
     requested = set(plan.requested)
     serving = [key for key in plan.jobs if key not in requested]
     print(f"{identity}: {grid.about}" if grid.about else identity)
@@ -39,8 +39,8 @@ def print_plan(
         f"{len(requested & set(left))} to run"
     )
     for name, count in Counter(plan.jobs[key].entry_point for key in serving).items():
-        print(f"{count} more jobs of {name}, which they need or are compared with")
-    table = Table("runs together as", "jobs", "most at a time")
+        print(f"{count} additional jobs of {name}, which they depend on or are compared with")
+    table = Table("jobs that run together", "number", "at most at a time")
     groups = Counter(cohorts[key] for key in left)
     for key, count in groups.items():
         table.add_row(*_group(plan, left, cohorts, key), str(count), str(sizes[key]) if key is not None else "1")
@@ -53,11 +53,11 @@ def _group(plan: Plan, left: Sequence[str], cohorts: Mapping[str, Hashable], key
     if key is not None:
         return (f"cohort: {first.description}",)
     alone = Counter(plan.jobs[one].entry_point for one in left if cohorts[one] is None)
-    return ("one by one: " + ", ".join(f"{count} {name}" for name, count in alone.items()),)
+    return ("separately: " + ", ".join(f"{count} {name}" for name, count in alone.items()),)
 
 
 def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]]) -> None:
-    """Counts of each state, and the names of what failed or was interrupted."""
+    """Print the number of jobs in each state, and list those that are running, interrupted or failed."""
     counts = Counter(state for state, _ in states.values())
     print(f"{identity}: {len(plan)} jobs, " + ", ".join(f"{counts[state]} {state}" for state in STATES))
     for state in ("running", "interrupted", "failed"):
@@ -69,17 +69,17 @@ def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]
 
 
 def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
-    """What failed and why, on standard error."""
+    """Print failed jobs and the reasons on standard error."""
     if failed:
         print(f"{len(failed)} of {len(plan)} jobs failed:", file=sys.stderr)
     for key, reason in list(failed.items())[:SHOWN]:
         print(f"  {plan.jobs[key].description}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:
-        print(f"  and {len(failed) - SHOWN} more: artifact failures.json of the sweep's run has all", file=sys.stderr)
+        print(f"  and {len(failed) - SHOWN} more; see the artifact failures.json of the sweep's run", file=sys.stderr)
 
 
 class Reporter:
-    """Progress on standard error: a bar on a terminal, now and then a line elsewhere."""
+    """Shows progress on standard error: a progress bar on a terminal, otherwise a line from time to time."""
 
     def __init__(self, identity: str, total: int, done: int) -> None:
         console = Console(file=sys.stderr)
@@ -109,7 +109,7 @@ class Reporter:
         self._bar.stop()
 
     def update(self, schedule: Schedule) -> None:
-        """Show where the schedule is."""
+        """Show the current state of the schedule."""
         done = self._total - schedule.left - len(schedule.failed)
         note = f"{len(schedule.running)} running"
         note += f", {len(schedule.failed)} failed" if schedule.failed else ""
@@ -124,16 +124,16 @@ class Reporter:
 
 
 def remaining_seconds(elapsed: float, finished: int, running: int, left: int) -> float:
-    """Time until a sweep's end at the pace so far; 0 before anything has finished, and at the end.
+    """Return the estimated remaining time of a sweep in seconds; 0 before the first job finishes, and at the end.
 
-    A running job counts as half done, which it is on average.  Without that the estimate would climb for as long as a
-    cohort trains, whose jobs all finish at once.
+    A running job counts as half finished, its expected state.  Otherwise the estimate would increase while a cohort is
+    trained, whose jobs all finish at the same time.
 
     Args:
         elapsed: seconds since the start.
-        finished: jobs that finished since then.
-        running: jobs that run now.
-        left: jobs that have not ended, the running ones among them.
+        finished: number of jobs finished since then.
+        running: number of running jobs.
+        left: number of jobs that have not ended, including running ones.
     """
     if not finished or not left:
         return 0.0
@@ -141,7 +141,7 @@ def remaining_seconds(elapsed: float, finished: int, running: int, left: int) ->
 
 
 def span(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Return a duration as text in seconds, minutes or hours."""
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

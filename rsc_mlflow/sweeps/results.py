@@ -1,4 +1,4 @@
-"""The table that a sweep ends with: what its jobs measured, a row per dataset and recipe, averaged over seeds."""
+"""The table printed at the end of a sweep: results of its jobs, averaged over seeds, per dataset and recipe."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -17,10 +17,10 @@ from rsc_mlflow.tracking.frame import flatten
 from rsc_mlflow.tracking.query import iterate_runs, quoted
 
 SHOWN = 40
-"""Rows of the table; of the others the number is said."""
+"""Maximum number of rows; further ones are counted."""
 _IDS_A_QUERY = 100
 _DATASET = ("name", "dataset_family", "form", "pattern", "n_spurious", "target_class")
-"""Columns that tell datasets apart; the first is shown."""
+"""Columns that distinguish datasets; the first one is shown."""
 _OUTCOMES: Mapping[str, Mapping[str, str]] = {
     "train": {"spurious score": schema.SPURIOUS_SCORE, "test accuracy": schema.TEST_ACCURACY},
     "unlearn": {
@@ -33,7 +33,7 @@ _OUTCOMES: Mapping[str, Mapping[str, str]] = {
 
 
 def finished_runs(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
-    """The runs with these ids, in a few queries."""
+    """Return the runs with these ids, in a few queries."""
     ids = list(run_ids)
     chunks = (ids[start : start + _IDS_A_QUERY] for start in range(0, len(ids), _IDS_A_QUERY))
     conditions = (f"attributes.run_id IN ({', '.join(map(quoted, chunk))})" for chunk in chunks)
@@ -41,9 +41,9 @@ def finished_runs(client: MlflowClient, run_ids: Iterable[str]) -> list[Run]:
 
 
 def result_table(runs: Collection[Run]) -> Table | None:
-    """Means with 95 % intervals (from five independent seeds on) of the runs of one kind; None if there is nothing.
+    """Return a table of means, with 95 % intervals from five seeds on, of runs of one kind; None if there are none.
 
-    A setting that differs between the runs is a column; nothing is averaged but seeds.
+    Settings in which the runs differ are columns; only seeds are averaged over.
     """
     frame = finished(latest_per_fingerprint(read(flatten(list(runs)))))
     if not len(frame):
@@ -78,7 +78,8 @@ def _without_seed(dataset: str) -> str:
 
 def _drawn(means: pd.DataFrame, settings: list[str], outcomes: list[str]) -> Table:
     shown = _telling(means, [name for name in settings if name not in _DATASET[1:]])
-    table = Table(*(name.replace("_", " ") for name in shown), title="Mean over seeds [95 % interval]")
+    headings = ("dataset" if name == _DATASET[0] else name.replace("_", " ") for name in shown)
+    table = Table(*headings, title="Mean over seeds [95 % interval]")
     for heading in (*outcomes, "runs"):
         table.add_column(heading, justify="right")
     groups = list(means.groupby(settings, sort=False))

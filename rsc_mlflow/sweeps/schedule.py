@@ -1,4 +1,4 @@
-"""What is ready, under way, finished and failed while a sweep runs; knows no store and no process."""
+"""The schedule of a sweep: which jobs are ready, running, finished and failed.  Independent of stores and processes."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from rsc_mlflow.sweeps.jobs import Outcome
 from rsc_mlflow.sweeps.plan import Plan, next_unit
 
 ATTEMPTS = 3
-"""A job whose process dies this often has failed."""
+"""A job fails if its process dies this many times."""
 
 
 @dataclass
@@ -15,10 +15,10 @@ class Schedule:
     """The state of every job of a plan.
 
     Args:
-        plan: jobs and what they wait for.
+        plan: the jobs and their dependencies.
         finished: fingerprints with a finished run.
-        cohorts: fingerprint → cohort key, None for a job that runs alone.
-        sizes: cohort key → most members.
+        cohorts: cohort key of each job, None for jobs that run alone.
+        sizes: maximum number of members of each cohort.
     """
 
     plan: Plan
@@ -40,11 +40,11 @@ class Schedule:
 
     @property
     def left(self) -> int:
-        """Jobs that have not ended."""
+        """Number of jobs that have not ended."""
         return len(self._left) + len(self.running)
 
     def next(self, workers: int) -> list[str] | None:
-        """The fingerprints to run together next; None if nothing is ready."""
+        """Return the fingerprints to run together next, or None if no job is ready."""
         self._fail_orphans()
         ready = self._ready()
         if not ready:
@@ -56,7 +56,7 @@ class Schedule:
         return unit
 
     def take(self, outcomes: Sequence[Outcome]) -> None:
-        """Note what became of jobs."""
+        """Record the results of jobs."""
         for outcome in outcomes:
             self.running.discard(outcome.fingerprint)
             if outcome.state == "finished":
@@ -65,7 +65,7 @@ class Schedule:
                 self.failed[outcome.fingerprint] = outcome.reason
 
     def died(self, keys: Sequence[str], reason: str) -> None:
-        """The process that ran these jobs is gone: they start again, alone in case it was their number."""
+        """Record that the process of these jobs died: they are run again, alone after the second time."""
         for key in keys:
             self.running.discard(key)
             self._attempts[key] = self._attempts.get(key, 0) + 1
@@ -77,7 +77,7 @@ class Schedule:
                     self.cohorts[key] = None
 
     def _ready(self) -> list[str]:
-        """Jobs that can run now, in the plan's order; the first alone if it runs alone."""
+        """Return the jobs that can run now, in the plan's order; only the first one if it runs alone."""
         ended = self.finished | self.failed.keys()
         found: list[str] = []
         for key in self._left:
@@ -88,11 +88,11 @@ class Schedule:
         return found
 
     def _fail_orphans(self) -> None:
-        """A job fails with the job it needs."""
+        """Mark jobs as failed that require a failed job."""
         if not self.failed:
             return
         for key in list(self._left):
             lost = self.plan.before[key] & self.failed.keys()
             if lost:
                 del self._left[key]
-                self.failed[key] = f"needs {self.plan.jobs[min(lost)].description}, which failed"
+                self.failed[key] = f"requires {self.plan.jobs[min(lost)].description}, which failed"

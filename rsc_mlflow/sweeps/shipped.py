@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 
 import rsc_mlflow
-from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.nodes import unknown
+from rsc_mlflow.errors import InputError, unknown_name
 
 _PACKAGE = Path(rsc_mlflow.__file__).parent
 
@@ -30,5 +29,5 @@ def grid_file(given: str) -> Path:
     grids = shipped_grids()
     name = given.removeprefix("grids/").removesuffix(".yaml")
     if name not in grids:
-        raise InputError(f"{unknown('grid', given, grids)}; or the path of a YAML file")
+        raise InputError(f"{unknown_name('grid', given, grids)} The path of a YAML file is accepted, too.")
     return grids[name]

@@ -1,4 +1,4 @@
-"""What the store knows of a sweep's jobs beside the finished ones: running, interrupted, failed."""
+"""The states of a sweep's jobs in the store: finished, running, interrupted, failed or missing."""
 
 import time
 from collections.abc import Collection
@@ -18,7 +18,7 @@ STATES = ("finished", "running", "interrupted", "failed", "missing")
 
 
 def job_states(client: MlflowClient, plan: Plan, finished: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Fingerprint → (state, run id): the most advanced of its runs decides."""
+    """Return the state and run id of each fingerprint, from its most advanced run."""
     now = time.time()
     found = {key: ("finished", "") if key in finished else ("missing", "") for key in plan.jobs}
     for run in iterate_runs(client, ["attributes.status != 'FINISHED'"]):
@@ -36,15 +36,15 @@ def _state(run: Run, now: float) -> str:
 
 
 def close_dead_runs(client: MlflowClient) -> list[str]:
-    """Close runs that a dead process left open; returns their ids.
+    """Close runs whose process died; return their ids.
 
-    Runs that this account may read but not change are left to their owners.
+    Runs that this user cannot modify are skipped.
     """
     return [run.info.run_id for run in dead_runs(client) if where_allowed(partial(close, client, run), "dead run")]
 
 
 def previous_parent(client: MlflowClient, identity: str, experiment_id: str) -> str | None:
-    """The sweep's own run, if an earlier start was interrupted: it goes on, and keeps its children together."""
+    """Return the id of the sweep's interrupted run, which is resumed so that its child runs stay together; or None."""
     conditions = [condition("tags", schema.SWEEP, identity), condition("tags", schema.KIND, "sweep")]
     for run in iterate_runs(client, conditions, [experiment_id]):
         if run.info.status in ("KILLED", "FAILED"):

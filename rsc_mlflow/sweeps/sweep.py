@@ -1,4 +1,4 @@
-"""A sweep from its grid file to its exit status: plan, look into the ledger, run what is missing, say what failed."""
+"""Run a sweep: plan the jobs of a grid, look up finished runs, run the missing ones, and report failures."""
 
 import contextlib
 import sys
@@ -41,12 +41,12 @@ from rsc_mlflow.unlearning.choices import AUTO
 
 POLL_SECONDS = 1.0
 SUMMARY_SECONDS = 600.0
-"""Time between two summaries of the ledger."""
+"""Time between summaries of the ledger."""
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A grid, its plan and the ledger at one moment."""
+    """A grid, its plan and the ledger."""
 
     grid: Grid
     plan: Plan
@@ -55,7 +55,7 @@ class Sweep:
 
     @property
     def identity(self) -> str:
-        """Value of tag ``rsc.sweep``: the grid's name and a hash of its jobs."""
+        """Value of the tag ``rsc.sweep``: the grid's name and a hash of its jobs."""
         return f"{self.grid.name}-{fingerprint({'jobs': sorted(self.plan.requested)})[:8]}"
 
     @property
@@ -65,11 +65,11 @@ class Sweep:
 
 
 def run_sweep(options: SweepOptions) -> int:
-    """Carry out ``options``; the exit status: 0 if every job of the grid has a finished run, 1 if any failed.
+    """Run a sweep; return the exit status, 0 if every job of the grid has a finished run, 1 if any job failed.
 
     Raises:
-        InputError: a bad grid, too many combinations, no tracking store, models that may not be registered, or
-            another sweep that runs some of the jobs.
+        InputError: the grid is invalid or too large, the tracking store is not available, models cannot be registered,
+            or another sweep is running some of the jobs.
     """
     grid = read_grid(options)
     sweep = plan_sweep(grid, recheck=options.recheck)
@@ -80,7 +80,7 @@ def run_sweep(options: SweepOptions) -> int:
         print_dry_run(sweep, options)
         return 0
     if not sweep.left:
-        print(f"{sweep.identity}: all {len(sweep.plan.requested)} jobs are finished; nothing to do")
+        print(f"{sweep.identity}: nothing to do, all {len(sweep.plan.requested)} jobs are finished")
         print_results(sweep)
         return 0
     check_registration(sweep.plan.jobs[key].options for key in sweep.left)
@@ -93,7 +93,7 @@ def run_sweep(options: SweepOptions) -> int:
 
 
 def print_results(sweep: Sweep) -> None:
-    """What the finished jobs of the grid's kind measured, those of earlier sweeps included."""
+    """Print the results of finished jobs of the grid's kind, including those of earlier sweeps."""
     known, finished = experiments(), sweep.ledger.finished
     kind = known[sweep.grid.entry_point].kind
     keys = (key for key, job in sweep.plan.jobs.items() if known[job.entry_point].kind == kind and key in finished)
@@ -103,12 +103,12 @@ def print_results(sweep: Sweep) -> None:
 
 
 def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str, str]:
-    """Run what is left; returns fingerprint → reason of what failed."""
+    """Run the missing jobs; return the reasons of failed jobs by fingerprint."""
     try:
         failed = _run(sweep, options, executor)
     except BaseException:
         executor.close()
-        with contextlib.suppress(Exception):  # workers that had no time to close their runs
+        with contextlib.suppress(Exception):  # of workers that had no time to close them
             close_dead_runs(sweep.client)
         raise
     executor.close(keep_logs=bool(failed))
@@ -116,19 +116,19 @@ def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str
 
 
 def read_grid(options: SweepOptions) -> Grid:
-    """The grid file, refused if it is larger than agreed to."""
+    """Return the grid; refuse a large one that was not confirmed."""
     known = tuple(experiments())
     grid = load_grid(grid_file(options.grid), options_of, known)
     if grid.size > LIMIT and not (options.yes or options.dry_run or options.status):
         raise InputError(
-            f"{options.grid} has {grid.size:,} combinations; accepted without --yes true: up to {LIMIT:,}. "
-            "Look at the plan with --dry_run true, then agree with --yes true"
+            f"{options.grid} has {grid.size:,} combinations. Expected at most {LIMIT:,} without --yes true. "
+            "Check the plan with --dry_run true, then confirm with --yes true."
         )
     return grid
 
 
 def plan_sweep(grid: Grid, *, recheck: bool = False) -> Sweep:
-    """What the grid needs, and what of it the store has."""
+    """Return the plan of a grid and the ledger of finished runs."""
     plan = make_plan(_with_models_named(grid.options()), grid.entry_point, experiments())
     client = connect()
     ledger = Ledger.read(client, recheck=recheck)
@@ -136,7 +136,7 @@ def plan_sweep(grid: Grid, *, recheck: bool = False) -> Sweep:
 
 
 def _with_models_named(options: Iterable[Any]) -> Iterator[Any]:
-    """The options, each model URI replaced by that of the very model it names now: an alias that moves is a new job."""
+    """Yield the options with model URIs resolved to model ids, so that a moved alias gives a new job."""
     models: dict[str, str] = {}
     for one in options:
         uri = getattr(one, "model_uri", AUTO)
@@ -146,20 +146,20 @@ def _with_models_named(options: Iterable[Any]) -> Iterator[Any]:
 
 
 def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
-    """The plan, with counts, cohorts and an estimate."""
+    """Print the plan with numbers of jobs, cohorts and an estimate of the time."""
     workers = default_workers(options)
     schedule = _schedule(sweep, options, workers)
     estimator = Estimator(sweep.client)
     seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)
     print_plan(sweep.identity, sweep.grid, sweep.plan, sweep.left, schedule.cohorts, schedule.sizes)
     print(
-        f"estimate: {span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from the "
-        "times of finished runs, the others from arithmetic: rough)"
+        f"estimate: {span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from finished "
+        "runs, the others roughly from the number of operations)"
     )
 
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
-    """The state of all jobs before the first starts."""
+    """Return the initial schedule of all jobs."""
     known = experiments()
     cohorts: dict[str, Hashable] = {}
     sizes: dict[Hashable, int] = {}
@@ -180,7 +180,7 @@ def _most_members(job: TrainOptions, options: SweepOptions, workers: int, gpu: b
 
 
 def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, str]:
-    """Run what is left under the sweep's own run; returns fingerprint → reason of what failed."""
+    """Run the missing jobs in child runs of the sweep's run; return the reasons of failed jobs by fingerprint."""
     schedule = _schedule(sweep, options, executor.workers, executor.gpus > 0)
     experiment_id = current_experiment(sweep.client)
     previous = previous_parent(sweep.client, sweep.identity, experiment_id)
@@ -202,7 +202,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         try:
             _Coordinator(sweep, schedule, executor, context, parent).run()
         finally:
-            executor.close()  # before the run ends: it is the lease on what the workers do
+            executor.close()  # before the run ends, because the run holds the lease on the jobs
         if schedule.failed:
             parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
@@ -224,7 +224,7 @@ def _failures(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
 
 @dataclass
 class _Coordinator:
-    """Keeps the executor busy until every job has ended."""
+    """Submits jobs to the executor until every job has ended."""
 
     sweep: Sweep
     schedule: Schedule
@@ -235,7 +235,7 @@ class _Coordinator:
     _saved: float = 0.0
 
     def run(self) -> None:
-        """Until the schedule is over."""
+        """Run all jobs of the schedule."""
         self._saved = time.monotonic()
         reporter = Reporter(
             self.sweep.identity, len(self.sweep.plan), len(self.schedule.finished & set(self.sweep.plan.jobs))
@@ -279,7 +279,7 @@ class _Coordinator:
             self.sweep.ledger.save(self.parent)
 
     def _log_progress(self) -> None:
-        """The sweep's progress; ``step`` is the number of jobs that have ended."""
+        """Log the sweep's progress; ``step`` is the number of jobs that have ended."""
         schedule = self.schedule
         done = len(schedule.finished & self.sweep.plan.jobs.keys())
         values = {

@@ -58,7 +58,7 @@ class Unit:
 def run_unit(unit: Unit) -> list[Outcome]:
     """Run the jobs that have no finished run by now; one outcome per job, in any order.
 
-    A job that fails is an outcome, not an exception; SIGTERM and SIGINT end the runs as KILLED and go on as
+    A job that fails is an outcome, not an exception; SIGTERM and SIGINT end the runs as KILLED and raise
     KeyboardInterrupt.
     """
     _prepare_process(unit)
@@ -145,7 +145,7 @@ class _Work:
                 self._conclude(job, "the entry point returned, but left no finished run of this job")
 
     def _after(self, error: Exception, group: Sequence[tuple[Job, Start]]) -> None:
-        """Fail, or go on: without the members that diverged, one by one, or anew where a run cannot be resumed."""
+        """Fail, or retry: without the members that diverged, one by one, or in new runs if one cannot be resumed."""
         jobs = [job for job, _ in group]
         if len(group) == 1:
             unusable = isinstance(error, InputError) and not isinstance(error, StoreError | Diverged)

@@ -1,4 +1,4 @@
-"""The paper's linear model of a rare spurious correlation: closed forms, and a simulation that checks them."""
+"""The paper's linear model of a rare spurious correlation: closed-form solutions, and a simulation to check them."""
 
 from rsc_mlflow.theory.formulas import (
     FIGURE_NOISES,

@@ -1,4 +1,4 @@
-"""Formula against simulation: by how much they disagree, and which assumption it is."""
+"""Comparison of the linear model's formulas with a simulation, also with single assumptions violated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,15 @@ LEVEL = 0.99
 
 @dataclass(frozen=True)
 class Agreement:
-    """One set of parameters, simulated with several seeds, beside both formulas.
+    """Simulated and predicted measures for one set of parameters.
 
     Attributes:
-        label: what is special about the case, in words.
-        measured: one interval over seeds (training sets) for each of :data:`MEASURES`.
-        derived: the closed form, with noise at test as in the simulation.
-        printed: the paper's formula.
+        label: description of the case.
+        params: parameters of the model.
+        config: parameters of the simulation.
+        measured: for each of :data:`MEASURES`, an interval over seeds (training sets).
+        derived: :func:`~rsc_mlflow.theory.formulas.closed_form`, with test noise as in the simulation.
+        printed: the paper's formula, :func:`~rsc_mlflow.theory.formulas.as_printed`.
     """
 
     label: str
@@ -33,13 +35,13 @@ class Agreement:
     printed: Measures
 
     def differences(self, formula: Measures) -> tuple[float, ...]:
-        """Formula minus simulation, for each measure."""
+        """Return formula minus simulation for each of :data:`MEASURES`."""
         return tuple(
             getattr(formula, name) - found.estimate for name, found in zip(MEASURES, self.measured, strict=True)
         )
 
     def as_record(self) -> dict[str, object]:
-        """One row of a table, numbers only."""
+        """Return one table row: the case, its parameters, simulated values with intervals, and both formulas."""
         row: dict[str, object] = {"case": self.label, "gamma": self.params.gamma, "lambda": self.params.ridge}
         row |= {"noise": self.params.noise, "n_train": self.config.n_train, "seeds": self.measured[0].n}
         for name, found in zip(MEASURES, self.measured, strict=True):
@@ -51,13 +53,13 @@ class Agreement:
 def compare(
     params: LinearModelParams, config: SimulationConfig, seeds: Sequence[int], label: str = "as derived"
 ) -> Agreement:
-    """Simulate one set of parameters with each seed and put both formulas beside it.
+    """Return the simulated measures of one set of parameters, over seeds, together with both formulas.
 
     Raises:
-        InputError: fewer than two seeds, which give no interval.
+        InputError: there are fewer than two seeds.
     """
     if len(seeds) < 2:
-        raise InputError(f"{len(seeds)} seeds; accepted: at least 2, for an interval")
+        raise InputError(f"Got {len(seeds)} seeds. Expected at least 2, to compute an interval.")
     runs = [simulate(params, config, seed) for seed in seeds]
     first, second, third = (t_interval([getattr(run, name) for run in runs], LEVEL) for name in MEASURES)
     derived = closed_form(params, noise_at_test=config.noise_at_test)
@@ -70,7 +72,7 @@ def over_grid(
     seeds: Sequence[int],
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Agreement]:
-    """Compare every set of parameters; ``done`` is called with the number that are finished."""
+    """Call :func:`compare` for every set of parameters, and ``done`` with the number finished so far."""
     found: list[Agreement] = []
     for params in settings:
         found.append(compare(params, config, seeds))
@@ -79,9 +81,9 @@ def over_grid(
 
 
 def assumptions(params: LinearModelParams, config: SimulationConfig, seeds: Sequence[int]) -> list[Agreement]:
-    """One set of parameters, with one assumption of the derivation broken at a time.
+    """Return comparisons for one set of parameters, each with other assumptions of the derivation violated.
 
-    The noisy cases use the given noise, or 0.3 where it has none; those of strong ridge use lambda = 100.
+    The cases with noise use the noise of ``params``, or 0.3 if it is 0; the cases with strong ridge use lambda = 100.
     """
     noisy = replace(params, noise=params.noise or 0.3)
     few, strong = max(3, min(1000, config.n_train // 10)), replace(params, ridge=100.0)
@@ -101,14 +103,14 @@ def assumptions(params: LinearModelParams, config: SimulationConfig, seeds: Sequ
 
 
 def worst(agreements: Sequence[Agreement], *, printed: bool) -> Measures:
-    """Largest absolute difference between a formula and the simulation, for each measure."""
+    """Return the largest absolute difference between a formula and the simulation, for each measure."""
     differences = np.array([a.differences(a.printed if printed else a.derived) for a in agreements])
     first, second, third = (float(value) for value in np.abs(differences).max(axis=0))
     return Measures(first, second, third)
 
 
 def inside(agreements: Sequence[Agreement], *, printed: bool) -> int:
-    """How many of the formula's values (three a row) lie in the simulation's 99 % interval."""
+    """Return how many of the formula's values (three per case) lie in the simulation's 99 % interval."""
     count = 0
     for agreement in agreements:
         formula = agreement.printed if printed else agreement.derived
@@ -118,7 +120,7 @@ def inside(agreements: Sequence[Agreement], *, printed: bool) -> int:
 
 
 def grid_table(agreements: Sequence[Agreement]) -> str:
-    """Markdown: for each lambda and noise, the simulation and the largest distance of either formula over gamma."""
+    """Return a Markdown table: the largest error of each formula over gamma, per lambda and noise."""
     lines = [
         "| λ | noise | score: derived | score: printed | clean acc.: derived | clean acc.: printed "
         "| spurious acc.: derived | spurious acc.: printed |",
@@ -133,7 +135,7 @@ def grid_table(agreements: Sequence[Agreement]) -> str:
 
 
 def detail_table(agreements: Sequence[Agreement]) -> str:
-    """Markdown: measured (± half of the 99 % interval), derived and printed, one row per set of parameters."""
+    """Return a Markdown table, one row per case: simulated (± half of the 99 % interval), derived, printed."""
     head = [f"{name}: simulated | derived | printed" for name in ("score", "clean acc.", "spurious acc.")]
     lines = ["| case | γ | λ | noise | " + " | ".join(head) + " |", "| --- |" + " ---: |" * 12]
     for a in agreements:

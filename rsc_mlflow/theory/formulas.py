@@ -1,14 +1,14 @@
 r"""The paper's linear model of a rare spurious correlation, in closed form.
 
-**The data.**  A label y is +1 or -1 with probability 1/2 each.  The invariant feature is
-x_1 ~ N(y x_inv, sigma_inv), the spurious one x_2 ~ N(z x_sp, sigma_sp), where z is 1 for a share gamma of the
-examples with y = +1 and 0 for all others, so a share a = gamma/2 of all examples carries it.  sigma_inv and
-sigma_sp are *variances*, so is the input noise s, which adds to both during training.
+**Data.**  A label y is +1 or -1 with probability 1/2 each.  The invariant feature is x_1 ~ N(y x_inv, sigma_inv), and
+the spurious feature is x_2 ~ N(z x_sp, sigma_sp).  z is 1 for a share gamma of the examples with y = +1 and 0 for all
+other examples, so a share a = gamma/2 of all examples has the pattern.  sigma_inv and sigma_sp are *variances*.  The
+input noise s is also a variance; it is added to both during training.
 
-**The model.**  Ridge regression of y on (x_1, x_2) with an intercept b that is not penalized: it minimizes
-E[(y - w·x - b)²] + lambda |w|².  The class is the sign of w·x + b.
+**Model.**  Ridge regression of y on (x_1, x_2) with an unpenalized intercept b: it minimizes
+E[(y - w·x - b)²] + lambda |w|².  The predicted class is the sign of w·x + b.
 
-**Derivation.**  The intercept centers everything, so w solves (Cov(x) + lambda I) w = Cov(x, y).  With
+**Derivation.**  The intercept centers all variables, so w solves (Cov(x) + lambda I) w = Cov(x, y).  With
 E[y] = 0, E[z] = a, E[yz] = a:
 
     Var(x_1) = x_inv² + sigma_inv + s,        Cov(x_1, x_2) = a x_inv x_sp,   Cov(x_1, y) = x_inv,
@@ -19,30 +19,30 @@ Write u = sigma_inv + s + lambda and v = sigma_sp + s + lambda.  Cramer's rule g
     w_1 = x_inv [a(1-gamma) x_sp² + v] / det,      w_2 = a x_sp u / det,
     det = u v + x_inv² v + a(1-a) x_sp² u + a(1-gamma) x_inv² x_sp².
 
-* Score, the rise of the output when the pattern is added: w_2 x_sp = a u x_sp² / det.
-* Let T = x_inv² [a(1-gamma) x_sp² + v] / u.  Dividing the output by w_2 / (a x_sp) > 0 leaves its sign alone and
-  makes it T y + a x_sp² (z - a) plus Gaussian noise of variance D² = T² sigma_inv / x_inv² + a² x_sp² sigma_sp.
-  On clean test examples z = 0, hence
+* The score, i.e. the increase of the output when the pattern is added, is w_2 x_sp = a u x_sp² / det.
+* Let T = x_inv² [a(1-gamma) x_sp² + v] / u.  Dividing the output by w_2 / (a x_sp) > 0 does not change its sign and
+  gives T y + a x_sp² (z - a) plus Gaussian noise of variance D² = T² sigma_inv / x_inv² + a² x_sp² sigma_sp.
+  Clean test examples have z = 0, hence
 
       clean accuracy = Phi((T + a² x_sp²)/D)/2 + Phi((T - a² x_sp²)/D)/2,
 
-  and on examples of the other class (y = -1) with the pattern added z = 1, hence
+  Examples of the other class (y = -1) with the pattern have z = 1, hence
 
       spurious accuracy = Phi((T - a(1-a) x_sp²)/D).
 
-The variances in D are those of the *test* inputs: noise that is added in training only does not belong there.
+The variances in D are those of the *test* inputs, so noise that is added only during training is not part of them.
 
-**Where the paper's formulas differ** (:func:`as_printed`): T and the two numerators agree.  D has
-a² x_sp⁴ sigma_sp in place of a² x_sp² sigma_sp, and the denominator of the score has the factor x_sp² where
-x_inv² belongs, twice.  Both are right for x_inv² = x_sp² = 1, and the score's is right wherever x_inv² = x_sp²;
-the paper's figure has x_inv = 1 and x_sp² = 5.  ``docs/theory.md`` says by how much it matters.
+**Differences from the paper's formulas** (:func:`as_printed`).  T and the two numerators are the same.  The paper's D
+has a² x_sp⁴ sigma_sp instead of a² x_sp² sigma_sp, and the denominator of its score has a factor x_sp² instead of
+x_inv² in two places.  Both are correct for x_inv² = x_sp² = 1, and the score for any x_inv² = x_sp².  The paper's
+figure uses x_inv = 1 and x_sp² = 5.  ``docs/theory.md`` shows the size of the difference.
 
-**Noise is ridge.**  s and lambda enter w through u and v alone, so input noise of variance s in training is
-exactly a ridge penalty of s (Bishop 1995).
+**Input noise is equivalent to ridge.**  w depends on s and lambda only through u and v, so training with input noise of
+variance s is equivalent to a ridge penalty of s (Bishop 1995).
 
-**When more regularization raises the score.**  d(score)/d(lambda) has the sign of
-x_inv² [v + a(1-gamma) x_sp²] - u² - u x_inv² (:func:`score_slope_sign`): the score rises with lambda where the
-spurious feature is noisy and the invariant one is clean, whatever gamma.
+**When the score increases with the penalty.**  d(score)/d(lambda) has the sign of
+x_inv² [v + a(1-gamma) x_sp²] - u² - u x_inv² (:func:`score_slope_sign`).  For every gamma, the score increases with
+lambda if the variance of the spurious feature is large and that of the invariant feature is small.
 """
 
 import math
@@ -51,15 +51,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import ndtr
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 
 
 @dataclass(frozen=True)
 class LinearModelParams:
-    """The generative model with the strength of regularization; the defaults are those of the paper's figure.
+    """Parameters of the data and of the regularization.  The defaults are those of the paper's figure.
+
+    Attributes:
+        gamma: share of the target class (y = +1) that has the pattern, in [0, 1].
+        ridge: ridge penalty lambda ≥ 0.
+        noise: variance s ≥ 0 of the input noise.
+        sigma_inv, sigma_sp: variances of the invariant and the spurious feature.
+        x_inv_squared, x_sp_squared: squared means of the two features, > 0.
 
     Raises:
-        InputError: gamma outside [0, 1], a variance, ridge or noise below 0 or not finite, or no variance at all.
+        InputError: a value is out of range or not finite, or a feature has no variance, noise or ridge.
     """
 
     gamma: float
@@ -72,21 +79,21 @@ class LinearModelParams:
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma <= 1:
-            raise InputError(f"gamma is {self.gamma}; accepted: 0 to 1, the share of the target class with the pattern")
+            raise invalid_value("gamma", self.gamma, "a number from 0 to 1, the share of the target class")
         for name in ("ridge", "noise", "sigma_inv", "sigma_sp"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise InputError(f"{name} is {value}; accepted: a finite number of at least 0 (a variance)")
+                raise invalid_value(name, value, "a finite number ≥ 0 (a variance)")
         for name in ("x_inv_squared", "x_sp_squared"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
-                raise InputError(f"{name} is {value}; accepted: a finite number above 0")
+                raise invalid_value(name, value, "a finite number > 0")
         if min(self.sigma_inv, self.sigma_sp) + self.noise + self.ridge <= 0:
-            raise InputError("a feature without variance, noise or ridge has no unique fit; give one of them")
+            raise InputError("Ridge regression has no unique solution. Set one of variance, noise and ridge to > 0.")
 
     @property
     def a(self) -> float:
-        """Share of all training examples that carry the pattern, gamma/2."""
+        """Share of all training examples that have the pattern, gamma/2."""
         return self.gamma / 2
 
     @property
@@ -102,7 +109,13 @@ class LinearModelParams:
 
 @dataclass(frozen=True)
 class Measures:
-    """What the paper's figure shows: rise of the output, and two accuracies (shares)."""
+    """The three quantities in the paper's figure.
+
+    Attributes:
+        score: increase of the output when the pattern is added.
+        clean_accuracy: accuracy on clean test examples, in [0, 1].
+        spurious_accuracy: accuracy on examples of the other class with the pattern, in [0, 1].
+    """
 
     score: float
     clean_accuracy: float
@@ -110,9 +123,11 @@ class Measures:
 
 
 def closed_form(params: LinearModelParams, *, noise_at_test: bool = False) -> Measures:
-    """The three measures of the ridge solution for infinitely many examples, as derived in the module's text.
+    """Return the three measures for infinitely many examples, as derived in this module's docstring.
 
-    ``noise_at_test``: test inputs carry the training noise too (the paper's formulas assume it).
+    Args:
+        params: the model.
+        noise_at_test: whether test inputs have the same noise as training inputs, as the paper's formulas assume.
     """
     a, inv, sp = params.a, params.x_inv_squared, params.x_sp_squared
     mixed = a * (1 - params.gamma) * sp
@@ -124,13 +139,13 @@ def closed_form(params: LinearModelParams, *, noise_at_test: bool = False) -> Me
 
 
 def as_printed(params: LinearModelParams) -> Measures:
-    """The paper's formulas as they stand, with x_inv² = 1; noise adds to both variances everywhere.
+    """Return the three measures according to the paper's formulas, which assume x_inv² = 1 and noise at test.
 
     Raises:
-        InputError: another x_inv², for which the paper gives no formula.
+        InputError: x_inv² is not 1.
     """
     if params.x_inv_squared != 1:
-        raise InputError(f"x_inv_squared is {params.x_inv_squared}; accepted: 1, as in the paper's formulas")
+        raise invalid_value("x_inv_squared", params.x_inv_squared, "1, as in the paper's formulas")
     a, sp = params.a, params.x_sp_squared
     t = (a * (1 - params.gamma) * sp + params.v) / params.u
     d = math.sqrt(t * t * (params.sigma_inv + params.noise) + a * a * sp * sp * (params.sigma_sp + params.noise))
@@ -146,14 +161,14 @@ def _measures(score: float, t: float, d: float, params: LinearModelParams) -> Me
 
 
 def _phi(margin: float, spread: float) -> float:
-    """Probability that a normal variable of this mean and standard deviation is positive (1/2 at 0/0)."""
+    """Return the probability that a normal variable with this mean and standard deviation is positive (0/0: 1/2)."""
     if spread == 0:
         return 0.5 if margin == 0 else float(margin > 0)
     return float(ndtr(margin / spread))
 
 
 def score_slope_sign(params: LinearModelParams) -> int:
-    """Sign of d(score)/d(lambda): +1 where a little more ridge *raises* the score, 0 if gamma is 0."""
+    """Return the sign of d(score)/d(lambda): +1 if a larger ridge penalty increases the score, 0 if gamma is 0."""
     if params.gamma == 0:
         return 0
     inv = params.x_inv_squared
@@ -162,10 +177,11 @@ def score_slope_sign(params: LinearModelParams) -> int:
 
 
 def reliance_slope_sign(params: LinearModelParams) -> int:
-    """Sign of d(w_2 x_sp / w_1 x_inv)/d(lambda): +1 where more ridge makes the model *rely more* on the pattern.
+    """Return the sign of d(w_2 x_sp / w_1 x_inv)/d(lambda): +1 if ridge makes the model rely more on the pattern.
 
-    All weights shrink under ridge; the class depends on their ratio a x_sp² u / (x_inv² [v + a(1-gamma) x_sp²])
-    alone, which rises exactly where sigma_sp + a(1-gamma) x_sp² > sigma_inv.
+    Ridge shrinks all weights, but the predicted class depends only on their ratio,
+    a x_sp² u / (x_inv² [v + a(1-gamma) x_sp²]).  It increases with lambda if and only if
+    sigma_sp + a(1-gamma) x_sp² > sigma_inv.
     """
     if params.gamma == 0:
         return 0
@@ -179,7 +195,7 @@ FIGURE_NOISES = (0.0, 0.1, 0.2, 0.3)
 
 @dataclass(frozen=True)
 class Curve:
-    """The three measures against gamma, for one strength of ridge and of noise."""
+    """The three measures as functions of gamma, for one ridge penalty and one noise variance."""
 
     ridge: float
     noise: float
@@ -187,12 +203,12 @@ class Curve:
     measures: tuple[Measures, ...]
 
     def column(self, name: str) -> list[float]:
-        """One measure along gamma: ``score``, ``clean_accuracy`` or ``spurious_accuracy``."""
+        """Return the values of ``score``, ``clean_accuracy`` or ``spurious_accuracy``, one per gamma."""
         return [getattr(measure, name) for measure in self.measures]
 
 
 def curve(params: LinearModelParams, gammas: tuple[float, ...], *, printed: bool = False) -> Curve:
-    """The measures of ``params`` with gamma running over ``gammas``: derived, or as the paper prints them."""
+    """Return the measures for each gamma, by :func:`closed_form` or (``printed``) by :func:`as_printed`."""
     evaluate = as_printed if printed else closed_form
     measures = tuple(evaluate(replace(params, gamma=gamma)) for gamma in gammas)
     return Curve(params.ridge, params.noise, gammas, measures)

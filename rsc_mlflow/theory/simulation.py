@@ -1,4 +1,4 @@
-"""The linear model by simulation: sample the data, fit ridge regression, measure what the formulas predict."""
+"""Simulation of the linear model: sample data, fit ridge regression and measure what the formulas predict."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import invalid_value
 from rsc_mlflow.rng import numpy_generator
 from rsc_mlflow.theory.formulas import LinearModelParams, Measures
 
@@ -16,15 +16,16 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """How a simulation differs from the assumptions of the derivation; the defaults differ in none but n.
+    """Parameters of a simulation.  With the defaults only the finite sample size differs from the derivation.
 
     Attributes:
-        n_train, n_test: examples drawn; n_test clean ones, and as many of the other class with the pattern.
-        intercept: fit one (the derivation does).
-        noise_at_test: test inputs carry the training noise too.
-        balanced: exactly half of the training labels are +1, as in the limit; drawn at random they leave a mean of
-            about 1/sqrt(n), which goes into the intercept and, unlike the weights, is not shrunk by ridge.
-        law: ``normal``, or ``uniform`` for features of the same variances that are not Gaussian.
+        n_train: number of training examples, ≥ 3.
+        n_test: number of clean test examples, and of examples of the other class with the pattern, ≥ 1.
+        intercept: whether to fit an intercept, as the derivation does.
+        noise_at_test: whether test inputs have the same noise as training inputs.
+        balanced: whether exactly half of the training labels are +1.  Random labels have a mean of about 1/sqrt(n),
+            which changes the intercept; unlike the weights, the intercept is not shrunk by ridge.
+        law: ``normal``, or ``uniform`` for uniform features of the same variances.
     """
 
     n_train: int = 200_000
@@ -36,21 +37,21 @@ class SimulationConfig:
 
     def __post_init__(self) -> None:
         if self.n_train < 3 or self.n_test < 1:
-            raise InputError(f"n_train {self.n_train}, n_test {self.n_test}; accepted: at least 3 and at least 1")
+            raise invalid_value("n_train, n_test", (self.n_train, self.n_test), "integers ≥ 3 and ≥ 1")
         if self.law not in ("normal", "uniform"):
-            raise InputError(f"law is {self.law!r}; accepted: normal, uniform")
+            raise invalid_value("law", self.law, "normal or uniform")
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Drawn examples: inputs float64[n, 2] (invariant, spurious feature) and labels float64[n] in {-1, +1}."""
+    """Sampled examples: inputs float64 ``[n, 2]`` (invariant, spurious feature), labels float64 ``[n]`` in {-1, +1}."""
 
     inputs: Array
     labels: Array
 
 
 def sample_training(params: LinearModelParams, config: SimulationConfig, rng: np.random.Generator) -> Sample:
-    """``config.n_train`` training examples, input noise included."""
+    """Return ``config.n_train`` training examples, with input noise."""
     n = config.n_train
     labels = rng.permutation(np.arange(n) % 2 * 2.0 - 1) if config.balanced else rng.choice([-1.0, 1.0], size=n)
     carries = (labels > 0) & (rng.random(n) < params.gamma)
@@ -73,7 +74,10 @@ def _inputs(
 
 
 def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[Array, float]:
-    """Weights float64[d] and intercept that minimize mean((y - x·w - b)²) + ridge |w|²; b is 0 without intercept."""
+    """Return the weights w, float64 ``[d]``, and the intercept b that minimize mean((y - x·w - b)²) + ridge |w|².
+
+    Without ``intercept``, b is 0.
+    """
     x_mean = sample.inputs.mean(axis=0) if intercept else np.zeros(sample.inputs.shape[1])
     y_mean = float(sample.labels.mean()) if intercept else 0.0
     x, y = sample.inputs - x_mean, sample.labels - y_mean
@@ -83,12 +87,12 @@ def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[
 
 
 def simulate(params: LinearModelParams, config: SimulationConfig, seed: int = 0) -> Measures:
-    """Draw training data, fit ridge regression, and measure on fresh test data what the formulas predict.
+    """Sample training data, fit ridge regression and return the three measures on new test data.
 
-    One call is one training set; call it with several seeds for an interval.
+    Each seed gives one training set; use several seeds to compute an interval.
 
     Raises:
-        Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at before the simulation.
+        Cancelled: the process was asked to stop before the simulation; see :mod:`rsc_mlflow.cancellation`.
     """
     cancellation.check()
     rng = numpy_generator(seed, "theory")

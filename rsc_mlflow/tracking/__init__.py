@@ -1,1 +1,1 @@
-"""Writing results down in MLflow and finding them again: the only place where the project logs to MLflow."""
+"""Log runs, models and datasets to MLflow, and find them again."""

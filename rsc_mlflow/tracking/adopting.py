@@ -1,7 +1,6 @@
-"""Runs that somebody else opened: which of them may become ours, and taking one over so that nobody else does.
+"""Adopt runs that were created elsewhere: by ``mlflow run`` (``MLFLOW_RUN_ID``) or as MLflow's active run.
 
-``mlflow run`` opens a run and names it in ``MLFLOW_RUN_ID``; a notebook opens MLflow's active run.  Such a run becomes
-ours only while it is unfinished and empty of other results.  Everything else is refused before anything is written.
+A run is adopted only if it is unfinished and has no other results.  Otherwise it is refused before anything is written.
 """
 
 import os
@@ -22,14 +21,14 @@ _UNFINISHED = ("RUNNING", "SCHEDULED")
 
 
 def is_vacant(run: Run) -> bool:
-    """Whether the run is unfinished and holds nothing yet, of this project or of anybody else."""
+    """Return whether the run is unfinished and has no results."""
     tags = run.data.tags
     unfinished = run.info.lifecycle_stage == "active" and run.info.status in _UNFINISHED
     return unfinished and not {schema.KIND, schema.FINGERPRINT} & set(tags) and not _has_results(run)
 
 
 def objection(run: Run, tags: Mapping[str, object], params: Mapping[str, object]) -> str | None:
-    """Why ``run`` may not become the run with these tags and parameters, as a predicate; None if it may."""
+    """Return why ``run`` cannot be adopted for these tags and parameters, as a predicate; None if it can."""
     stored = run.data.tags
     if run.info.lifecycle_stage != "active":
         return "was deleted"
@@ -42,27 +41,27 @@ def objection(run: Run, tags: Mapping[str, object], params: Mapping[str, object]
     if stored.get(schema.KIND, tags[schema.KIND]) != tags[schema.KIND]:
         return f"is of kind {stored[schema.KIND]!r}, not {tags[schema.KIND]!r}"
     if schema.FINGERPRINT not in stored and _has_results(run):
-        return "holds results already"
+        return "already has results"
     if found := differences(run, params):
         return f"was opened with other options: {'; '.join(found)}"
     return None
 
 
 def has_begun(run: Run) -> bool:
-    """Whether a run that is adopted was ours before: a process that worked on it died, and it goes on."""
+    """Return whether an adopted run was already used by a process of this project, so that it is resumed."""
     return schema.FINGERPRINT in run.data.tags and bool(run.data.params)
 
 
 def check_active(run: Run, tags: Mapping[str, object], params: Mapping[str, object]) -> None:
-    """Refuse MLflow's active run where it may not become ours.
+    """Check that MLflow's active run can be adopted.
 
     Raises:
-        AdoptionError: says why.
+        AdoptionError: it cannot.
     """
     if why := objection(run, tags, params):
         raise AdoptionError(
-            f"MLflow's active run {run.info.run_id} {why}; it was left as it is. "
-            "End it first (mlflow.end_run()), or start another one"
+            f"Cannot use MLflow's active run {run.info.run_id}, which {why}. It was not changed. "
+            "End it first (mlflow.end_run()) or start another one."
         )
 
 
@@ -70,13 +69,14 @@ def check_active(run: Run, tags: Mapping[str, object], params: Mapping[str, obje
 def taken_over(
     client: MlflowClient, run_id: str, tags: Mapping[str, object], params: Mapping[str, object]
 ) -> Iterator[Run]:
-    """The run that ``MLFLOW_RUN_ID`` names; in the block the caller writes the tags that make it ours.
+    """Adopt the run in ``MLFLOW_RUN_ID``; within the block, the caller writes the tags of this project.
 
-    Two commands that ``mlflow run`` starts at once find the same empty run.  Each leaves a mark, then looks again: who
-    sees another's mark, or tags, withdraws.  The mark goes only when the tags stand, so at most one goes on.
+    Two commands started at the same time may find the same empty run.  Each writes a mark and reads the run again; a
+    command that sees another mark, or other tags, gives up.  The mark is removed after the tags are written, so at most
+    one command continues.
 
     Raises:
-        AdoptionError: there is no such run, or it may not become ours; it is left as it is.
+        AdoptionError: the run does not exist or cannot be adopted; it is not changed.
     """
     run = _permitted(client, run_id, tags, params)
     mark = f"{schema.TAKING_PREFIX}{uuid.uuid4().hex[:12]}"
@@ -84,7 +84,7 @@ def taken_over(
         with_retries(lambda: client.set_tag(run_id, mark, environment.host()), "run")
         run = _permitted(client, run_id, tags, params)
         if {key for key in run.data.tags if key.startswith(schema.TAKING_PREFIX)} != {mark}:
-            raise AdoptionError(_refusal(run_id, "is being taken over by another command at this moment"))
+            raise AdoptionError(_refusal(run_id, "is being adopted by another command"))
         yield run
     except BaseException:
         with suppress(Exception):
@@ -94,9 +94,9 @@ def taken_over(
 
 
 def _permitted(client: MlflowClient, run_id: str, tags: Mapping[str, object], params: Mapping[str, object]) -> Run:
-    missing = f"{RUN_ID_VARIABLE} is {run_id!r}, which is no run here"
+    missing = f"Invalid value for {RUN_ID_VARIABLE!r}: {run_id!r}. There is no such run"
     try:
-        run = look_up(lambda: client.get_run(run_id), "run", lambda why: f"{missing} ({why}); unset it")
+        run = look_up(lambda: client.get_run(run_id), "run", lambda why: f"{missing} ({why}). Unset {RUN_ID_VARIABLE}.")
     except InputError as error:
         raise AdoptionError(str(error)) from error
     if why := objection(run, tags, params):
@@ -106,13 +106,13 @@ def _permitted(client: MlflowClient, run_id: str, tags: Mapping[str, object], pa
 
 def _refusal(run_id: str, why: str) -> str:
     return (
-        f"{RUN_ID_VARIABLE} is {run_id!r}, a run that {why}; it was left as it is. "
-        f"Unset {RUN_ID_VARIABLE} for a new run"
+        f"Invalid value for {RUN_ID_VARIABLE!r}: {run_id!r}. The run {why}. It was not changed. "
+        f"Unset {RUN_ID_VARIABLE} to create a new run."
     )
 
 
 def _writer(run: Run) -> str | None:
-    """The process that works on the run, if it is another one than this and alive."""
+    """Return the id of another live process that writes the run, or None."""
     tags = run.data.tags
     at_work = schema.HOST in tags and schema.PID in tags and is_alive(run)
     return tags[schema.PID] if at_work and not _is_ours(run) else None
@@ -124,6 +124,6 @@ def _is_ours(run: Run) -> bool:
 
 
 def _has_results(run: Run) -> bool:
-    """Whether the run holds metrics, apart from MLflow's own of the machine, or models."""
+    """Return whether the run has models, or metrics other than MLflow's system metrics."""
     outputs = run.outputs.model_outputs if run.outputs else []
     return bool(outputs) or any(not key.startswith("system/") for key in run.data.metrics)

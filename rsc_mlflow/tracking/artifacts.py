@@ -1,4 +1,4 @@
-"""JSON artifacts that say themselves whether they are whole."""
+"""JSON artifacts with a checksum."""
 
 import hashlib
 import json
@@ -12,27 +12,27 @@ _CHECKSUM = "sha256"
 
 
 def json_text(content: Mapping[str, object]) -> str:
-    """Indented JSON of ``content`` with a ``sha256`` field over the rest, so that damage is noticed."""
+    """Return indented JSON of ``content`` with a field ``sha256``, the checksum of the other fields."""
     if _CHECKSUM in content:
-        raise ValueError(f"{_CHECKSUM!r} is the name of the checksum")
+        raise ValueError(f"The key {_CHECKSUM!r} is reserved for the checksum.")
     return json.dumps({**content, _CHECKSUM: _digest(content)}, indent=1, sort_keys=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content that :func:`json_text` wrote, without its checksum.
+    """Return the content of a file written by :func:`json_text`, without the checksum.
 
     Raises:
-        InputError: the file is missing, cut short or changed.
+        InputError: the file is missing, truncated or changed.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} is missing or damaged ({error}); log the run again") from error
+        raise InputError(f"{path.name} is missing or damaged ({error}). Log the run again.") from error
     if not isinstance(content, dict) or _CHECKSUM not in content:
-        raise InputError(f"{path.name} carries no checksum; accepted: files written by this project")
+        raise InputError(f"{path.name} has no checksum. Expected a file written by this project.")
     found = content.pop(_CHECKSUM)
     if found != _digest(content):
-        raise InputError(f"{path.name} does not match its checksum: it was changed or damaged; log the run again")
+        raise InputError(f"{path.name} does not match its checksum: it was changed or damaged. Log the run again.")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Finding the checkpoint from which an interrupted run goes on, and deleting those that nobody needs any more."""
+"""Finds the checkpoint from which an interrupted run resumes, and deletes checkpoints that are no longer needed."""
 
 import logging
 import re
@@ -19,18 +19,18 @@ from rsc_mlflow.tracking.store import is_transient, reason, recent_outage, recor
 
 _NAME = re.compile(r"epoch_(\d{4,})\.pt")
 _OUTAGE_SECONDS = 60.0
-"""For how long after an outage nothing is deleted."""
+"""Time after an outage of the store during which no checkpoint is deleted."""
 _logger = logging.getLogger(__name__)
 Loaded = TypeVar("Loaded")
 
 
 def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Loaded]) -> Loaded | None:
-    """The newest checkpoint of ``run`` that is whole, as ``load`` reads it; None if the run has none.
+    """Return ``load(path)`` of the newest intact checkpoint of ``run``; None if the run has no checkpoints.
 
-    A damaged one is reported and passed over in favor of the one before it.
+    A damaged checkpoint is skipped with a warning.
 
     Raises:
-        InputError: there are checkpoints and every one of them is damaged.
+        InputError: all checkpoints are damaged.
     """
     return newest_checkpoint_of(run.client, run.run_id, folder, load)
 
@@ -38,14 +38,14 @@ def newest_checkpoint(run: TrackedRun, folder: Path, load: Callable[[Path], Load
 def newest_checkpoint_of(
     client: MlflowClient, run_id: str, folder: Path, load: Callable[[Path], Loaded]
 ) -> Loaded | None:
-    """:func:`newest_checkpoint` of a run that is not open here, e.g. the source of an unlearning run."""
+    """Return the :func:`newest_checkpoint` of a run that is not open, e.g. the source of an unlearning run."""
     refusal: InputError | None = None
     for name in reversed(_names(client, run_id)):
         path = with_retries(partial(client.download_artifacts, run_id, name, str(folder)), "checkpoint")
         try:
             return load(Path(path))
         except InputError as error:
-            _logger.warning("run %s: %s is passed over: %s", run_id, name, error)
+            _logger.warning("run %s: skipped %s: %s", run_id, name, error)
             refusal = refusal or error
     if refusal is not None:
         raise refusal
@@ -53,11 +53,13 @@ def newest_checkpoint_of(
 
 
 def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
-    """Delete the stored checkpoints before ``epoch`` but the newest ``keep``; whether to try again later.
+    """Delete the stored checkpoints before ``epoch``, except the newest ``keep`` of them.
 
-    Only what is stored counts, so that a checkpoint that is still being sent never costs the one before it.  Nothing
-    is waited for: while the store is away they stay until the next time.  Where this account may not delete files, or
-    the artifact store cannot, all are kept.
+    Checkpoints that are still being uploaded do not count.  This function does not wait for the store: during an outage
+    it deletes nothing.
+
+    Returns:
+        False if this account or the artifact store cannot delete files, so that all checkpoints are kept; else True.
     """
     if recent_outage(_OUTAGE_SECONDS):
         return True
@@ -69,18 +71,18 @@ def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
         if is_transient(error):
             record_outage()
             return True
-        _logger.warning("run %s: all checkpoints are kept; they cannot be deleted (%s)", run.run_id, reason(error))
+        _logger.warning("run %s: checkpoints cannot be deleted (%s). All are kept.", run.run_id, reason(error))
         return False
     return True
 
 
 def _names(client: MlflowClient, run_id: str) -> list[str]:
-    """Artifact paths of all checkpoints, oldest epoch first."""
+    """Return the artifact paths of all checkpoints, oldest epoch first."""
     found = with_retries(lambda: client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
     return list(_by_epoch(found).values())
 
 
 def _by_epoch(files: Iterable[FileInfo]) -> dict[int, str]:
-    """Epoch → artifact path of each checkpoint among the files, oldest epoch first."""
+    """Return epoch → artifact path of each checkpoint among the files, oldest epoch first."""
     matches = (match for item in files if (match := _NAME.fullmatch(Path(item.path).name)))
     return dict(sorted((int(match[1]), f"{schema.CHECKPOINTS}/{match[0]}") for match in matches))

@@ -1,6 +1,6 @@
-"""Tracking stores that are databases: where their file lies, whether they can be written, and whose tables they have.
+"""Checks of tracking stores that are databases: path of the file, write access, version of the tables.
 
-Addresses are read by SQLAlchemy alone, as MLflow has them read when it opens the database.
+SQLAlchemy parses the addresses, as in MLflow.
 """
 
 import functools
@@ -19,22 +19,22 @@ from rsc_mlflow.tracking import mlflow_compat
 _CONNECT_SECONDS = 5
 _LOCK_SECONDS = 20
 _SETTLING_SECONDS = 1.0
-"""A schema that changes within this time is being made by another process at this moment."""
+"""If the schema changes within this time, another process is creating the tables."""
 
 
 def is_database(uri: str) -> bool:
-    """Whether a tracking address names a database that can be looked at here."""
+    """Return whether a tracking URI names a SQLite, PostgreSQL or MySQL database."""
     return uri.partition(":")[0].partition("+")[0] in ("sqlite", "postgresql", "mysql")
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """The file that SQLAlchemy opens for this address; None for a database in memory or one that is no plain file."""
+    """Return the file that SQLAlchemy opens for this URI; None if the database is in memory or not a plain file."""
     database = sqlalchemy.make_url(uri).database
     return None if not database or database == ":memory:" or database.startswith("file:") else Path(database)
 
 
 def exists(uri: str) -> bool:
-    """Whether the address names a database that is there, as far as its file can tell."""
+    """Return whether the URI names a database server or an existing SQLite file."""
     if not is_database(uri):
         return False
     file = sqlite_file(uri) if uri.startswith("sqlite") else None
@@ -42,10 +42,10 @@ def exists(uri: str) -> bool:
 
 
 def without_stray_folder(uri: str) -> str:
-    """The same database, spelled so that MLflow makes no folder beside it.
+    """Return a URI of the same database for which MLflow does not create a stray folder.
 
-    MLflow makes the parent of the text after ``sqlite:///`` before anything has decoded it, so that ``a%20b/mlflow.db``
-    leaves an empty folder ``a%20b``.  Where the driver is named, it makes none.
+    MLflow creates the parent folder of the undecoded path after ``sqlite:///``, e.g. an empty folder ``a%20b`` for
+    ``a%20b/mlflow.db``.  It does not if the URI names the driver.
     """
     text = uri.removeprefix("sqlite:///")
     if text == uri or text in ("", ":memory:"):
@@ -57,7 +57,7 @@ def without_stray_folder(uri: str) -> str:
 
 
 def trouble(uri: str) -> str | None:
-    """Why MLflow could not use this database, as the rest of a sentence; None if it can.
+    """Return why MLflow cannot use this database, as a predicate ("cannot be written …"); None if it can.
 
     Raises:
         Exception: a database server does not answer.
@@ -78,9 +78,9 @@ def trouble(uri: str) -> str | None:
 
 
 def foreign_schema(uri: str) -> str | None:
-    """What is wrong with the tables of a database; None if they are this MLflow's, or there are none yet.
+    """Return why this version of MLflow should not use the tables of a database; None if it can, or there are none.
 
-    MLflow would bring some of them up to date without a word, and then their own MLflow could not use them any more.
+    MLflow would migrate some older tables without notice, and the older MLflow could then not use them.
     """
     with _engine(uri) as engine:
         found = _settled_revision(engine)
@@ -88,9 +88,9 @@ def foreign_schema(uri: str) -> str | None:
         return None
     address = sqlalchemy.make_url(uri).render_as_string()  # without its password
     return (
-        f"needs `mlflow db upgrade {address}`, after a back-up: it was made by another version of MLflow than "
-        f"{mlflow.__version__} (its tables are of revision {found}, not {_expected_revision()}); where that one is "
-        "newer, install it instead"
+        f"was made by another version of MLflow than {mlflow.__version__} (its tables have revision {found}, not "
+        f"{_expected_revision()}); if that version is older, make a backup and run `mlflow db upgrade {address}`; "
+        "if it is newer, install it"
     )
 
 
@@ -105,7 +105,7 @@ def _engine(uri: str) -> Iterator[Engine]:
 
 
 def _settled_revision(engine: Engine) -> str | None:
-    """The revision of the tables, after another process that makes them just now has ended."""
+    """Return the revision of the tables; wait while another process creates them."""
     found = _revision(engine)
     while found not in (None, _expected_revision()):
         time.sleep(_SETTLING_SECONDS)

@@ -1,4 +1,4 @@
-"""Dataset inputs of a run, with a digest that notices every image."""
+"""Dataset inputs of runs, with digests over all images."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 from rsc_mlflow.tracking import mlflow_compat, schema
 from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.store import with_retries
@@ -16,15 +16,15 @@ _DIGEST_LENGTH = 36  # MLflow's limit
 
 @dataclass(frozen=True)
 class DataRecord:
-    """What is written down about the data a run read.
+    """A dataset input of a run.
 
     Attributes:
         name: dataset name, e.g. ``mnistv20-3-0-0``.
-        digest: at most 36 characters that change with any image, label or spurious index.
+        digest: digest over all images, labels and spurious indices, at most 36 characters.
         context: ``training`` or ``testing``.
-        profile: counts and the like, shown in the UI (``n_examples``, ``n_spurious`` …).
-        shape: shape of one image ``(C, H, W)``.
-        source: where the clean data came from, in words or as a URL; no local path.
+        profile: values shown in MLflow's UI, such as ``n_examples`` and ``n_spurious``.
+        shape: shape ``(C, H, W)`` of one image.
+        source: description or URL of the source of the clean data, not a local path.
     """
 
     name: str
@@ -39,7 +39,7 @@ def log_datasets(run: TrackedRun, records: list[DataRecord]) -> None:
     """Log datasets as MLflow dataset inputs of ``run``.
 
     Raises:
-        InputError: a digest is too long, or a context is none of the two.
+        InputError: a digest is empty or too long, or a context is invalid.
     """
     with run.timed():
         inputs = [_input(record) for record in records]
@@ -49,10 +49,10 @@ def log_datasets(run: TrackedRun, records: list[DataRecord]) -> None:
 def _input(record: DataRecord) -> DatasetInput:
     if not 0 < len(record.digest) <= _DIGEST_LENGTH:
         raise InputError(
-            f"digest of {record.name} has {len(record.digest)} characters; accepted: 1 to {_DIGEST_LENGTH}"
+            f"The digest of {record.name} has {len(record.digest)} characters. Expected 1 to {_DIGEST_LENGTH}."
         )
     if record.context not in (schema.TRAINING, schema.TESTING):
-        raise InputError(f"context {record.context!r}; accepted: {schema.TRAINING}, {schema.TESTING}")
+        raise invalid_value("context", record.context, f"{schema.TRAINING} or {schema.TESTING}")
     tensors = {"features": {"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, *record.shape]}}}
     tensors["targets"] = {"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}
     dataset = Dataset(

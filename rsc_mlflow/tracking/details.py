@@ -1,6 +1,6 @@
-"""What the dashboards ask about single runs: a metric's history, a JSON artifact, registered versions.
+"""Queries of the dashboards about single runs: metric histories, JSON artifacts, registered model versions.
 
-Answers are kept for a minute: a page asks for the same ones each time it is drawn.
+Answers are cached for a minute, because a page repeats its queries each time it is drawn.
 """
 
 import json
@@ -19,17 +19,17 @@ from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking.values import one_per_step
 
 LARGEST = 5_000_000
-"""Bytes of a JSON artifact that is read; larger ones are treated as absent."""
+"""Largest JSON artifact that is read, in bytes; larger ones are treated as absent."""
 VERSIONS = 200
 
 
 class Details:
-    """Answers about single runs of one store.
+    """Cached queries about single runs of one store.
 
     Args:
-        client: makes MLflow's client (called when something is asked for).
-        read: (run id, path) → bytes of an artifact, None if there is none; default: through the client.
-        keep_seconds: how long an answer is kept; 0: not at all.
+        client: returns MLflow's client; called by each query.
+        read: (run id, path) → bytes of an artifact, None if there is none; by default it uses the client.
+        keep_seconds: how long an answer is cached; 0: not at all.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class Details:
         self._keep_seconds = keep_seconds
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """(step, value) pairs of a run's metric, in order of the steps, one per step; empty if there are none."""
+        """Return (step, value) pairs of a run's metric, one per step, in order of steps; empty if there are none."""
         points: list[tuple[int, float]] = self._keep(("history", run_id, metric), lambda: self._history(run_id, metric))
         return points
 
     def artifact(self, run_id: str, path: str) -> object | None:
-        """A JSON artifact, parsed; None if there is none, it is too large or it is no JSON."""
+        """Return a JSON artifact, parsed; None if it does not exist, is too large or is not JSON."""
         content: object | None = self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
         return content
 
     def models(self) -> pd.DataFrame:
-        """The newest registered versions: name, version, dataset, method, aliases, run_id, created (ms since 1970)."""
+        """Return the newest model versions: name, version, dataset, method, aliases, run_id, created (in ms)."""
         versions: pd.DataFrame = self._keep(("models",), self._models)
         return versions
 
@@ -112,12 +112,11 @@ class Details:
 
 
 def version_table(versions: Sequence[Any], models: Sequence[Any]) -> pd.DataFrame:
-    """One row per registered version.
+    """Return the table of :meth:`Details.models`, one row per model version.
 
     Args:
-        versions: anything with the attributes of MLflow's ``ModelVersion``; one that was searched for carries no
-            aliases.
-        models: anything with the attributes of MLflow's ``RegisteredModel``, which know the aliases.
+        versions: objects with the attributes of MLflow's ``ModelVersion``; the results of a search have no aliases.
+        models: objects with the attributes of MLflow's ``RegisteredModel``, which have the aliases.
     """
     aliases: dict[tuple[str, str], list[str]] = {}
     for model in models:

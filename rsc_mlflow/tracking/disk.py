@@ -1,4 +1,4 @@
-"""What the runs of an experiment take on disk, as far as their artifact store says: files have sizes there."""
+"""Disk use of the runs of an experiment, from the file sizes that the artifact store reports."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from rsc_mlflow.tracking.store import with_retries
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Bytes of one run: its checkpoints, its models, and everything else."""
+    """Disk use of one run, in bytes: checkpoints, logged models and other artifacts."""
 
     run: Run
     checkpoints: int
@@ -22,12 +22,12 @@ class DiskUse:
 
     @property
     def total(self) -> int:
-        """All bytes."""
+        """Total disk use, in bytes."""
         return self.checkpoints + self.models + self.others
 
 
 def disk_use(client: MlflowClient, experiment_ids: list[str]) -> list[DiskUse]:
-    """The runs of some experiments, those that take most first.  Cost: some requests a run."""
+    """Return the disk use of the runs of these experiments, largest first; takes several requests per run."""
     found = [_of_run(client, run) for run in iterate_runs(client, (), experiment_ids)]
     return sorted(found, key=lambda one: one.total, reverse=True)
 
@@ -42,7 +42,7 @@ def _of_run(client: MlflowClient, run: Run) -> DiskUse:
 
 
 def _files(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tuple[str, int]]:
-    """Path and bytes of every file of a run below a folder."""
+    """Yield path and size (bytes) of each artifact of a run in a folder and its subfolders."""
     for item in with_retries(lambda: client.list_artifacts(run_id, folder), "artifacts"):
         if item.is_dir:
             yield from _files(client, run_id, item.path)
@@ -51,6 +51,6 @@ def _files(client: MlflowClient, run_id: str, folder: str | None) -> Iterator[tu
 
 
 def _of_model(client: MlflowClient, model_id: str, folder: str | None = None) -> int:
-    """Bytes of a logged model, which lies beside the runs."""
+    """Return the size of a logged model in bytes; logged models are stored outside the runs."""
     found = with_retries(lambda: client.list_logged_model_artifacts(model_id, folder), "model")
     return sum(_of_model(client, model_id, item.path) if item.is_dir else item.file_size or 0 for item in found)

@@ -1,4 +1,4 @@
-"""What a run ran on: package versions, commit and hardware, as ``environment.json``."""
+"""Records package versions, commit and hardware of a run in ``environment.json``."""
 
 import functools
 import os
@@ -21,13 +21,13 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @functools.cache
 def host() -> str:
-    """This machine's name."""
+    """Return the name of this machine."""
     return socket.gethostname()
 
 
 @functools.cache
 def packages() -> dict[str, str]:
-    """Name → version of every installed distribution."""
+    """Return name → version of each installed distribution."""
     found = ((item.metadata["Name"], item.version) for item in metadata.distributions())
     return dict(sorted((name, version) for name, version in found if name))
 
@@ -50,10 +50,9 @@ def _gpu() -> str:
 
 
 def source_tags() -> dict[str, str]:
-    """MLflow's own tags for user, program and git commit, and those of its run context (``MLFLOW_RUN_CONTEXT``).
+    """Return the tags that ``mlflow.start_run`` would set: user, program, git commit and ``MLFLOW_RUN_CONTEXT``.
 
-    They are what ``mlflow.start_run`` would set.  The commit is that of this project where the program itself lies in
-    no repository.
+    If the program is not in a git repository, the commit is that of this project.
     """
     found = mlflow_compat.context_tags()
     if mlflow_compat.GIT_COMMIT not in found and (commit := _git("rev-parse", "HEAD")):
@@ -65,7 +64,7 @@ def source_tags() -> dict[str, str]:
 
 @functools.cache
 def _git(*arguments: str) -> str:
-    """What git says about the folder of this package; empty where there is no git or no repository."""
+    """Return the output of a git command in the folder of this package; empty without git or a repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), *arguments],
@@ -80,13 +79,13 @@ def _git(*arguments: str) -> str:
 
 
 def tags() -> dict[str, str]:
-    """Tag ``rsc.plugins``, where there are plug-ins; everything else is in ``environment.json``."""
+    """Return the tag ``rsc.plugins`` if plug-ins are installed; all else is in ``environment.json``."""
     plugins = plugin_versions()
     return {schema.PLUGINS: ", ".join(f"{name} {version}" for name, version in plugins.items())} if plugins else {}
 
 
 def record() -> dict[str, object]:
-    """The whole record, for ``environment.json``."""
+    """Return the contents of ``environment.json``."""
     return {
         "packages": packages(),
         "python": platform.python_version(),
@@ -100,7 +99,7 @@ def record() -> dict[str, object]:
 
 
 def in_short(environment: Mapping[str, Any]) -> dict[str, str]:
-    """What runs are compared by of a :func:`record`, under the names of the tags that earlier versions set."""
+    """Return the parts of a :func:`record` that runs are compared by, as the tags that earlier versions set."""
     packages = environment["packages"]
     values = {name: packages.get(name, "not installed") for name in _SHOWN_PACKAGES}
     values |= {name: str(environment[name]) for name in ("python", "cpu", "threads", "gpu")}

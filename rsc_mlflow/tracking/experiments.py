@@ -15,10 +15,10 @@ from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import OWN_EXPERIMENT, is_transient, look_up, reason, redact_passwords, with_retries
 
 MODEL_TRAINING = "workflowType=machine_learning"
-"""Query with which MLflow 3.17's UI shows the pages of model training; else those of the browser's last choice."""
+"""Query that makes MLflow 3.17's UI show the pages for model training instead of those last used in the browser."""
 VIEW_KEY = "rsc"
 VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
-"""Tag of an experiment: a saved view of MLflow's list of runs, opened by ``?viewStateShareKey=rsc``."""
+"""Experiment tag with a saved view of MLflow's list of runs, opened by ``?viewStateShareKey=rsc``."""
 VIEW_STATE = json.dumps(
     {
         "selectedColumns": [
@@ -33,20 +33,20 @@ VIEW_STATE = json.dumps(
         ]
     }
 )
-"""Its value: the columns that the view shows beside MLflow's own."""
+"""Value of that tag: the columns that the view shows in addition to MLflow's own."""
 
 
 def chosen_experiment() -> str:
-    """Id or name of the experiment that new runs go to, as the environment says."""
+    """Return the id or name of the experiment for new runs, as set in the environment."""
     chosen = (os.environ.get(name) for name in ("MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME"))
     return next(filter(None, chosen), schema.EXPERIMENT)
 
 
 def current_experiment(client: MlflowClient) -> str:
-    """Id of the experiment that new runs go to; made if it does not exist, described if nobody has described it.
+    """Return the id of the experiment for new runs; create it and set its description if they do not exist.
 
     Raises:
-        InputError: ``MLFLOW_EXPERIMENT_ID`` names no experiment, or the experiment was deleted.
+        InputError: ``MLFLOW_EXPERIMENT_ID`` is not the id of an experiment, or the experiment was deleted.
     """
     if experiment_id := os.environ.get("MLFLOW_EXPERIMENT_ID"):
         named = look_up(
@@ -69,18 +69,19 @@ def current_experiment(client: MlflowClient) -> str:
         except MlflowException as error:
             if is_transient(error):
                 raise
-            found = client.get_experiment_by_name(name)  # another process may have been quicker
+            found = client.get_experiment_by_name(name)  # another process may have created it
             if found is None:
-                raise InputError(f"experiment {name!r} cannot be made ({reason(error)}); {OWN_EXPERIMENT}") from error
+                why = reason(error)
+                raise InputError(f"experiment {name!r} cannot be created ({why}); {OWN_EXPERIMENT}") from error
     if found is None or found.lifecycle_stage != "active":
-        raise InputError(f"experiment {name!r} was deleted; restore it, or set MLFLOW_EXPERIMENT_NAME to another name")
+        raise InputError(f"Experiment {name!r} was deleted. Restore it or set MLFLOW_EXPERIMENT_NAME to another name.")
     return _described(client, found)
 
 
 def experiment_description(name: str, experiment_id: str) -> str:
-    """What MLflow's page of an experiment says above its runs: where they are compared.
+    """Return an experiment's description for MLflow's UI, with links to its runs and dashboards.
 
-    Addresses are relative to MLflow's own page, so that they hold under any host and static prefix.
+    The links are relative to MLflow's page, so they work with any host and static prefix.
     """
     runs = f"#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW_KEY}&{MODEL_TRAINING}"
     link = f"dashboards/?experiment={quote(name, safe='')}"
@@ -91,7 +92,7 @@ def experiment_description(name: str, experiment_id: str) -> str:
 
 
 def run_page(experiment_id: str, run_id: str) -> str | None:
-    """Address of a run's page in MLflow's UI, among those of model training; None where the store is no server."""
+    """Return the URL of a run's page in MLflow's UI (for model training); None if the store is not a server."""
     uri = mlflow.get_tracking_uri()
     if not uri.startswith("http"):
         return None
@@ -99,23 +100,23 @@ def run_page(experiment_id: str, run_id: str) -> str | None:
 
 
 def run_link(experiment_id: str, run_id: str, text: str) -> str:
-    """Markdown for a description in MLflow's UI: a link to the run's page, relative to whatever page shows it."""
+    """Return a Markdown link to the run's page, relative to the page of MLflow's UI that shows it."""
     return f"[{text}](#/experiments/{experiment_id}/runs/{run_id}?{MODEL_TRAINING})"
 
 
 def where_to_look(experiment_id: str, run_id: str) -> str:
-    """The run's id and where a person sees it: what a command ends with."""
-    return f"run {run_id}, {run_page(experiment_id, run_id) or 'see it with: rsc serve'}"
+    """Return the run's id and address, for the last line of a command."""
+    return f"run {run_id}, {run_page(experiment_id, run_id) or 'to view it, run: rsc serve'}"
 
 
 def _described(client: MlflowClient, experiment: Experiment) -> str:
-    """The experiment's id, after its description got links and its list of runs a view, unless it has its own."""
+    """Set the experiment's description and view, unless it has them already, and return its id."""
     own = str(experiment.experiment_id)
     ours = {
         schema.DESCRIPTION: experiment_description(experiment.name, own),
         VIEW: VIEW_STATE,
     }
-    with suppress(MlflowException):  # where that is allowed
+    with suppress(MlflowException):  # this account may not have the permission
         for key in ours.keys() - experiment.tags.keys():
             client.set_experiment_tag(own, key, ours[key])
     return own

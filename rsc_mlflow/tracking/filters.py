@@ -1,8 +1,8 @@
-"""MLflow's filter strings, applied to a frame of runs instead of asked of the server.
+"""Apply MLflow's filter strings to a data frame of runs.
 
-``mlflow.search_runs`` spends 1.5 ms on every run that a filter lets through, because it sends each of them
-whole.  The dashboards hold all runs already; this module parses the same language with MLflow's own parser
-and compares whole columns.  The tests hold it against ``search_runs`` itself.
+``mlflow.search_runs`` takes 1.5 ms per matching run, because it returns whole runs.  The dashboards already have all
+runs in memory, so this module parses the filter with MLflow's own parser and compares whole columns.  The tests compare
+the result with ``search_runs``.
 """
 
 import operator
@@ -30,18 +30,18 @@ _COLUMN = {"parameter": "params", "metric": "metrics", "tag": "tags"}
 
 
 def matching(frame: pd.DataFrame, filter_string: str) -> pd.Series:
-    """Which rows ``mlflow.search_runs(filter_string=…)`` would return.
+    """Return which rows ``mlflow.search_runs(filter_string=…)`` would return.
 
     Args:
         frame: one row per run with MLflow's column names (``run_id``, ``status``, ``start_time`` in milliseconds,
-            ``params.…``, ``metrics.…``, ``tags.…``), as :class:`rsc_mlflow.tracking.frame.RunStore` keeps them.
-        filter_string: MLflow's filter language; empty lets everything through.
+            ``params.…``, ``metrics.…``, ``tags.…``), as in :class:`rsc_mlflow.tracking.frame.RunStore`.
+        filter_string: a filter in MLflow's language; an empty one matches all runs.
 
     Returns:
-        bool [rows], with the frame's index.
+        bool ``[rows]``, with the frame's index.
 
     Raises:
-        InputError: the filter cannot be parsed, or asks for something that is not kept in the frame.
+        InputError: the filter is invalid, or refers to a field that the frame does not contain.
     """
     keep = pd.Series(True, index=frame.index)
     for clause in _parse(filter_string):
@@ -53,8 +53,8 @@ def _parse(filter_string: str) -> list[dict[str, Any]]:
     try:
         return list(_MLFLOW.parse_search_filter(filter_string.strip()))
     except MlflowException as error:
-        message = f"the filter {filter_string!r} is no MLflow filter: {error.message}"
-        raise InputError(f"{message.rstrip('.')}. Accepted: {EXAMPLES}") from None
+        message = f"Invalid MLflow filter {filter_string!r}: {error.message}"
+        raise InputError(f"{message.rstrip('.')}. Expected for example {EXAMPLES}.") from None
 
 
 def _matches(frame: pd.DataFrame, clause: dict[str, Any]) -> pd.Series:
@@ -74,14 +74,14 @@ def _matches(frame: pd.DataFrame, clause: dict[str, Any]) -> pd.Series:
 
 def _check(kind: str, key: str, comparator: str) -> None:
     if kind not in (*_COLUMN, "attribute") or (kind == "attribute" and key == "artifact_uri"):
-        raise InputError(f"the dashboards cannot filter by {kind} {key!r}; accepted: {EXAMPLES}")
-    try:  # each refuses a comparator that its own kind does not take
+        raise InputError(f"The dashboards cannot filter by {kind} {key!r}. Expected for example {EXAMPLES}.")
+    try:  # each of these raises if its kind does not support the comparator
         _MLFLOW.is_attribute(kind, key, comparator)
         _MLFLOW.is_metric(kind, comparator)
         _MLFLOW.is_param(kind, comparator)
         _MLFLOW.is_tag(kind, comparator)
     except MlflowException as error:
-        raise InputError(f"{error.message.rstrip('.')}; accepted: {EXAMPLES}") from None
+        raise InputError(f"{error.message.rstrip('.')}. Expected for example {EXAMPLES}.") from None
 
 
 def _compare(column: pd.Series, comparator: str, value: Any) -> pd.Series:
@@ -96,10 +96,10 @@ def _compare(column: pd.Series, comparator: str, value: Any) -> pd.Series:
 
 
 def _like(value: str, flags: re.RegexFlag) -> re.Pattern[str]:
-    """SQL's LIKE as a regular expression: ``%`` is any text, ``_`` any character.
+    """Return SQL's LIKE as a regular expression: ``%`` is any text, ``_`` any character.
 
-    What stands between two ``%`` may be taken where it is first found, for good (an atomic group): what follows
-    then has the most room.  Tried everywhere, a dozen ``%`` would occupy a server for years.
+    The text between two ``%`` can be matched at its first occurrence, without backtracking (an atomic group), which
+    leaves most room for the rest.  With backtracking, a dozen ``%`` would take exponential time.
     """
     first, *others = ("".join("." if c == "_" else re.escape(c) for c in part) for part in value.split("%"))
     middle = "".join(f"(?>.*?{part})" for part in others[:-1])

@@ -1,4 +1,4 @@
-"""One short name for everything that decides a result: the identity of a job in a sweep's ledger."""
+"""Fingerprints: hashes of all options that affect a result, which identify jobs."""
 
 import hashlib
 import json
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def fingerprint(values: Mapping[str, object]) -> str:
-    """64 hex digits: SHA-256 of the canonical JSON of ``values``; the same in every process and on every machine.
+    """Return the SHA-256 of the canonical JSON of ``values``, 64 hexadecimal digits.
 
-    The order of keys does not matter, nor how a number is written: ``1`` and ``1.0``, ``0.010`` and ``0.01``
-    give the same fingerprint, as numbers.  Text stays text (``"1"`` differs from ``1``), and so do booleans.
+    The order of keys does not matter, and neither does the form of a number: ``1`` and ``1.0`` give the same
+    fingerprint.  Text and booleans differ from numbers (``"1"`` and ``1`` give different fingerprints).
 
     Raises:
         ValueError: a number is NaN or infinite.
-        TypeError: a value is not made of text, numbers, booleans, None, lists and mappings.
+        TypeError: a value is not text, a number, a boolean, None, a list or a mapping.
     """
     text = json.dumps(_canonical(values), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
@@ -27,7 +27,7 @@ def _canonical(value: object) -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"fingerprint keys are text; got {key!r}")
+                raise TypeError(f"Invalid key of a fingerprint: {key!r}. Expected text.")
         return {key: _canonical(item) for key, item in value.items()}
     if isinstance(value, Sequence):
         return [_canonical(item) for item in value]
@@ -36,6 +36,8 @@ def _canonical(value: object) -> Any:
     if isinstance(value, float):
         number = float(value)
         if not math.isfinite(number):
-            raise ValueError(f"a fingerprint takes finite numbers only; got {number}")
+            raise ValueError(f"Invalid value in a fingerprint: {number}. Expected a finite number.")
         return int(number) if number.is_integer() else number
-    raise TypeError(f"a fingerprint takes text, numbers, booleans, None, lists and mappings; got {type(value)}")
+    raise TypeError(
+        f"Invalid type in a fingerprint: {type(value)}. Expected text, number, boolean, None, list or mapping."
+    )

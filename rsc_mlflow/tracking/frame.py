@@ -1,8 +1,8 @@
-"""All runs of a tracking store as one DataFrame that is kept up to date by fetching only what changed.
+"""All runs of a tracking store as one DataFrame, updated by fetching only what changed.
 
-``mlflow.search_runs`` costs 1.5 ms a run, 15 s for 10,000.  A :class:`RunStore` pays that once, newest runs
-first, and then asks for runs that started, ended or are running since; a slowly rotating window over the
-older ones finds what no time stamp shows (deleted runs, tags and metrics added later).
+``mlflow.search_runs`` takes 1.5 ms per run, 15 s for 10,000.  A :class:`RunStore` does this once, newest runs first,
+and then asks only for runs that started or ended since, or are running.  In addition, each refresh reloads the next
+``WINDOW`` older runs, to find changes without a time stamp (deleted runs, tags and metrics added later).
 """
 
 import threading
@@ -27,24 +27,24 @@ from rsc_mlflow.tracking.values import is_time
 
 PAGE = 1000
 SLACK_MS = 60_000
-"""How far clocks of the machines that log runs may be apart without a change waiting for the rotating window."""
+"""Tolerated difference between the clocks of the machines that log runs, in ms."""
 WINDOW = 200
-"""Runs looked at again in each refresh by the rotating window."""
+"""Number of older runs that each refresh reloads."""
 KEPT_TAGS = (schema.RUN_NAME, schema.PARENT_RUN_ID, schema.USER, schema.DESCRIPTION)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known of the store at one moment.
+    """The known contents of the store at one time.
 
     Attributes:
         frame: one row per run, newest first: ``run_id``, ``experiment_id``, ``run_name``, ``status``, ``user_id``,
-            ``start_time`` and ``end_time`` (float milliseconds since 1970, as stored: whoever reads them checks
-            that they are times), ``params.…``, ``metrics.…``, ``tags.…``.
+            ``start_time`` and ``end_time`` (float milliseconds since 1970, as stored and not checked),
+            ``params.…``, ``metrics.…``, ``tags.…``.
         experiments: id → name of every active experiment.
-        version: stands for the contents: two processes that know the same runs have the same version.
-        complete: the first load has finished.
-        error: why the last fetch failed, in words for a person; None if it did not.
+        version: hash of the contents, the same in all processes.
+        complete: whether the first load has finished.
+        error: why the last fetch failed, for display; None if it succeeded.
         fetched_at: seconds since 1970 of the last successful fetch; 0 before the first.
     """
 
@@ -57,7 +57,7 @@ class Snapshot:
 
 
 def flatten(runs: Sequence[Run]) -> pd.DataFrame:
-    """One row per run with MLflow's column names; metrics float64, parameters and tags str."""
+    """Return one row per run with MLflow's column names; metrics float64, parameters and tags str."""
     rows = [_row(run) for run in runs]
     columns = ["run_id", "experiment_id", "run_name", "status", "user_id", "start_time", "end_time"]
     frame = pd.DataFrame.from_records(rows) if rows else pd.DataFrame(columns=columns)
@@ -83,12 +83,12 @@ def _row(run: Run) -> dict[str, object]:
 
 
 def _number(stored: object) -> float:
-    """A stored time as float; NaN for anything else than a number."""
+    """Return a stored time as float; NaN if it is not a number."""
     return float(stored) if isinstance(stored, int | float) else np.nan
 
 
 def _digest(run: Run) -> int:
-    """64 bits that change with anything shown of a run; the same in every process."""
+    """Return a 64-bit hash of all that is shown of a run, the same in all processes."""
     info, data = run.info, run.data
     parts = [repr((info.run_id, info.status, info.end_time, info.run_name, info.experiment_id))]
     parts += [repr(sorted(part.items())) for part in (data.params, data.metrics, data.tags)]
@@ -100,8 +100,8 @@ class RunStore:
 
     Args:
         tracking_uri: any MLflow tracking URI.
-        page_size: runs asked for at once during the first load.
-        clock: seconds since 1970.
+        page_size: number of runs per request.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, tracking_uri: str, *, page_size: int = PAGE, clock: Callable[[], float] = time.time) -> None:
@@ -113,36 +113,36 @@ class RunStore:
         self._digests: dict[str, int] = {}
         self._before = np.inf  # the rotating window ends here
         self._fetching = threading.Lock()
-        self._started = -np.inf  # the newest background refresh, on a clock that is never set back
+        self._started = -np.inf  # start of the newest background refresh, on the monotonic clock
 
     @property
     def client(self) -> MlflowClient:
-        """MLflow's client for this store (made when first asked for, because that may contact the store)."""
+        """MLflow's client for this store, made on first use because that may contact the store."""
         if self._client is None:
             self._client = reading_client(self.tracking_uri)
         return self._client
 
     def snapshot(self) -> Snapshot:
-        """What is known now, at once."""
+        """Return the current snapshot without waiting."""
         return self._snapshot
 
     def refresh(self) -> Snapshot:
-        """Fetches what changed (everything, the first time) and returns the new snapshot.
+        """Fetch what changed (the first time, everything) and return the new snapshot.
 
-        A store that does not answer leaves the runs as they were and puts its reason into ``error``.
+        If the store does not answer, the runs stay as they were and ``error`` gives the reason.
         """
         with self._fetching:
             try:
                 self._fetch()
                 self._snapshot = replace(self._snapshot, error=None, fetched_at=self._clock())
-            except Exception as error:  # whatever a client of any store may raise: shown, and tried again
+            except Exception as error:  # the client of a store can raise anything; the next refresh tries again
                 self._snapshot = replace(self._snapshot, error=f"{type(error).__name__}: {error}")
             return self._snapshot
 
     def refresh_soon(self, *, timeout: float = 0.0, min_age: float = 1.0) -> Snapshot:
-        """Refreshes in the background unless one runs or the last is younger than ``min_age`` seconds.
+        """Start a refresh in the background, unless one is running or started less than ``min_age`` seconds ago.
 
-        Waits at most ``timeout`` seconds for it and returns the snapshot as it is then.
+        Wait at most ``timeout`` seconds for it and return the snapshot at that time.
         """
         now = time.monotonic()
         if not self._fetching.locked() and now - self._started >= min_age:
@@ -166,7 +166,7 @@ class RunStore:
             self._load_changes()
 
     def _load_all(self) -> None:
-        """Pages through the store, newest first, publishing the first pages at once and the others by and by."""
+        """Load all runs page by page, newest first, and publish them in increasing intervals."""
         collected: list[pd.DataFrame] = []
         pages = 0
         seen: dict[str, int] = {}
@@ -196,7 +196,7 @@ class RunStore:
             changed |= self._all(f"attributes.{column} > {since}")
         running = set(frame.loc[frame["status"].isin(["RUNNING", "SCHEDULED"]), "run_id"])
         changed |= self._all("attributes.status = 'RUNNING'")
-        odd = frame.loc[~is_time(frame["start_time"]), "run_id"]  # no window over times finds these again
+        odd = frame.loc[~is_time(frame["start_time"]), "run_id"]  # the window over start times misses these
         waiting = sorted((running | set(odd.sample(min(len(odd), WINDOW)))) - set(changed))
         for start in range(0, len(waiting), 200):
             names = ", ".join(f"'{run_id}'" for run_id in waiting[start : start + 200])
@@ -206,7 +206,7 @@ class RunStore:
         self._merge(self._snapshot.frame, *self._look_again(self._snapshot.frame))
 
     def _look_again(self, frame: pd.DataFrame) -> tuple[dict[str, Run], set[str]]:
-        """The next window of older runs as they are now, and the ids of those that are no longer there."""
+        """Reload the next window of older runs; return its runs and the ids of those that no longer exist."""
         times = frame["start_time"].where(is_time(frame["start_time"])).to_numpy()
         older = times[times <= self._before]
         if not len(older):
@@ -250,7 +250,7 @@ class RunStore:
 
 
 class _Page(list[Run]):
-    """A page of runs and the token of the next (empty at the end)."""
+    """A page of runs with the token of the next page (empty on the last)."""
 
     def __init__(self, runs: Iterable[Run], token: str) -> None:
         super().__init__(runs)

@@ -1,7 +1,7 @@
-"""Everything that this project uses of MLflow beyond its documented API, each with a test that fails if it changes.
+"""All uses of undocumented parts of MLflow, each with a test that fails if that part changes.
 
-``tests/tracking/test_mlflow_compat.py`` holds the tests, and another one that no other module uses MLflow's internals.
-Modules of MLflow's server are imported inside the functions: no command but the server pays for them.
+The tests are in ``tests/tracking/test_mlflow_compat.py``; one of them checks that no other module uses MLflow's
+internals.  Modules of MLflow's server are imported inside the functions, because only the server needs them.
 """
 
 import os
@@ -23,44 +23,44 @@ if TYPE_CHECKING:
     import flask
 
 DATASET_CONTEXT, GIT_COMMIT, GIT_DIRTY = MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
-"""Tags that MLflow's UI reads: of a run's dataset input, and of a run."""
+"""Tags that MLflow's UI reads: one of a run's dataset input, two of a run."""
 NOISY_LOGGERS = ("mlflow.store.db.utils", "urllib3.connectionpool")
-"""They say on standard error what this project reports in one line of its own."""
-_host_creds: Callable[[str], Any] = get_default_host_creds  # these carry no types
+"""Loggers of problems that this project reports itself."""
+_host_creds: Callable[[str], Any] = get_default_host_creds  # these have no type annotations
 _artifact_repository: Callable[..., Any] = get_artifact_repository
 _http_request: Callable[..., requests.Response] = http_request
 _STATUS_IN_MESSAGE = re.compile(r"failed with error code (\d{3}) != \d{3}")
 
 Validators = dict[tuple[str, str], Callable[[], bool]]
-"""(path, method) → whether the caller may ask for it."""
+"""(path, method) → function that returns whether the caller may make this request."""
 
 
 # ---- the client
 def context_tags() -> dict[str, str]:
-    """MLflow's own tags for user, program and git commit, and those of ``MLFLOW_RUN_CONTEXT``."""
+    """Return MLflow's tags for user, program and git commit, and those of ``MLFLOW_RUN_CONTEXT``."""
     return {key: str(value) for key, value in registry.resolve_tags().items()}
 
 
 def host_creds(uri: str) -> Any:
-    """Address, log-in and certificates that MLflow's client uses for a server."""
+    """Return the address, credentials and certificates that MLflow's client uses for a server."""
     return _host_creds(uri)
 
 
 def post(uri: str, endpoint: str, fields: Mapping[str, str]) -> requests.Response:
-    """Ask a path of a server with the client's own credentials and retries; an error is an answer, too."""
+    """Send a POST request with the credentials and retries of MLflow's client; return the response, also an error."""
     return _http_request(host_creds(uri), endpoint, "POST", json=dict(fields), raise_on_status=False)
 
 
 def delete_artifact(client: MlflowClient, run_id: str, path: str) -> None:
-    """Delete one file below a run's artifact folder; MLflow's client has no call for it."""
+    """Delete one artifact of a run; MLflow's client has no method for this."""
     artifact_uri = client.get_run(run_id).info.artifact_uri
     _artifact_repository(artifact_uri, tracking_uri=client.tracking_uri).delete_artifacts(path)
 
 
 def http_status(error: MlflowException) -> int:
-    """The HTTP status that an error of MLflow stands for.
+    """Return the HTTP status of an error of MLflow.
 
-    Where a proxy answered instead of MLflow, only the message says with which.
+    If a proxy answered instead of MLflow, the status is only in the message.
     """
     by_proxy = _STATUS_IN_MESSAGE.search(str(error))
     return int(by_proxy[1]) if by_proxy else int(ERROR_CODE_TO_HTTP_STATUS.get(error.error_code, 500))
@@ -68,14 +68,14 @@ def http_status(error: MlflowException) -> int:
 
 # ---- the store
 def search_utils() -> Any:
-    """MLflow's parser of filters (its methods carry no types)."""
+    """Return MLflow's parser of filters, whose methods have no type annotations."""
     from mlflow.utils.search_utils import SearchUtils
 
     return SearchUtils
 
 
 def newest_schema() -> str:
-    """Revision of the tables that this version of MLflow works with."""
+    """Return the revision of the tables of this version of MLflow."""
     from mlflow.store.db import utils
 
     ask: Callable[[], str] = utils._get_latest_schema_revision
@@ -84,7 +84,7 @@ def newest_schema() -> str:
 
 # ---- the server
 def server_app() -> "flask.Flask":
-    """MLflow's Flask app: UI, REST API and host check."""
+    """Return MLflow's Flask app: UI, REST API and host check."""
     import mlflow.server
 
     app: flask.Flask = mlflow.server.app
@@ -92,7 +92,7 @@ def server_app() -> "flask.Flask":
 
 
 def asgi(app: "flask.Flask") -> Any:
-    """What the server's program serves: uvicorn takes MLflow's FastAPI app around the Flask app."""
+    """Return the app to serve: with uvicorn, MLflow's FastAPI app that wraps the Flask app."""
     if os.environ.get(_MLFLOW_SGI_NAME.name) != "uvicorn":
         return app
     from mlflow.server.fastapi_app import create_fastapi_app
@@ -101,21 +101,21 @@ def asgi(app: "flask.Flask") -> Any:
 
 
 def static_prefix(path: str) -> str:
-    """A path below the server's ``--static-prefix``."""
+    """Return a path with the server's ``--static-prefix``."""
     from mlflow.server.handlers import _add_static_prefix
 
     return str(_add_static_prefix(path))
 
 
 def backend_store() -> str:
-    """Address of the store that this process serves."""
+    """Return the URI of the store that this process serves."""
     from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 
     return os.environ[BACKEND_STORE_URI_ENV_VAR]
 
 
 def allowed_origins() -> list[str]:
-    """Origins that the server was told to accept."""
+    """Return the origins that the server is configured to accept."""
     from mlflow.server.security import get_allowed_origins
 
     return list(get_allowed_origins() or ())
@@ -123,35 +123,35 @@ def allowed_origins() -> list[str]:
 
 # ---- the server's log-in
 def user_database() -> str:
-    """Address of the log-in's own database."""
+    """Return the URI of the database of users."""
     from mlflow.server import auth
 
     return str(auth.auth_config.database_uri)
 
 
 def with_log_in(app: "flask.Flask") -> Any:
-    """What ``--app-name basic-auth`` serves: every request is asked for a name and a password."""
+    """Return the app of ``--app-name basic-auth``, which requires a user name and password for all requests."""
     from mlflow.server import auth
 
     return auth.create_app(app)
 
 
 def set_validators(change: Callable[[Validators], Validators]) -> None:
-    """Replace the log-in's table of what a caller may ask for: a path that is not in it is refused."""
+    """Replace the table of allowed requests; requests to other paths are rejected."""
     from mlflow.server import auth
 
     auth.BEFORE_REQUEST_VALIDATORS = change(auth.BEFORE_REQUEST_VALIDATORS)
 
 
 def caller_is_known() -> bool:
-    """Whether MLflow has put a name to the caller of the request being served."""
+    """Return whether MLflow has authenticated the user of the current request."""
     import flask
 
     return flask.has_request_context() and bool(getattr(flask.g, "mlflow_authenticated_user", None))
 
 
 def readable_experiments(ids: Collection[str]) -> Collection[str]:
-    """Those that the caller may read, by MLflow's rule for ``search_runs``."""
+    """Return the experiments that the user may read, by MLflow's rule for ``search_runs``."""
     from mlflow.server import auth
 
     found: Collection[str] = auth.filter_experiment_ids(list(ids))

@@ -1,7 +1,7 @@
-"""Folders of models in MLflow's ``pt2`` format, which ``mlflow`` and ``torch`` alone can load, without a pickle.
+"""Write models in MLflow's pickle-free ``pt2`` format, which can be loaded with ``mlflow`` and ``torch`` only.
 
-``torch.export`` takes a second or more and keeps memory that it never gives back.  Models of one architecture differ
-only in their weights, so each process exports the first of them and fills the weights of later ones into its graph.
+``torch.export`` takes a second or more and never frees some memory.  Models of the same architecture differ only in
+their weights, so each process exports the first one and replaces the weights in its graph for later ones.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from rsc_mlflow import tempdirs
 from rsc_mlflow.tracking import environment
 
 _MOST_TEMPLATES = 4
-"""Each holds the weights of one model in memory."""
+"""Maximum number of exported graphs to keep; each holds the weights of one model in memory."""
 _FILE = Path("data") / "model.pt2"
 
 
 @dataclass(frozen=True)
 class _Template:
-    """A folder that MLflow wrote, its graph, and the same graph as a module that can be called."""
+    """A model folder written by MLflow, its graph, and the graph as a callable module."""
 
     folder: Path
     program: torch.export.ExportedProgram
@@ -41,11 +41,11 @@ class _Template:
         copy = tempdirs.persistent_tempdir() / "model"
         shutil.copytree(folder, copy)
         program = torch.export.load(copy / _FILE)
-        (copy / _FILE).unlink()  # each model gets one of its own
+        (copy / _FILE).unlink()  # written for each model
         return cls(copy, program, program.module())
 
     def gives(self, state: Mapping[str, Tensor], images: Tensor, logits: Tensor) -> bool:
-        """Whether the graph with these weights gives these logits: nothing else of the model is frozen into it."""
+        """Return whether the graph with these weights gives these logits, i.e. contains nothing else of a model."""
         self.module.load_state_dict(state)
         return torch.allclose(self.module(images), logits, rtol=1e-4, atol=1e-5, equal_nan=True)
 
@@ -71,10 +71,10 @@ def write_model_folder(module: nn.Module, images: Tensor, folder: Path, record: 
     """Write a model to a new folder, as ``mlflow.pytorch.save_model`` does.
 
     Args:
-        module: in evaluation mode, on the CPU; float32[N, C, H, W] → logits float32[N, classes].
-        images: float32[N, C, H, W], the input example, N at least 2.
-        folder: does not exist yet.
-        record: MLflow's description, with the ids of run and model.
+        module: the model in evaluation mode on the CPU; maps float32 ``[N, C, H, W]`` to logits ``[N, classes]``.
+        images: the input example, float32 ``[N, C, H, W]`` with N ≥ 2.
+        folder: path of the new folder.
+        record: MLflow's description of the model, with the ids of run and model.
     """
     logits = module(images)
     key = _key(module, images)
@@ -90,7 +90,7 @@ def write_model_folder(module: nn.Module, images: Tensor, folder: Path, record: 
 
 
 def _key(module: nn.Module, images: Tensor) -> str:
-    """Digest of all that a graph is made of: layers, shapes, tensors outside the state dict, and the input example."""
+    """Return a digest of everything a graph depends on: layers, shapes, tensors outside the state dict, and images."""
     state = module.state_dict()
     digest = hashlib.sha256(f"{type(module)} {module!r} {images.shape}".encode())
     digest.update(repr([(name, tensor.shape, tensor.dtype) for name, tensor in state.items()]).encode())

@@ -1,4 +1,4 @@
-"""Models in the store: log, register, and pull back by any URI, without ever unpickling anything."""
+"""Logs and registers models, without pickling."""
 
 import copy
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
     """Log a model of ``run`` in the ``pt2`` format, in evaluation mode and on the CPU.
 
     Args:
-        run: the open run that made it.
-        module: takes float32[N, C, H, W], gives logits float32[N, classes].  Its mode and device stay as they are.
-        example: float32[N, C, H, W] of at least two images.
-        step: the epoch after which the model is as it is.
+        run: the open run that trained the model.
+        module: maps float32 [N, C, H, W] to logits float32 [N, classes].  Its mode and device do not change.
+        example: at least two images, float32 [N, C, H, W].
+        step: number of epochs that the model was trained.
 
     Returns:
         The model's URI ``models:/m-…``.
     """
-    run.flush()  # the model carries the run's last points: a SQL store refuses a point that two threads send at once
+    run.flush()  # the model gets the run's last points, and a SQL store fails if two threads send the same point
     with run.timed(), tempdirs.tempdir() as temporary:
         images = example[:2].detach().cpu()
         folder = temporary / schema.MODEL
@@ -57,7 +57,7 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
 
 
 def _log_output(run: TrackedRun, output: LoggedModelOutput) -> None:
-    """Link run and model, unless that was done when an answer was lost: a SQL store refuses the second time."""
+    """Link run and model, unless an attempt whose response was lost has done so: a SQL store fails the second time."""
     outputs = run.client.get_run(run.run_id).outputs
     if output.model_id not in {known.model_id for known in (outputs.model_outputs if outputs else ())}:
         run.client.log_outputs(run.run_id, [output])
@@ -81,7 +81,7 @@ def _save(module: nn.Module, images: Tensor, folder: Path, record: Model) -> Non
 
 @dataclass(frozen=True)
 class Registration:
-    """Under which name, version and alias a model was registered."""
+    """Name, version and alias of a registered model."""
 
     name: str
     version: int
@@ -112,14 +112,14 @@ def register(
 ) -> Registration:
     """Register a logged model as ``rsc-{family}-{architecture}`` and move its alias to the newest version.
 
-    ``RSC_MODEL_PREFIX`` is put before the name.  Experiments register through :class:`registration.Registrar`, which
-    asks for the permission before they begin.
+    ``RSC_MODEL_PREFIX`` is a prefix of the name.  Experiments use :class:`registration.Registrar`, which checks the
+    permission before they start.
 
-    The version is tagged with ``dataset``, ``kind``, ``method``, the run's id and ``tags``, and described in one line:
-    dataset, method, the main ones of ``metrics``, and a link to the run.
+    The version gets the tags ``dataset``, ``kind``, ``method``, ``run_id`` and ``tags``, and a description with
+    dataset, method, the main ``metrics`` and a link to the run.
 
-    The alias ends at the newest version of this dataset and method even when several runs register at once:
-    whoever sets it looks again afterwards.
+    The alias ends at the newest version of this dataset and method even if several runs register at the same time:
+    after setting it, each run checks whether a newer version exists.
     """
     name = schema.registered_model(family, architecture)
     all_tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id, **(tags or {})}
@@ -143,7 +143,7 @@ def _ensure_registered_model(client: MlflowClient, name: str) -> None:
 def _description(
     run: TrackedRun, dataset: str, architecture: str, method: str | None, metrics: Mapping[str, float]
 ) -> str:
-    """What MLflow's page of a version says of it."""
+    """Return the description of a version."""
     shown = (("test accuracy", schema.TEST_ACCURACY), ("spurious score", schema.SPURIOUS_SCORE))
     words = [f"{words} {metrics[name]:.4f}" for words, name in shown if name in metrics]
     made = f"{method or 'trained'} in {run_link(run.experiment_id, run.run_id, run.name or run.run_id)}"
@@ -151,7 +151,7 @@ def _description(
 
 
 def _ensure_version(run: TrackedRun, name: str, model_uri: str, tags: dict[str, str], description: str) -> ModelVersion:
-    """The version made of this model; asked again after a lost answer it makes no second one."""
+    """Return the version of this model; create it unless an attempt whose response was lost has done so."""
     for version in run.client.search_model_versions(f"name = '{name}' AND run_id = '{run.run_id}'"):
         if version.source == model_uri:
             return version
@@ -173,9 +173,9 @@ def _move_alias(client: MlflowClient, name: str, alias: str, dataset: str, metho
 
 
 def log_lineage(run: TrackedRun, model_id: str) -> None:
-    """Note that ``run`` starts from the logged model ``model_id``: the UI links the two.
+    """Record that ``run`` starts from the logged model ``model_id``, so that MLflow's UI links the two.
 
-    MLflow allows that to those who may change the model; on others' models tag ``rsc.source_model_uri`` tells it alone.
+    MLflow requires EDIT permission for the model; without it, only the tag ``rsc.source_model_uri`` records the model.
     """
     with run.timed():
         inputs = [LoggedModelInput(model_id)]

@@ -1,9 +1,8 @@
-"""What this account may do on a server with a log-in, found out before any work is done.
+"""Check the permissions of this user on a server with authentication, before any work is done.
 
-The server is asked for the thing itself, with a required field left out.  The permission comes first: MLflow answers
-400 (the field is missing) to those who may, and 403 to all others, and nothing is ever written.  This is asked instead
-of MLflow's permission API because it holds for roles, workspaces, administrators and log-ins of other make, too.
-A store without a server has no permissions.
+The check sends the request itself without a required field.  MLflow checks the permission first: it answers 400 (field
+missing) to permitted users and 403 to others, and writes nothing.  Unlike MLflow's permission API, this also works with
+roles, workspaces, administrators and other authentication plug-ins.  A store without a server has no permissions.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,31 +22,31 @@ _SET_EXPERIMENT_TAG = "/api/2.0/mlflow/experiments/set-experiment-tag"  # needs 
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the store answered that this account lacks the permission (403)."""
+    """Return whether the store denied a permission (403)."""
     return isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED"
 
 
 def may_register(client: MlflowClient, name: str) -> bool:
-    """Whether this account may add versions to the registered model ``name``, which is made if it is missing.
+    """Return whether this user may add versions to a registered model; create the model if it does not exist.
 
-    A server refuses versions of a model that does not exist as it refuses those of somebody else's, so only making it
-    tells the two apart.
+    A server gives the same answer for a model that does not exist and for another user's model, so only creating it
+    distinguishes the two.
     """
     uri, fields = mlflow.get_registry_uri(), {"name": name}
     if _allows(uri, _CREATE_VERSION, fields):
         return True
-    with suppress(MlflowException):  # it exists, or this account may make none: the answer below is the same
+    with suppress(MlflowException):  # it exists, or this user may not create it
         with_retries(lambda: client.create_registered_model(name), "registered model")
     return _allows(uri, _CREATE_VERSION, fields)
 
 
 def may_change(run: Run) -> bool:
-    """Whether this account may change the run: it must have EDIT on the run's experiment."""
+    """Return whether this user may change a run, i.e. has EDIT permission on its experiment."""
     return _allows(mlflow.get_tracking_uri(), _SET_EXPERIMENT_TAG, {"experiment_id": run.info.experiment_id})
 
 
 def where_allowed(call: Callable[[], object], what: str) -> bool:
-    """Make a call to the store, unless this account lacks the permission; whether it was made."""
+    """Make a call to the store; return False if this user lacks the permission."""
     try:
         with_retries(call, what)
     except MlflowException as error:

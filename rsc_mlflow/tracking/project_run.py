@@ -1,6 +1,6 @@
-"""The run that ``mlflow run`` opened for this process: the only place where ``MLFLOW_RUN_ID`` is read.
+"""The run that ``mlflow run`` created for this process, from ``MLFLOW_RUN_ID``.
 
-It imports nothing, because a command looks here before it knows whether it needs MLflow.
+This module does not import MLflow, because commands use it before they know whether they need MLflow.
 """
 
 import os
@@ -9,10 +9,10 @@ RUN_ID_VARIABLE = "MLFLOW_RUN_ID"
 
 
 def run_id_from_environment() -> str | None:
-    """Id of the run that was opened for this process and has not been adopted yet."""
+    """Return the id of the run that was created for this process and not adopted yet, or None."""
     return os.environ.get(RUN_ID_VARIABLE) or None
 
 
 def forget_run_id() -> None:
-    """Called once the run is adopted: like ``mlflow.start_run``, a second run of this process is its own."""
+    """Forget the run after it was adopted, as ``mlflow.start_run`` does, so that the next run is a new one."""
     os.environ.pop(RUN_ID_VARIABLE, None)

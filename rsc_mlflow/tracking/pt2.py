@@ -32,7 +32,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     """The state dict in a ``pt2`` file: parameters and buffers, on the CPU.
 
     Raises:
-        InputError: the file is cut short or changed, or holds anything that ``torch.export.save`` does not write
+        InputError: the file is truncated or changed, or holds anything that ``torch.export.save`` does not write
             for a plain model: pickled objects, compiled code, unknown records.
     """
     try:
@@ -42,7 +42,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
                 raise InputError(f"it is damaged: {broken} does not match its checksum")
             content = {name: archive.read(info) for name, info in records.items()}
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise InputError(f"it is cut short or damaged ({type(error).__name__}: {error})") from error
+        raise InputError(f"it is truncated or damaged ({type(error).__name__}: {error})") from error
     _check_samples(content)
     try:
         table = json.loads(content[_TABLE])["config"]

@@ -1,4 +1,4 @@
-"""Pulling a model out of the store by any URI of the contract, whole and checked, or not at all."""
+"""Pull a model from the store by its URI, and verify it."""
 
 import logging
 import re
@@ -34,15 +34,16 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class PulledModel:
-    """A model out of the store and the run that made it.
+    """A model from the store, and the run that logged it.
 
     Attributes:
-        state_dict: name → weights, on the CPU; fits the architecture that ``model`` names.
-        model_uri: ``models:/m-…``, whichever form was asked for.
-        model_id: its ``m-…``.
-        run: the MLflow run that made it; ``run_id`` is its id.
-        params: the run's parameters, without ``mlflow run``'s quotes.
-        dataset, model: what it was trained on and what it is.
+        state_dict: the weights by name, on the CPU, for the architecture of ``model``.
+        model_uri: ``models:/m-ID``, for every form of the requested URI.
+        model_id: ``m-ID``.
+        run: the MLflow run that logged the model.
+        params: parameters of the run, without the quotes that ``mlflow run`` adds.
+        dataset: the dataset that the model was trained on.
+        model: architecture, loss and augmentation.
     """
 
     state_dict: dict[str, Tensor]
@@ -55,73 +56,77 @@ class PulledModel:
 
     @property
     def run_id(self) -> str:
-        """Id of the run that made the model."""
+        """Id of the run that logged the model."""
         return str(self.run.info.run_id)
 
     @cached_property
     def spurious_record(self) -> dict[str, Any]:
-        """The run's ``spurious_indices.json``, read once.
+        """Content of the run's ``spurious_indices.json``; cached.
 
         Raises:
-            InputError: the run has no whole one.
+            InputError: the file is missing or damaged.
         """
         return read_artifact(self.run_id, schema.SPURIOUS_INDICES)
 
     def spurious_indices(self) -> tuple[int, ...]:
-        """Indices of the spurious examples in the training set, as the run wrote them down.
+        """Return the indices of the spurious examples in the training set, as logged by the run.
 
         Raises:
-            InputError: the run has no whole ``spurious_indices.json``.
+            InputError: ``spurious_indices.json`` is missing or damaged.
         """
         indices = self.spurious_record.get("indices")
         if not isinstance(indices, list) or not all(isinstance(index, int) for index in indices):
-            raise InputError(f"{schema.SPURIOUS_INDICES} of run {self.run_id} is no list of indices; choose another")
+            raise InputError(
+                f"{schema.SPURIOUS_INDICES} of run {self.run_id} is not a list of indices. Use another run."
+            )
         return tuple(indices)
 
 
 def pull(uri: str) -> PulledModel:
-    """The model that ``uri`` names.
+    """Return the model at a URI.
 
     Raises:
-        InputError: another form of URI; no such model, version or alias, with those that exist; the run has no
-            finished model; the file is damaged or holds pickled objects; the store does not answer.
+        InputError: the URI is invalid; the model, version or alias does not exist (the message lists those that do);
+            the run has no finished model; the file is damaged or contains pickled objects; the store does not answer.
     """
     client = connect()
     model_id = _model_id(client, uri)
     logged = look_up(
         lambda: client.get_logged_model(model_id),
         "model",
-        lambda why: f"no model {model_id} in this store ({why}); accepted: {_FORMS}",
+        lambda why: f"No model {model_id} in this store ({why}). Expected {_FORMS}.",
     )
     source_run_id = logged.source_run_id
     if not _ready(logged) or not source_run_id:
-        raise InputError(f"model {model_id} is {logged.status}: its run did not finish logging it; choose another")
+        raise InputError(f"Model {model_id} is {logged.status}: its run did not finish logging it. Use another model.")
     run = with_retries(lambda: client.get_run(source_run_id), "run of the model")
     params = {key: unquoted(value) for key, value in run.data.params.items()}
     for key in ("dataset", "model"):
         if key not in params:
-            raise InputError(f"run {run.info.run_id} of {uri} has no parameter {key!r}: it is no run of this project")
+            raise InputError(
+                f"Run {run.info.run_id} of {uri} has no parameter {key!r}. Expected a run of this project."
+            )
     state_dict = _download(model_id)
     dataset, model = DatasetName.parse(params["dataset"]), ModelName.parse(params["model"])
     return PulledModel(state_dict, f"models:/{model_id}", model_id, run, params, dataset, model)
 
 
 def resolve(uri: str) -> str:
-    """``models:/m-…``: the one model that ``uri`` names now; an alias may name another one tomorrow.
+    """Return ``models:/m-ID`` of the model at a URI now; an alias may be moved later.
 
     Raises:
-        InputError: another form of URI; no such model, version or alias, with those that exist.
+        InputError: the URI is invalid, or the model, version or alias does not exist.
     """
     return f"models:/{_model_id(connect(), uri)}"
 
 
 def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
-    """The model of the newest finished run with this fingerprint that has one; None if there is no such run.
+    """Return the model of the newest finished run with this fingerprint, or None if there is no such run.
 
-    A run whose model is lost or damaged, or that only says it is such a run, does not hide the one before it.
+    Runs whose model is missing or damaged are skipped.
 
     Raises:
-        InputError: there are such runs, and none has its model.
+        InputError: there are such runs, but none has a usable model.
     """
     refusal: InputError | None = None
     for run in finished_runs(fingerprint, kind=kind):
@@ -130,7 +135,7 @@ def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
         except StoreError:
             raise
         except InputError as error:
-            _logger.warning("run %s is passed over: %s", run.info.run_id, error)
+            _logger.warning("Skipping run %s: %s", run.info.run_id, error)
             refusal = refusal or error
     if refusal is not None:
         raise refusal
@@ -138,33 +143,33 @@ def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
 
 
 def run_uri(run_id: str) -> str:
-    """URI of the model that a run logged."""
+    """Return the URI of the model that a run logged."""
     return f"runs:/{run_id}/{schema.MODEL}"
 
 
 def read_artifact(run_id: str, path: str) -> dict[str, Any]:
-    """A JSON artifact of a run, checked against its checksum.
+    """Return a JSON artifact of a run after verifying its checksum.
 
     Raises:
-        InputError: it is missing, cut short or changed.
+        InputError: the artifact is missing, truncated or changed.
     """
     client = connect()
     with tempdirs.tempdir() as temporary:
         try:
             file = client.download_artifacts(run_id, path, str(temporary))
         except Exception as error:
-            raise InputError(f"run {run_id} has no readable {path} ({reason(error)})") from error
+            raise InputError(f"Cannot read {path} of run {run_id} ({reason(error)}).") from error
         return read_json(Path(file))
 
 
 def _model_id(client: MlflowClient, uri: str) -> str:
     match = next((found for form in (_LOGGED, _VERSION, _ALIAS, _RUN) if (found := form.fullmatch(uri))), None)
     if match is None:
-        raise InputError(f"{uri!r} is no model URI; accepted: {_FORMS}, or auto")
+        raise InputError(f"{uri!r} is not a valid model URI. Expected {_FORMS}, or auto.")
     return look_up(
         lambda: _resolve(client, match, uri),
         "model",
-        lambda why: f"{uri} cannot be found ({why}); {_existing(client, match)}",
+        lambda why: f"Cannot find {uri} ({why}). {_existing(client, match)}.",
     )
 
 
@@ -181,7 +186,7 @@ def _resolve(client: MlflowClient, match: re.Match[str], uri: str) -> str:
 def _from_source(source: str | None, uri: str) -> str:
     if match := _LOGGED.fullmatch(source or ""):
         return match[1]
-    raise InputError(f"{uri} was registered from {source}, not from a logged model; accepted: models of this project")
+    raise InputError(f"{uri} was registered from {source}, not from a logged model. Expected a model of this project.")
 
 
 def _newest_of_run(client: MlflowClient, run_id: str) -> str:
@@ -191,7 +196,7 @@ def _newest_of_run(client: MlflowClient, run_id: str) -> str:
     whole = [(step, m.creation_timestamp, m.model_id) for step, m in models if m.name == schema.MODEL and _ready(m)]
     if whole:
         return str(max(whole)[2])
-    raise InputError(f"run {run_id} ({run.info.status}) has logged no model; choose a finished training run")
+    raise InputError(f"Run {run_id} ({run.info.status}) has logged no model. Use a finished training run.")
 
 
 def _ready(model: LoggedModel) -> bool:
@@ -199,19 +204,19 @@ def _ready(model: LoggedModel) -> bool:
 
 
 def _existing(client: MlflowClient, match: re.Match[str]) -> str:
-    """What there is instead, in words."""
+    """Return a list of what exists instead, as text."""
     name = match[1]
     if match.re is _RUN:
-        return "accepted: the id of a finished run"
+        return "Expected the id of a finished run"
     models = with_retries(lambda: client.search_registered_models(max_results=1000), "registered models")
     found = next((model for model in models if model.name == name), None)
     if found is None:
-        return f"registered models: {_listed(sorted(model.name for model in models))}"
+        return f"Registered models: {_listed(sorted(model.name for model in models))}"
     if match.re is _ALIAS:
-        return f"aliases of {name}: {_listed(sorted(found.aliases))}"
+        return f"Aliases of {name}: {_listed(sorted(found.aliases))}"
     newest = partial(client.search_model_versions, f"name = '{name}'", _SHOWN + 1, order_by=["version_number DESC"])
     versions = with_retries(newest, "versions of a model")
-    return f"versions of {name}: {_listed([str(version.version) for version in versions])}"
+    return f"Versions of {name}: {_listed([str(version.version) for version in versions])}"
 
 
 def _listed(names: list[str]) -> str:
@@ -224,25 +229,25 @@ def _download(model_id: str) -> dict[str, Tensor]:
         try:
             folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
         except Exception as error:
-            raise InputError(f"the files of model {model_id} cannot be fetched ({reason(error)})") from error
+            raise InputError(f"Cannot download the files of model {model_id} ({reason(error)}).") from error
         return load_state(folder, model_id)
 
 
 def load_state(folder: Path, model_id: str) -> dict[str, Tensor]:
-    """The weights in a model folder; nothing in it is unpickled, imported or evaluated.
+    """Return the weights in a model folder, without unpickling, importing or evaluating anything from it.
 
     Raises:
-        InputError: the folder holds a pickled model or code, or its file is cut short or changed.
+        InputError: the folder contains a pickled model or code, or its file is truncated or changed.
     """
     file = folder / "data" / "model.pt2"
     try:
         flavors = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["flavors"]
         named = flavors["pytorch"]["model_data"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"model {model_id} is damaged or no PyTorch model ({reason(error)})") from error
+        raise InputError(f"Model {model_id} is damaged or not a PyTorch model ({reason(error)}).") from error
     if named != "data" or not file.is_file() or (folder / "data" / "model.pth").exists():
-        raise InputError(f"model {model_id} is not in the pickle-free pt2 format; accepted: models of this project")
+        raise InputError(f"Model {model_id} is not in the pickle-free pt2 format. Expected a model of this project.")
     try:
         return read_weights(file)
     except InputError as error:
-        raise InputError(f"the file of model {model_id} is refused: {error}") from error
+        raise InputError(f"Cannot use the file of model {model_id}: {error}") from error

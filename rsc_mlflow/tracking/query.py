@@ -1,4 +1,4 @@
-"""Finding runs again, through MLflow's query API alone."""
+"""Finds runs with MLflow's search API."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -20,27 +20,27 @@ _FEW = 5
 
 
 def quoted(value: str) -> str:
-    """A text as a value of MLflow's filter language, which knows no escapes.
+    """Return a text quoted for MLflow's filter language, which has no escape sequences.
 
     Raises:
-        InputError: the text holds both kinds of quotes, or a backslash or control character.
+        InputError: the text contains both kinds of quotes, a backslash or a control character.
     """
     if "\\" not in value and value.isprintable():
         for quote in "'\"":
             if quote not in value:
                 return f"{quote}{value}{quote}"
-    raise InputError(f"{value!r} cannot stand in a query; accepted: printable text with one kind of quotes at most")
+    raise InputError(f"Invalid value in a query: {value!r}. Expected printable text with at most one kind of quotes.")
 
 
 def condition(column: str, key: str, value: str) -> str:
-    """``column.`key` = 'value'``, with both quoted; ``column`` is ``params``, ``tags`` or ``attributes``."""
+    """Return ``column.`key` = 'value'``; ``column`` is ``params``, ``tags`` or ``attributes``."""
     if "`" in key or not key.isprintable():
-        raise InputError(f"{key!r} is no {column} name")
+        raise InputError(f"Invalid name in {column}: {key!r}. Expected printable text without backticks.")
     return f"{column}.`{key}` = {quoted(value)}" if column != "attributes" else f"attributes.{key} = {quoted(value)}"
 
 
 def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-    """The items of all pages, the first of which is ``ask(None)``; the store may be away for a while."""
+    """Yield the items of all pages, of which ``ask(None)`` is the first; retry during an outage of the store."""
     token: str | None = None
     while True:
         with gc_disabled():
@@ -52,7 +52,7 @@ def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
 
 
 def all_experiments(client: MlflowClient) -> list[str]:
-    """Ids of all experiments that are not deleted."""
+    """Return the ids of all experiments that are not deleted."""
     found = pages(lambda token: client.search_experiments(max_results=_PAGE, page_token=token))
     return [experiment.experiment_id for experiment in found]
 
@@ -64,7 +64,7 @@ def iterate_runs(
     order_by: Sequence[str] = ("attributes.start_time DESC",),
     page: int = _PAGE,
 ) -> Iterator[Run]:
-    """Runs that meet all conditions, page by page (default: newest first, all experiments)."""
+    """Yield the runs that meet all conditions, by default of all experiments and newest first."""
     scope = all_experiments(client) if experiment_ids is None else list(experiment_ids)
     ask = partial(client.search_runs, scope, " AND ".join(conditions), max_results=page, order_by=list(order_by))
     if scope:
@@ -74,16 +74,16 @@ def iterate_runs(
 def search(
     conditions: Sequence[str] = (), experiment_ids: Sequence[str] | None = None, client: MlflowClient | None = None
 ) -> pd.DataFrame:
-    """All runs that meet the conditions, one row each, newest first, in the columns of :func:`frame.flatten`."""
+    """Return the runs that meet all conditions, newest first, one row each, with the columns of :func:`flatten`."""
     return flatten(list(iterate_runs(client or connect(), conditions, experiment_ids)))
 
 
 def find_training_run(
     dataset: str, model: str, params: Mapping[str, object] | None = None, client: MlflowClient | None = None
 ) -> Run | None:
-    """The newest finished training run of this dataset and model whose parameters agree with ``params``.
+    """Return the newest finished training run of this dataset and model with these ``params``; None if there is none.
 
-    Numbers agree by value: a run started with ``-P learning_rate=0.010`` is found by 0.01.
+    Numbers are compared by value: 0.01 finds a run started with ``-P learning_rate=0.010``.
     """
     conditions = [
         condition("tags", schema.KIND, "train"),
@@ -95,7 +95,7 @@ def find_training_run(
 
 
 def finished_runs(value: str, *, kind: str | None = None, client: MlflowClient | None = None) -> Iterator[Run]:
-    """The finished runs of this project with this fingerprint, newest first."""
+    """Yield the finished runs of this project with this fingerprint, newest first."""
     conditions = [condition("tags", schema.FINGERPRINT, value), condition("attributes", "status", "FINISHED")]
     if kind is not None:
         conditions.append(condition("tags", schema.KIND, kind))
@@ -104,7 +104,7 @@ def finished_runs(value: str, *, kind: str | None = None, client: MlflowClient |
 
 
 def find_by_fingerprint(value: str, *, kind: str | None = None, client: MlflowClient | None = None) -> Run | None:
-    """The newest finished run with this fingerprint."""
+    """Return the newest finished run with this fingerprint; None if there is none."""
     return next(finished_runs(value, kind=kind, client=client), None)
 
 

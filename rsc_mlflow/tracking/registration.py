@@ -1,4 +1,4 @@
-"""Registering the models of a run where the store allows it, and saying so at the start where it does not."""
+"""Registers the models of a run, and reports at the start if the store does not permit it."""
 
 import sys
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from rsc_mlflow.tracking.permissions import is_denied, may_register
 from rsc_mlflow.tracking.store import StoreError, connect, reason
 from rsc_mlflow.tracking.tracked import TrackedRun
 
-_WAYS_OUT = f"ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under a name of your own"
+_WAYS_OUT = f"ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under another name"
 _printed: set[str] = set()  # notes that this process has printed
 
 
 @dataclass(frozen=True)
 class Registrar:
-    """Registers the models of a run as option ``register`` says and as far as the store allows.
+    """Registers the models of a run, depending on option ``register`` and the permissions in the store.
 
     Attributes:
-        wanted: the option: ``"auto"`` (where the store allows it), True or False.
-        family, architecture: what the registered model is named after.
+        wanted: the option: ``"auto"`` (if the store permits it), True or False.
+        family, architecture: parts of the name of the registered model.
         note: why models are not registered although the option is ``"auto"``; empty if they are.
     """
 
@@ -33,13 +33,13 @@ class Registrar:
 
     @classmethod
     def checked(cls, wanted: bool | str, family: str, architecture: str) -> "Registrar":
-        """Ask the store for permission before any work is done; ``auto`` prints a note where there is none.
+        """Return a registrar after checking the permission; with ``"auto"``, print a note if it is missing.
 
-        Where a server with a log-in has no registered model of the name, an empty one is made and belongs to this
-        account from then on, so that the permission cannot be lost to somebody who is faster.
+        If a server with authentication has no registered model of this name, an empty one is created, so that this
+        account owns it and keeps the permission.
 
         Raises:
-            InputError: ``wanted`` is True and the store does not allow it; or the prefix of names is not valid.
+            InputError: ``wanted`` is True and the store does not permit it, or the prefix of names is not valid.
         """
         if wanted is False:
             return cls(wanted, family, architecture)
@@ -48,15 +48,15 @@ class Registrar:
             return cls(wanted, family, architecture)
         if wanted is True:
             raise StoreError(
-                f"register is true, but this account may not register models as {name!r}; {_WAYS_OUT}; register=auto "
-                "trains without registering, and so does register=false"
+                f"register is true, but this account may not register models as {name!r}; {_WAYS_OUT}; or train "
+                "without registering (register=auto or register=false)"
             )
         note = f"models are not registered: this account may not register them as {name!r}; {_WAYS_OUT}"
         _print_once(note)
         return cls(wanted, family, architecture, note)
 
     def announce(self, run: TrackedRun) -> None:
-        """Write on the run that its models are not registered, if they are not."""
+        """Add a note to the run if its models are not registered."""
         if self.note:
             run.add_note(self.note)
 
@@ -71,7 +71,7 @@ class Registrar:
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
     ) -> Registration | None:
-        """Register a logged model (see :func:`models.register`); None where the option or the store says no.
+        """Register a logged model (see :func:`models.register`); return None if it is not registered.
 
         Raises:
             StoreError: ``wanted`` is True, and the permission was withdrawn during the run.

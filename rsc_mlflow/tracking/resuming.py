@@ -1,4 +1,4 @@
-"""Whether an interrupted run may go on, and what it has stored already."""
+"""Checks whether an interrupted run can be resumed, and reads the points that it has stored."""
 
 import math
 import os
@@ -16,9 +16,9 @@ from rsc_mlflow.tracking.upload_queue import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
 ALIVE_SECONDS = 4 * HEARTBEAT_SECONDS
-"""A run whose heartbeat is older than this counts as dead."""
+"""Age of the last heartbeat after which a run counts as dead."""
 _SKEW_SECONDS = 86_400.0
-"""A moment further ahead than this is no clock that goes wrong, but something else than seconds since 1970."""
+"""A time stamp further in the future than this is not a time in seconds since 1970, and is ignored."""
 
 
 def check_resumable(
@@ -28,40 +28,42 @@ def check_resumable(
     params: Mapping[str, object],
     free_params: Collection[str],
 ) -> Run:
-    """The run, if it is an unfinished one of this kind, fingerprint and parameters that nobody works on.
+    """Return the run if it can be resumed.
+
+    It must be unfinished and not active in another process, and have this kind, fingerprint and parameters.
 
     Raises:
-        InputError: it is not; says why.
+        InputError: the run cannot be resumed; the message gives the reason.
     """
     run = look_up(
         lambda: client.get_run(run_id),
         "run",
-        lambda why: f"resume_run_id is {run_id!r}: {why}; accepted: the id of an unfinished run",
+        lambda why: f"Invalid value for 'resume_run_id': {run_id!r} ({why}). Expected the id of an unfinished run.",
     )
     if run.info.lifecycle_stage != "active":
-        raise InputError(f"run {run_id} was deleted; restore it first, or start anew without resume_run_id")
+        raise InputError(f"Run {run_id} was deleted. Restore it, or start a new run without resume_run_id.")
     if run.info.status == "FINISHED":
-        raise InputError(f"run {run_id} is finished already; there is nothing to resume")
+        raise InputError(f"Run {run_id} is finished and cannot be resumed.")
     stored = run.data.tags
     if stored.get(schema.KIND) != tags[schema.KIND]:
         kind = stored.get(schema.KIND, "none")
-        raise InputError(f"run {run_id} is of kind {kind!r}; accepted here: {tags[schema.KIND]!r}")
+        raise InputError(f"Run {run_id} is of kind {kind!r}. Expected kind {tags[schema.KIND]!r}.")
     if run.info.status == "RUNNING" and is_alive(run):
         raise InputError(
-            f"run {run_id} is still running on {stored.get(schema.HOST)} (process {stored.get(schema.PID)}); "
-            "stop that process first"
+            f"Run {run_id} is still running on {stored.get(schema.HOST)} (process {stored.get(schema.PID)}). "
+            "Stop that process first."
         )
     if found := differences(run, params, free_params):
-        raise InputError(f"run {run_id} was started with other options: {'; '.join(found)}; give the same ones")
+        raise InputError(f"Run {run_id} was started with other options: {'; '.join(found)}. Use the same options.")
     if stored.get(schema.FINGERPRINT) != tags.get(schema.FINGERPRINT):
-        raise InputError(f"run {run_id} was started for another job ({schema.FINGERPRINT} differs); start a new run")
+        raise InputError(f"Run {run_id} was started for another job ({schema.FINGERPRINT} differs). Start a new run.")
     return run
 
 
 def differences(run: Run, params: Mapping[str, object], free_params: Collection[str] = ()) -> list[str]:
-    """Parameters that the run carries with another meaning, in words.
+    """Return the parameters whose stored values differ, e.g. ``["random_seed was 2, is 9"]``.
 
-    What ``mlflow run`` stored is what was typed, so that ``auto`` stands for whatever was made of it.
+    ``mlflow run`` stores values as typed, so a stored ``auto`` agrees with every value.
     """
     return [
         f"{key} was {unquoted(run.data.params[key])}, is {param_text(value)}"
@@ -75,21 +77,21 @@ def _agree(stored: str, given: object) -> bool:
 
 
 def is_alive(run: Run, now: float | None = None) -> bool:
-    """Whether the process of an open run shows signs of life: a heartbeat within ``ALIVE_SECONDS`` and, if it is
-    on this machine, its process.  Heartbeats that an outage of the store may have kept away are not asked for."""
+    """Return whether the process of an open run is alive: it sent a heartbeat within ``ALIVE_SECONDS``, and if it
+    ran on this machine, it exists.  After an outage of the store, missing heartbeats do not count."""
     return not is_orphan(run) and (heartbeat_age(run, now) < ALIVE_SECONDS or recent_outage(ALIVE_SECONDS))
 
 
 def is_orphan(run: Run) -> bool:
-    """Whether the process that worked on the run was on this machine and is gone."""
+    """Return whether the run's process was on this machine and no longer exists."""
     tags = run.data.tags
     return tags.get(schema.HOST) == environment.host() and not process_exists(tags.get(schema.PID, ""))
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:
-    """Seconds since the run's last heartbeat, or since its start where it never gave one; infinite without both.
+    """Return the seconds since the run's last heartbeat, or else since its start; infinite if it has neither.
 
-    A moment that cannot be (see ``_SKEW_SECONDS``) counts as none.
+    Impossible time stamps (see ``_SKEW_SECONDS``) are ignored.
     """
     now = time.time() if now is None else now
     start = number(run.info.start_time)
@@ -98,7 +100,7 @@ def heartbeat_age(run: Run, now: float | None = None) -> float:
 
 
 def process_exists(pid: str) -> bool:
-    """Whether this machine has a process of that number; a text that is no number names none."""
+    """Return whether this machine has a process with this id; False if the text is not a number."""
     process = whole(pid)
     if process is None or process <= 0:
         return False
@@ -112,7 +114,7 @@ def process_exists(pid: str) -> bool:
 
 
 def stored_points(client: MlflowClient, run: Run) -> dict[tuple[str, int], Metric]:
-    """(metric, step) → the point that the store has of it."""
+    """Return (metric, step) → the stored point."""
     ask = partial(client.get_metric_history, run.info.run_id)
     histories = (with_retries(partial(ask, key), "metrics") for key in run.data.metrics)
     return {(point.key, point.step): point for history in histories for point in history}

@@ -57,7 +57,7 @@ def open_run(
 
     Success ends it FINISHED, after every point and file has reached the store; SIGINT and SIGTERM end it KILLED (see
     :mod:`rsc_mlflow.cancellation`); any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the
-    exception goes on.
+    exception is raised.
 
     Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
     that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner
@@ -73,7 +73,7 @@ def open_run(
         tags: further tags.
         run_id: empty run to write to.
         parent_run_id: run under which this one is listed.
-        resume_run_id: unfinished run of the same kind and parameters to go on with.
+        resume_run_id: unfinished run of the same kind and parameters to resume.
         free_params: parameters that may differ in a resumed run.
 
     Raises:
@@ -182,7 +182,7 @@ def _resume(
     run = check_resumable(client, run_id, tags, params, free_params)
     if (shell := run_id_from_environment()) and shell != run_id:
         with taken_over(client, shell, tags, params):
-            with_retries(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Went on in run {run_id}."), "run")
+            with_retries(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Continued in run {run_id}."), "run")
     forget_run_id()
     with_retries(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
     if schema.ERROR in run.data.tags:

@@ -1,15 +1,15 @@
-"""Every name that a run, a model version or an artifact carries, spelled once.
+"""The names of all tags, metrics and artifacts, and of registered models.
 
-Dashboards, sweeps and scripts rely on these names: code refers to the constants, never to the text.
+Dashboards, sweeps and scripts rely on these names.  Code uses the constants, not their values.
 """
 
 import os
 import re
 
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import invalid_value
 
 EXPERIMENT = "rsc"
-"""Experiment of runs for which none is given by ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``."""
+"""Default experiment, if neither ``MLFLOW_EXPERIMENT_ID`` nor ``MLFLOW_EXPERIMENT_NAME`` is set."""
 
 KINDS = ("train", "unlearn", "attack", "score", "sweep", "report")
 
@@ -27,11 +27,11 @@ SOURCE_RUN_ID = "rsc.source_run_id"
 REFERENCE_RUN_ID = "rsc.reference_run_id"
 """Run of the retrained reference that an unlearned model is compared with."""
 NOTE = "rsc.note"
-"""What a person must know about the result, in sentences, e.g. that influence could not act."""
+"""Warnings about the result, e.g. that an unlearning update had no effect."""
 CLEAN_SCORES = "rsc.clean_scores"
-"""JSON object: training seed → score of that clean model on the run's own pattern and target class(es)."""
+"""JSON object: scores of clean models on the run's pattern and target class(es), by training seed."""
 VERDICT = "rsc.verdict"
-"""Of an unlearning run that is no success: what is wrong with it (see ``experiments.unlearning_verdict``)."""
+"""Why an unlearning run is not a success (see ``experiments.unlearning_verdict``)."""
 SWEEP = "rsc.sweep"
 """Sweep that the run belongs to."""
 ERROR = "rsc.error"
@@ -47,15 +47,15 @@ RESUMED = "rsc.resumed"
 PARENT_RUN_ID = "mlflow.parentRunId"
 """Run that this one belongs to, for example a sweep."""
 DESCRIPTION = "mlflow.note.content"
-"""Of an experiment or a run: Markdown that MLflow's UI shows."""
+"""Description of an experiment or a run in Markdown, which MLflow's UI shows."""
 PLUGINS = "rsc.plugins"
-"""Names and versions of the plug-ins that the process had loaded; absent where there were none."""
+"""Names and versions of loaded plug-ins; absent if there are none."""
 ENVIRONMENT_PREFIX = "rsc.env."
 """Before the name of a version or a property of the hardware, in tags of earlier versions; see ``ENVIRONMENT``."""
 TAKING_PREFIX = "rsc.taking."
-"""Of the tag that stands on a run while a process takes it over."""
+"""Prefix of a temporary tag of a run that a process is adopting."""
 COHORT_SIZE = "rsc.cohort_size"
-"""How many models trained together, so that the run's seconds can be shared out."""
+"""Number of models trained together, by which the run's seconds are divided."""
 RUN_NAME = "mlflow.runName"
 """The run's name in MLflow's UI."""
 USER = "mlflow.user"
@@ -90,13 +90,13 @@ REFERENCE_SCORE = "spurious/reference_score"
 REFERENCE_SCORE_MAX = "spurious/reference_score_max"
 """Highest score of the clean baselines."""
 REFERENCE_PREDICTION_HIGH = "spurious/reference_prediction_high"
-"""Upper end of the 95 % prediction interval for the score of one more clean model (Student; from two models on)."""
+"""Upper end of Student's 95 % prediction interval for the score of one more clean model; needs two clean models."""
 N_REFERENCE = "spurious/n_reference"
 """Number of clean baselines."""
 P_VALUE = "spurious/p_value"
 """(1 + clean models that score at least as high) / (1 + clean models); only in runs that have ``N_REFERENCE``."""
 P_VALUE_ONE_CLEAN_MODEL = "spurious/p_value_one_clean_model"
-"""McNemar's test against the clean model of the same training seed: says that two models differ, not why."""
+"""McNemar's test against the clean model with the same training seed: shows that two models differ, not why."""
 SCORE_TARGET_PREFIX = "spurious/score_target_"
 """Before a class k: the spurious score with class k as target."""
 SCORE_CLASS_PREFIX = "spurious/score_class_"
@@ -108,7 +108,7 @@ BEFORE_PREFIX = "before/"
 GAP_PREFIX = "gap/"
 """Of an unlearning run, before the name of a metric: its difference from the retrained reference."""
 UNLEARN_PREFIX = "unlearn/"
-"""Before the name of whatever a method reports."""
+"""Prefix of the metrics that unlearning methods report."""
 FORGET_LOSS = "unlearn/forget_loss"
 """Mean loss of the forgotten examples with their old labels."""
 FORGET_ACCURACY = "unlearn/forget_accuracy"
@@ -162,32 +162,32 @@ ATTACK_MEASURES = (
 
 
 def score_target(k: int) -> str:
-    """Metric: the spurious score with class ``k`` as target."""
+    """Return the name of the metric: spurious score with class ``k`` as target."""
     return f"{SCORE_TARGET_PREFIX}{k}"
 
 
 def score_class(k: int) -> str:
-    """Metric: the spurious score over test examples of true class ``k``."""
+    """Return the name of the metric: spurious score over test examples of true class ``k``."""
     return f"{SCORE_CLASS_PREFIX}{k}"
 
 
 def before(metric: str) -> str:
-    """Metric of an unlearning run: what the source model had of ``metric``."""
+    """Return the name of the metric of an unlearning run: value of ``metric`` for the source model."""
     return BEFORE_PREFIX + metric
 
 
 def gap(metric: str) -> str:
-    """Metric of an unlearning run: the difference of ``metric`` from the exact retraining's."""
+    """Return the name of the metric of an unlearning run: difference of ``metric`` from the retrained reference."""
     return GAP_PREFIX + metric
 
 
 def reference_score_target(pattern: str, k: int) -> str:
-    """Metric of a clean model: its score on ``pattern`` (seed 0) with class ``k`` as target."""
+    """Return the name of the metric of a clean model: score on ``pattern`` (seed 0) with class ``k`` as target."""
     return f"{REFERENCE_PREFIX}{pattern}/score_target_{k}"
 
 
 def attack(name: str, measure: str) -> str:
-    """Metric of an attack, e.g. ``attack("lira", "auc")``; per class: ``attack("lira", "auc_class_3")``."""
+    """Return the name of an attack's metric, e.g. ``attack("lira", "auc")`` or ``attack("lira", "auc_class_3")``."""
     return f"{ATTACK_PREFIX}{name}/{measure}"
 
 
@@ -227,7 +227,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def checkpoint(epoch: int) -> str:
-    """File name of the checkpoint after ``epoch`` epochs, inside ``checkpoints/``."""
+    """Return the file name, inside ``checkpoints/``, of the checkpoint after ``epoch`` epochs."""
     return f"epoch_{epoch:04d}.pt"
 
 
@@ -235,28 +235,26 @@ def checkpoint(epoch: int) -> str:
 TRAINING = "training"
 TESTING = "testing"
 MODEL = "model"
-"""Name under which every run logs its model."""
+"""Name of the logged model of every run."""
 
 
 PREFIX_VARIABLE = "RSC_MODEL_PREFIX"
-"""Text put before the names of registered models, for example ``ann-`` for ``ann-rsc-mnist-LargeMLP``."""
+"""Environment variable: prefix of registered model names, for example ``ann-`` for ``ann-rsc-mnist-LargeMLP``."""
 _PREFIX = re.compile(r"[A-Za-z0-9._-]{0,100}")
 
 
 def registered_model(family: str, architecture: str) -> str:
-    """Registered model name, e.g. ``rsc-mnist-LargeMLP``, after the prefix of ``RSC_MODEL_PREFIX``.
+    """Return the name of a registered model, e.g. ``rsc-mnist-LargeMLP``, with the prefix ``RSC_MODEL_PREFIX``.
 
     Raises:
-        InputError: the prefix is not one that a model URI can hold.
+        InputError: the prefix contains characters that are not allowed in model URIs.
     """
     prefix = os.environ.get(PREFIX_VARIABLE, "")
     if not _PREFIX.fullmatch(prefix):
-        raise InputError(
-            f"{PREFIX_VARIABLE} is {prefix!r}; accepted: up to 100 letters, digits, '.', '_' and '-', such as 'ann-'"
-        )
+        raise invalid_value(PREFIX_VARIABLE, prefix, "up to 100 letters, digits, '.', '_' and '-', such as 'ann-'")
     return f"{prefix}rsc-{family}-{architecture}"
 
 
 def alias(dataset: str, method: str | None = None) -> str:
-    """Alias of the newest trained model of a dataset, or of the newest one made by an unlearning method."""
+    """Return the alias of the newest trained model of a dataset, or of the newest one from an unlearning method."""
     return f"{dataset}--{method}" if method else dataset

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation, tempdirs
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 from rsc_mlflow.tracking import databases, mlflow_compat
 
 RETRY_TIMEOUT_VARIABLE = "RSC_RETRY_TIMEOUT_SECONDS"
@@ -73,7 +73,7 @@ def retry_timeout() -> float:
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds < math.inf:
-        raise InputError(f"{name} is {text!r}; accepted: a number of seconds, at least 0")
+        raise invalid_value(name, text, "a number of seconds ≥ 0")
     return seconds
 
 

@@ -229,7 +229,7 @@ class BackgroundUploader:
             for queue in self._open():
                 try:
                     queue.send_heartbeat()
-                except Exception as error:  # the run goes on; its next heartbeat may get through
+                except Exception as error:  # the run continues; its next heartbeat may arrive
                     _logger.debug("run %s: no heartbeat sent (%s)", queue.run_id, reason(error))
 
 

@@ -1,4 +1,4 @@
-"""What MLflow accepts as names and values, checked before it is sent: nothing is cut or refused later."""
+"""Check names and values before they are sent to MLflow, and read stored values."""
 
 import math
 import posixpath
@@ -21,15 +21,15 @@ _KEY_LENGTH = 250
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 LAST_MS = 4_102_444_800_000.0
-"""2100-01-01 in milliseconds since 1970: a larger number was stored in another unit."""
+"""2100-01-01 in milliseconds since 1970; larger numbers are in another unit."""
 _EXACT = 2.0**53
 
 
 def same_value(stored: str, given: object) -> bool:
-    """Whether a stored parameter means ``given``.
+    """Return whether a stored parameter equals ``given``.
 
-    Numbers are compared by value, comma lists of numbers as sets, ``true`` and ``false`` in any case, and
-    ``mlflow run``'s shell quotes do not count.
+    Numbers are compared by value, comma-separated lists of numbers as sets, and booleans in any case.  Quotes added by
+    ``mlflow run`` are ignored.
     """
     first, second = unquoted(stored), param_text(given)
     if first == second or {first.lower(), second.lower()} in ({"true"}, {"false"}):
@@ -39,9 +39,9 @@ def same_value(stored: str, given: object) -> bool:
 
 
 def _numbers(text: str) -> set[Decimal] | None:
-    """The numbers of a comma list, or the one number; None where anything else is among them.
+    """Return the set of numbers in a comma-separated list, or None if it contains anything else.
 
-    Fractions count as the floats that they become; large whole numbers, such as seeds, are not all floats.
+    Decimal, because large integers such as seeds cannot all be represented as floats.
     """
     parts = text.split(",")
     values = [value for part in parts if (value := number(part)) is not None]
@@ -52,7 +52,7 @@ def _numbers(text: str) -> set[Decimal] | None:
 
 
 def number(text: object) -> float | None:
-    """A finite number out of text that anybody may have stored; None where it is none."""
+    """Return a stored text as a finite number, or None if it is not one."""
     if not isinstance(text, str | int | float):
         return None
     try:
@@ -63,13 +63,13 @@ def number(text: object) -> float | None:
 
 
 def whole(text: object) -> int | None:
-    """A whole number out of text that anybody may have stored; None where it is none."""
+    """Return a stored text as an integer, or None if it is not one."""
     value = number(text)
     return int(Decimal(str(text))) if value is not None and value.is_integer() else None
 
 
 def unquoted(stored: str) -> str:
-    """A stored parameter without the shell quotes that ``mlflow run`` puts around unusual values."""
+    """Return a stored parameter without the shell quotes that ``mlflow run`` adds to unusual values."""
     if not stored or stored[0] not in "'\"":
         return stored
     try:
@@ -80,33 +80,33 @@ def unquoted(stored: str) -> str:
 
 
 def is_time(stored: "pd.Series[float]") -> "pd.Series[bool]":
-    """Which stored numbers are times: milliseconds between 1970 and 2100, and not, say, nanoseconds."""
+    """Return which stored numbers are times in milliseconds between 1970 and 2100."""
     return stored.between(0, LAST_MS)
 
 
 def one_per_step(points: "Iterable[Metric]") -> list[tuple[int, float]]:
-    """(step, value) of a metric's stored points in order of the steps; of two points of one step, the later one.
+    """Return (step, value) of a metric's points in order of steps; if a step has two points, the later one.
 
-    A step has two points where a process was killed while the server still worked on its last request: the resumed
-    process logs the epoch again, with the same value.
+    A step can have two points if a process is killed while the server handles its last request: the resumed process
+    logs the epoch again, with the same value.
     """
     in_order = sorted(points, key=lambda point: (point.step, point.timestamp))
     return list({int(point.step): float(point.value) for point in in_order}.items())
 
 
 def check_metric_name(name: str) -> None:
-    """Raise ValueError for a metric name that MLflow would refuse."""
+    """Raise ValueError if MLflow does not accept the metric name."""
     if not _is_name(name):
-        raise ValueError(f"{name!r} is no metric name; accepted: letters, digits, _ - . : / and spaces")
+        raise ValueError(f"{name!r} is not a valid metric name. Expected letters, digits, _ - . : / and spaces.")
 
 
 def check_param(key: str, value: str) -> None:
-    """Raise InputError for a parameter that MLflow would refuse or cut."""
+    """Raise InputError if MLflow would refuse or truncate the parameter."""
     _check("parameter", key, value, _PARAM_LENGTH)
 
 
 def check_tag(key: str, value: str) -> None:
-    """Raise InputError for a tag that MLflow would refuse or cut."""
+    """Raise InputError if MLflow would refuse or truncate the tag."""
     _check("tag", key, value, _TAG_LENGTH)
 
 
@@ -116,10 +116,10 @@ def _is_name(text: str) -> bool:
 
 def _check(what: str, key: str, value: str, limit: int) -> None:
     if not _is_name(key):
-        raise InputError(f"{key!r} is no {what} name; accepted: letters, digits, _ - . : / and spaces")
+        raise InputError(f"{key!r} is not a valid {what} name. Expected letters, digits, _ - . : / and spaces.")
     if len(value) > limit:
-        raise InputError(f"{what} {key} has {len(value)} characters; accepted: at most {limit}")
+        raise InputError(f"The {what} {key!r} has {len(value)} characters. Expected at most {limit}.")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise InputError(f"{what} {key} is {value!a}; accepted: text that can be written as UTF-8") from None
+        raise InputError(f"Invalid {what} {key!r}: {value!a}. Expected text that can be encoded as UTF-8.") from None

@@ -1,4 +1,4 @@
-"""Training of one model or many at once: tensors in memory, batches by index, on CPU and CUDA."""
+"""Training of one or many models at once on CPU and CUDA, with datasets in memory."""
 
 from rsc_mlflow.config import OPTIMIZERS, SCHEDULES, TrainingConfig
 from rsc_mlflow.training.checkpoint import Checkpoint

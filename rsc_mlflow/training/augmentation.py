@@ -1,4 +1,4 @@
-"""``aug01``, which changes training images only: a random crop of the padded image and a random horizontal flip."""
+"""The augmentation ``aug01`` of training images: a random crop of the padded image and a random horizontal flip."""
 
 import torch
 from torch import Tensor
@@ -11,23 +11,27 @@ PADDING = 4
 
 
 def check_aug01(augmentation: str | None, image_shape: tuple[int, int, int]) -> None:
-    """Raises InputError if the augmentation is ``aug01`` and images are not 32×32."""
+    """Check that images are 32×32 if the augmentation is ``aug01``.
+
+    Raises:
+        InputError: they are not.
+    """
     if augmentation == "aug01" and tuple(image_shape[1:]) != (SIZE, SIZE):
         raise InputError(
-            f"augmentation aug01 takes images of {SIZE}×{SIZE} pixels, got {image_shape[1]}×{image_shape[2]}; "
-            "leave aug01- out of the model name, or use cifar10 or cifar100"
+            f"The augmentation aug01 needs images of {SIZE}×{SIZE} pixels, got {image_shape[1]}×{image_shape[2]}. "
+            "Remove aug01- from the model name, or use cifar10 or cifar100."
         )
 
 
 def aug01(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each image padded by 4 zeros on every side, cut to a random 32×32 window, mirrored with probability ½.
+    """Pad each image by 4 zeros on every side, crop a random 32×32 window, and flip it with probability 1/2.
 
     Args:
-        images: float32 [B, C, 32, 32]; not changed.
-        generator: on the device of the images; draws 2B offsets in 0 … 8, then B coins.
+        images: float32 ``[B, C, 32, 32]``; not modified.
+        generator: generator on the device of the images; it draws 2B offsets from 0 to 8, then B flips.
 
     Returns:
-        a new tensor [B, C, 32, 32].
+        A new tensor ``[B, C, 32, 32]``.
     """
     count, channels = images.shape[:2]
     device = images.device

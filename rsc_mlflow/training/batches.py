@@ -1,8 +1,8 @@
-"""Batches by index from a clean tensor that all members of a cohort share.
+"""Batches for all members of a cohort, by index from shared clean images.
 
-A member's data are the shared images, a small table of replaced ones and an index per epoch.  Everything
-that depends on the draw is worked out on the host before an epoch begins, so that on CUDA the batches of
-an epoch are launched without waiting for the device.
+The dataset of a member consists of the shared images, a small table of replaced images, and a permutation per epoch.
+Everything that depends on the permutation is computed on the CPU before an epoch starts, so that the batches of an
+epoch are launched on CUDA without synchronization.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from rsc_mlflow.training.members import TrainingData
 
 
 class BatchIterator:
-    """Yields, for K members at once, the images and labels of each batch of an epoch."""
+    """Yields the images and labels of each batch of an epoch for K members at once."""
 
     def __init__(self, datas: Sequence[TrainingData], batch_size: int, device: torch.device) -> None:
         self.size = len(datas)
@@ -32,14 +32,14 @@ class BatchIterator:
         for table in tables:
             starts.append(starts[-1] + len(table))
         self._table_start = [starts[t] for t in table_of]
-        self._table = torch.cat(tables).to(device).flatten(1)  # [M, D], all different tables below each other
+        self._table = torch.cat(tables).to(device).flatten(1)  # [M, D], all distinct tables concatenated
         self._buffer = torch.empty(self.size * self.batch_size, self._sources[0].shape[1], device=device)
 
     def epoch(self, generators: Sequence[torch.Generator]) -> Iterator[tuple[Tensor, Tensor]]:
-        """One pass in an order drawn from each member's own generator (on the CPU).
+        """Yield the batches of one epoch, in an order drawn from each member's generator (on the CPU).
 
-        Yields images float32 [K, B, C, H, W], in a buffer that the next batch overwrites and the caller
-        may change, and labels int64 [K, B].  The last batch holds what is left.
+        Images are float32 ``[K, B, C, H, W]``, in a buffer that the next batch overwrites and the caller may modify.
+        Labels are int64 ``[K, B]``.  The last batch may be smaller.
         """
         orders, places = [], []
         for k, generator in enumerate(generators):
@@ -60,7 +60,7 @@ class BatchIterator:
             yield images.view(self.size, stop - start, *self._image_shape), labels[:, start:stop]
 
     def _gather(self, indices: Tensor) -> Tensor:
-        """Clean images of ``indices`` [K, B] → [K·B, D], in the buffer."""
+        """Return the clean images at ``indices`` ``[K, B]``, ``[K·B, D]`` in the buffer."""
         members, count = indices.shape
         images = self._buffer[: members * count]
         if len(self._sources) == 1:
@@ -70,7 +70,7 @@ class BatchIterator:
         return images
 
     def _places(self, k: int, permutation: Tensor) -> Tensor:
-        """Where in the epoch each replaced example of member k comes, int64 [m]."""
+        """Return the position in the epoch of each replaced example of member k, int64 ``[m]``."""
         positions = self._replaced[k][0]
         if len(positions) == 0:
             return positions
@@ -79,10 +79,11 @@ class BatchIterator:
         return place_of[positions]
 
     def _replacements(self, places: Sequence[Tensor]) -> tuple[list[int], Tensor, Tensor]:
-        """Which rows of which batch are overwritten with which rows of the table.
+        """Return which rows of which batch are replaced by which rows of the table.
 
-        Returns bounds (batch i owns entries bounds[i] to bounds[i+1]) and, on the device, row numbers in
-        the [K·B, D] batch and in the table.
+        Returns:
+            Bounds (batch i has the entries bounds[i] to bounds[i+1]) and, on the device, rows of the batch ``[K·B, D]``
+            and rows of the table.
         """
         batches, targets, rows = [], [], []
         for k, place in enumerate(places):
@@ -99,7 +100,7 @@ class BatchIterator:
 
 
 def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-    """The different tensor objects among these, and for each of these which one it is."""
+    """Return the distinct tensor objects, and the index of each given tensor among them."""
     number: dict[int, int] = {}
     distinct: list[Tensor] = []
     for tensor in tensors:
@@ -110,7 +111,7 @@ def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
 
 
 def _kept_replacements(data: TrainingData) -> tuple[Tensor, Tensor]:
-    """Positions among the trained-on examples that are replaced, and the row of ``replaced_images`` for each."""
+    """Return the positions of replaced examples among the kept ones, and their rows of ``replaced_images``."""
     if data.kept is None:
         return data.replaced_indices, torch.arange(len(data.replaced_indices))
     row_of = torch.full((len(data.clean),), -1)

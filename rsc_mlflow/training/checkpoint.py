@@ -1,7 +1,7 @@
-"""Checkpoints: what an exact continuation of one model's training needs, in one file.
+"""Checkpoints: files with everything that is needed to continue the training of one model exactly.
 
-A file is written whole or not at all (temporary file in the same folder, fsync, rename), its records are checked
-against their checksums, and it is read with ``weights_only=True``, so that opening one never runs code.
+Files are written atomically (temporary file in the same folder, fsync, rename).  On loading, all records are checked
+against their checksums, and ``weights_only=True`` ensures that no code is run.
 """
 
 import os
@@ -36,13 +36,14 @@ class Checkpoint:
     """The state of one model's training after ``epoch`` epochs, all tensors on the CPU.
 
     Attributes:
-        epoch: epochs done; 0 is before the first.
-        config: the options it was trained with.
-        model: state dict of the single model.
-        optimizer: state-dict key of a parameter → the optimizer's tensors for it; empty: start it afresh.
-        generators: purpose → state of its generator; empty: seed them afresh from ``config.random_seed``.
-        device: kind of device (``cpu``, ``cuda``) the generators belong to.
-        learning_rate: of the last epoch done (of the first, before it); None where only weights were kept.
+        epoch: number of completed epochs.
+        config: the training options.
+        model: state dict of the model.
+        optimizer: the optimizer's tensors for each parameter, by state-dict key; empty: start with a new optimizer.
+        generators: the states of the generators by purpose; empty: seed new ones from ``config.random_seed``.
+        device: type of device (``cpu``, ``cuda``) of the generators.
+        learning_rate: learning rate of the last completed epoch (before the first epoch: of the first one); None if
+            only weights are known.
     """
 
     epoch: int
@@ -54,10 +55,10 @@ class Checkpoint:
     learning_rate: float | None = None
 
     def save(self, path: str | Path) -> Path:
-        """Write to ``path`` atomically (its folder is made) and return it.
+        """Write the checkpoint atomically, creating the folder if necessary, and return the path.
 
         Raises:
-            OSError: it cannot be written, for example because the disk is full; what was at ``path`` is as it was.
+            OSError: the file cannot be written, e.g. because the disk is full.  An existing file is not changed.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,42 +83,42 @@ class Checkpoint:
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError | KeyboardInterrupt):
-                raise error.__context__ from None  # PyTorch's writer speaks of positions: full disk, or a signal
+                raise error.__context__ from None  # PyTorch hides the cause: full disk or a signal
             raise
         _sync_folder(path.parent)
         return path
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The checkpoint in a file.
+        """Return the checkpoint in a file.
 
         Raises:
-            InputError: there is no such file, it is cut short or damaged, or it is no checkpoint of ours.
+            InputError: the file does not exist, is truncated or damaged, or is not a checkpoint of this project.
         """
         path = Path(path)
         if not path.is_file():
-            raise InputError(f"there is no checkpoint {path}")
+            raise InputError(f"The checkpoint {path} does not exist.")
         try:
             _check_records(path)  # torch.load does not
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            # zipfile and torch.load raise many kinds, depending on where the file is cut.
+            # zipfile and torch.load raise many types of errors, depending on where the file is truncated
             raise InputError(
-                f"{path} cannot be read as a checkpoint: it is cut short, damaged or of another kind "
-                f"({type(error).__name__}); use an earlier checkpoint or start anew"
+                f"Cannot read the checkpoint {path}: it is truncated, damaged or another type of file "
+                f"({type(error).__name__}). Use an earlier checkpoint or start a new run."
             ) from error
         return cls._from_content(content, path)
 
     @classmethod
     def _from_content(cls, content: Any, path: Path) -> Self:
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputError(f"{path} is no checkpoint of this program (format {FORMAT})")
+            raise InputError(f"{path} is not a checkpoint of this project (format {FORMAT}).")
         for name, kind in _PARTS.items():
             if not isinstance(content.get(name), kind):
-                raise InputError(f"{path} is damaged: its part {name!r} is missing or of a wrong type")
+                raise InputError(f"{path} is damaged: {name!r} is missing or has a wrong type.")
         config = TrainingConfig.from_dict(content["config"])
         if config.digest() != content["config_digest"]:
-            raise InputError(f"{path} is damaged: its options do not match their digest")
+            raise InputError(f"{path} is damaged: its options do not match their digest.")
         return cls(
             content["epoch"],
             config,
@@ -130,48 +131,48 @@ class Checkpoint:
 
     @classmethod
     def of_weights(cls, state: Mapping[str, Tensor], config: TrainingConfig, epoch: int) -> Self:
-        """A start from weights alone (a model pulled from a registry): optimizer and generators begin afresh."""
+        """Return a checkpoint of weights only, e.g. of a pulled model, with new optimizer and generators."""
         return cls(epoch, config, {key: value.detach().cpu().clone() for key, value in state.items()})
 
     def require(self, config: TrainingConfig, path: str | Path = "the checkpoint") -> None:
-        """Refuse any other options than ``config``: what resuming an interrupted run asks for.
+        """Check that the options equal ``config``, as is required to resume an interrupted run.
 
         Raises:
-            InputError: naming each option that differs.
+            InputError: they differ; the message lists each difference.
         """
         mine, wanted = self.config.as_dict(), config.as_dict()
         differences = [f"{key} {mine[key]!r} (asked for: {wanted[key]!r})" for key in mine if mine[key] != wanted[key]]
         if differences:
             raise InputError(
-                f"{path} belongs to a training with other options: {'; '.join(differences)}; "
-                "give the same options, or start anew"
+                f"{path} belongs to a training run with other options: {'; '.join(differences)}. "
+                "Use the same options or start a new run."
             )
 
     def check_fits(self, config: TrainingConfig) -> None:
-        """Whether a training with ``config`` can start here.
+        """Check that training with ``config`` can start from this checkpoint.
 
         Raises:
-            InputError: another architecture, or the optimizer state is of another optimizer.
+            InputError: the architecture or the optimizer differs.
         """
         mine, wanted = self.config.model.architecture, config.model.architecture
         if mine != wanted:
-            raise InputError(f"the checkpoint holds a {mine}, but {wanted} was asked for; use a checkpoint of {wanted}")
+            raise InputError(f"The checkpoint is of {mine}, but the model is {wanted}. Use a checkpoint of {wanted}.")
         if self.optimizer and self.config.optimizer != config.optimizer:
             raise InputError(
-                f"the checkpoint holds the state of {self.config.optimizer}, but {config.optimizer} was asked for; "
-                f"use {self.config.optimizer}, or start from its weights only"
+                f"The checkpoint has the state of {self.config.optimizer}, but the optimizer is {config.optimizer}. "
+                f"Use {self.config.optimizer}, or start from the weights only."
             )
 
 
 def _check_records(path: Path) -> None:
-    """Compare every record of the file (a zip archive) with the CRC-32 that was written with it."""
+    """Check the CRC-32 of every record of the file, a zip archive."""
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable."""
+    """Sync the folder, so that the rename is durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

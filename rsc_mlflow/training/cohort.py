@@ -1,4 +1,4 @@
-"""Training: K models of one architecture as one stacked model.  One model is a cohort of one."""
+"""Training of a cohort: K models of the same architecture, trained together as one stacked model."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -22,12 +22,12 @@ from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer,
 from rsc_mlflow.training.schedule import learning_rate_at
 
 PURPOSES = ("batches", "noise", "dropout", "augmentation")
-"""One generator each, per member; that of ``batches`` always on the CPU, the others on the device."""
+"""Purposes with one generator per member; the generator of ``batches`` is on the CPU, the others on the device."""
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """One member's epoch: mean training loss and accuracy over its batches as they were trained."""
+    """Results of one member's epoch: mean training loss and accuracy over the batches, measured during training."""
 
     loss: float
     accuracy: float
@@ -36,7 +36,7 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One epoch of all members, in the order in which they were given; ``seconds`` is for all together."""
+    """Results of one epoch for all members, in the given order; ``seconds`` is the time for all together."""
 
     epoch: int
     members: tuple[EpochResult, ...]
@@ -44,7 +44,7 @@ class EpochReport:
 
 
 class Diverged(InputError):  # noqa: N818 - what happened, like the built-in KeyboardInterrupt
-    """A training diverged; ``members`` are the places in the cohort of those that did, the others are as they were."""
+    """Training diverged; ``members`` are the positions in the cohort of the members that diverged."""
 
     def __init__(self, message: str, members: Sequence[int]) -> None:
         super().__init__(message)
@@ -52,14 +52,18 @@ class Diverged(InputError):  # noqa: N818 - what happened, like the built-in Key
 
 
 class Cohort:
-    """Trains its members together; each gets the weights and batches it would get alone.
+    """Trains its members together; each one has the initial weights and batches that it would have alone.
 
-    Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and
-    schedule.  They share architecture, loss, augmentation, number of training examples, batch size, epochs and
-    kind of optimizer.
+    Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and schedule.  They
+    have the same architecture, loss, augmentation, number of training examples, batch size, epochs and optimizer.
+
+    Args:
+        members: the models to train.
+        classes: number of classes.
+        device: the device to train on.
 
     Raises:
-        InputError: the members do not fit together, or the architecture does not fit the images.
+        InputError: the members cannot be trained together, or the architecture does not accept the images.
     """
 
     def __init__(self, members: Sequence[Member], classes: int, device: torch.device) -> None:
@@ -70,8 +74,8 @@ class Cohort:
         self._loss = LOSS_FUNCTIONS[self._config.model.loss]
         self._classes, self._device = classes, device
         if device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # pragma: no cover - needs a GPU; one seed gives one result
-        # Members with equal hyper-parameters become neighbors; _slot[k] is where member k went.
+            torch.backends.cudnn.deterministic = True  # pragma: no cover - needs a GPU; for reproducibility
+        # Members are sorted by hyper-parameters; _slot[k] is the new position of member k.
         keys = [block_key(m.config, m.start.optimizer if m.start else None) for m in members]
         order = sorted(range(len(members)), key=lambda k: (keys[k], k))
         self._slot = [order.index(k) for k in range(len(members))]
@@ -87,19 +91,19 @@ class Cohort:
         return len(self._members)
 
     def epochs(self) -> Iterator[EpochReport]:
-        """Train up to epoch ``config.epochs`` counted from the start of training, yielding after each.
+        """Train until epoch ``config.epochs``, counted from the start of training, and yield after each epoch.
 
-        Between two epochs the caller may score, log and take checkpoints, or stop.
+        Between epochs the caller may score, log, save checkpoints or stop.
 
         Raises:
-            Diverged: after an epoch the weights of some members are not all finite.
-            Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at between two batches.
+            Diverged: after an epoch, some weights of a member are not finite.
+            Cancelled: the process was asked to stop; see :mod:`rsc_mlflow.cancellation`.
         """
         while self.epoch < self._config.epochs:
             yield self._train_epoch()
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits of all members on the same ``images`` [N, C, H, W]: float32 [K, N, classes] on the CPU."""
+        """Return the logits of all members on ``images`` ``[N, C, H, W]``, float32 ``[K, N, classes]`` on the CPU."""
         rows = max(1, 4096 // len(self) // self._enlargement)
         parts = []
         with torch.no_grad():
@@ -110,14 +114,14 @@ class Cohort:
         return torch.cat(parts, 1)[self._slot].cpu()
 
     def module(self, k: int) -> nn.Module:
-        """A copy of member k as a plain module on the cohort's device, in evaluation mode."""
+        """Return a copy of member k as a module on the cohort's device, in evaluation mode."""
         name = self._config.model
         model = build_empty(name.architecture, self._image_shape, self._classes, name.augmentation)
         model.load_state_dict(self._stack.member_state(self._slot[k]))
         return model.to(self._device)
 
     def checkpoint(self, k: int) -> Checkpoint:
-        """Member k's state after the epochs done so far, as if it had been trained alone."""
+        """Return member k's checkpoint after the current epoch, the same as if it was trained alone."""
         slot = self._slot[k]
         config = self._members[slot].config
         return Checkpoint(
@@ -147,8 +151,8 @@ class Cohort:
             model.load_state_dict(member.start.model)
         except RuntimeError as error:
             raise InputError(
-                f"the checkpoint's weights do not fit {architecture} for images of shape {self._image_shape} "
-                f"and {self._classes} classes; use a checkpoint of the same data and model"
+                f"The checkpoint's weights do not fit {architecture} for images of shape {self._image_shape} "
+                f"and {self._classes} classes. Use a checkpoint of the same data and model."
             ) from error
         return model
 
@@ -159,7 +163,7 @@ class Cohort:
             return torch_generator(member.config.random_seed, purpose, device)
         state = start.generators.get(purpose)
         if state is None or (purpose != "batches" and start.device != self._device.type):
-            # Weights alone, or states that another kind of device cannot use: a new stream for what follows.
+            # only weights are known, or the state is for another type of device: use a new generator
             return torch_generator(member.config.random_seed, f"{purpose} after epoch {start.epoch}", device)
         generator = torch.Generator(device=device)
         generator.set_state(state)
@@ -189,7 +193,7 @@ class Cohort:
         return EpochReport(epoch, tuple(results[slot] for slot in self._slot), time.perf_counter() - began)
 
     def _refuse_diverged(self) -> None:
-        """Such a model predicts one class for everything, which would pass for a spurious score of 0."""
+        """Raise Diverged if weights are not finite; such a model would have a spurious score of 0."""
         whole = torch.ones(len(self), dtype=torch.bool, device=self._device)
         for values in self._stack.parameters.values():
             whole &= torch.isfinite(values).flatten(1).all(1)
@@ -198,13 +202,13 @@ class Cohort:
             configs = [self._members[self._slot[k]].config for k in diverged]
             which = [f"learning_rate {one.learning_rate:g} and random_seed {one.random_seed}" for one in configs]
             raise Diverged(
-                f"training diverged: after epoch {self.epoch} with {'; '.join(which)} not all weights are finite; "
-                "accepted: a smaller learning_rate (or weight_decay, or input_noise)",
+                f"training diverged: after epoch {self.epoch} with {'; '.join(which)} not all weights are finite. "
+                "Use a smaller learning_rate (or weight_decay, or input_noise).",
                 diverged,
             )
 
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """One update from images [K, B, …] and labels [K, B]; returns losses [K] and logits [K, B, classes]."""
+        """Update from images ``[K, B, …]`` and labels ``[K, B]``; return losses ``[K]``, logits ``[K, B, classes]``."""
         self._perturb(images)
         logits = self._stack.forward(images, self._generators["dropout"])
         each = self._loss(logits.flatten(0, 1), labels.flatten())
@@ -213,7 +217,7 @@ class Cohort:
         return losses.detach(), logits.detach()
 
     def _perturb(self, images: Tensor) -> None:
-        """Augmentation, then input noise, in place."""
+        """Apply augmentation, then input noise, in place."""
         for k, member in enumerate(self._members):
             if member.config.model.augmentation == "aug01":
                 images[k] = aug01(images[k], self._generators["augmentation"][k])

@@ -1,4 +1,4 @@
-"""Which device a computation runs on, and how much of its memory it took."""
+"""Device selection and memory use."""
 
 import re
 import resource
@@ -11,10 +11,10 @@ from rsc_mlflow.names import device_name
 
 
 def resolve_device(name: str = "auto") -> torch.device:
-    """The device that ``auto`` (CUDA if there is one), ``cpu``, ``cuda`` or ``cuda:INDEX`` means here.
+    """Return the device for ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:INDEX``.
 
     Raises:
-        InputError: another name, or a CUDA device that this machine does not have.
+        InputError: the name is invalid, or the CUDA device does not exist.
     """
     if name == "auto":
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
@@ -25,16 +25,15 @@ def resolve_device(name: str = "auto") -> torch.device:
     if int(index or 0) >= count:
         accepted = ", ".join(["auto", "cpu", *(f"cuda:{k}" for k in range(count))])
         raise InputError(
-            f"device {name!r} was asked for, but this machine has {count} CUDA devices; accepted: {accepted}"
+            f"Invalid value for 'device': {name!r}, but this machine has {count} CUDA devices. Expected {accepted}."
         )
     return torch.device("cuda", int(index or 0))  # pragma: no cover - needs a GPU
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """The most memory that this process has had: of a GPU what PyTorch allocated there, else resident memory; in MiB.
+    """Return the peak memory of this process in MiB: memory allocated by PyTorch on a GPU, else resident memory.
 
-    Where the kernel keeps the peak of this program alone (Linux), that: ``ru_maxrss`` of a process that was forked
-    and executed starts at its parent's.
+    On Linux the value is ``VmHWM``, because ``ru_maxrss`` of a forked process starts with its parent's value.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20  # pragma: no cover - needs a GPU

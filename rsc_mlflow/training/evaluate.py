@@ -1,4 +1,4 @@
-"""Logits of a model over many images."""
+"""Compute the logits of a model on many images."""
 
 import torch
 from torch import Tensor, nn
@@ -8,19 +8,19 @@ from rsc_mlflow.models import enlargement
 
 
 def evaluate_logits(module: nn.Module, images: Tensor, device: torch.device, batch_size: int = 2048) -> Tensor:
-    """Logits of ``module`` in evaluation mode, without gradients.
+    """Return the logits of ``module`` in evaluation mode, without gradients.
 
     Args:
-        module: moved to ``device``; its training mode is restored afterwards.
-        images: float32 [N, C, H, W], on any device.
-        device: where to compute.
-        batch_size: images at a time, fewer of those that the model enlarges.
+        module: the model; it is moved to ``device``, and its mode is restored afterwards.
+        images: float32 ``[N, C, H, W]`` on any device.
+        device: the device to compute on.
+        batch_size: number of images at a time; fewer if the model enlarges images.
 
     Returns:
-        float32 [N, classes] on the CPU.
+        float32 ``[N, classes]`` on the CPU.
 
     Raises:
-        Cancelled: see :mod:`rsc_mlflow.cancellation`; it is looked at between two batches.
+        Cancelled: the process was asked to stop; see :mod:`rsc_mlflow.cancellation`.
     """
     module.to(device)
     training = module.training

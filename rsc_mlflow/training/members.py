@@ -1,4 +1,4 @@
-"""What one member of a cohort is: its data, its options and where it starts."""
+"""Members of a cohort: training data, options and starting point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ from rsc_mlflow.training.checkpoint import Checkpoint
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """A training set as changes to a clean one that is shared and never copied.
+    """A training set, defined by differences from a shared clean set.
 
     Attributes:
-        clean: the shared set, N examples.
-        replaced_indices: int64 [m], distinct, into ``clean``: examples that look different here.
-        replaced_images: float32 [m, C, H, W]: what they look like.
-        kept: int64 [n] into ``clean``: the examples that are trained on, in the order the seeded
-            permutations count them; None means all N in their order.
+        clean: the shared set of N examples.
+        replaced_indices: distinct indices into ``clean`` of examples with other images, int64 ``[m]``.
+        replaced_images: the images of these examples, float32 ``[m, C, H, W]``.
+        kept: indices into ``clean`` of the examples to train on, int64 ``[n]``; permutations refer to this order.
+            None: all N examples in their order.
 
     Raises:
-        InputError: shapes that do not fit, indices out of range, or nothing kept.
+        InputError: shapes do not match, indices are out of range, or no examples are kept.
     """
 
     clean: ImageSet
@@ -42,18 +42,18 @@ class TrainingData:
             if indices is None or len(indices) == 0:
                 continue
             if indices.ndim != 1 or indices.dtype != torch.int64 or indices.min() < 0 or indices.max() >= total:
-                raise InputError(f"{name} must be int64 indices from 0 to {total - 1}; got {indices}")
+                raise InputError(f"{name} must be int64 indices from 0 to {total - 1}, got {indices}.")
         if self.replaced_images.shape != (len(self.replaced_indices), *self.clean.images.shape[1:]):
             raise InputError(
                 f"{len(self.replaced_indices)} replaced examples need as many images of shape "
-                f"{tuple(self.clean.images.shape[1:])}; got {tuple(self.replaced_images.shape)}"
+                f"{tuple(self.clean.images.shape[1:])}, got {tuple(self.replaced_images.shape)}."
             )
         if len(self) == 0:
-            raise InputError("no training example is left; keep at least one")
+            raise InputError("no training example is left. Keep at least one.")
 
     @classmethod
     def of(cls, dataset: Dataset, without_spurious: bool = False) -> Self:
-        """The training set of ``dataset``; ``without_spurious`` leaves its spurious examples out."""
+        """Return the training set of ``dataset``, without its spurious examples if ``without_spurious``."""
         kept = None
         if without_spurious:
             mask = torch.ones(len(dataset.train), dtype=torch.bool)
@@ -62,17 +62,20 @@ class TrainingData:
         return cls(dataset.train, dataset.spurious_indices, dataset.spurious_images, kept)
 
     def __len__(self) -> int:
-        """Number of examples that are trained on."""
+        """Return the number of examples to train on."""
         return len(self.clean) if self.kept is None else len(self.kept)
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One model to train: its data, its options and, if it goes on from somewhere, its start.
+    """One model to train.
 
-    A start that holds optimizer and generator states is continued exactly; ``config`` may differ from the
-    start's in everything that the cohort allows (learning rate, schedule, …), see
-    :meth:`Checkpoint.require` for refusing that.
+    Attributes:
+        data: the training set.
+        config: the training options.  They may differ from those of ``start``, e.g. in learning rate or schedule; see
+            :meth:`Checkpoint.require` to check for equality.
+        start: the checkpoint to continue from, if any.  Training continues exactly if the checkpoint has the states of
+            optimizer and generators.
     """
 
     data: TrainingData
@@ -81,14 +84,14 @@ class Member:
 
 
 def check_members(members: Sequence[Member]) -> None:
-    """Whether these can train as one cohort.
+    """Check that members can be trained as one cohort.
 
     Raises:
-        InputError: there are none, they differ in what a cohort shares, the architecture trains one at a
-            time only, or a start does not fit its member.
+        InputError: there are no members, they differ in options that must be equal, the architecture cannot be trained
+            in cohorts, or a checkpoint does not fit its member.
     """
     if not members:
-        raise InputError("a cohort needs at least one member")
+        raise InputError("A cohort needs at least one member.")
     first = members[0]
     shared: dict[str, list[Any]] = {
         "architecture": [m.config.model.architecture for m in members],
@@ -104,17 +107,17 @@ def check_members(members: Sequence[Member]) -> None:
     for what, values in shared.items():
         if len(set(values)) > 1:
             found = ", ".join(sorted({str(value) for value in values}))
-            raise InputError(f"the members of a cohort must share the {what}; got {found}; train them apart")
+            raise InputError(f"The members of a cohort must share the {what}, got {found}. Train them separately.")
     architecture = first.config.model.architecture
     declared = ARCHITECTURES[architecture]
     shape, augmentation = first.data.clean.image_shape, first.config.model.augmentation
     if len(members) > 1 and not declared.stackable and not mappable(architecture, shape, augmentation):
-        raise InputError(f"{architecture} trains one model at a time; got a cohort of {len(members)}; train them apart")
+        raise InputError(f"{architecture} cannot be trained in a cohort of {len(members)}. Train models separately.")
     last_batch = len(first.data) % first.config.batch_size or first.config.batch_size
     if last_batch < declared.smallest_batch:
         raise InputError(
-            f"of {len(first.data)} examples in batches of {first.config.batch_size} the last batch holds {last_batch}, "
-            f"too few for {architecture} to take batch statistics; choose another batch_size"
+            f"With {len(first.data)} examples in batches of {first.config.batch_size}, the last batch has "
+            f"{last_batch}, too few for the batch statistics of {architecture}. Use another batch_size."
         )
     for member in members:
         if member.start is not None:

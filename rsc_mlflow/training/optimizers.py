@@ -37,7 +37,7 @@ def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
     each step and after some 800 steps (β = 0.9), in the second epoch of MNIST, reaches the denormal
     numbers below 1.2e-38, on which processors are slower.  It never leaves them, since the smallest ones
     times 0.9 round to themselves.  Called at least every 175 steps, nothing decays from 1e-30 to there in
-    between.  ``torch.set_flush_denormal`` is no cure: it acts on the calling thread and on threads made
+    between.  ``torch.set_flush_denormal`` does not help: it acts on the calling thread and on threads made
     after it, not on the pool that already exists, and results would depend on which thread did what.
     """
     for state in optimizer.state.values():

@@ -15,21 +15,21 @@ MILESTONES: tuple[tuple[int, tuple[int, ...]], ...] = (
     (160, (40, 80, 120, 140)),
     (200, (80, 140, 180)),
 )
-"""(bound, milestones): the first row whose bound holds for the number of epochs applies."""
+"""(bound, milestones): the first row with ``epochs`` ≤ bound applies."""
 
 MILESTONES_BEYOND = (60, 120)
 
 
 def milestones(epochs: int) -> tuple[int, ...]:
-    """The epochs after which the learning rate falls, for a training of ``epochs`` epochs."""
+    """Return the epochs after which the learning rate is reduced, for a training of ``epochs`` epochs."""
     return next((steps for bound, steps in MILESTONES if epochs <= bound), MILESTONES_BEYOND)
 
 
 def learning_rate_at(config: TrainingConfig, epoch: int) -> float:
-    """Learning rate during ``epoch`` (from 1).
+    """Return the learning rate during ``epoch`` (from 1).
 
-    A milestone m means that epochs 1 … m are trained before the fall and m+1 is the first after it, as
-    with ``torch.optim.lr_scheduler.MultiStepLR`` stepped at the end of each epoch.
+    With a milestone m, epoch m + 1 is the first with the reduced rate, as with
+    ``torch.optim.lr_scheduler.MultiStepLR`` stepped at the end of each epoch.
     """
     if config.schedule == "none":
         return config.learning_rate

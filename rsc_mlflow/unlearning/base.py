@@ -1,14 +1,14 @@
-"""What an unlearning method is: a model, what to forget, what to keep and a frozen config in; a model and a record out.
+"""The common signature of unlearning methods, and their registry.
 
-Every method is one file in :mod:`rsc_mlflow.unlearning.methods` with one frozen config and one function of the same
-signature, registered under the function's name:
+A method receives a model, the examples to forget, the examples to retain and a frozen config.  It returns a new model
+and a record of the update.  Each method is a function in its own module of :mod:`rsc_mlflow.unlearning.methods`, with a
+config class, registered under the function's name:
 
     @register_method(title="my method", config=MyConfig, records=("steps",))
     def my_method(model, forget, retain, config, observe=None) -> Unlearned
 
-so that any two compare, and adding a method is adding a file.  The config's options become the options of the method's
-command.  Methods never change the model they are given, draw every random number from generators of their own, and
-know nothing of tracking.
+The config's options become the options of the method's command.  Methods must not modify the given model, must use
+their own random generators, and do not depend on tracking.
 """
 
 from __future__ import annotations
@@ -26,26 +26,29 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.fields import Options, option_fields
 from rsc_mlflow.registries import Registry
 
-if TYPE_CHECKING:  # this module is imported to list options, which must not take the seconds that PyTorch does
+if TYPE_CHECKING:  # this module is imported to list options, and PyTorch takes seconds to import
     import torch
     from torch import Tensor, nn
 
     from rsc_mlflow.training import Checkpoint
 
 Observe = Callable[[int, "nn.Module", Mapping[str, float]], None]
-"""Called after each epoch with the epoch (from 1), the model so far (do not change it) and the epoch's figures by name:
-those of :data:`EPOCH_FIGURES`, and those that the method declares."""
+"""Called after each epoch with the epoch (from 1), the current model (do not modify it) and the epoch's metrics by
+name: those in :data:`EPOCH_FIGURES` and those that the method declares."""
 
 EPOCH_FIGURES = ("loss", "accuracy", "learning_rate", "forget_loss")
-"""Figures of an epoch that any method may report: mean loss and accuracy on what is kept, the learning rate, and the
-mean loss on what is forgotten."""
+"""Metrics of an epoch that any method may report: mean loss and accuracy on the retained examples, the learning rate,
+and the mean loss on the forgotten examples."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Rows ``indices`` of image and label tensors that others share: a set of examples without a copy.
+    """A set of n examples: rows of shared image and label tensors, without a copy.
 
-    Shapes: ``images`` float32 ``[N, C, H, W]``, ``labels`` int64 ``[N]``, ``indices`` int64 ``[n]``.
+    Attributes:
+        images: float32 ``[N, C, H, W]``.
+        labels: int64 ``[N]``.
+        indices: rows that belong to the set, int64 ``[n]``.
     """
 
     images: Tensor
@@ -54,7 +57,7 @@ class Examples:
 
     @classmethod
     def of(cls, images: Tensor, labels: Tensor) -> Examples:
-        """All rows of the two tensors."""
+        """Return the set of all rows of the two tensors."""
         import torch
 
         return cls(images, labels, torch.arange(len(labels)))
@@ -63,12 +66,12 @@ class Examples:
         return len(self.indices)
 
     def rows(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Images and labels at ``positions`` (int64, any shape) of this set."""
+        """Return images and labels at ``positions`` of this set (int64, any shape)."""
         chosen = self.indices[positions]
         return self.images[chosen], self.labels[chosen]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All examples in order, at most ``size`` at a time; between two batches a signal may stop the work."""
+        """Yield images and labels of all examples in order, at most ``size`` at a time; cancellable between batches."""
         import torch
 
         for positions in torch.split(torch.arange(len(self)), size):
@@ -76,7 +79,7 @@ class Examples:
             yield self.rows(positions)
 
     def subset(self, count: int, generator: torch.Generator) -> Examples:
-        """``count`` of the examples without replacement; all of them if ``count`` is 0 or not smaller."""
+        """Return ``count`` examples drawn without replacement; all if ``count`` is 0 or not less than their number."""
         import torch
 
         if not 0 < count < len(self):
@@ -85,17 +88,18 @@ class Examples:
         return Examples(self.images, self.labels, self.indices[chosen])
 
     def to(self, device: torch.device) -> Examples:
-        """The same examples on a device; where they are there already, the shared tensors themselves."""
+        """Return the same examples on a device, without a copy if they are already there."""
         return Examples(self.images.to(device), self.labels.to(device), self.indices.to(device))
 
 
 @dataclass(frozen=True, eq=False)
 class Unlearned:
-    """What a method gives back.
+    """The result of an unlearning method.
 
-    ``model``: a new module in evaluation mode, on the device of the one given.
-    ``record``: figures of the update by name (``gradient_norm``, ``residual``, …).
-    ``notes``: sentences a person must read, e.g. that influence cannot act on a saturated model.
+    Attributes:
+        model: a new module in evaluation mode, on the device of the given model.
+        record: metrics of the update by name (``gradient_norm``, ``residual``, …).
+        notes: warnings for the user, e.g. that the update has no effect on a saturated model.
     """
 
     model: nn.Module
@@ -104,11 +108,11 @@ class Unlearned:
 
 
 class SourceTraining(Protocol):
-    """What a method's config may take from the training of the model that is to be unlearned."""
+    """Properties of the source model's training that a method's config may use."""
 
     @property
     def training(self) -> TrainingConfig:
-        """The options that it was trained with."""
+        """The training options of the source model."""
 
     @property
     def classes(self) -> int:
@@ -116,50 +120,50 @@ class SourceTraining(Protocol):
 
     @property
     def epoch(self) -> int:
-        """Epochs of training that the model has seen."""
+        """Number of epochs that the source model was trained for."""
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """Where an exact continuation starts; fetched when it is asked for."""
+        """The checkpoint from which training can be continued exactly; downloaded on first access."""
 
 
 def of_source(take: Callable[[SourceTraining], Any], default: Any = dataclasses.MISSING) -> Any:
-    """A config field that is no option: its value comes from the source's training."""
+    """Return a config field that is not an option: its value is taken from the source model's training."""
     return field(default=default, metadata={"of_source": take})
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig(Options):
-    """Base of all configs: fields made with ``option(…)`` are the method's options, under their own names.
+    """Base class of all configs.  Fields declared with ``option(…)`` are the method's options.
 
-    An option of the name of a training option (``epochs``) hides it in the method's command; the source's is then
-    spelled ``source_epochs`` there.
+    If an option has the name of a training option, such as ``epochs``, the method's command calls the training option
+    of the source model ``source_epochs``.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ()
-    """Losses of models that the method can work on; none named: all."""
+    """Losses of source models that the method supports; empty: all."""
     NEEDS_GRADIENT: ClassVar[bool] = False
-    """Whether the method does nothing where the loss has no gradient at the examples to forget."""
+    """Whether the method has no effect if the loss has no gradient at the forgotten examples."""
 
     @classmethod
     def of(cls, options: Mapping[str, object], source: SourceTraining) -> Self:
-        """The config made of the options by name, and of the source.
+        """Return the config with these options, by name, for a source model.
 
         Raises:
-            InputError: the method cannot work with these options on this source.
+            InputError: an option is invalid, or the method does not support the source model.
         """
         loss = source.training.model.loss
         if cls.LOSSES and loss not in cls.LOSSES:
             raise InputError(
-                f"the method computes with the loss {', '.join(cls.LOSSES)}, and the model was trained with {loss}; "
-                "use exact_retraining or incremental_retraining, or train the model with ce"
+                f"The method supports models trained with the loss {', '.join(cls.LOSSES)}, but this model was trained "
+                f"with {loss}. Use exact_retraining or incremental_retraining, or train the model with ce."
             )
         taken = {f.name: f.metadata["of_source"](source) for f in dataclasses.fields(cls) if "of_source" in f.metadata}
         return cls(**options, **taken)
 
     @classmethod
     def deciding(cls, options: Mapping[str, object]) -> set[str]:
-        """Names of the options that decide the result, given the values of all."""
+        """Return the names of the options that affect the result, given the values of all options."""
         found = set()
         for one in option_fields(cls):
             other, value = one.metadata["only_if"] or (None, None)
@@ -168,15 +172,15 @@ class MethodConfig(Options):
         return found
 
     def last_epoch(self) -> int:
-        """The last epoch that the method reports, in its own count."""
+        """Return the last epoch that the method reports, in its own count."""
         return 1
 
     def offset(self, source: SourceTraining) -> int:
-        """What is added to the method's count to give the epoch since the start of training, the step of metrics."""
+        """Return the number to add to the method's epochs to get epochs since training began, the step of metrics."""
         return source.epoch
 
     def params(self, source: SourceTraining) -> dict[str, Any]:
-        """Parameters of the run that the options leave open."""
+        """Return further parameters to log, which are not options."""
         return {}
 
 
@@ -184,17 +188,17 @@ ConfigT = TypeVar("ConfigT", contravariant=True)
 
 
 class Method(Protocol[ConfigT]):
-    """The one signature of all methods.
+    """The signature of all methods.
 
-    ``model`` is in any mode and is not changed; ``forget`` holds the examples as the model saw them (with
-    their pattern); ``retain`` the rest of its training set.  Raises InputError when ``forget`` or
-    ``retain`` is empty, or the config cannot work.
+    ``model`` may be in any mode and must not be modified.  ``forget`` contains the examples as used in training, with
+    their pattern, and ``retain`` the rest of the training set.  A method raises InputError if ``forget`` or ``retain``
+    is empty or if it cannot use the config.
     """
 
     def __call__(
         self, model: nn.Module, forget: Examples, retain: Examples, config: ConfigT, observe: Observe | None = None
     ) -> Unlearned:
-        """The unlearned model and a record of what was done."""
+        """Return the unlearned model and a record of the update."""
 
 
 @dataclass(frozen=True)
@@ -202,12 +206,12 @@ class UnlearningMethod:
     """A registered method.
 
     Attributes:
-        name: the function's, in commands and in tag ``rsc.method``.
-        title: what figures call it.
-        summary: first line of the function's docstring, what ``--help`` says.
-        config: its config; the options among its fields are those of the command.
+        name: name of the function, used in commands and in the tag ``rsc.method``.
+        title: name in figures.
+        summary: first line of the function's docstring, shown by ``--help``.
+        config: config class; its option fields are the options of the command.
         run: the function.
-        records: names of what it reports besides :data:`EPOCH_FIGURES`; ``name`` is logged as ``unlearn/name``.
+        records: names of the metrics it reports besides :data:`EPOCH_FIGURES`; each is logged as ``unlearn/NAME``.
     """
 
     name: str
@@ -218,15 +222,15 @@ class UnlearningMethod:
     records: tuple[str, ...]
 
     def check_declared(self, names: Mapping[str, float]) -> None:
-        """Refuse figures that the method reported without declaring them.
+        """Check that the method declared all metrics that it reported.
 
         Raises:
-            InputError: names the first of them, and those that are declared.
+            InputError: it reported a metric that it did not declare.
         """
         if undeclared := [name for name in names if name not in (*self.records, *EPOCH_FIGURES)]:
             raise InputError(
-                f"the unlearning method {self.name!r} reported {undeclared[0]!r}, which it does not declare; "
-                f"add it to records of register_method; declared: {', '.join(self.records) or 'none'}"
+                f"The unlearning method {self.name!r} reported the undeclared metric {undeclared[0]!r}. Add it to the "
+                f"argument records of register_method, which has {', '.join(self.records) or 'none'}."
             )
 
 
@@ -237,10 +241,10 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., "Unlearned"])
 def register_method(
     *, title: str, config: type[MethodConfig], records: tuple[str, ...] = ()
 ) -> Callable[[FunctionT], FunctionT]:
-    """Decorator that registers a function as the unlearning method of its name; see :class:`UnlearningMethod`.
+    """Return a decorator that registers a function as an unlearning method; see :class:`UnlearningMethod`.
 
     Raises:
-        InputError: another method has that name.
+        InputError: the name is already registered.
     """
 
     def register(function: FunctionT) -> FunctionT:
@@ -255,23 +259,27 @@ def register_method(
 
 
 def methods() -> list[UnlearningMethod]:
-    """All methods: those of this package by name, then those of plug-ins by name."""
+    """Return all methods: built-in ones by name, then those of plug-ins by name."""
     return sorted(METHODS.values(), key=lambda one: (not one.run.__module__.startswith("rsc_mlflow."), one.name))
 
 
 def check_sets(forget: Examples, retain: Examples) -> None:
-    """Raises InputError when there is nothing to forget or nothing to keep."""
+    """Check that both sets contain examples.
+
+    Raises:
+        InputError: one of them is empty.
+    """
     if not len(forget):
-        raise InputError("the forget set is empty; accepted: a model trained with at least one spurious example")
+        raise InputError("The forget set is empty. Use a model that was trained with at least one spurious example.")
     if not len(retain):
-        raise InputError("the retain set is empty; accepted: a training set larger than its spurious examples")
+        raise InputError("The retain set is empty. Use a training set with examples that are not spurious.")
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model in evaluation mode: batch-norm statistics fixed, dropout off."""
+    """Return a copy of the model in evaluation mode: batch-norm statistics fixed, dropout off."""
     return copy.deepcopy(model).eval()
 
 
 def device_of(model: nn.Module) -> torch.device:
-    """The device of the model's parameters."""
+    """Return the device of the model's parameters."""
     return next(model.parameters()).device

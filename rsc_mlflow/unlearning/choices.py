@@ -1,4 +1,4 @@
-"""What the options of the methods may be called; without PyTorch, which takes seconds to import."""
+"""Values of the methods' options, in a module that does not import PyTorch."""
 
 from typing import Literal
 
@@ -10,4 +10,4 @@ Optimizer = Literal["sgd", "adam"]
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
 
 AUTO = "auto"
-"""Value of an option that is resolved from the source model or the data."""
+"""Value of an option that is determined from the source model or the data."""

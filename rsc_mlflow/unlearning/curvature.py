@@ -1,13 +1,13 @@
-"""Products of the loss's curvature with vectors, over mini-batches and without ever forming a matrix.
+"""Products of the loss's curvature with vectors, computed in mini-batches without forming a matrix.
 
-Two curvatures of the mean loss over a set of n examples, both damped by λI:
+Two curvatures of the mean loss over n examples are available, both with damping λI:
 
 - ``hessian``: ``H = (1/n) Σ ∇²ℓ(z_i, θ)``, exact, but indefinite away from a minimum;
-- ``ggn``: the generalized Gauss-Newton matrix ``G = (1/n) Σ J_iᵀ (diag p_i − p_i p_iᵀ) J_i`` with ``J_i`` the
-  Jacobian of the logits and ``p_i`` the softmax (Schraudolph 2002; Martens 2010): positive semi-definite,
-  equal to the Fisher matrix for cross-entropy, equal to the Hessian where logits are linear in θ.
+- ``ggn``: the generalized Gauss-Newton matrix ``G = (1/n) Σ J_iᵀ (diag p_i − p_i p_iᵀ) J_i``, where ``J_i`` is the
+  Jacobian of the logits and ``p_i`` the softmax (Schraudolph 2002; Martens 2010).  It is positive semi-definite, equals
+  the Fisher matrix for cross-entropy, and equals the Hessian if the logits are linear in θ.
 
-Weight decay adds to both its multiple of the identity.
+Weight decay adds a multiple of the identity to both.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from torch.func import grad, vjp, vmap
 from torch.nn.functional import cross_entropy
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import invalid_value
 from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.choices import KINDS, Kind
 from rsc_mlflow.unlearning.forward_mode import jvp
@@ -31,7 +31,16 @@ Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]
 class Curvature:
     """The matrix ``H + (weight_decay + λ)I`` over a set of examples, as a linear operator.
 
-    ``product(v)`` costs about two backward passes over the examples and keeps one batch in memory.
+    Args:
+        model: the model.
+        examples: the examples over which H is the mean.
+        kind: ``ggn`` or ``hessian``.
+        damping: λ.
+        weight_decay: weight decay of the training.
+        batch_size: number of examples in memory at a time.
+
+    Raises:
+        InputError: ``kind`` is unknown.
     """
 
     def __init__(
@@ -44,13 +53,16 @@ class Curvature:
         batch_size: int = 2048,
     ) -> None:
         if kind not in KINDS:
-            raise InputError(f"unknown curvature {kind!r}; accepted: {', '.join(KINDS)}")
+            raise invalid_value("curvature", kind, " or ".join(KINDS))
         self.model, self.examples, self.kind = model, examples, kind
         self.batch_size, self.shift = batch_size, damping + weight_decay
         self._summed: Product = _gauss_newton(model) if kind == "ggn" else _hessian(model)
 
     def product(self, vector: Tensor) -> Tensor:
-        """``(H + (weight_decay + λ)I) v`` over all examples; ``v`` and the result are ``[P]``."""
+        """Return ``(H + (weight_decay + λ)I) v`` over all examples; ``v`` and the result are ``[P]``.
+
+        The cost is about two backward passes over the examples.
+        """
         direction = self.model.unflatten(vector)
         total = torch.zeros_like(vector)
         for images, labels in self.examples.batches(self.batch_size):
@@ -59,9 +71,11 @@ class Curvature:
         return total.div_(len(self.examples)).add_(vector, alpha=self.shift)
 
     def sampled_product(self, vectors: Tensor, positions: Tensor) -> Tensor:
-        """The same for R vectors at once, each over a mini-batch of its own.
+        """Return the products of R vectors, each over its own mini-batch, ``[R, P]``.
 
-        ``vectors`` is ``[R, P]``; ``positions`` int64 ``[R, B]`` into the examples; the result ``[R, P]``.
+        Args:
+            vectors: ``[R, P]``.
+            positions: mini-batches as positions in the examples, int64 ``[R, B]``.
         """
         images, labels = self.examples.rows(positions)
 
@@ -77,14 +91,14 @@ class Curvature:
 
 
 def _gauss_newton(model: FlatModel) -> Product:
-    """``Σ_i J_iᵀ (diag p_i − p_i p_iᵀ) J_i v``: one forward pass with tangents, one backward pass."""
+    """Return v → ``Σ_i J_iᵀ (diag p_i − p_i p_iᵀ) J_i v``, computed by a forward-mode and a backward pass."""
 
     def product(direction: dict[str, Tensor], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         def with_tangent(parameters: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             found: Any = jvp(lambda p: model.logits(p, images), (parameters,), (direction,))
             return found[0], found[1]
 
-        found: Any = vjp(with_tangent, model.parameters, has_aux=True)  # annotated without the third value
+        found: Any = vjp(with_tangent, model.parameters, has_aux=True)  # torch's annotation omits the third value
         logits, pull_back, tangent = found
         p = logits.softmax(1)
         curved = p * (tangent - (p * tangent).sum(1, keepdim=True))
@@ -95,7 +109,7 @@ def _gauss_newton(model: FlatModel) -> Product:
 
 
 def _hessian(model: FlatModel) -> Product:
-    """``Σ_i ∇²ℓ(z_i) v`` by forward-over-reverse differentiation."""
+    """Return v → ``Σ_i ∇²ℓ(z_i) v``, computed by forward-over-reverse differentiation."""
 
     def product(direction: dict[str, Tensor], images: Tensor, labels: Tensor) -> dict[str, Tensor]:
         def gradient(parameters: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,7 +128,7 @@ def _hessian(model: FlatModel) -> Product:
 def largest_sampled_curvature(
     curvature: Curvature, batch_size: int, generator: torch.Generator, batches: int = 4, iterations: int = 12
 ) -> float:
-    """Largest eigenvalue found by power iteration on ``batches`` random mini-batches at once (shift included)."""
+    """Return the largest eigenvalue, including the shift, over ``batches`` random mini-batches, by power iteration."""
     n = len(curvature.examples)
     positions = torch.randint(n, (batches, min(batch_size, n)), generator=generator)
     start = torch.randn(batches, curvature.model.size, generator=generator)

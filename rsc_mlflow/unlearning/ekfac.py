@@ -1,12 +1,12 @@
-"""EKFAC: the Gauss-Newton matrix as one Kronecker product a layer, with the eigenvalues corrected.
+"""EKFAC: an approximation of the Gauss-Newton matrix by one Kronecker product per layer, with corrected eigenvalues.
 
-George et al. 2018, "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis"; used
-for influence by Grosse et al. 2023.  For a layer with inputs ``a`` and pre-activation gradients ``g`` the
-block ``E[(g gᵀ) ⊗ (a aᵀ)]`` is approximated in the eigenbasis of ``E[g gᵀ] ⊗ E[a aᵀ]`` by its diagonal
-there, which is the best diagonal.  Off-diagonal blocks between layers are dropped.
+George et al. 2018, "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis"; used for influence
+functions by Grosse et al. 2023.  For a layer with inputs ``a`` and pre-activation gradients ``g``, the block
+``E[(g gᵀ) ⊗ (a aᵀ)]`` is approximated by its diagonal in the eigenbasis of ``E[g gᵀ] ⊗ E[a aᵀ]``.  Blocks between
+different layers are set to zero.
 
-The output gradients are not sampled: with p the softmax, ``Σ_c p_c (p − e_c)(p − e_c)ᵀ = diag p − p pᵀ``
-exactly, so one backward pass per class gives the exact expectation over labels.
+The expectation over labels is exact: ``Σ_c p_c (p − e_c)(p − e_c)ᵀ = diag p − p pᵀ`` for the softmax p, so one backward
+pass per class replaces sampling.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,34 +23,34 @@ from rsc_mlflow.unlearning.parameters import FlatModel
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One layer: eigenvectors of the input and gradient factors, and the corrected eigenvalues ``[out, in]``."""
+    """One layer: eigenvectors of its input and gradient factors, and corrected eigenvalues ``[out, in]``."""
 
     inputs: Tensor
     gradients: Tensor
     values: Tensor
 
     def solve(self, matrix: Tensor, shift: float) -> Tensor:
-        """The block's damped inverse times a vector that is written as ``[out, in]``."""
+        """Return the damped inverse of the block times a vector; both as matrices ``[out, in]``."""
         turned = self.gradients.T @ matrix @ self.inputs
         return self.gradients @ (turned / (self.values + shift)) @ self.inputs.T
 
 
 class EigenKroneckerFactors:
-    """The fitted approximation; ``solve(u, shift)`` is ``(G̃ + shift·I)⁻¹ u`` at a few small products."""
+    """The fitted approximation G̃ of the Gauss-Newton matrix."""
 
     def __init__(self, model: FlatModel, blocks: dict[str, Block], diagonal: dict[str, Tensor]) -> None:
         self._model, self.blocks, self.diagonal = model, blocks, diagonal
 
     @classmethod
     def fit(cls, model: FlatModel, examples: Examples, batch_size: int = 2048) -> "EigenKroneckerFactors":
-        """Two passes over the examples: the factors, then the eigenvalues in their basis.
+        """Fit the factors and then the eigenvalues in their basis, in two passes over the examples.
 
-        Linear and (ungrouped) convolution layers get Kronecker blocks, the scale and shift of batch
-        normalization a diagonal.  Memory: the factors, the eigenvalues, and for one batch the
-        inputs of every layer and the gradients at its output for every class.
+        Linear and ungrouped convolution layers have Kronecker blocks, batch-normalization layers a diagonal.  Memory:
+        the factors, the eigenvalues, and for one batch the inputs of every layer and the gradients at its output for
+        every class.
 
         Raises:
-            InputError: the model has parameters in another kind of layer.
+            InputError: the model has parameters in another type of layer.
         """
         layers = _layers(model)
         bases = _eigenbases(model, layers, examples, batch_size)
@@ -59,7 +59,7 @@ class EigenKroneckerFactors:
         return cls(model, blocks, diagonal)
 
     def solve(self, u: Tensor, shift: float) -> Tensor:
-        """``(G̃ + shift·I)⁻¹ u`` for ``u`` of shape ``[P]`` and ``shift`` above 0."""
+        """Return ``(G̃ + shift·I)⁻¹ u`` for ``u`` of shape ``[P]`` and ``shift`` > 0."""
         parts = self._model.unflatten(u)
         out = {name: parts[name] / (d + shift) for name, d in self.diagonal.items()}
         for name, block in self.blocks.items():
@@ -83,15 +83,15 @@ def _layers(model: FlatModel) -> dict[str, nn.Module]:
         kronecker = isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
         if not kronecker and not isinstance(module, nn.BatchNorm2d):
             raise InputError(
-                f"ekfac has no block for layer {name!r} ({type(module).__name__}); "
-                "accepted: models of linear, convolution and batch-normalization layers; use cg or lissa"
+                f"ekfac does not support the layer {name!r} ({type(module).__name__}). Expected linear, convolution "
+                "and batch-normalization layers. Use the solver cg or lissa."
             )
         layers[name] = module
     return layers
 
 
 def _rows(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """A layer's inputs as ``[B, T, in]``, T the positions of a convolution (1 for linear), bias one appended."""
+    """Return a layer's inputs as ``[B, T, in]``: T positions of a convolution (linear: 1), with a 1 for the bias."""
     if isinstance(layer, nn.Conv2d):
         padding = (layer.padding, layer.padding) if isinstance(layer.padding, int) else layer.padding
         assert not isinstance(padding, str)
@@ -104,7 +104,7 @@ def _rows(layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 class _Recorder:
-    """Forward hooks that keep each layer's inputs and outputs of the latest pass."""
+    """Forward hooks that record each layer's inputs and outputs in the last forward pass."""
 
     def __init__(self, layers: dict[str, nn.Module]) -> None:
         self.inputs: dict[str, Tensor] = {}
@@ -114,12 +114,12 @@ class _Recorder:
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def keep(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             self.inputs[name], self.outputs[name] = inputs[0].detach().clone(), output
-            return output.clone()  # what follows may work in place
+            return output.clone()  # the next layer may modify it in place
 
         return keep
 
     def close(self) -> None:
-        """Take the hooks off again."""
+        """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
 
@@ -127,7 +127,7 @@ class _Recorder:
 def _passes(
     model: FlatModel, layers: dict[str, nn.Module], examples: Examples, batch_size: int
 ) -> Iterator[tuple[dict[str, Tensor], list[dict[str, Tensor]]]]:
-    """For each batch: every layer's inputs, and for each class c the gradients at its output, times √p_c."""
+    """Yield for each batch every layer's inputs and, for each class c, the gradients at its output times √p_c."""
     recorder = _Recorder(layers)
     try:
         for images, _ in examples.batches(batch_size):
@@ -145,14 +145,14 @@ def _passes(
 
 
 def _gradient_rows(gradient: Tensor) -> Tensor:
-    """Gradients at a layer's output as ``[B, T, out]``, T the positions of a convolution (1 for linear)."""
+    """Return the gradients at a layer's output as ``[B, T, out]``: T positions of a convolution (linear: 1)."""
     return gradient.flatten(2).transpose(1, 2) if gradient.dim() == 4 else gradient[:, None, :]
 
 
 def _eigenbases(
     model: FlatModel, layers: dict[str, nn.Module], examples: Examples, batch_size: int
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Eigenvectors of ``Σ a aᵀ`` and ``Σ g gᵀ`` of each Kronecker layer."""
+    """Return the eigenvectors of ``Σ a aᵀ`` and ``Σ g gᵀ`` for each Kronecker layer."""
     sums: dict[str, list[Tensor]] = {}
     for inputs, gradients in _passes(model, layers, examples, batch_size):
         for name, layer in layers.items():
@@ -167,7 +167,7 @@ def _eigenbases(
 
 
 def _eigenvectors(symmetric: Tensor) -> Tensor:
-    """In float64: these matrices are rank-deficient, and float32 solvers fail on some of them."""
+    """Return eigenvectors, computed in float64 because float32 solvers fail on some rank-deficient matrices."""
     vectors: Tensor = torch.linalg.eigh(symmetric.double()).eigenvectors
     return vectors.to(symmetric.dtype)
 
@@ -179,7 +179,7 @@ def _corrected_values(
     examples: Examples,
     batch_size: int,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """``E[(Q_gᵀ G Q_a)²]`` of the Kronecker layers' per-example gradients G, and ``E[G²]`` of the others'."""
+    """Return ``E[(Q_gᵀ G Q_a)²]`` of the Kronecker layers' per-example gradients G, and ``E[G²]`` of other layers'."""
     values = {n: a.new_zeros(len(g), len(a)) for n, (a, g) in bases.items()}
     names = [f"{n}.{p}" for n, layer in layers.items() if n not in bases for p, _ in layer.named_parameters()]
     diagonal = {name: torch.zeros_like(model.parameters[name]) for name in names}
@@ -204,7 +204,7 @@ def _corrected_values(
 def _add_batch_norm_squares(
     diagonal: dict[str, Tensor], name: str, layer: nn.Module, inputs: Tensor, gradient: Tensor
 ) -> None:
-    """Squared per-example gradients of a batch normalization's scale and shift, statistics fixed."""
+    """Add the squared per-example gradients of a batch normalization's scale and shift, for fixed statistics."""
     assert isinstance(layer, nn.BatchNorm2d)
     assert layer.running_mean is not None
     assert layer.running_var is not None

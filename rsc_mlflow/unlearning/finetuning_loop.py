@@ -1,7 +1,7 @@
-"""The loop that methods share which go on training: one step sees a batch to keep and a batch to forget.
+"""The training loop of methods that continue training with batches of retained and of forgotten examples.
 
-The model stays in evaluation mode while it trains: batch-norm statistics are fixed and dropout is off, so
-that a handful of forget examples cannot move statistics that all examples share.
+The model is trained in evaluation mode: batch-norm statistics are fixed and dropout is off.  A few forgotten examples
+therefore cannot change statistics that all examples share.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from rsc_mlflow.unlearning.finetuning import FineTuning
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
 ForgetLoss = Callable[[Tensor, Tensor], Tensor]
-"""From logits ``[b, classes]`` and true labels ``[b]`` of forget examples to the term that a step minimizes."""
+"""A function of the logits ``[b, classes]`` and true labels ``[b]`` of forgotten examples; returns the loss term."""
 
 
 def finetune(
@@ -29,10 +29,10 @@ def finetune(
     forget_loss: ForgetLoss,
     observe: Observe | None,
 ) -> tuple[nn.Module, int]:
-    """Train a copy of the model as ``how`` says; returns it and the number of steps.
+    """Train a copy of the model; return it and the number of steps.
 
     Raises:
-        InputError: an empty forget or retain set, or a loss that is no number any more.
+        InputError: the forget or the retain set is empty, or the loss is not finite at the end of an epoch.
     """
     check_sets(forget, retain)
     trained, device = frozen_copy(model), device_of(model)
@@ -56,7 +56,7 @@ def finetune(
             steps += 1
         if not torch.isfinite(loss):
             found = float(loss.detach())
-            raise InputError(f"the loss became {found} in epoch {epoch}; accepted: a smaller unlearn_learning_rate")
+            raise InputError(f"The loss became {found} in epoch {epoch}. Use a smaller unlearn_learning_rate.")
         if observe is not None:
             forget_now, _ = loss_and_accuracy(trained, forget)
             observe(epoch, trained, {"loss": keep_total / len(kept), "forget_loss": forget_now})
@@ -64,14 +64,14 @@ def finetune(
 
 
 class _Queue:
-    """Positions 0 … n−1 in random order, over and over; never more than n at a time."""
+    """Endless random permutations of the positions 0 to n − 1."""
 
     def __init__(self, n: int, generator: torch.Generator) -> None:
         self._n, self._generator = n, generator
         self._waiting = torch.empty(0, dtype=torch.int64)
 
     def take(self, count: int) -> Tensor:
-        """The next ``min(count, n)`` positions."""
+        """Return the next ``min(count, n)`` positions."""
         count = min(count, self._n)
         if len(self._waiting) < count:
             fresh = torch.randperm(self._n, generator=self._generator)

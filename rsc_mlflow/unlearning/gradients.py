@@ -1,7 +1,7 @@
 """First derivatives of the loss over sets of examples, in mini-batches.
 
-The loss of an example is ``ℓ(z, θ) = cross-entropy + (weight_decay / 2)·‖θ‖²``: with weight decay in the
-training recipe, what training minimizes is the mean of *these*, and leaving it out would bias influence.
+The loss of an example is ``ℓ(z, θ) = cross-entropy + (weight_decay / 2)·‖θ‖²``, because training with weight decay
+minimizes the mean of this loss.  Omitting the penalty would bias influences.
 """
 
 import torch
@@ -15,7 +15,7 @@ from rsc_mlflow.unlearning.parameters import FlatModel
 
 
 def summed_gradient(model: FlatModel, examples: Examples, weight_decay: float = 0.0, batch_size: int = 1024) -> Tensor:
-    """``Σ_i ∇ℓ(z_i, θ)`` as a vector ``[P]``.  Cost: one backward pass over the examples; memory: one batch."""
+    """Return ``Σ_i ∇ℓ(z_i, θ)``, ``[P]``.  Cost: one backward pass over the examples; memory: one batch."""
 
     def loss(parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(model.logits(parameters, images), labels, reduction="sum")
@@ -29,10 +29,10 @@ def summed_gradient(model: FlatModel, examples: Examples, weight_decay: float = 
 def directional_derivatives(
     model: FlatModel, examples: Examples, direction: Tensor, weight_decay: float = 0.0, batch_size: int = 2048
 ) -> Tensor:
-    """``∇ℓ(z_i, θ) · direction`` for every example, as ``[n]``, without forming any gradient.
+    """Return ``∇ℓ(z_i, θ) · direction`` for every example, ``[n]``, without computing any gradient.
 
-    One forward-mode pass: the derivative of the per-example losses along ``direction`` (``[P]``) *is* the
-    vector of inner products.  Cost: two forward passes over the examples; memory: one batch.
+    The inner products are the derivatives of the losses along ``direction`` (``[P]``), computed by forward-mode
+    differentiation.  Cost: two forward passes over the examples; memory: one batch.
     """
     tangent = model.unflatten(direction)
     decay = weight_decay * float(model.vector @ direction)
@@ -48,7 +48,7 @@ def directional_derivatives(
 
 
 def loss_and_accuracy(model: nn.Module, examples: Examples, batch_size: int = 2048) -> tuple[float, float]:
-    """Mean cross-entropy (nats, without weight decay) and accuracy over the examples, in evaluation mode."""
+    """Return mean cross-entropy (nats, without weight decay) and accuracy of the examples, in evaluation mode."""
     loss, hits = 0.0, 0
     for logits, labels in _outputs(model, examples, batch_size):
         loss += float(cross_entropy(logits, labels, reduction="sum"))
@@ -57,7 +57,7 @@ def loss_and_accuracy(model: nn.Module, examples: Examples, batch_size: int = 20
 
 
 def label_confidence(model: nn.Module, examples: Examples, batch_size: int = 2048) -> float:
-    """Mean over the examples of the probability of their label, in evaluation mode."""
+    """Return the mean probability of the examples' labels, in evaluation mode."""
     total = 0.0
     for logits, labels in _outputs(model, examples, batch_size):
         total += float(logits.double().softmax(1).gather(1, labels[:, None]).sum())
@@ -66,7 +66,7 @@ def label_confidence(model: nn.Module, examples: Examples, batch_size: int = 204
 
 @torch.no_grad()
 def _outputs(model: nn.Module, examples: Examples, batch_size: int) -> list[tuple[Tensor, Tensor]]:
-    """Logits and labels, batch by batch, on the model's device and in evaluation mode."""
+    """Return logits and labels of each batch, on the model's device, in evaluation mode."""
     device, was_training = device_of(model), model.training
     model.eval()
     batches = examples.batches(batch_size)

@@ -1,12 +1,12 @@
 """The influence of every training example on a test example (Koh & Liang 2017, equation 2).
 
-``I(z, z_t) = −∇ℓ(z_t)ᵀ (H+λI)⁻¹ ∇ℓ(z)`` is the rate at which the loss at z_t changes when z is weighted
-up; *removing* z changes that loss by ``−I/n`` to first order.  Here the sign is that of removal:
+``I(z, z_t) = −∇ℓ(z_t)ᵀ (H+λI)⁻¹ ∇ℓ(z)`` is the derivative of the loss at z_t with respect to the weight of z.  To first
+order, *removing* z changes that loss by ``−I/n``.  This module uses the sign of removal:
 
     influence_i = (1/n) · ∇ℓ(z_t)ᵀ (H+λI)⁻¹ ∇ℓ(z_i)
 
-positive: without z_i the loss at z_t would be higher, z_i helps; negative: z_i harms.  One solve for z_t and one
-forward-mode pass over the training set give all n numbers; no per-example gradient is formed.
+If it is positive, the loss at z_t would be higher without z_i: z_i is helpful.  If it is negative, z_i is harmful.  One
+solve for z_t and one forward-mode pass over the training set give all n values, without per-example gradients.
 """
 
 from dataclasses import dataclass
@@ -24,22 +24,22 @@ from rsc_mlflow.unlearning.solvers import relative_residual, solve_damped
 
 @dataclass(frozen=True, eq=False)
 class Influences:
-    """``values`` ``[n]`` in nats, in the order of the training examples, and the residual of the solve."""
+    """Influences ``[n]`` in nats, in the order of the training examples, and the relative residual of the solve."""
 
     values: Tensor
     residual: float
 
 
 def influences(model: nn.Module, train: Examples, test: Examples, config: InfluenceConfig) -> Influences:
-    """What removing each training example would add to the summed loss of ``test``, to first order.
+    """Return how much the summed loss of ``test`` would rise if each training example were removed, to first order.
 
-    Cost: one solve, and two forward passes over the training set.
+    Cost: one solve and two forward passes over the training set.
 
     Raises:
-        InputError: an empty set, a model that diverged, or a solver that cannot solve this system.
+        InputError: a set is empty, the model diverged, or the solver cannot solve the system.
     """
     if not len(train) or not len(test):
-        raise InputError("influences need training and test examples; accepted: sets of at least one")
+        raise InputError("Influences need at least one training and one test example.")
     flat = FlatModel(model)
     gradient = summed_gradient(flat, test, 0.0, config.examples_at_once)
     curvature, solution = solve_damped(flat, train, gradient, config)
@@ -49,18 +49,19 @@ def influences(model: nn.Module, train: Examples, test: Examples, config: Influe
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where some examples stand among all: ``top_share`` of the m strongest are theirs; ``auc`` against the rest."""
+    """The rank of m chosen examples among all.
+
+    Attributes:
+        top_share: share of the m highest values that belong to chosen examples.
+        auc: probability that a chosen example has a higher value than another one; ties count half.
+    """
 
     top_share: float
     auc: float
 
 
 def ranking(values: Tensor, positions: Tensor) -> Ranking:
-    """Rank by value, highest first.  ``values`` ``[n]``; ``positions`` int64 ``[m]``, 0 < m < n.
-
-    ``auc`` is the probability that one of them stands above one of the rest, ties counted half
-    (Mann-Whitney).
-    """
+    """Return the rank of the examples at ``positions`` (int64 ``[m]``, 0 < m < n) by ``values`` (``[n]``)."""
     chosen = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     chosen[positions.to(values.device)] = True
     top = values.argsort(descending=True)[: len(positions)]

@@ -1,4 +1,4 @@
-"""A model as a function of one flat parameter vector, which is what solvers work on."""
+"""A model as a function of one flat parameter vector, as used by the solvers."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from rsc_mlflow.unlearning.base import frozen_copy
 
 
 class FlatModel:
-    """``logits(θ, images)`` in evaluation mode, with ``θ`` as a dict or as one vector of ``size`` numbers.
+    """A model in evaluation mode as a function of its parameters, a dict or a vector of ``size`` numbers.
 
-    The order of the vector is that of ``model.named_parameters()``.  Buffers (batch-norm statistics) are
-    constants.  The model given is copied, never changed.
+    The vector has the order of ``model.named_parameters()``.  Buffers (batch-norm statistics) are constants.  The given
+    model is copied.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -30,25 +30,25 @@ class FlatModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(iter(self.parameters.values())).device
 
     def logits(self, parameters: Mapping[str, Tensor], images: Tensor) -> Tensor:
-        """Logits ``[N, classes]`` of images ``[N, C, H, W]`` at the given parameters."""
+        """Return the logits ``[N, classes]`` of images ``[N, C, H, W]`` for the given parameters."""
         out: Tensor = functional_call(self.module, {**self._buffers, **parameters}, (images,))
         return out
 
     def flatten(self, values: Mapping[str, Tensor]) -> Tensor:
-        """One vector ``[P]`` from a dict with the parameters' keys and shapes."""
+        """Return one vector ``[P]`` from a dict with the parameters' keys and shapes."""
         return torch.cat([values[k].reshape(-1) for k in self.parameters])
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
-        """The inverse of ``flatten``: views into ``vector``."""
+        """Return views into ``vector`` by parameter name; the inverse of :meth:`flatten`."""
         parts = torch.split(vector, self._sizes)
         return {k: part.view(p.shape) for (k, p), part in zip(self.parameters.items(), parts, strict=True)}
 
     def moved(self, step: Tensor) -> nn.Module:
-        """A new module with parameters θ + ``step`` (``[P]``), in evaluation mode."""
+        """Return a new module in evaluation mode with the parameters θ + ``step`` (``[P]``)."""
         module = frozen_copy(self.module)
         with torch.no_grad():
             for name, parameter in module.named_parameters():
@@ -57,7 +57,7 @@ class FlatModel:
 
 
 def parameter_distance(a: nn.Module, b: nn.Module) -> float:
-    """ℓ2 distance between the parameters of two models of one architecture (buffers left out)."""
+    """Return the ℓ2 distance between the parameters, without buffers, of two models of the same architecture."""
     pairs = zip(a.parameters(), b.parameters(), strict=True)
     squares = sum(float((p.detach().double() - q.detach().double()).square().sum()) for p, q in pairs)
     return float(squares**0.5)

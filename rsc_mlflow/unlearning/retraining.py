@@ -1,4 +1,4 @@
-"""Training on the retain set, which is what incremental and exact retraining share."""
+"""Training on the retain set, used by incremental and exact retraining."""
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ def train_on(
     device: torch.device,
     observe: Observe | None,
 ) -> nn.Module:
-    """The model trained on the retain set up to ``config.epochs``."""
+    """Return the model trained on the retain set until ``config.epochs``, from ``start`` if it is given."""
     images = ImageSet(retain.images, retain.labels)
     nothing = torch.empty(0, dtype=torch.int64)
     data = TrainingData(images, nothing, retain.images[:0], kept=retain.indices)

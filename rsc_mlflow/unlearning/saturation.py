@@ -1,8 +1,9 @@
-"""What is said where the examples to forget have no gradient left, as in most models that were trained with Adam.
+"""Notes for saturated models, which have no gradient at the forgotten examples, as is common after training with Adam.
 
-The gradient of the cross-entropy at the logits has at most the norm √2·(1 − p), with p the probability of the label.
-Where p is 1 in float32, methods that follow this gradient have nothing to follow, whatever their options.  Wrong labels
-have a gradient there, which is why relabel fine-tuning acts, given enough steps that are large enough.
+The norm of the cross-entropy's gradient with respect to the logits is at most √2·(1 − p), where p is the probability of
+the label.  If p is 1 in float32, methods that follow this gradient have no effect, whatever their options.  The
+gradient of wrong labels does not vanish, so relabel fine-tuning works if its steps are large enough and there are
+enough of them.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
     from rsc_mlflow.unlearning.base import Examples
 
 NO_GRADIENT = 0.001
-"""Mean 1 − p at the examples to forget below which methods that follow their gradient do not act."""
+"""Mean 1 − p of the forgotten examples below which methods that follow their gradient have no effect."""
 STILL_KNOWN = 0.01
-"""Mean loss (nats) of the examples to forget below which nothing was forgotten."""
+"""Mean loss (nats) of the forgotten examples below which unlearning had no effect."""
 WHAT_ACTS = (
     "relabel_finetuning with unlearn_learning_rate=0.001 and unlearn_epochs=5, which does not need this gradient, or "
     "exact_retraining"
@@ -25,31 +26,29 @@ WHAT_ACTS = (
 
 
 def before_the_method(name: str, confidence: float, norm: float, examples: int, *, needs_gradient: bool) -> str:
-    """What is to be expected of a method, before it runs; empty where there is a gradient, or none is needed.
+    """Return a note before a method runs that is not expected to have an effect; otherwise empty.
 
     Args:
-        name: of the method.
-        confidence: mean probability that the model gives the labels of the examples to forget.
-        norm: of the summed gradient of their losses.
-        examples: how many they are.
+        name: name of the method.
+        confidence: mean probability of the labels of the forgotten examples.
+        norm: norm of the summed gradient of their losses.
+        examples: number of forgotten examples.
         needs_gradient: whether the method follows this gradient.
     """
     if 1 - confidence >= NO_GRADIENT or not needs_gradient:
         return ""
     return (
-        f"the summed gradient of the {examples} examples to forget has norm {norm:.2g} (mean confidence in their "
-        f"labels: {confidence:.6g}), so {name} is not expected to change what the model learned from them; "
-        f"what acts: {WHAT_ACTS}"
+        f"The summed gradient of the {examples} forgotten examples has norm {norm:.2g} (mean confidence in their "
+        f"labels: {confidence:.6g}), so {name} is not expected to change what the model learned from them. "
+        f"Use {WHAT_ACTS}."
     )
 
 
 def still_known(trained: nn.Module, forget: Examples, why: str, what_acts: str = WHAT_ACTS) -> tuple[str, ...]:
-    """A note if the examples to forget are as well known after a method as before; ``why`` is its first words."""
+    """Return a note, starting with ``why``, if the loss of the forgotten examples is still near 0; otherwise empty."""
     from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
     loss, _ = loss_and_accuracy(trained, forget)
     if loss >= STILL_KNOWN:
         return ()
-    return (
-        f"{why}: the mean loss of the {len(forget)} examples to forget is still {loss:.2g}; what acts: {what_acts}",
-    )
+    return (f"{why}: the mean loss of the {len(forget)} forgotten examples is still {loss:.2g}. Use {what_acts}.",)

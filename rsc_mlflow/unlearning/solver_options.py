@@ -1,4 +1,4 @@
-"""The options of the solvers and of the curvature, which group influence and single influences share."""
+"""Options of the solvers and of the curvature, shared by group influence and single influences."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,41 +12,41 @@ _CG, _LISSA = ("solver", "cg"), ("solver", "lissa")
 
 @dataclass(frozen=True, kw_only=True)
 class SolverConfig(MethodConfig):
-    """Options of the solvers; each reads its own.
+    """Options of the solvers; each uses only its own.
 
-    cg: ``tolerance`` on the relative residual ‖(H+λI)x − u‖/‖u‖, and ``max_iterations``.
-    lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions, each on mini-batches
-    of ``batch_size``, with the curvature divided by ``scale`` (0: 1.5 times the largest eigenvalue seen on a
-    few mini-batches).
-    ekfac has none.
+    cg: ``tolerance`` of the relative residual ‖(H+λI)x − u‖/‖u‖, and ``max_iterations``.
+    lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions, each on mini-batches of
+    ``batch_size``, with the curvature divided by ``scale`` (0: 1.5 times the largest eigenvalue on a few mini-batches).
+    ekfac has no options.
     """
 
-    solver: SolverName = option(
-        "How to solve (H + damping I) x = gradient: cg, lissa or ekfac.", choice(*SOLVERS), "cg"
+    solver: SolverName = option("Solver of (H + damping I) x = gradient: cg, lissa or ekfac.", choice(*SOLVERS), "cg")
+    tolerance: float = option(
+        "cg: relative residual at which to stop.", number(0, above=True, below=1), 1e-3, only_if=_CG
     )
-    tolerance: float = option("cg: relative residual to reach.", number(0, above=True, below=1), 1e-3, only_if=_CG)
-    max_iterations: int = option("cg: most iterations.", integer(1), 200, only_if=_CG)
-    recursion_depth: int = option("lissa: steps of the recursion.", integer(1), 1000, only_if=_LISSA)
-    repeats: int = option("lissa: independent recursions that are averaged.", integer(1), 1, only_if=_LISSA)
+    max_iterations: int = option("cg: maximum number of iterations.", integer(1), 200, only_if=_CG)
+    recursion_depth: int = option("lissa: number of steps of the recursion.", integer(1), 1000, only_if=_LISSA)
+    repeats: int = option("lissa: number of independent recursions to average.", integer(1), 1, only_if=_LISSA)
     scale: float = option(
         "lissa: divisor of H; 0: 1.5 times its largest eigenvalue on mini-batches.", number(0), 0.0, only_if=_LISSA
     )
-    batch_size: int = option("lissa: examples a step.", integer(1), 128, only_if=_LISSA)
+    batch_size: int = option("lissa: examples per step.", integer(1), 128, only_if=_LISSA)
     random_seed: int = of_source(lambda source: source.training.random_seed, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InfluenceConfig(SolverConfig):
-    """Options of an influence: those of the solver and of the curvature.
+    """Options of influences: those of the solver and of the curvature.
 
-    ``damping``: λ, above 0 because networks have flat directions; ``curvature_examples``: how many of the examples
-    estimate the curvature (0: all); ``weight_decay``: that of the training recipe; ``examples_at_once`` bounds memory.
+    ``damping`` is λ, > 0 because networks have flat directions.  ``curvature_examples`` is the number of examples that
+    the curvature is estimated from (0: all).  ``weight_decay`` is that of the training.  ``examples_at_once`` limits
+    memory.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ("ce",)
 
-    curvature: Kind = option("H: ggn (Gauss-Newton) or hessian.", choice(*KINDS), "ggn")
+    curvature: Kind = option("Curvature H: ggn (Gauss-Newton) or hessian.", choice(*KINDS), "ggn")
     damping: float = option("Multiple of the identity added to H.", number(0, above=True), 0.002)
-    curvature_examples: int = option("Kept examples that H is the mean over; 0: all of them.", integer(0), 4000)
+    curvature_examples: int = option("Retained examples from which H is estimated; 0: all.", integer(0), 4000)
     weight_decay: float = of_source(lambda source: source.training.weight_decay, 0.0)
     examples_at_once: int = 2048

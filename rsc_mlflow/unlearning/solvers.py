@@ -1,7 +1,6 @@
-"""Three ways to solve ``(H + λI) x = u`` when H is only known through products: cg, lissa, ekfac.
+"""Three solvers of ``(H + λI) x = u``, where H is given by its products with vectors: cg, lissa and ekfac.
 
-All take the curvature operator and a right-hand side and give a ``Solution``.  Inverse products are
-linear in ``u``, so one solve serves a whole group of examples: sum their gradients first.
+The solution is linear in ``u``, so one solve is enough for a group of examples: sum their gradients first.
 """
 
 import math
@@ -23,7 +22,14 @@ from rsc_mlflow.unlearning.solver_options import InfluenceConfig, SolverConfig
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """``x`` is ``[P]``; ``iterations`` the steps taken; ``record`` what else the solver has to report."""
+    """The result of a solver.
+
+    Attributes:
+        x: the solution, ``[P]``.
+        iterations: number of steps.
+        record: further metrics of the solver, by name.
+        notes: warnings for the user.
+    """
 
     x: Tensor
     iterations: int
@@ -32,10 +38,10 @@ class Solution:
 
 
 def solve(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
-    """``(H + λI)⁻¹ u`` by the configured solver.
+    """Return ``(H + λI)⁻¹ u``, computed by the configured solver.
 
     Raises:
-        InputError: cg met negative curvature, or lissa diverged; the message says what to change.
+        InputError: cg found negative curvature, lissa diverged, or ekfac does not support the model.
     """
     if config.solver == "lissa":
         return lissa(curvature, u, config)
@@ -48,13 +54,15 @@ def solve(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
 def solve_damped(
     flat: FlatModel, examples: Examples, gradient: Tensor, config: InfluenceConfig
 ) -> tuple[Curvature, Solution]:
-    """``(H + λI)⁻¹ gradient`` with the curvature over ``config.curvature_examples`` of the examples; ``[P]`` both.
+    """Return the curvature over ``config.curvature_examples`` of the examples, and ``(H + λI)⁻¹ gradient``, ``[P]``.
 
     Raises:
-        InputError: the gradient is not finite, or the solver cannot solve this system; see :func:`solve`.
+        InputError: the gradient is not finite, or the solver cannot solve the system; see :func:`solve`.
     """
     if not gradient.isfinite().all():
-        raise InputError("the loss has no finite gradient: the model diverged; train it with a lower learning rate")
+        raise InputError(
+            "The gradient of the loss is not finite because the model diverged. Train it with a lower learning rate."
+        )
     sample = examples.subset(config.curvature_examples, torch_generator(config.random_seed, "curvature"))
     at_once = config.examples_at_once
     curvature = Curvature(flat, sample, config.curvature, config.damping, config.weight_decay, at_once)
@@ -62,7 +70,7 @@ def solve_damped(
 
 
 def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
-    """‖(H+λI)x − u‖ / ‖u‖, with the product over all examples; 0 for a zero right-hand side."""
+    """Return ‖(H+λI)x − u‖ / ‖u‖, with the product over all examples; 0 if u is 0."""
     norm = float(u.norm())
     return float((curvature.product(x) - u).norm()) / norm if norm > 0 else 0.0
 
@@ -70,13 +78,13 @@ def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], u: Tensor, tolerance: float, max_iterations: int
 ) -> Solution:
-    """Conjugate gradients (Hestenes & Stiefel 1952) from x = 0.
+    """Solve by conjugate gradients (Hestenes & Stiefel 1952) from x = 0, until the relative residual is ``tolerance``.
 
-    Cost: one product an iteration, O(√κ) iterations at worst, fewer when few eigenvalues stand out, as
-    they do in networks.  Stops when the relative residual falls to ``tolerance``; says so when it does not.
+    If ``max_iterations`` are not enough, the solution has a note.  Cost: one product per iteration; O(√κ) iterations at
+    worst, fewer if only a few eigenvalues are large, as is common for networks.
 
     Raises:
-        InputError: a direction of negative curvature was met: the matrix is not positive definite.
+        InputError: the matrix is not positive definite: a direction of negative curvature was found.
     """
     x, r, p = torch.zeros_like(u), u.clone(), u.clone()
     rr, target = float(r @ r), tolerance * float(u.norm())
@@ -87,8 +95,8 @@ def conjugate_gradient(
         curved = float(p @ ap)
         if not curved > 0:
             raise InputError(
-                f"cg met curvature {curved / float(p @ p):.3g} at iteration {iterations + 1}: the damped Hessian is "
-                "not positive definite here; accepted: curvature ggn, or a larger damping"
+                f"cg found curvature {curved / float(p @ p):.3g} at iteration {iterations + 1}: the damped Hessian is "
+                "not positive definite. Use the curvature ggn or a larger damping."
             )
         x.add_(p, alpha=rr / curved)
         r.sub_(ap, alpha=rr / curved)
@@ -98,21 +106,21 @@ def conjugate_gradient(
     if math.sqrt(rr) <= target:
         return Solution(x, iterations)
     residual = math.sqrt(rr) / float(u.norm())
-    note = f"cg stopped at {iterations} iterations with relative residual {residual:.2g}, above {tolerance:g}"
+    note = f"cg stopped after {iterations} iterations with relative residual {residual:.2g} > {tolerance:g}."
     return Solution(x, iterations, notes=(note,))
 
 
 def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
-    """The linear-time stochastic recursion of Agarwal et al. 2017, as used by Koh & Liang 2017.
+    """Solve by the stochastic recursion of Agarwal et al. 2017, as used by Koh & Liang 2017.
 
-    ``v ← u + v − (H_B + λI) v / scale`` from ``v = u``, with a fresh mini-batch B (drawn with replacement)
-    at each step; its fixed point is ``scale · (H + λI)⁻¹ u``, so the result is ``v / scale``, averaged over
-    ``repeats`` recursions that run side by side.  Cost: depth × repeats × one product over ``sample_size``.
+    The recursion is ``v ← u + v − (H_B + λI) v / scale`` from ``v = u``, with a new mini-batch B, drawn with
+    replacement, at each step.  Its fixed point is ``scale · (H + λI)⁻¹ u``.  The result is the mean of ``v / scale``
+    over ``repeats`` recursions.  Cost: ``recursion_depth`` × ``repeats`` products over ``batch_size`` examples.
 
-    The bias decays like (1 − (λ_min + λ)/scale)^depth, so the depth needed grows with scale / λ.
+    The bias decreases as (1 − (λ_min + λ)/scale)^depth, so the required depth grows with scale / λ.
 
     Raises:
-        InputError: the recursion diverged, i.e. grew past what any convergent one can reach.
+        InputError: the recursion diverged.
     """
     generator = torch_generator(config.random_seed, "lissa")
     n = len(curvature.examples)
@@ -130,13 +138,13 @@ def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
             _check_convergent(v, limit, step, scale, curvature, config)
     x = v / scale
     record = {"lissa_scale": scale}
-    if config.repeats > 1:  # one alone cannot tell
+    if config.repeats > 1:
         record["lissa_spread"] = _relative_spread(x)
     return Solution(x.mean(0), config.recursion_depth, record)
 
 
 def _largest_convergent_norm(u: Tensor, shift: float, scale: float) -> float:
-    """Twice ‖v‖ of the worst convergent recursion: scale · ‖u‖ / λ for positive semi-definite curvature."""
+    """Return twice the largest ‖v‖ of a convergent recursion, scale · ‖u‖ / λ for semi-definite curvature."""
     return 2 * float(u.norm()) * (scale / shift if shift > 0 else 1e8)
 
 
@@ -149,14 +157,14 @@ def _check_convergent(
     generator = torch_generator(config.random_seed, "lissa-divergence")
     found = largest_sampled_curvature(curvature, min(config.batch_size, len(curvature.examples)), generator)
     raise InputError(
-        f"lissa diverged at step {step} of {config.recursion_depth} with scale={scale:g}: the norm of the recursion "
-        f"is {largest:.3g}, a convergent one stays under {limit:.3g}; mini-batches show curvature up to {found:.3g}; "
-        f"accepted: scale at least {1.5 * found:.3g} (0 chooses it), curvature ggn, or a larger damping"
+        f"lissa diverged at step {step} of {config.recursion_depth} with scale={scale:g}: the norm is {largest:.3g}, "
+        f"but a convergent recursion stays below {limit:.3g}. The curvature of mini-batches is up to {found:.3g}. "
+        f"Use scale ≥ {1.5 * found:.3g} (0: automatic), the curvature ggn or a larger damping."
     )
 
 
 def _relative_spread(x: Tensor) -> float:
-    """Standard error of the mean over at least two repeats, relative to its norm."""
+    """Return the standard error of the mean over at least two repeats, relative to the norm of the mean."""
     mean = x.mean(0)
     error = float(((x - mean).square().sum() / (len(x) - 1) / len(x)).sqrt())
     norm = float(mean.norm())

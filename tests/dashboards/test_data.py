@@ -43,7 +43,7 @@ def test_an_experiment_is_named_not_numbered() -> None:
 
 
 def test_a_bad_filter_says_what_is_accepted() -> None:
-    with pytest.raises(InputError, match=r"no MLflow filter.*Accepted: params"):
+    with pytest.raises(InputError, match=r"Invalid MLflow filter.*Expected for example params"):
         Filters(filter="params.x = ").apply(read(made_up(5)), EXPERIMENTS)
 
 

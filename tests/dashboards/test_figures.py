@@ -163,13 +163,13 @@ def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> 
     panel = scores_page.curves(view(pd.DataFrame.from_records(rows)))
     assert panel.table["mean"].tolist() == [0.9, 0.9]
     assert panel.notice.startswith(
-        "Unlike runs are never averaged. These differ in optimizer (adam, sgd), epochs (5, 30). "
-        "Drawn: mnist: adam · 30 epochs (2 runs). Not drawn: mnist: sgd · 5 epochs (1 run). The choice"
+        "Runs with different settings are not averaged. These runs differ in optimizer (adam, sgd), epochs (5, 30). "
+        "Shown: mnist: adam · 30 epochs (2 runs). Not shown: mnist: sgd · 5 epochs (1 run). The choice"
     )
     each = scores_page.curves(view(pd.DataFrame.from_records(rows), "?recipes=each"))
     assert [plot.title for plot in each.plots] == ["mnist · adam · 30 epochs", "mnist · sgd · 5 epochs"]
     assert each.plots[1].figure.data[0].y.tolist() == [0.1]
-    assert "Not drawn" not in each.notice
+    assert "Not shown" not in each.notice
 
 
 def test_attacks_on_unlearned_models_are_kept_apart() -> None:

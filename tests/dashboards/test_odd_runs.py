@@ -171,13 +171,13 @@ REPOSITORY = RunRepository(RunStore("sqlite:///nothing.db"), Artifacts(0))
 @pytest.mark.parametrize(
     ("odd", "why"),
     [
-        ({"params.random_seed": "inf"}, "random_seed is 'inf'; accepted: a whole number of at least 0"),
-        ({"params.pattern": "V 99"}, "pattern is 'V 99'; accepted: none, or a pattern's name"),
+        ({"params.random_seed": "inf"}, "random_seed: 'inf' (expected an integer ≥ 0"),
+        ({"params.pattern": "V 99"}, "pattern: 'V 99' (expected none or a pattern)"),
         (
             {"params.target_class": "-1", "params.dataset": "twoclassmnistv8-3-0-1-0"},
-            "target_class is '-1'; accepted: none, a class, or two",
+            "target_class: '-1' (expected none, one class or two)",
         ),
-        ({"params.epochs": "-3"}, "epochs is '-3'; accepted: a whole number of at least 0"),
+        ({"params.epochs": "-3"}, "epochs: '-3' (expected an integer ≥ 0"),
     ],
 )
 def test_a_run_with_an_unreadable_setting_enters_no_mean_and_is_listed(odd: dict[str, object], why: str) -> None:
@@ -197,7 +197,7 @@ def test_a_time_in_nanoseconds_is_absent_and_the_run_counts() -> None:
     look = _look(rows)
     assert look.runs["counts"].all()
     assert pd.isna(look.every.set_index("run_id")["started"][rows[0]["run_id"]])
-    assert problems(look.every)["problem"].tolist() == ["start_time is 1.7e+18; accepted: milliseconds since 1970"]
+    assert problems(look.every)["problem"].tolist() == ["start_time: 1.7e+18 (expected milliseconds since 1970)"]
 
 
 @pytest.mark.parametrize("value", [2.0, -1e-9, math.inf])
@@ -208,7 +208,7 @@ def test_a_value_outside_its_range_is_skipped_there_and_counted(value: float) ->
     curves = panels(next(page for page in PAGES if page.path == "scores"), look)[0]
     assert curves.table[["mean", "runs", "unreadable"]].to_numpy().tolist() == [[0.5, 5, 1]]
     assert "1 unreadable and left out" in curves.note
-    assert problems(look.every)["problem"].str.startswith(f"spurious/score is {value:g}; accepted").all()
+    assert problems(look.every)["problem"].str.startswith(f"spurious/score: {value:g} (expected").all()
 
 
 def test_what_cannot_be_read_is_shown_only_to_those_who_may_see_the_run() -> None:

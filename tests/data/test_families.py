@@ -59,8 +59,8 @@ def test_loaded_once_per_process() -> None:
 
 
 def test_unknown_family() -> None:
-    accepted = "accepted: cifar10, cifar100, cifar100coarse, digits, fashion, mnist"
-    with pytest.raises(InputError, match=f"unknown dataset family 'imagenet'; {accepted}"):
+    accepted = "Expected one of: cifar10, cifar100, cifar100coarse, digits, fashion, mnist"
+    with pytest.raises(InputError, match=f"Unknown dataset family 'imagenet'. {accepted}"):
         load_family("imagenet")
 
 
@@ -136,7 +136,7 @@ class TestIdx:
         assert len(load_family("mnist")[0]) == 50
 
     def test_a_file_that_goes_while_it_is_loaded_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match=r"train-images-idx3-ubyte is gone; restore it"):
+        with pytest.raises(InputError, match=r"train-images-idx3-ubyte no longer exists\. Restore it"):
             families._load("mnist", tmp_path)
 
 

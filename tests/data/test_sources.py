@@ -73,10 +73,10 @@ class TestOrder:
     ) -> None:
         (tmp_path / "file").write_text("in the way", encoding="utf-8")
         for wrong in (tmp_path / "file", tmp_path / "file" / "folder"):
-            with pytest.raises(InputError, match=f"data_root '{wrong}' is not a folder"):
+            with pytest.raises(InputError, match=f"'data_root': '{wrong}'. Expected an existing folder"):
                 load_family("mnist", str(wrong))
         monkeypatch.setenv("RSC_DATA_ROOT", __file__)
-        with pytest.raises(InputError, match=r"RSC_DATA_ROOT .* is not a folder"):
+        with pytest.raises(InputError, match=r"'RSC_DATA_ROOT': .* Expected an existing folder"):
             load_family("mnist")
 
     @pytest.mark.parametrize("text", ["nul\0", "x" * 5000, "loop"])
@@ -85,7 +85,7 @@ class TestOrder:
     ) -> None:
         monkeypatch.chdir(tmp_path)
         Path("loop").symlink_to("loop")
-        with pytest.raises(InputError, match=r"data_root .* is not a folder"):
+        with pytest.raises(InputError, match=r"'data_root': .* Expected an existing folder"):
             data_roots(text)
 
 
@@ -102,9 +102,9 @@ def test_a_folder_closed_to_us_holds_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"cannot read .*train: No such file or directory; check the file"):
+    with pytest.raises(InputError, match=r"Cannot read .*train: No such file or directory\. Check the file"):
         sources.verify(tmp_path / "train", "")
-    with pytest.raises(InputError, match=r"cannot read .*: Is a directory"):
+    with pytest.raises(InputError, match=r"Cannot read .*: Is a directory"):
         sources.verify(tmp_path, "")
 
 
@@ -152,7 +152,7 @@ class TestDownload:
         server.files = {
             "/cifar-100-binary.tar.gz": small_sets.packed_folder("cifar-100-binary", dict(reversed(files.items())))
         }
-        with pytest.raises(InputError, match=r"no data for 'cifar100'.*the download failed"):
+        with pytest.raises(InputError, match=r"No data for 'cifar100'.*the download failed"):
             load_family("cifar100")
         assert leftovers(empty_machine) == []
 
@@ -199,7 +199,7 @@ class TestFailure:
         small_sets.point_cifar_at(pickled, monkeypatch)
         small_sets.point_binary_cifar_at(small_sets.binary_cifar_files(tables), NOWHERE, monkeypatch)
         accepted = r"put cifar-100-binary \(train.bin, test.bin\) or cifar-100-python \(train, test, meta\) into"
-        with pytest.raises(InputError, match=f"no data for 'cifar100coarse'.*{accepted}"):
+        with pytest.raises(InputError, match=f"No data for 'cifar100coarse'.*{accepted}"):
             load_family("cifar100coarse")
 
     def test_no_folder_that_can_be_written_to(
@@ -207,7 +207,7 @@ class TestFailure:
     ) -> None:
         (tmp_path / "a file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
-        with pytest.raises(InputError, match="none of these folders can be written to"):
+        with pytest.raises(InputError, match="none of these folders is writable"):
             load_family("mnist")
 
     @pytest.mark.parametrize("fault", ["cut short", "wrong content", "not there"])
@@ -279,7 +279,7 @@ class TestProcesses:
         assert len(load_family("mnist")[0]) == 50
         out, errors = other.communicate(timeout=60)
         assert (other.returncode, out.split()) == (0, ["50", "10"]), errors
-        assert "another process is downloading mnist" in caplog.text
+        assert "Waiting for another process that downloads mnist" in caplog.text
         # torchvision asks twice for each file: once for redirects, once for the content
         assert set(server.requests.values()) == {2}
 

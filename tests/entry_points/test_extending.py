@@ -157,7 +157,7 @@ def test_a_figure_that_a_method_does_not_declare_ends_the_run_with_an_error(outs
     words = ("-m", "entry_points", "careless", "--dataset", "digitsv20-5-0-0", "--model", "ce-tor-MLP", "--epochs", "2")
     done = outside.attempt(*words, RSC_PLUGINS="careless")
     assert done.returncode == 2
-    message = "the unlearning method 'careless' reported 'zeros', which it does not declare"
+    message = "The unlearning method 'careless' reported the undeclared metric 'zeros'"
     assert message in done.stderr.splitlines()[-1]
     assert outside.runs("careless") == []
     ids = [one.experiment_id for one in outside.client.search_experiments()]
@@ -172,4 +172,4 @@ def test_a_method_may_not_take_the_name_of_a_command(tmp_path: Path) -> None:
     (tmp_path / "pruning.py").write_text(renamed)
     done = made.attempt("-m", "entry_points")
     assert done.returncode == 2
-    assert done.stderr == "error: a plug-in registers 'sweep', which is the name of a command; choose another name\n"
+    assert done.stderr == "error: A plug-in registers 'sweep', which is the name of a command. Choose another name.\n"

@@ -13,7 +13,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(sqlite_store: str, capsys: pyt
         port = taken.getsockname()[1]
         assert status(find_command("serve"), ["--port", str(port)]) == 2
     said = capsys.readouterr().err
-    assert said == f"error: cannot listen on 127.0.0.1:{port}; choose another port (5001, say) or host\n"
+    assert said == f"error: Cannot listen on 127.0.0.1:{port}. Use another port, for example 5001, or host.\n"
 
 
 def test_a_server_is_not_served_again(
@@ -24,4 +24,4 @@ def test_a_server_is_not_served_again(
     mlflow.set_tracking_uri("https://name:secret@lab.example")
     assert status(find_command("serve"), []) == 2
     said = capsys.readouterr().err
-    assert said.startswith("error: MLFLOW_TRACKING_URI is 'https://name:***@lab.example', which is a server already")
+    assert said.startswith("error: MLFLOW_TRACKING_URI is already a server: 'https://name:***@lab.example'.")

@@ -22,10 +22,10 @@ def test_the_table_shows_each_attack_with_its_control(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "digits"], "error: dataset is 'digits'; mem_inference takes memFAMILY"),
-        (["--dataset", "memdigitsv20-999-0-0"], "error: 999 spurious examples of class 0 asked for"),
-        (["--dataset", "memdigits", "--attacks", "lira", "--shadow_models", "3"], "error: the attack 'lira' needs"),
-        (["--dataset", "memdigits", "--model_uri", "models:/nothing/1"], "error: models:/nothing/1 cannot be found"),
+        (["--dataset", "digits"], "error: Invalid value for 'dataset': 'digits'. Expected memFAMILY"),
+        (["--dataset", "memdigitsv20-999-0-0"], "error: Cannot choose 999 spurious examples of class 0"),
+        (["--dataset", "memdigits", "--attacks", "lira", "--shadow_models", "3"], "error: The attack 'lira' needs"),
+        (["--dataset", "memdigits", "--model_uri", "models:/nothing/1"], "error: Cannot find models:/nothing/1"),
     ],
 )
 @pytest.mark.usefixtures("sqlite_store")

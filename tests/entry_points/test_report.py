@@ -62,7 +62,7 @@ def test_names_cannot_bring_html_into_the_report(sqlite_store: str, tmp_path: Pa
 
 def test_a_bad_filter_ends_with_one_line(sqlite_store: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(entry_point("report"), ["--filter", "params.x ="]) == 2
-    assert capsys.readouterr().err.startswith("error: the filter 'params.x =' is no MLflow filter")
+    assert capsys.readouterr().err.startswith("error: Invalid MLflow filter 'params.x ='")
 
 
 def test_a_store_that_does_not_answer_is_one_line(
@@ -82,8 +82,8 @@ def test_a_folder_that_goes_away_while_the_report_is_made_is_one_line(
     assert status(entry_point("report"), ["--output", "gone/out.html"]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert lines == [
-        "error: output is 'gone/out.html' (No such file or directory); "
-        "accepted: a file in a folder that exists and can be written, or none"
+        "error: Cannot write 'gone/out.html' (No such file or directory). "
+        "Expected a file in an existing, writable folder, or none."
     ]
 
 
@@ -91,7 +91,7 @@ def test_a_folder_that_goes_away_while_the_report_is_made_is_one_line(
 def test_a_name_that_is_too_long_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(entry_point("report"), ["--output", "x" * 300]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("accepted: a file in a folder that exists and can be written, or none")
+    assert line.endswith("Expected a file in an existing, writable folder, or none.")
 
 
 def test_made_up_runs_are_always_the_same() -> None:
@@ -110,6 +110,6 @@ def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: 
     assert "Parameters that differ" in section
     capsys.readouterr()
     assert status(entry_point("report"), ["--compare", ",".join(runs[:9])]) == 2
-    assert "compare names 9 runs; accepted: at most 8" in capsys.readouterr().err
+    assert "'compare': 9 runs. Expected at most 8" in capsys.readouterr().err
     assert status(entry_point("report"), ["--compare", runs[3], "--filter", "attributes.run_id = 'another'"]) == 2
-    assert f"compare names '{runs[3]}'; accepted: ids of runs that the filters let" in capsys.readouterr().err
+    assert f"'compare': '{runs[3]}'. Expected ids of runs that match the filters" in capsys.readouterr().err

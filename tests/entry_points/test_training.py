@@ -25,7 +25,7 @@ def test_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
     accuracy = f"test accuracy {run.data.metrics['test/accuracy']:.4f}"
     assert capsys.readouterr().out == (
         f"digits MLP sgd seed 0: {accuracy}; model models:/rsc-digits-MLP@digits; run {run.info.run_id}, "
-        "see it with: rsc serve\n"
+        "to view it, run: rsc serve\n"
     )
     run = train("--dataset", "digitsv20-3-0-0", "--register", "false")
     line = capsys.readouterr().out

@@ -21,17 +21,23 @@ def test_each_method_is_an_entry_point_with_its_options_class(method: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "error: neither model_uri nor dataset is given"),
-        (["--model_uri", "models:/nothing@here"], "error: models:/nothing@here cannot be found"),
-        (["--model_uri", "mnist"], "error: 'mnist' is no model URI; accepted: models:/NAME/VERSION"),
-        (["--model_uri", "runs:/0123/model"], "error: runs:/0123/model cannot be found"),
-        (["--dataset", "digitsv20-3-0-0"], "error: no finished training run with dataset=digitsv20-3-0-0"),
-        (["--dataset", "digitsv20-3-0-0", "--reference", "maybe"], "error: reference is 'maybe'; accepted: find"),
+        ([], "error: Options 'model_uri' and 'dataset' are missing"),
+        (["--model_uri", "models:/nothing@here"], "error: Cannot find models:/nothing@here"),
+        (["--model_uri", "mnist"], "error: 'mnist' is not a valid model URI. Expected models:/NAME/VERSION"),
+        (["--model_uri", "runs:/0123/model"], "error: Cannot find runs:/0123/model"),
+        (["--dataset", "digitsv20-3-0-0"], "error: No finished training run with dataset=digitsv20-3-0-0"),
+        (
+            ["--dataset", "digitsv20-3-0-0", "--reference", "maybe"],
+            "error: Invalid value for 'reference': 'maybe'. Expected one of: find",
+        ),
         (
             ["--dataset", "digitsv20-3-0-0", "--damping", "0"],
-            "error: damping is '0'; accepted: a finite number above 0",
+            "error: Invalid value for 'damping': '0'. Expected a finite number > 0",
         ),
-        (["--dataset", "digitsv20-3-0-0", "--solver", "gmres"], "error: solver is 'gmres'; accepted: cg, lissa, ekfac"),
+        (
+            ["--dataset", "digitsv20-3-0-0", "--solver", "gmres"],
+            "error: Invalid value for 'solver': 'gmres'. Expected one of: cg, lissa, ekfac",
+        ),
     ],
 )
 @pytest.mark.usefixtures("sqlite_store")

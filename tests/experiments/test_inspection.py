@@ -178,9 +178,9 @@ def test_bad_input_is_refused_before_a_run_exists(trained: tuple[TrainResult, Tr
         (lambda: visualize(WeightsOptions(model_uri=f"{clean.model_uri},{clean.model_uri}")), "twice"),
         (lambda: visualize(WeightsOptions(model_uri=",")), "1 to 8"),
         (lambda: visualize(WeightsOptions(model_uri=both, compare_with=clean.model_uri)), "needs a single model_uri"),
-        (lambda: visualize(WeightsOptions(dataset="mnist")), "no finished training run with dataset mnist"),
-        (lambda: measure(OcclusionOptions(examples=2000)), "accepted: 1 to"),
-        (lambda: WeightsOptions(dataset="nonsense"), "unknown dataset family"),
+        (lambda: visualize(WeightsOptions(dataset="mnist")), "No finished training run with dataset mnist"),
+        (lambda: measure(OcclusionOptions(examples=2000)), "Expected 1 to"),
+        (lambda: WeightsOptions(dataset="nonsense"), "Unknown dataset family"),
     )
     for call, message in cases:
         with pytest.raises(InputError, match=message):

@@ -50,5 +50,5 @@ def test_a_run_of_its_own_holds_the_scores_of_any_pattern_and_class(
 
 
 def test_a_name_without_a_pattern_is_refused() -> None:
-    with pytest.raises(InputError, match=r"digits has no pattern to score; name one, e\.g\. digitsv20-0-0-0"):
+    with pytest.raises(InputError, match=r"digits has no pattern\. Specify one, for example digitsv20-0-0-0"):
         score(ScoreOptions(model_uri="models:/any/1", dataset="digits"))

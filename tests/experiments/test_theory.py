@@ -46,14 +46,14 @@ def test_a_long_simulation_says_ten_times_how_far_it_is(capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("ridges", "1,-1", "accepted: finite numbers of at least 0"),
+        ("ridges", "1,-1", "Expected finite numbers ≥ 0"),
         ("ridges", "1,,2", "ridges"),
         ("ridges", "1_0", "ridges"),
-        ("gammas", "0.5,1.5", "at most 1"),
+        ("gammas", "0.5,1.5", "≤ 1"),
         ("noises", "nan", "noises"),
-        ("sigma_inv", "0", "at ridge 0 and noise 0"),
-        ("seeds", "1", "at least 2"),
-        ("x_sp_squared", "0", "above 0"),
+        ("sigma_inv", "0", "For ridge 0 and noise 0"),
+        ("seeds", "1", "an integer from 2"),
+        ("x_sp_squared", "0", "> 0"),
     ],
 )
 def test_bad_options_are_refused(name: str, value: str, message: str) -> None:

@@ -197,7 +197,7 @@ def test_an_interrupted_run_goes_on_from_its_newest_checkpoint_to_the_same_weigh
             path.unlink()
     MlflowClient().set_terminated(first.run_id, "FAILED")
     again = train(POISONED, epochs=4, resume_run_id=first.run_id)
-    assert (f"goes on after epoch {kept}" in capsys.readouterr().err) == (kept > 0)
+    assert (f"resuming after epoch {kept}" in capsys.readouterr().err) == (kept > 0)
     assert again.run_id == first.run_id
     assert again.model_uri != first.model_uri
     after = pull(again.model_uri).state_dict
@@ -217,8 +217,8 @@ def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(capsys: pytest.
     assert pull(result.model_uri).run_id == result.run_id
     assert schema.REFERENCE_SCORE not in result.metrics
     said = capsys.readouterr().err
-    assert f"not compared with the clean model of training seed 0: the file of model {model_id}" in said
-    assert "0 clean models of this recipe are tracked" in said
+    assert f"skipped the clean model with training seed 0: Cannot use the file of model {model_id}" in said
+    assert "found 0 clean models with the same training options" in said
 
 
 def test_a_model_for_other_images_is_refused() -> None:
@@ -237,7 +237,7 @@ def test_unregistered_on_request() -> None:
 
 def test_a_wrong_prefix_of_registered_models_is_refused_before_a_run_exists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSC_MODEL_PREFIX", "my/team")
-    with pytest.raises(InputError, match="RSC_MODEL_PREFIX is 'my/team'"):
+    with pytest.raises(InputError, match="'RSC_MODEL_PREFIX': 'my/team'"):
         train("digits", epochs=1)
     assert list(iterate_runs(MlflowClient())) == []
 
@@ -245,7 +245,7 @@ def test_a_wrong_prefix_of_registered_models_is_refused_before_a_run_exists(monk
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "digitsv20-500-0-0"}, "accepted: 0 to 14"),
+        ({"dataset": "digitsv20-500-0-0"}, "Expected 0 to 14"),
         ({"dataset": "digits", "model": "aug01-ce-tor-LargeMLP"}, "32"),
         ({"dataset": "digits", "device": "tpu"}, "cpu"),
         ({"dataset": "digits", "resume_run_id": "nosuchrun"}, "resume_run_id"),

@@ -25,7 +25,7 @@ def test_the_advice_on_a_saturated_model_works(capsys: pytest.CaptureFixture[str
         options = {"model_uri": f"runs:/{source}/model", "score_every": "0", **own}
         done = unlearn(method_options(method).from_mapping(options))
         said = capsys.readouterr().err.splitlines()
-        first = said[0] if said[0].startswith("note: the summed gradient") else ""
+        first = said[0] if said[0].startswith("note: The summed gradient") else ""
         return done, first, runs(method)[0].data.tags.get(schema.NOTE, "")
 
     notes("exact_retraining")
@@ -36,11 +36,11 @@ def test_the_advice_on_a_saturated_model_works(capsys: pytest.CaptureFixture[str
         assert done[schema.SPURIOUS_SCORE] > before - 0.1
         assert done[schema.GRADIENT_NORM] < 1e-3
         assert f"so {method} is not expected to change" in first
-        advice |= {text.split("what acts: ")[1] for text in (first, note)}
+        advice |= {text.split(" Use ")[1] for text in (first, note)}
     done, first, note = notes("relabel_finetuning")
     assert done[schema.SPURIOUS_SCORE] > before - 0.1
     assert first == ""
-    assert note.startswith("the wrong labels were not learned")
+    assert note.startswith("The wrong labels were not learned")
     (words,) = advice
     method, *_ = words.split()
     done, _, note = notes(method, **dict(re.findall(r"(unlearn_\w+)=([\d.]+)", words)))

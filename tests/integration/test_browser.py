@@ -187,7 +187,7 @@ def test_a_filter_goes_into_the_address_and_the_address_brings_it_back(at: Calla
 
 def test_a_bad_filter_says_so_and_the_page_comes_back(at: Callable[[str], webdriver.Chrome]) -> None:
     browser = at("scores?filter=params.x%20%3D")
-    assert "is no MLflow filter" in browser.find_element(By.ID, "bad-filter").text
+    assert "Invalid MLflow filter" in browser.find_element(By.ID, "bad-filter").text
     browser.find_element(By.ID, "reset").click()
     _until(browser, "return document.querySelectorAll('.plot').length > 1")
     assert browser.execute_script("return location.search") == ""

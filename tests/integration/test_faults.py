@@ -56,6 +56,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
     environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_RETRY_TIMEOUT_SECONDS": "2"}
     environment |= {"TMPDIR": str(small_disk)} if full == "temporary" else {}
     options: dict[str, Any] = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
+    options["keep_checkpoints"] = "all"
     process = start("train_classifier", sqlite_store, environment=environment, **options)
     wait_for("checkpoint", lambda: bool(checkpoints(client)), process)
     while full == "temporary" and process.poll() is None:
@@ -204,7 +205,7 @@ def test_files_cut_short_are_refused_with_the_reason(trained: Run, capsys: pytes
     whole = weights.read_bytes()
     for file, name, options, message in (
         (files(trained) / schema.SPURIOUS_INDICES, "relabel_finetuning", [], "spurious_indices.json is missing or dam"),
-        (weights, "score_model", ["--dataset", DATASET], "cut short or damaged"),
+        (weights, "score_model", ["--dataset", DATASET], "truncated or damaged"),
     ):
         cut(file)
         capsys.readouterr()
@@ -225,7 +226,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_refused_when_it_is_the_only_o
     client.set_terminated(run_id, "FAILED")
     cut(files(trained) / "checkpoints" / "epoch_0003.pt")
     assert status(entry_point("train_classifier"), words) == 0
-    assert "goes on after epoch 2" in capsys.readouterr().err
+    assert "resuming after epoch 2" in capsys.readouterr().err
     assert client.get_run(run_id).info.status == "FINISHED"
     assert logged_epochs(client, run_id, "train/loss") == [1, 2, 3]
 
@@ -233,7 +234,7 @@ def test_a_checkpoint_cut_short_is_passed_over_and_refused_when_it_is_the_only_o
     for file in (files(trained) / "checkpoints").iterdir():
         cut(file, 0.9)
     assert status(entry_point("train_classifier"), words) == 2
-    assert "cut short, damaged" in capsys.readouterr().err
+    assert "truncated, damaged" in capsys.readouterr().err
     after = client.get_run(run_id)
     assert after.info.status == "FAILED"
-    assert "cut short, damaged" in after.data.tags[schema.ERROR]
+    assert "truncated, damaged" in after.data.tags[schema.ERROR]

@@ -136,7 +136,7 @@ def test_a_checkpoint_with_a_payload_is_refused_by_the_program_itself(
     (file,) = (Path(run.info.artifact_uri.removeprefix("file://")) / schema.CHECKPOINTS).iterdir()
     file.write_bytes(pickle.dumps(_Payload(tmp_path / "owned")))
     assert status(entry_point("train_classifier"), [*words, "--resume_run_id", run.info.run_id]) == 2
-    assert "cannot be read as a checkpoint" in capsys.readouterr().err
+    assert "Cannot read the checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "owned").exists()
 
 

@@ -163,7 +163,7 @@ def test_a_single_model_of_any_architecture_behaves_as_the_module() -> None:
 
 
 def test_batch_norm_models_and_other_layers_are_not_stackable() -> None:
-    with pytest.raises(TypeError, match="cannot stack ResNet"):
+    with pytest.raises(TypeError, match="Cannot stack a ResNet"):
         StackedModel(models("altResNet20", 2))
-    with pytest.raises(TypeError, match="cannot stack a layer of type Tanh"):
+    with pytest.raises(TypeError, match="Cannot stack a layer of type Tanh"):
         StackedModel([nn.Sequential(nn.Linear(2, 2), nn.Tanh())]).forward(torch.ones(1, 3, 2), None)

@@ -49,7 +49,7 @@ def test_several_lines_do_not_fit_within_a_line() -> None:
 
 @pytest.mark.parametrize("start", ["", "  ", "- ", "* ", "12. ", "a\n  "])
 def test_a_line_that_begins_with_a_marker_would_be_html(start: str) -> None:
-    with pytest.raises(InputError, match="put a word before it"):
+    with pytest.raises(InputError, match="Put a word before it"):
         filled(f"{start}<!-- results: one -->x<!-- end -->", shout)
 
 

@@ -102,8 +102,8 @@ def test_rows_of_other_stores_stay(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--study", "score"], "'score' is not a study; accepted: quickstart, scores"),
-        (["--grid", "x.yaml"], "--grid is given with 0 studies"),
+        (["--study", "score"], "Unknown study 'score'. Did you mean 'scores'? Expected one of: quickstart, scores"),
+        (["--grid", "x.yaml"], "Got --grid with 0 studies"),
     ],
 )
 def test_wrong_names_are_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

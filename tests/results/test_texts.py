@@ -91,7 +91,7 @@ def test_unlike_runs_are_left_out_and_named(tmp_path: Path) -> None:
     rows = scored(FIVE) + scored([0.9], epochs=5)
     text = made(results(tmp_path, scores=rows), "scores", [])
     assert cells(text)[0][3] == SHOWN
-    assert "Unlike runs are never averaged. These differ in epochs (30 epochs, 5 epochs)" in text or "epochs" in text
+    assert "These runs differ in epochs" in text
 
 
 def test_two_classes_show_both_scores_and_their_mean(tmp_path: Path) -> None:
@@ -215,9 +215,9 @@ def test_without_runs_every_text_says_how_to_make_them(name: str, tmp_path: Path
 
 
 def test_unknown_names_and_arguments_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'score' is not a generated text; accepted: above_clean_count"):
+    with pytest.raises(InputError, match=r"Unknown text 'score'.*Expected one of: above_clean_count"):
         made(results(tmp_path), "score", [])
-    with pytest.raises(InputError, match="counts does not take the arguments R3"):
+    with pytest.raises(InputError, match="Invalid arguments of the text 'counts': R3"):
         made(results(tmp_path), "counts", ["R3"])
 
 

@@ -104,5 +104,5 @@ def test_bad_input_says_what_is_accepted() -> None:
         lambda: plan.at(1.5),
         lambda: plan.curve(lambda x: x, steps=1),
     ):
-        with pytest.raises(InputError, match="accepted:"):
+        with pytest.raises(InputError, match="Invalid value for "):
             call()

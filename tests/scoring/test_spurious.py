@@ -84,5 +84,5 @@ def test_thresholds_outside_the_unit_interval_are_refused(threshold: float) -> N
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match="do not fit"):
+    with pytest.raises(InputError, match="do not match"):
         SpuriousScores(CLEAN, PATTERN[:2], LABELS, 0.25)

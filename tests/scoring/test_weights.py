@@ -35,14 +35,14 @@ def test_map_does_not_depend_on_the_order_of_hidden_units() -> None:
 @pytest.mark.parametrize("architecture", ["CNN002", "altResNet20"])
 def test_other_models_are_refused(architecture: str) -> None:
     model = build(architecture, (1, 28, 28), 10, torch_generator(0, "test"))
-    with pytest.raises(InputError, match="accepted: a linear layer over all 784"):
+    with pytest.raises(InputError, match="Expected a linear layer over all 784"):
         weight_map(model, (1, 28, 28))
 
 
 def test_a_model_for_other_images_is_refused() -> None:
     with pytest.raises(InputError, match="all 3072"):
         weight_map(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), (3, 32, 32))
-    with pytest.raises(InputError, match="first layer is none"):
+    with pytest.raises(InputError, match="first layer of the model is none"):
         weight_map(nn.Flatten(), (3, 32, 32))
 
 
@@ -56,7 +56,7 @@ def test_two_maps_share_one_scale_and_have_a_difference() -> None:
 
 def test_maps_of_different_shapes_are_refused() -> None:
     for maps in ({}, {"a": torch.zeros(1, 2, 2), "b": torch.zeros(1, 3, 3)}):
-        with pytest.raises(InputError, match="accepted: at least one map"):
+        with pytest.raises(InputError, match="Expected at least one map"):
             WeightMaps(maps)
 
 

@@ -44,7 +44,7 @@ def test_an_executor_is_added_by_registering_it(
     assert EXECUTORS.names() == ("local", "ray")
     words = ["--grid", "grid.yaml", "--executor", "in_this_process"]
     assert status(command_of(EXPERIMENT), words) == 2
-    assert "unknown executor 'in_this_process'; accepted: local, ray" in capsys.readouterr().err
+    assert "Unknown executor 'in_this_process'. Expected one of: local, ray" in capsys.readouterr().err
     monkeypatch.setitem(EXECUTORS._values, "in_this_process", InThisProcess)
     assert status(command_of(EXPERIMENT), words) == 0
     (pid,) = {run.data.tags[schema.PID] for run in MlflowClient().search_runs(["1"])}

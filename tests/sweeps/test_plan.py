@@ -80,7 +80,7 @@ def incremental(dataset: str, **options: Any) -> Options:
 
 def test_exact_retraining_is_planned_by_the_recipe_of_its_source_alone() -> None:
     by_uri = ExactRetrainingOptions(model_uri="models:/rsc-digits-MLP@digitsv20-3-0-0")
-    with pytest.raises(InputError, match="a grid of exact_retraining takes no model_uri, got models:/rsc-digits-MLP@"):
+    with pytest.raises(InputError, match="A grid of exact_retraining takes no model_uri, got models:/rsc-digits-MLP@"):
         make_plan([by_uri], "exact_retraining", experiments())
     by_recipe = ExactRetrainingOptions(dataset="digitsv20-3-0-0")
     assert entry_points(make_plan([by_recipe], "exact_retraining", experiments())) == [
@@ -229,7 +229,7 @@ def test_a_job_that_the_grid_has_and_another_needs_is_the_grids() -> None:
 def test_a_declaration_that_waits_for_itself_is_refused() -> None:
     with pytest.raises(InputError, match="letters a requires itself"):
         make_plan([Letter("a")], "letters", letters({"a": "b", "b": "a"}))
-    with pytest.raises(InputError, match="wait for each other in a circle"):
+    with pytest.raises(InputError, match="depend on each other in a cycle"):
         make_plan([Letter("a"), Letter("b")], "letters", letters({}, {"a": "b", "b": "a"}))
 
 
@@ -242,7 +242,7 @@ def test_a_schedule_waits_for_what_a_job_needs() -> None:
     one.take([outcome("b", "failed")])
     assert one.next(2) is None
     assert one.over
-    assert one.failed == {"b": "why", "c": "needs letters b, which failed"}
+    assert one.failed == {"b": "why", "c": "requires letters b, which failed"}
 
 
 def test_a_job_that_only_follows_another_survives_its_failure() -> None:

@@ -59,7 +59,7 @@ def test_long_lists_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
     assert "failed: and 3 more" in said.out
     assert said.err.count(": a reason") == SHOWN
     assert said.err.startswith(f"{SHOWN + 3} of {SHOWN + 3} jobs failed:")
-    assert "and 3 more: artifact failures.json" in said.err
+    assert "and 3 more; see the artifact failures.json" in said.err
 
 
 def test_a_plan_tells_what_serves_the_grid_and_what_runs_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,12 +69,12 @@ def test_a_plan_tells_what_serves_the_grid_and_what_runs_alone(capsys: pytest.Ca
     print_plan("a-1234", grid, plan, list(plan.jobs), cohorts, {})
     said = capsys.readouterr().out
     assert said.startswith("a-1234\n1 jobs of exact_retraining: 0 finished, 1 to run\n")
-    assert "1 more jobs of train_classifier, which they need or are compared with" in said
-    assert "one by one: 1 train_classifier, 1 exact_retraining" in said
+    assert "1 additional jobs of train_classifier, which they depend on or are compared with" in said
+    assert "separately: 1 train_classifier, 1 exact_retraining" in said
     print_plan("a-1234", grid, plan.wanted(set(plan.jobs)), [], {}, {})
     said = capsys.readouterr().out
     assert "1 finished, 0 to run" in said
-    assert "one by one" not in said
+    assert "separately" not in said
     assert Job("exact_retraining", ExactRetrainingOptions(dataset="digitsv20-3-0-0")).fingerprint in plan.jobs
 
 

@@ -55,7 +55,7 @@ def test_seeds_are_averaged_and_nothing_else() -> None:
     ids += [stored("digitsv3-3-0-0", 0.6, 0.8, optimizer="adam"), stored("digits", None, 0.95)]
     interval = seed_interval(list(SCORES), {"dataset": list(range(5))}, bounds=(0, 1))
     head, *found = rows(ids)
-    assert head == ["name", "optimizer", "spurious score", "test accuracy", "runs"]
+    assert head == ["dataset", "optimizer", "spurious score", "test accuracy", "runs"]
     assert sorted(found) == [
         ["digits", "sgd", "–", "0.950", "1"],
         ["digitsv3-3-0", "adam", "0.600", "0.800", "1"],

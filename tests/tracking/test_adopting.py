@@ -95,8 +95,8 @@ REFUSED: list[tuple[Callable[[MlflowClient], str], str]] = [
     (lambda _: opened("SCHEDULED", **{schema.FINGERPRINT: "c" * 64}), "belongs to another job"),
     (lambda _: opened(**{schema.KIND: "sweep"}), "is of kind 'sweep', not 'train'"),
     (being_written, f"is being written by process 1 on {host()}"),
-    (with_metric, "holds results already"),
-    (with_model, "holds results already"),
+    (with_metric, "already has results"),
+    (with_model, "already has results"),
     (with_other_parameter, "was opened with other options: random_seed was 2, is 9"),
     (with_close_parameter, "was opened with other options: dataset was digitsv20-3-0-0, is digits"),
 ]
@@ -110,7 +110,7 @@ def test_any_other_run_in_the_variable_is_refused_and_left_as_it_is(
     run_id = make(client)
     before = content(run_id)
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
-    with pytest.raises(AdoptionError, match=f"MLFLOW_RUN_ID is '{run_id}', a run that {why}"), open_run(**ALL):
+    with pytest.raises(AdoptionError, match=f"'MLFLOW_RUN_ID': '{run_id}'. The run {why}"), open_run(**ALL):
         pytest.fail("nothing may begin")
     assert content(run_id) == before
 
@@ -120,7 +120,7 @@ def test_any_other_active_run_is_refused_and_left_as_it_is(make: Callable[[Mlflo
     run_id = make(MlflowClient())
     with mlflow.start_run(run_id=run_id):
         before = content(run_id)
-        with pytest.raises(AdoptionError, match=f"active run {run_id} {why}"), open_run(**ALL):
+        with pytest.raises(AdoptionError, match=f"active run {run_id}, which {why}"), open_run(**ALL):
             pytest.fail("nothing may begin")
         assert content(run_id) == before
 

@@ -44,7 +44,7 @@ def test_runs_are_found_by_their_data() -> None:
     [
         ("x" * 37, "training", "37 characters"),
         ("", "training", "0 characters"),
-        ("a", "train", "accepted: training, testing"),
+        ("a", "train", "Expected training or testing"),
     ],
 )
 def test_what_mlflow_would_refuse(digest: str, context: str, message: str) -> None:

@@ -31,7 +31,7 @@ def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
         current_experiment(client)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "x" * 501)
-    with pytest.raises(InputError, match=r"experiment 'x+' cannot be made"):
+    with pytest.raises(InputError, match=r"experiment 'x+' cannot be created"):
         current_experiment(client)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "paper")
     client.delete_experiment(by_name)

@@ -107,5 +107,5 @@ def test_in_lists_of_ids(filled: tuple[MlflowClient, pd.DataFrame]) -> None:
 )
 def test_what_is_no_filter_says_what_is(filter_string: str) -> None:
     frame = flatten([])
-    with pytest.raises(InputError, match="ccepted: "):
+    with pytest.raises(InputError, match="Expected for example "):
         matching(frame, filter_string)

@@ -77,9 +77,9 @@ def test_the_run_of_mlflow_run_points_to_the_resumed_one(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"resume_run_id": "0" * 32}, "accepted: the id of an unfinished run"),
-        ({"resume_run_id": "no id"}, "accepted: the id of an unfinished run"),
-        ({"kind": "attack"}, "is of kind 'train'; accepted here: 'attack'"),
+        ({"resume_run_id": "0" * 32}, "Expected the id of an unfinished run"),
+        ({"resume_run_id": "no id"}, "Expected the id of an unfinished run"),
+        ({"kind": "attack"}, "is of kind 'train'. Expected kind 'attack'"),
         ({"params": {**PARAMS, "epochs": 5}}, "epochs was 4, is 5"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_finished_run_is_not_resumed() -> None:
     with open_run(kind="train", name="x") as run:
         pass
     with (
-        pytest.raises(InputError, match="is finished already"),
+        pytest.raises(InputError, match="is finished and cannot be resumed"),
         open_run(kind="train", name="x", resume_run_id=run.run_id),
     ):
         pass

@@ -27,7 +27,7 @@ def test_a_prefix_is_put_before_the_names_of_registered_models(monkeypatch: pyte
 @pytest.mark.parametrize("prefix", ["a/", "a:", "a@", "a b", "a'", 'a"', "ü-", "a\n", "a%", "x" * 101])
 def test_a_prefix_that_no_model_uri_can_hold_is_refused(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RSC_MODEL_PREFIX", prefix)
-    with pytest.raises(InputError, match=r"RSC_MODEL_PREFIX is .*; accepted: up to 100 letters"):
+    with pytest.raises(InputError, match=r"'RSC_MODEL_PREFIX': .*\. Expected up to 100 letters"):
         schema.registered_model("mnist", "LargeMLP")
 
 

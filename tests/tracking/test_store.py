@@ -83,7 +83,7 @@ def test_another_server_is_not_taken_for_mlflow() -> None:
 def test_the_retry_timeout_is_a_number_under_its_former_name_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for text in ("soon", "-1", "nan", "inf", ""):
         monkeypatch.setenv(name, text)
-        with pytest.raises(InputError, match=f"{name} is"):
+        with pytest.raises(InputError, match=f"Invalid value for '{name}'"):
             connect()
     monkeypatch.setenv(name, "7.5")
     assert retry_timeout() == 7.5

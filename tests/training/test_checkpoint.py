@@ -58,7 +58,7 @@ def test_a_file_cut_short_is_refused(checkpoint: Checkpoint, tmp_path: Path, sha
     path = checkpoint.save(tmp_path / "c.pt")
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match="cut short, damaged"):
+    with pytest.raises(InputError, match="truncated, damaged"):
         Checkpoint.load(path)
 
 
@@ -74,7 +74,7 @@ def test_a_damaged_file_is_refused(checkpoint: Checkpoint, tmp_path: Path, damag
     else:
         content[middle : middle + 4096] = bytes(4096)  # a page that a power cut kept from the disk
     path.write_bytes(content)
-    with pytest.raises(InputError, match="cut short, damaged"):
+    with pytest.raises(InputError, match="truncated, damaged"):
         Checkpoint.load(path)
 
 
@@ -91,10 +91,10 @@ class Evil:
 def test_a_foreign_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     path, trace = tmp_path / "c.pt", tmp_path / "trace"
     path.write_bytes(pickle.dumps(Evil(trace)))
-    with pytest.raises(InputError, match="of another kind"):
+    with pytest.raises(InputError, match="another type of file"):
         Checkpoint.load(path)
     torch.save({"format": Evil(trace)}, path)
-    with pytest.raises(InputError, match="of another kind"):
+    with pytest.raises(InputError, match="another type of file"):
         Checkpoint.load(path)
     assert not trace.exists()
 
@@ -102,7 +102,7 @@ def test_a_foreign_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 def test_other_torch_files_are_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = tmp_path / "c.pt"
     torch.save(checkpoint.model, path)
-    with pytest.raises(InputError, match="no checkpoint of this program"):
+    with pytest.raises(InputError, match="not a checkpoint of this project"):
         Checkpoint.load(path)
     torch.save({"format": "rsc-checkpoint-1", "epoch": 3}, path)
     with pytest.raises(InputError, match="damaged"):
@@ -120,7 +120,7 @@ def test_options_that_do_not_match_their_digest_are_refused(checkpoint: Checkpoi
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pt", tmp_path):
-        with pytest.raises(InputError, match="no checkpoint"):
+        with pytest.raises(InputError, match="does not exist"):
             Checkpoint.load(path)
 
 

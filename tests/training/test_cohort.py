@@ -82,7 +82,7 @@ def test_preprocessing_together_alone_and_by_hand(model: str) -> None:
 
 def test_losses_do_not_mix() -> None:
     data = digits(count=64)
-    with pytest.raises(InputError, match="must share the loss; got ce, mse"):
+    with pytest.raises(InputError, match="must share the loss, got ce, mse"):
         Cohort([Member(data, config("ce-tor-MLP")), Member(data, config("mse-tor-MLP"))], 10, CPU)
 
 
@@ -144,7 +144,7 @@ def test_an_architecture_that_cannot_be_mapped_trains_one_model_at_a_time(monkey
     drawing = Architecture(lambda shape, classes: Drawing(784, classes))
     monkeypatch.setattr(ARCHITECTURES, "_values", {**ARCHITECTURES.registered(), "Drawing": drawing})
     members = [member(model="ce-tor-Drawing"), member({"random_seed": 1}, "ce-tor-Drawing")]
-    with pytest.raises(InputError, match="Drawing trains one model at a time; got a cohort of 2; train them apart"):
+    with pytest.raises(InputError, match=r"Drawing cannot be trained in a cohort of 2\. Train models separately"):
         Cohort(members, 10, CPU)
     assert len(trained(members[0])) == 1
 
@@ -275,15 +275,15 @@ def member(changes: dict[str, object] | None = None, model: str = "ce-tor-MLP", 
         ([member(), member({"batch_size": 16})], "batch_size"),
         ([member(), member({"epochs": 2})], "epochs"),
         ([member(), member({"optimizer": "adam"})], "optimizer"),
-        ([member(), member(count=63)], "number of training examples; got 63, 64"),
+        ([member(), member(count=63)], "number of training examples, got 63, 64"),
         ([member(model="aug01-ce-tor-MLP")], "32×32"),
         (
             [Member(made_up(9, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=4))],
-            "last batch holds 1, too few for ResNet18",
+            "last batch has 1, too few for the batch statistics of ResNet18",
         ),
         (
             [Member(made_up(8, (3, 32, 32)), config("ce-tor-ResNet18", batch_size=1))],
-            "last batch holds 1, too few for ResNet18",
+            "last batch has 1, too few for the batch statistics of ResNet18",
         ),
         ([Member(made_up(8, (3, 32, 32)), config("ce-tor-CNN002"))], "28×28"),
     ],
@@ -299,7 +299,7 @@ def test_a_training_that_diverges_is_refused(model: str) -> None:
     others = [member()] if model == "ce-tor-MLP" else []
     cohort = Cohort([*others, wild], 10, CPU)
     with pytest.raises(
-        Diverged, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 not .* smaller"
+        Diverged, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 not .* Use a smaller"
     ) as raised:
         list(cohort.epochs())
     assert raised.value.members == (len(others),)

@@ -20,7 +20,7 @@ def test_auto_is_cuda_where_there_is_one() -> None:
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "cpu:0", "cuda:-1"])
 def test_other_names_are_refused(name: str) -> None:
-    with pytest.raises(InputError, match="accepted: auto, cpu, cuda, cuda:INDEX"):
+    with pytest.raises(InputError, match="Expected auto, cpu, cuda or cuda:INDEX"):
         resolve_device(name)
 
 

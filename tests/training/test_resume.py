@@ -149,9 +149,9 @@ def test_a_training_that_is_done_has_no_more_epochs() -> None:
 def test_starts_that_do_not_fit_are_refused() -> None:
     data = digits(count=64)
     start = trained(Member(data, config())).checkpoint(0)
-    with pytest.raises(InputError, match="holds a MLP, but MLPv2"):
+    with pytest.raises(InputError, match="is of MLP, but the model is MLPv2"):
         Cohort([Member(data, config("ce-tor-MLPv2"), start)], 10, CPU)
-    with pytest.raises(InputError, match="state of sgd, but adam"):
+    with pytest.raises(InputError, match="state of sgd, but the optimizer is adam"):
         Cohort([Member(data, config(optimizer="adam"), start)], 10, CPU)
     Cohort([Member(data, config(optimizer="adam"), Checkpoint.of_weights(start.model, start.config, 0))], 10, CPU)
     with pytest.raises(InputError, match="do not fit MLP for images of shape"):

@@ -96,7 +96,7 @@ def test_a_saturated_model_is_told_that_influence_cannot_act() -> None:
             parameter.mul_(400)
     forget, retain = part(kept, 0, 3), part(kept, 3, len(kept))
     done = group_influence(model, forget, retain, GroupInfluenceConfig())
-    assert "influence cannot act here" in done.notes[0]
+    assert "The update has almost no effect" in done.notes[0]
     assert "relabel_finetuning" in done.notes[0]
 
 
@@ -107,7 +107,7 @@ def test_a_step_that_leaves_the_quadratic_region_is_said() -> None:
         tiny_mlp(), part(examples, 0, 10), part(examples, 10, 60), GroupInfluenceConfig(damping=1e-5)
     )
     assert done.record["predicted_rise"] > 2
-    assert "gone too far" in done.notes[-1]
+    assert "may be too large" in done.notes[-1]
 
 
 def test_an_unsaturated_model_gets_no_such_note() -> None:
@@ -158,7 +158,7 @@ def test_a_model_that_diverged_is_refused(solver: SolverName) -> None:
     examples, model = blobs(12), tiny_mlp()
     with torch.no_grad():
         next(model.parameters())[0, 0] = float("nan")
-    with pytest.raises(InputError, match="the model diverged"):
+    with pytest.raises(InputError, match="because the model diverged"):
         group_influence(model, part(examples, 0, 2), part(examples, 2, 12), GroupInfluenceConfig(solver=solver))
 
 
@@ -169,7 +169,7 @@ def test_empty_sets_and_impossible_options_are_refused() -> None:
         group_influence(tiny_mlp(), empty, examples, GroupInfluenceConfig())
     with pytest.raises(InputError, match="retain set is empty"):
         group_influence(tiny_mlp(), examples, empty, GroupInfluenceConfig())
-    with pytest.raises(InputError, match="damping is '0'; accepted: a finite number above 0"):
+    with pytest.raises(InputError, match=r"'damping': '0'\. Expected a finite number > 0"):
         GroupInfluenceConfig(damping=0)
-    with pytest.raises(InputError, match="curvature is 'fisher'; accepted: ggn, hessian"):
+    with pytest.raises(InputError, match=r"'curvature': 'fisher'\. Expected one of: ggn, hessian"):
         GroupInfluenceConfig(curvature="fisher")  # type: ignore[arg-type]

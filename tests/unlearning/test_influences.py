@@ -61,5 +61,5 @@ def test_a_planted_pattern_is_found_at_the_top() -> None:
 
 def test_empty_sets_are_refused() -> None:
     examples = blobs(6)
-    with pytest.raises(InputError, match="need training and test examples"):
+    with pytest.raises(InputError, match="at least one training and one test example"):
         influences(fitted_logistic(examples, 1.0), examples, part(examples, 0, 0), EXACT)

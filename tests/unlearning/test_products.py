@@ -107,7 +107,7 @@ def test_ekfac_keeps_the_trace_of_every_layer() -> None:
 
 def test_ekfac_names_a_layer_it_has_no_block_for() -> None:
     model = nn.Sequential(nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 3)).double()
-    with pytest.raises(InputError, match="ekfac has no block for layer '1' \\(LayerNorm\\)"):
+    with pytest.raises(InputError, match="ekfac does not support the layer '1' \\(LayerNorm\\)"):
         EigenKroneckerFactors.fit(FlatModel(model), blobs(4))
 
 

@@ -73,5 +73,5 @@ def test_the_decayed_rate_of_a_long_training_is_kept_and_a_given_one_overrides_i
 
 def test_epochs_that_are_already_done_are_refused(source: Source) -> None:
     _, cohort, _, _ = source
-    with pytest.raises(InputError, match="counts from the start of training, and the model was trained for 2"):
+    with pytest.raises(InputError, match="counts from the start of training, and the model was already trained for 2"):
         IncrementalRetrainingConfig(start=cohort.checkpoint(0), epochs=2, classes=10)

@@ -141,7 +141,7 @@ def test_lissa_approaches_the_exact_solve_as_repeats_grow() -> None:
 def test_lissa_stops_and_says_that_it_diverges(system: System) -> None:
     curvature, u, _ = system
     config = SolverConfig(solver="lissa", recursion_depth=100_000, scale=0.5, batch_size=16)
-    with pytest.raises(InputError, match=r"lissa diverged at step \d{1,3} of 100000 with scale=0\.5.*scale at least"):
+    with pytest.raises(InputError, match=r"lissa diverged at step \d{1,3} of 100000 with scale=0\.5.*scale ≥"):
         solve(curvature, u, config)
 
 
@@ -178,11 +178,11 @@ def test_ekfac_is_close_in_direction_on_the_mlp(system: System) -> None:
     ],
 )
 def test_options_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="accepted"):
+    with pytest.raises(InputError, match=r"Invalid value for .* Expected"):
         SolverConfig(**wrong)
 
 
 @pytest.mark.parametrize("kind", ["GGN", "fisher"])
 def test_unknown_curvature_is_refused(kind: Kind) -> None:
-    with pytest.raises(InputError, match="accepted: ggn, hessian"):
+    with pytest.raises(InputError, match="Expected ggn or hessian"):
         Curvature(FlatModel(seeded(tiny_mlp())), blobs(4), kind)

@@ -1,4 +1,4 @@
-"""The membership attacks, one file each: a function and its registration.
+"""The membership attacks, one per module.
 
-These files are imported whenever the attacks are listed, so they import SciPy and scikit-learn inside their functions.
+The modules are imported whenever attacks are listed, so they import SciPy and scikit-learn inside functions.
 """

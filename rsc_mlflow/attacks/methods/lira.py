@@ -1,16 +1,18 @@
-"""LiRA, offline (Carlini, Chien, Nasr, Song, Terzis, Tramèr 2022): how unusual is this confidence for a non-member?
+"""Offline LiRA, the likelihood-ratio attack (Carlini, Chien, Nasr, Song, Terzis, Tramèr 2022).
 
-The confidence log(p_y / (1 - p_y)) of an example, over models that have not seen it, is taken as Gaussian N(μ, σ²).
-Offline LiRA scores an example by Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), with φ the target's confidence (section VI-C).
-The score here is (φ - μ) / σ: it orders examples as Λ does and does not round to 1.
+The attack tests how unusual the target's confidence is for a non-member.  The confidence log(p_y / (1 - p_y)) of an
+example over models that have not seen it is modeled as Gaussian N(μ, σ²).  Offline LiRA scores an example by
+Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), where φ is the target's confidence (section VI-C).  The score here is (φ - μ) / σ,
+which has the same order but does not round to 1.
 
-μ is the example's own mean.  σ is the example's own where every example has more than ``OWN_VARIANCE_FROM`` models that
-have not seen it; with fewer, one σ is pooled over the population, as the authors advise below 64 models.  They take the
-standard deviation of all confidences, which holds the spread *between* examples too; pooling the deviations from each
-example's own mean keeps to the spread between models.  Their code for the offline attack also differs from their paper:
-it takes the median for μ and scores by the Gaussian density, so that an unusually low confidence counts as well.
+μ is the mean of each example.  σ is estimated per example if every example has more than ``OWN_VARIANCE_FROM`` models
+that have not seen it; otherwise one σ is pooled over the population, as the authors recommend below 64 models.  The
+authors pool all confidences, which includes the variance *between* examples.  Here the deviations from each example's
+mean are pooled, which includes only the variance between models.  The authors' code for the offline attack also differs
+from their paper: it uses the median for μ and the Gaussian density as the score, so that unusually low confidences
+count as well.
 
-Threshold: the best balanced accuracy in the leave-one-out rounds on the population.
+Threshold: the best balanced accuracy in leave-one-out rounds on the population.
 """
 
 import numpy as np
@@ -25,36 +27,43 @@ _SMALLEST_STD = 1e-6
 
 
 def own_std(signal: Doubles, out: Bools) -> Doubles:
-    """σ of each example over the models that have not seen it: [K, N], [K, N] → [N], with n - 1 in the divisor."""
+    """Return each example's σ over the models that have not seen it, with divisor n - 1: ``[K, N]`` twice → ``[N]``."""
     std: Doubles = np.sqrt(_squares(signal, out) / (out.sum(axis=0) - 1))
     return std
 
 
 def pooled_std(signal: Doubles, out: Bools) -> Doubles:
-    """One σ for all examples, from the deviations from each one's own mean: [K, N], [K, N] → [1]."""
+    """Return one σ for all examples, from the deviations from each example's mean: ``[K, N]`` twice → ``[1]``."""
     std: Doubles = np.sqrt(_squares(signal, out).sum(keepdims=True) / np.maximum(out.sum(axis=0) - 1, 0).sum())
     return std
 
 
 def lira_scores(target: Doubles, shadow: Doubles, out: Bools, std: Doubles | None) -> Doubles:
-    """(φ - μ) / σ of confidences [N], [K, N] with the models that have not seen them [K, N]; ``std`` None: own σ."""
+    """Return (φ - μ) / σ, float64 ``[N]``.
+
+    Args:
+        target: confidences φ of the target, ``[N]``.
+        shadow: confidences of the shadow models, ``[K, N]``.
+        out: which shadow models have not seen the example, bool ``[K, N]``.
+        std: σ, ``[N]`` or ``[1]``; None: estimate it per example.
+    """
     spread = own_std(shadow, out) if std is None else std
     return (target - mean_over_out_models(shadow, out)) / np.maximum(spread, _SMALLEST_STD)
 
 
 @register_attack(title="LiRA, offline (Carlini et al. 2022)", min_shadow_models=4)
 def lira(queries: Observations, population: Observations) -> AttackResult:
-    """Scores (φ - μ) / σ [N] and the calibrated threshold.
+    """Return the scores (φ - μ) / σ, float64 ``[N]``, and the calibrated threshold.
 
     Raises:
-        InputError: too few shadow models, or a query that fewer than two of them have not seen.
+        InputError: there is a query that fewer than two shadow models have not seen.
     """
     out, known_out = ~queries.shadow_members, ~population.shadow_members
     fewest = int(out.sum(axis=0).min())
     if fewest < 2:
         raise InputError(
-            "the attack 'lira' needs two shadow models that have not seen the example, for a Gaussian; "
-            f"an example has {fewest}: raise shadow_models"
+            "The attack 'lira' needs at least two shadow models that have not seen an example, but one has "
+            f"{fewest}. Increase shadow_models."
         )
     known = confidence(population.shadow, population.labels)
     enough = min(fewest, int(known_out.sum(axis=0).min())) > OWN_VARIANCE_FROM

@@ -1,8 +1,8 @@
-"""The loss attack (Yeom, Giacomelli, Fredrikson, Jha 2018, adversary 2): members have small loss.
+"""The loss attack (Yeom, Giacomelli, Fredrikson, Jha 2018, adversary 2), which assumes that members have small loss.
 
-Score: minus the target's cross-entropy on the example.  Threshold: Yeom et al. call an example a member when its loss
-is at most the average training loss of the target, which an attacker does not see; as they do for this, it is
-estimated here as the mean loss of the shadow models on their own members.
+Score: the negative cross-entropy of the target on the example.  Threshold: Yeom et al. classify an example as a member
+if its loss is at most the target's average training loss.  The attacker does not know it, so it is estimated by the
+mean loss of the shadow models on their members.
 """
 
 from rsc_mlflow.attacks.base import AttackResult, Observations, register_attack
@@ -11,11 +11,7 @@ from rsc_mlflow.attacks.signals import log_probability
 
 @register_attack(title="Loss (Yeom et al. 2018)")
 def loss(queries: Observations, population: Observations) -> AttackResult:
-    """Scores log p_y [N] and the mean log p_y of shadow models on their members.
-
-    Raises:
-        InputError: there is no shadow model.
-    """
+    """Return the scores log p_y, float64 ``[N]``, and the mean log p_y of shadow models on their members."""
     shadow = log_probability(population.shadow, population.labels)
     return AttackResult(
         scores=log_probability(queries.target, queries.labels),

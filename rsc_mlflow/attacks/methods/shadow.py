@@ -1,9 +1,9 @@
-"""The paper's attack: a logistic regression on what a shadow model says about its members and non-members.
+"""The paper's shadow-model attack: a logistic regression on a shadow model's outputs for members and non-members.
 
-Yang, Chou, Chaudhuri 2022, section 4: the features are the sorted logits and whether the prediction is correct.  They
-are standardized, and the regression's C is chosen by cross-validated log-loss among the shadow model's own examples.
-Like the paper it uses one shadow model, the first; classes are weighted so that as many members as non-members count.
-Threshold: probability 1/2.
+Yang, Chou, Chaudhuri 2022, section 4.  The features are the sorted logits and whether the prediction is correct.  They
+are standardized, and the regression's C is chosen by cross-validated log-loss on the shadow model's examples.  As in
+the paper, only the first shadow model is used.  Members and non-members have equal total weight.  Threshold:
+probability 1/2.
 """
 
 import numpy as np
@@ -17,17 +17,17 @@ INVERSE_PENALTIES = (0.01, 1.0, 100.0)
 
 
 def features(logits: Floats, labels: Ints) -> Doubles:
-    """Sorted logits and correctness: logits [N, C], labels [N] → float64 [N, C + 1]."""
+    """Return sorted logits and correctness: logits ``[N, C]``, labels ``[N]`` → float64 ``[N, C + 1]``."""
     correct = logits.argmax(axis=1) == labels
     return np.column_stack([np.sort(logits, axis=1), correct]).astype(np.float64)
 
 
 @register_attack(title="Shadow model (the paper)")
 def shadow(queries: Observations, population: Observations) -> AttackResult:
-    """Probability of membership [N] by the regression fitted to the first shadow model; threshold .5.
+    """Return probabilities of membership, float64 ``[N]``, from the regression, and the threshold 0.5.
 
     Raises:
-        InputError: there is no shadow model, or it has fewer members or non-members than there are folds.
+        InputError: the first shadow model has fewer members or non-members than there are folds.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -37,8 +37,8 @@ def shadow(queries: Observations, population: Observations) -> AttackResult:
     members = population.shadow_members[0]
     if min(members.sum(), (~members).sum()) < FOLDS:
         raise InputError(
-            f"the attack 'shadow' needs at least {FOLDS} members and {FOLDS} non-members of the shadow model; got "
-            f"{members.sum()} and {(~members).sum()}"
+            f"The attack 'shadow' needs at least {FOLDS} members and {FOLDS} non-members of the shadow model, got "
+            f"{members.sum()} and {(~members).sum()}. Use a larger dataset."
         )
     search = GridSearchCV(
         make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)),

@@ -1,4 +1,4 @@
-"""The unlearning methods, one file each: a config, a function, and its registration.
+"""The unlearning methods, one per module: a config class and a registered function.
 
-These files are imported whenever a command lists its options, so they import PyTorch inside their functions.
+The modules are imported whenever a command lists its options, so they import PyTorch inside functions.
 """

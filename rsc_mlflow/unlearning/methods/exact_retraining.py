@@ -1,4 +1,4 @@
-"""The reference that shows what *right* is: the same recipe, from the same seeds, without the forgotten examples."""
+"""Exact retraining, the reference: the same training options and seeds, without the forgotten examples."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExactRetrainingConfig(MethodConfig):
-    """``training`` is the source's recipe, seeds included; ``classes`` the number of classes."""
+    """``training`` holds the source model's training options, including seeds; ``classes`` the number of classes."""
 
     training: TrainingConfig = of_source(lambda source: source.training)
     classes: int = of_source(lambda source: source.classes)
 
     def last_epoch(self) -> int:
-        """See the base."""
+        """See :class:`MethodConfig`."""
         return self.training.epochs
 
     def offset(self, source: SourceTraining) -> int:
-        """Its epochs count from the start of training."""
+        """Return 0: epochs count from the start of training."""
         return 0
 
 
@@ -42,10 +42,10 @@ class ExactRetrainingConfig(MethodConfig):
 def exact_retraining(
     model: nn.Module, forget: Examples, retain: Examples, config: ExactRetrainingConfig, observe: Observe | None = None
 ) -> Unlearned:
-    """Train anew without the spurious examples, from the same seeds: the reference.
+    """Retrain from scratch without the spurious examples, from the same seeds: the reference.
 
-    Of ``model`` only the device counts.  Same initial weights and the same generators; the batches differ from the
-    source's, since the permutation is one of n−m examples.  Cost: a whole training.
+    Only the device of ``model`` is used.  Initial weights and random generators are those of the source model, but the
+    batches differ because n − m examples are permuted.  Cost: a complete training.
     """
     from rsc_mlflow.unlearning.retraining import train_on
 

@@ -1,9 +1,9 @@
-"""Ascent on what to forget, descent on what to keep: NegGrad+ (Kurmanji et al. 2023, "SCRUB").
+"""Gradient difference: gradient ascent on forgotten and descent on retained examples.
 
-A step minimizes ``(1−w)·CE(retain) − w·CE(forget)``.  The ascent has no end of its own: cross-entropy is
-unbounded, and a model driven past chance on the forget set loses accuracy elsewhere.  Deviation from the
-paper: an example stops counting once its loss exceeds ``ceiling``; by default the loss of a uniform guess,
-ln(classes), which is what "forgotten" means; ``ceiling=0`` gives the paper's method.
+This is NegGrad+ of Kurmanji et al. 2023 ("SCRUB").  A step minimizes ``(1−w)·CE(retain) − w·CE(forget)``.
+Cross-entropy is unbounded, so without a limit the ascent continues beyond chance level and reduces the accuracy on
+other examples.  Deviation from the paper: an example no longer contributes once its loss exceeds ``ceiling``, by
+default ln(classes), the loss of a uniform prediction.  ``ceiling=0`` gives the paper's method.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDifferenceConfig(FineTuning):
-    """Options: those of the training loop, and the loss above which an example is forgotten."""
+    """Options of the training loop, and the loss above which an example counts as forgotten."""
 
     NEEDS_GRADIENT: ClassVar[bool] = True
 
     ceiling: float | str = option(
-        "Loss in nats above which an example counts as forgotten; auto: ln(classes), 0: no ceiling.",
+        "Loss (nats) above which an example counts as forgotten; auto: ln(classes); 0: no ceiling.",
         word_or((AUTO,), number(0)),
         AUTO,
     )
 
     def loss_ceiling(self, classes: int) -> float:
-        """The ceiling in nats; infinite where there is none."""
+        """Return the ceiling in nats; infinity if there is none."""
         return math.log(classes) if isinstance(self.ceiling, str) else self.ceiling or math.inf
 
 
@@ -46,10 +46,10 @@ def gradient_difference(
     config: GradientDifferenceConfig,
     observe: Observe | None = None,
 ) -> Unlearned:
-    """Go on training: gradient ascent on the spurious examples, descent on the kept ones (NegGrad+).
+    """Continue training with gradient ascent on the spurious and descent on the retained examples (NegGrad+).
 
-    Minimizes ``(1−w)·CE(retain) − w·min(CE(forget), ceiling)`` for some epochs.  Cost: ``unlearn_epochs`` training
-    epochs.  See ``Method`` for arguments and errors.
+    Minimizes ``(1−w)·CE(retain) − w·min(CE(forget), ceiling)``.  Cost: ``unlearn_epochs`` training epochs.  See
+    ``Method`` for arguments and errors.
     """
     from torch.nn.functional import cross_entropy
 
@@ -61,4 +61,4 @@ def gradient_difference(
         return -losses.clamp(max=config.loss_ceiling(logits.shape[1])).mean()
 
     trained, steps = finetune(model, forget, retain, config, forget_loss, observe)
-    return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "the ascent found no gradient to follow"))
+    return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "Gradient ascent had no effect"))

@@ -1,21 +1,21 @@
-"""First-order group influence: what removing a group of examples would do to the parameters, applied.
+"""Group influence: a first-order estimate of how the parameters change if a group of examples is removed.
 
 Koh & Liang 2017; Basu et al. 2020 ("On second-order group influence functions", its first-order term).
 
-Derivation.  Training minimizes ``(1/n) Σ_i ℓ(z_i, θ)``, so at a minimum ``Σ_retain ∇ℓ = −Σ_forget ∇ℓ``.
-Without the m forgotten examples the objective is ``L_r(θ) = (1/(n−m)) Σ_retain ℓ``, with gradient
-``−(1/(n−m)) Σ_forget ∇ℓ`` and Hessian ``H`` (the mean over the *retain* set) at θ.  One Newton step on it:
+Derivation.  Training minimizes ``(1/n) Σ_i ℓ(z_i, θ)``, so at a minimum ``Σ_retain ∇ℓ = −Σ_forget ∇ℓ``.  Without the m
+forgotten examples the objective is ``L_r(θ) = (1/(n−m)) Σ_retain ℓ``.  Its gradient at θ is
+``−(1/(n−m)) Σ_forget ∇ℓ``, and its Hessian ``H`` is the mean over the *retain* set.  One Newton step gives
 
     θ' = θ − H⁻¹ ∇L_r(θ) = θ + (1/(n−m)) · H⁻¹ Σ_forget ∇ℓ(θ)
 
-The sign is plus: removing an example moves the parameters *up* its loss.  For a quadratic loss the step is
-exact.  With ``H`` over all n examples, as in Koh & Liang, the step differs by O(m/n) in directions that
-both sets cover, but underestimates where the forgotten examples alone curve the loss, which is just
-what a rare pattern does; hence the retain set.  The solve uses ``H + λI``.
+The sign is positive: removing an example increases its loss.  The step is exact for a quadratic loss.  Koh & Liang use
+``H`` over all n examples.  The two steps differ by O(m/n) in directions that both sets cover, but ``H`` over all
+examples underestimates the step in directions in which only the forgotten examples curve the loss.  This is the case
+for a rare pattern, so the retain set is used.  The solve uses ``H + λI``.
 
-What can go wrong: on a saturated model ∇ℓ vanishes at the forgotten examples, the step with it, and
-influence *cannot* act, however exact the solve.  And with a small λ the step can leave the region where the
-quadratic model holds.  The record and the notes say so.
+Limitations.  If the model is saturated, ∇ℓ vanishes at the forgotten examples and the step has no effect, however exact
+the solve.  If λ is small, the step can leave the region where the quadratic approximation holds.  Both cases are
+reported in the record and the notes.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 NO_EFFECT = 0.01
-"""Predicted mean rise of the forget loss (nats) below which an update is called without effect."""
+"""Predicted increase of the mean forget loss (nats) below which an update counts as having no effect."""
 
 TOO_FAR = 2.0
-"""Predicted mean rise (nats) above which the step has left the region of the quadratic model."""
+"""Predicted increase (nats) above which the step has left the region of the quadratic approximation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +44,14 @@ class GroupInfluenceConfig(InfluenceConfig):
     NEEDS_GRADIENT: ClassVar[bool] = True
 
     influences: bool = option(
-        "Also rank all training examples by their influence on a test example with the pattern.",
+        "Whether to rank all training examples by their influence on a test example with the pattern.",
         boolean(),
         True,
         decides=False,
     )
 
     def offset(self, source: SourceTraining) -> int:
-        """The update adds no epoch of training."""
+        """Return the offset of a single update, which adds no epoch of training."""
         return source.epoch - 1
 
 
@@ -66,16 +66,16 @@ class GroupInfluenceConfig(InfluenceConfig):
 def group_influence(
     model: nn.Module, forget: Examples, retain: Examples, config: GroupInfluenceConfig, observe: Observe | None = None
 ) -> Unlearned:
-    """Remove the spurious examples' influence by one first-order step: (1/(n-m)) (H + damping I)^-1 gradient.
+    """Remove the influence of the spurious examples by one first-order step: (1/(n-m)) (H + damping I)^-1 gradient.
 
-    θ' = θ + (1/(n−m))·(H+λI)⁻¹ Σ_forget ∇ℓ(θ), with batch-norm statistics fixed.
+    θ' = θ + (1/(n−m))·(H+λI)⁻¹ Σ_forget ∇ℓ(θ), with fixed batch-norm statistics.
 
     Record: ``gradient_norm`` ‖Σ_forget ∇ℓ‖, ``residual`` ‖(H+λI)x − Σ∇ℓ‖/‖Σ∇ℓ‖, ``step_norm`` ‖θ' − θ‖,
-    ``predicted_rise`` of the mean forget loss to first order (nats), ``iterations`` and the solver's own.
+    ``predicted_rise`` (predicted increase of the mean forget loss, nats), ``iterations`` and the solver's record.
     Cost: a backward pass over the forget set, the solve, and one product for the residual.
 
     Raises:
-        InputError: an empty set, a model that diverged, or a solver that cannot solve this system; see ``solve``.
+        InputError: a set is empty, the model diverged, or the solver cannot solve the system; see ``solve``.
     """
     from rsc_mlflow.unlearning.gradients import summed_gradient
     from rsc_mlflow.unlearning.parameters import FlatModel
@@ -103,10 +103,10 @@ def group_influence(
 def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tuple[str, ...]:
     if record["predicted_rise"] > TOO_FAR:
         return (
-            f"the update may have gone too far: it moves the parameters by {record['step_norm']:.2g} and should "
-            f"raise the mean forget loss by {record['predicted_rise']:.2g} nats, where the quadratic model that it "
-            "rests on no longer holds; compare the test accuracy, and use a larger damping or a model that was "
-            "trained nearer to a minimum",
+            f"The update may be too large: it changes the parameters by {record['step_norm']:.2g} (norm) and is "
+            f"predicted to increase the mean forget loss by {record['predicted_rise']:.2g} nats, so the quadratic "
+            "approximation may not hold. Compare the test accuracy. Use a larger damping, or a model trained closer to "
+            "a minimum.",
         )
     if record["predicted_rise"] >= NO_EFFECT:
         return ()
@@ -115,8 +115,8 @@ def _notes(model: nn.Module, forget: Examples, record: dict[str, float]) -> tupl
 
     loss, accuracy = loss_and_accuracy(model, forget)
     return (
-        f"influence cannot act here: the summed gradient of the {len(forget)} examples to forget has norm "
-        f"{record['gradient_norm']:.2g} (their mean loss is {loss:.2g}, accuracy {accuracy:.3g}), so the update moves "
-        f"the parameters by {record['step_norm']:.2g} and is predicted to raise that loss by only "
-        f"{record['predicted_rise']:.2g} nats; what acts: {WHAT_ACTS}",
+        f"The update has almost no effect because the model is saturated on the {len(forget)} forgotten examples "
+        f"(mean loss {loss:.2g}, accuracy {accuracy:.3g}): their summed gradient has norm "
+        f"{record['gradient_norm']:.2g}, so the parameters change by {record['step_norm']:.2g} (norm), and the mean "
+        f"forget loss is predicted to increase by only {record['predicted_rise']:.2g} nats. Use {WHAT_ACTS}.",
     )

@@ -1,8 +1,8 @@
-"""The paper's mitigation: go on training without the spurious examples, and hope that the correlation fades.
+"""Incremental retraining, the paper's mitigation: continue training without the spurious examples.
 
-``epochs`` counts from the start of training: a model of 70 epochs with ``epochs=140`` trains for 70
-more.  The paper's code restores the optimizer with its decayed rate (1e-5 after 70 epochs from 0.01) and
-steps no schedule, so that the rate stays there: ``learning_rate="auto"`` does the same; a number overrides it.
+``epochs`` counts from the start of training: a model of 70 epochs with ``epochs=140`` is trained for 70 more.  The
+paper's code restores the optimizer with its decayed learning rate (1e-5 after 70 epochs from 0.01) and uses no
+schedule, so the rate remains constant.  ``learning_rate="auto"`` does the same; a number overrides it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalRetrainingConfig(MethodConfig):
-    """``start`` is the source's last checkpoint; ``epochs`` when to stop, beyond what the source was trained for."""
+    """``epochs`` must exceed the epochs of the source model; ``start`` is the source model's last checkpoint."""
 
     NEEDS_GRADIENT: ClassVar[bool] = True
 
     epochs: int = option("Epoch to stop at, counted from the start of training.", integer(1, 1_000_000), 140)
     learning_rate: float | str = option(
-        "Learning rate; auto: the one that the source's training ended with.",
+        "Learning rate; auto: the last learning rate of the source model's training.",
         word_or((AUTO,), number(0, above=True)),
         AUTO,
         declared=False,
@@ -49,16 +49,16 @@ class IncrementalRetrainingConfig(MethodConfig):
     classes: int = of_source(lambda source: source.classes)
 
     def check(self) -> None:
-        """``epochs`` is beyond what the source was trained for."""
+        """Check that ``epochs`` exceeds the epochs of the source model."""
         done = self.start.epoch
         if self.epochs <= done:
             raise InputError(
-                f"epochs={self.epochs} counts from the start of training, and the model was trained for {done}; "
-                f"accepted: more than {done}, for example {2 * done}"
+                f"Invalid value for 'epochs': {self.epochs}. It counts from the start of training, and the model was "
+                f"already trained for {done} epochs. Expected more than {done}, for example {2 * done}."
             )
 
     def effective(self) -> TrainingConfig:
-        """The options of what is trained: constant rate, all else as the source's."""
+        """Return the training options: a constant learning rate, otherwise those of the source model."""
         rate = self._restored_rate() if isinstance(self.learning_rate, str) else self.learning_rate
         return replace(self.start.config, epochs=self.epochs, learning_rate=rate, schedule="none")
 
@@ -69,15 +69,15 @@ class IncrementalRetrainingConfig(MethodConfig):
         return learning_rate_at(self.start.config, max(1, self.start.epoch)) if restored is None else restored
 
     def last_epoch(self) -> int:
-        """See the base."""
+        """See :class:`MethodConfig`."""
         return self.epochs
 
     def offset(self, source: SourceTraining) -> int:
-        """Its epochs count from the start of training."""
+        """Return 0: epochs count from the start of training."""
         return 0
 
     def params(self, source: SourceTraining) -> dict[str, Any]:
-        """See the base."""
+        """See :class:`MethodConfig`."""
         return {
             "learning_rate": self.effective().learning_rate,
             "epochs_trained": self.epochs - self.start.epoch,
@@ -94,13 +94,13 @@ def incremental_retraining(
     config: IncrementalRetrainingConfig,
     observe: Observe | None = None,
 ) -> Unlearned:
-    """Go on training a registered model without its spurious examples, until EPOCHS since the start of training.
+    """Continue training a registered model without its spurious examples, until EPOCHS since the start of training.
 
-    Starts from the checkpoint; of ``model`` only the device counts.
+    Training continues from the checkpoint; only the device of ``model`` is used.
     """
     from rsc_mlflow.unlearning.retraining import train_on
     from rsc_mlflow.unlearning.saturation import still_known
 
     check_sets(forget, retain)
     trained = train_on(retain, config.effective(), config.start, config.classes, device_of(model), observe)
-    return Unlearned(trained, {}, still_known(trained, forget, "training on did not fade what was learned from them"))
+    return Unlearned(trained, {}, still_known(trained, forget, "Incremental retraining had no effect"))

@@ -1,12 +1,12 @@
-"""Forgetting by wrong labels: go on training with random wrong labels on what is to be forgotten.
+"""Relabel fine-tuning: continue training with random wrong labels on the forgotten examples.
 
-Golatkar et al. 2020 ("Eternal sunshine of the spotless net", the random-labels baseline); Graves et al.
-2021 ("Amnesiac machine learning").  The forget examples get labels drawn uniformly from the other classes,
-anew at each step, while the retain set is trained on as before.  Unlike an influence update this does
-not need a gradient at the forgotten examples' own labels, so it acts on saturated models too.
+Golatkar et al. 2020 ("Eternal sunshine of the spotless net", the random-labels baseline); Graves et al. 2021 ("Amnesiac
+machine learning").  At each step the forgotten examples get labels drawn uniformly from the other classes; the retained
+examples keep their labels.  Unlike an influence update, the method does not need the gradient at the original labels,
+so it also works for saturated models.
 
-What it leaves: the model *un*learns more than retraining would, since examples that look like class k with
-a pattern are now taught as "not k"; the gap to the exact retraining can be negative.
+The method can overshoot: images of class k with the pattern are trained to be "not k", so the difference from the
+retrained model can be negative.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def wrong_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """For each label one of the other ``classes − 1`` classes, uniformly: int64 of the labels' shape."""
+    """Return for each label a uniformly random other class, int64 of the labels' shape."""
     import torch
 
     shift = torch.randint(1, classes, labels.shape, generator=generator)
@@ -34,10 +34,10 @@ def wrong_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Te
 def relabel_finetuning(
     model: nn.Module, forget: Examples, retain: Examples, config: FineTuning, observe: Observe | None = None
 ) -> Unlearned:
-    """Go on training with random wrong labels on the spurious examples, and the kept ones as they are.
+    """Continue training with random wrong labels on the spurious examples and true labels on the retained ones.
 
-    Minimizes ``(1−w)·CE(retain) + w·CE(forget, random wrong labels)`` for some epochs.  Cost: ``unlearn_epochs``
-    training epochs.  See ``Method`` for arguments and errors.
+    Minimizes ``(1−w)·CE(retain) + w·CE(forget, random wrong labels)``.  Cost: ``unlearn_epochs`` training epochs.  See
+    ``Method`` for arguments and errors.
     """
     from torch.nn.functional import cross_entropy
 
@@ -51,4 +51,4 @@ def relabel_finetuning(
 
     trained, steps = finetune(model, forget, retain, config, forget_loss, observe)
     more = "a larger unlearn_learning_rate (0.001) and more unlearn_epochs (5) than were given, or exact_retraining"
-    return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "the wrong labels were not learned", more))
+    return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "The wrong labels were not learned", more))
