@@ -24,6 +24,8 @@ FLAGS = (
     "--disable-dev-shm-usage",
     "--hide-scrollbars",
 )
+SCRIPT_SECONDS = 180
+"""Time that a script may wait for a page which draws: WebGL without a graphics card is slow on a busy machine."""
 _ITS_OWN = ("chrome:", "chrome-untrusted:")
 
 
@@ -59,6 +61,7 @@ def chromium(downloads: Path | None = None, *, network: bool = False) -> Iterato
         logs = {"browser": "ALL", "performance": "ALL"} if network else {"browser": "ALL"}
         options.set_capability("goog:loggingPrefs", logs)
         driver = webdriver.Chrome(options=options, service=Service(paths[1]))
+        driver.set_script_timeout(SCRIPT_SECONDS)
         try:
             yield driver
         finally:

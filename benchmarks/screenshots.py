@@ -20,9 +20,10 @@ from dashboards.__main__ import build_server
 from dashboards.pages import PAGES
 
 DRAWN = """
-const plots = [...document.querySelectorAll('.plot')];
+const plots = [...document.querySelectorAll('.plot')], grids = [...document.querySelectorAll('.grid')];
 return document.querySelector('#page h1') && !document.querySelector('#loading')
-  && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'));
+  && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'))
+  && grids.every(g => g.querySelector('.ag-row') || g.querySelector('.ag-overlay-no-rows-center'));
 """
 
 

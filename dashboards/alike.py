@@ -8,7 +8,10 @@ import pandas as pd
 from dashboards.panels import Option, View
 from rsc_mlflow import analysis
 from rsc_mlflow.analysis.alike import MOST
+from rsc_mlflow.analysis.settings import SETTINGS
 
+PARAMETERS = tuple((name, words) for name, (words, _) in SETTINGS.items())
+"""Every parameter that decides a result: column and name in words."""
 COUNTS = (
     ("common", "the most common number"),
     ("all", "all numbers, averaged"),
@@ -45,7 +48,13 @@ class Like:
 
 
 def like(
-    view: View, runs: pd.DataFrame, shown: Sequence[str], *, split: str | None = None, cover: Sequence[str] = ()
+    view: View,
+    runs: pd.DataFrame,
+    shown: Sequence[str],
+    *,
+    split: str | None = None,
+    cover: Sequence[str] = (),
+    most: int | None = None,
 ) -> Like:
     """The runs that a figure draws, by the page's options ``COUNT`` and ``RECIPES``.
 
@@ -55,20 +64,31 @@ def like(
         shown: columns that it shows as an axis, a line or a facet.
         split: that of them which cuts it into facets.
         cover: see :func:`rsc_mlflow.analysis.alike`.
+        most: recipes to keep; default: what the page's option says.
     """
-    key = (id(runs), tuple(shown), split, tuple(cover))
+    key = (id(runs), tuple(shown), split, tuple(cover), most)
     if key not in view.memo:
-        view.memo[key] = runs, _like(view, runs, shown, split, cover)  # holds the runs, so that their id stays theirs
+        view.memo[key] = (
+            runs,
+            _like(view, runs, shown, split, cover, most),
+        )  # holds the runs, so that their id stays theirs
     found: Like = view.memo[key][1]
     return found
 
 
-def _like(view: View, runs: pd.DataFrame, shown: Sequence[str], split: str | None, cover: Sequence[str]) -> Like:
+def _like(
+    view: View,
+    runs: pd.DataFrame,
+    shown: Sequence[str],
+    split: str | None,
+    cover: Sequence[str],
+    most: int | None,
+) -> Like:
     count = "" if "n_spurious" in shown else view.option(COUNT)
     if count not in ("", "all", "common"):
         runs = runs[(runs["n_spurious"] == float(count)).to_numpy()]
     average = ("n_spurious",) if count == "all" else ()
-    most = MOST if view.option(RECIPES) == "each" else 1
+    most = most or (MOST if view.option(RECIPES) == "each" else 1)
     found = analysis.alike(runs, shown, split=split, cover=cover, most=most, averaged=average)
     notice = f"{found.notice} {HOW}" if found.left else found.notice
     return Like(found.runs, average, " ".join(part for part in (notice, averaged(found.runs, average)) if part))

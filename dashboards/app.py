@@ -4,8 +4,6 @@ One callback draws a page from the path, the filters in the address, the theme a
 seconds whether runs changed and then replaces figures and tables in place.  Controls only ever change the address.
 """
 
-import html as escaping
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import flask
-import pandas as pd
 from dash import ALL, MATCH, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
-from dashboards import components
+from dashboards import components, downloads, tables, writing
 from dashboards.data import CHOICES, Filters, choices
-from dashboards.figures.style import THEMES, Theme
-from dashboards.pages import BY_PATH, PAGES
+from dashboards.downloads import Addresses
+from dashboards.figures.style import Theme, theme_named
+from dashboards.pages import PAGES, page_at
 from dashboards.panels import Page, Panel, panels
 from dashboards.repository import RunRepository, VisibleRuns
 from rsc_mlflow.errors import InputError
@@ -29,7 +27,6 @@ ASSETS = Path(__file__).parent / "assets"
 TIMEOUT_SECONDS = 0.8
 """Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
 SLOW_MS, FAST_MS = 5000, 1000
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 # Dash by itself asks for plotly.js with the first figure and gives up after 30 seconds, too early for a slow line.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
@@ -79,7 +76,8 @@ def build_app(repository: RunRepository, server: flask.Flask, prefix: str) -> Da
     _draw(app, repository, prefix)
     _refresh(app, repository, prefix)
     _small(app, repository, prefix)
-    _downloads(server, repository, prefix)
+    downloads.register(server, repository, prefix)
+    writing.register(app, repository, prefix)
     return app
 
 
@@ -102,6 +100,7 @@ def layout(repository: RunRepository, prefix: str) -> Component:
             dcc.Interval(id="tick", interval=FAST_MS),
             header,
             html.Div(id="filters", className="filters"),
+            *([writing.view_bar()] if repository.writer is not None else []),
             html.Div(id="banner", role="status"),
             html.Main(id="page"),
         ]
@@ -109,14 +108,12 @@ def layout(repository: RunRepository, prefix: str) -> Component:
 
 
 def _theme() -> Theme:
-    asked = flask.request.cookies.get("rsc_theme", "light")
-    return THEMES.get(asked, THEMES["light"])
+    return theme_named(flask.request.cookies.get("rsc_theme", "light"))
 
 
 def page_of(pathname: str | None, prefix: str) -> Page | None:
     """The page of a path; None if there is none."""
-    path = (pathname or prefix).removeprefix(prefix.rstrip("/")).strip("/")
-    return BY_PATH.get(path)
+    return page_at((pathname or prefix).removeprefix(prefix.rstrip("/")).strip("/"))
 
 
 def _draw(app: Dash, repository: RunRepository, prefix: str) -> None:
@@ -213,10 +210,9 @@ def page_body(
         parts.append(components.option_bar(page, filters))
     if page.path == "compare":
         parts.append(components.run_chooser(view.every, filters.options.get("run", ())))
-    data = f"{prefix}data/{page.path or 'overview'}"
-    search = filters.search()
     drawn = panels(page, view)
-    cards = [components.panel_card(p, repository, f"{data}/{p.key}.csv{search}") for p in drawn]
+    links = Addresses(prefix, page, filters.search())
+    cards = [components.panel_card(p, repository, links) for p in drawn]
     return [*parts, html.Div(cards, className=components.panels_class(drawn))]
 
 
@@ -224,7 +220,7 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
     graph, note, table, notice = (
         {"type": "graph", "panel": ALL, "index": ALL},
         {"type": "note", "panel": ALL},
-        {"type": "table", "panel": ALL},
+        {"type": "rows", "panel": ALL},
         {"type": "notice", "panel": ALL},
     )
 
@@ -236,7 +232,7 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
         Output(graph, "figure"),
         Output(graph, "style"),
         Output(note, "children"),
-        Output(table, "children"),
+        Output(table, "rowData"),
         Output(notice, "children"),
         Input("tick", "n_intervals"),
         State("address", "pathname"),
@@ -245,8 +241,8 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
         prevent_initial_call=True,
     )
     def refresh(_ticks: int, pathname: str, search: str, stamp: str | None) -> tuple[Any, ...]:
-        graphs, notes, tables, warned = (ctx.outputs_list[i] for i in (4, 6, 7, 8))
-        same = *[[no_update] * len(graphs)] * 2, *([no_update] * len(part) for part in (notes, tables, warned))
+        graphs, notes, grids, warned = (ctx.outputs_list[i] for i in (4, 6, 7, 8))
+        same = *[[no_update] * len(graphs)] * 2, *([no_update] * len(part) for part in (notes, grids, warned))
         visible = repository.snapshot()
         interval = SLOW_MS if visible.settled else FAST_MS
         page = page_of(pathname, prefix)
@@ -258,13 +254,14 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
             drawn = panels(page, repository.view(visible, filters, _theme()))
         except InputError:
             return no_update, banner, visible.stamp, interval, *same
-        if _ids(graphs, notes, tables, warned) != _expected(drawn):
+        whole = {panel.key for panel in drawn if panel.show_table}  # the others are there once they are unfolded
+        if _ids(graphs, notes, [g for g in grids if g["id"]["panel"] in whole], warned) != _expected(drawn):
             return page_body(page, visible, filters, repository, prefix), banner, visible.stamp, interval, *same
         by_key = {panel.key: panel for panel in drawn}
         plots = [by_key[g["id"]["panel"]].plots[g["id"]["index"]] for g in graphs]
         figures, styles = [plot.figure for plot in plots], [components.graph_style(plot) for plot in plots]
         texts = [by_key[n["id"]["panel"]].note for n in notes]
-        rows = [components.table_rows(by_key[t["id"]["panel"]].table, repository) for t in tables]
+        rows = [tables.row_data(by_key[t["id"]["panel"]].table, repository) for t in grids]
         words = [by_key[n["id"]["panel"]].notice for n in warned]
         return no_update, banner, visible.stamp, interval, figures, styles, texts, rows, words
 
@@ -278,7 +275,7 @@ def _expected(drawn: Sequence[Panel]) -> list[set[tuple[Any, ...]]]:
     return [
         {(index, panel.key) for panel in good for index in range(len(panel.plots))},
         {(panel.key,) for panel in good if panel.note},
-        {(panel.key,) for panel in good if len(panel.table)},
+        {(panel.key,) for panel in good if len(panel.table) and panel.show_table},
         {(panel.key,) for panel in good if panel.notice},
     ]
 
@@ -288,6 +285,7 @@ def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
     client = [
         ("to_address", Output("address", "search"), [Input(control, "value")], [State("address", "search")]),
         ("reset", Output("address", "search", allow_duplicate=True), [Input("reset", "n_clicks")], []),
+        ("set_title", Output("saved", "data", allow_duplicate=True), [Input("menu", "children")], []),
         ("toggle_theme", Output("theme", "data"), [Input("theme-button", "n_clicks")], []),
         (
             "save_image",
@@ -309,6 +307,22 @@ def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
         return (
             components.picked_runs(links, repository.snapshot(), repository, f"{prefix}compare") if links else no_update
         )
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output({"type": "folded", "panel": MATCH}, "children"),
+        Input({"type": "fold", "panel": MATCH}, "n_clicks"),
+        State("address", "pathname"),
+        State("address", "search"),
+        prevent_initial_call=True,
+    )
+    def unfold(clicks: int, pathname: str, search: str) -> Any:
+        page = page_of(pathname, prefix)
+        if clicks != 1 or page is None:  # the rows of a table that is there already are kept up to date
+            return no_update
+        view = repository.view(repository.snapshot(), Filters.parse(search), _theme())
+        wanted = ctx.triggered_id["panel"]
+        panel = next((panel for panel in panels(page, view) if panel.key == wanted), None)
+        return components.grid(panel, repository) if panel is not None else no_update
 
     @app.callback(  # type: ignore[untyped-decorator]
         Output(components.control_id("run", kind="many"), "options"),
@@ -335,32 +349,3 @@ def links_of(clicked: Mapping[str, Any] | None) -> str:
     while isinstance(data, list) and data:
         data = data[0]
     return data if isinstance(data, str) else ""
-
-
-def _downloads(server: flask.Flask, repository: RunRepository, prefix: str) -> None:
-    @server.get(f"{prefix}data/<page>/<panel>.csv", endpoint="rsc_dashboards_data")
-    def data(page: str, panel: str) -> flask.Response:
-        found = BY_PATH.get("" if page == "overview" else page)
-        filters = Filters.parse(flask.request.query_string.decode("utf-8", "replace"))
-        try:
-            view = repository.view(repository.snapshot(TIMEOUT_SECONDS), filters, _theme())
-        except InputError as error:
-            return flask.Response(f"error: {error}\n", 400, mimetype="text/plain")
-        table = next((p.table for p in panels(found, view) if p.key == panel), None) if found else None
-        if found is None or table is None:
-            text = f"no data under {escaping.escape(page)}/{escaping.escape(panel)}; the pages link to what there is\n"
-            return flask.Response(text, 404, mimetype="text/plain")
-        disposition = {"Content-Disposition": f'attachment; filename="{found.path or "overview"}-{panel}.csv"'}
-        return flask.Response(csv_text(table), 200, disposition, mimetype="text/csv")
-
-
-def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV; texts that a spreadsheet would run as a formula are quoted with an apostrophe."""
-    return str(table.map(_harmless).rename(columns=_harmless).to_csv(index=False))
-
-
-def _harmless(value: Any) -> Any:
-    risky = (
-        isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) and not NUMBER.fullmatch(value)
-    )
-    return f"'{value}" if risky else value

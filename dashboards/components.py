@@ -4,19 +4,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from dashboards import tables
 from dashboards.data import CHOICES, Filters
+from dashboards.downloads import Addresses
+from dashboards.export import FORMATS, SIZES
 from dashboards.figures.points import counted
-from dashboards.panels import Option, Page, Panel, Plot
+from dashboards.panels import Option, Page, Panel, Picture, Plot, SavedView
 from dashboards.repository import RunRepository, VisibleRuns
+from dashboards.writing import READ_ONLY, note_form
 
-ROWS = 200
-LINKS = 3
-LABELS = {"experiment": "Experiment", "family": "Family", "target": "Target class", "optimizer": "Optimizer"}
 GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
@@ -25,39 +25,54 @@ def control_id(name: str, default: str = "", kind: str = "one") -> dict[str, str
     return {"type": "control", "name": name, "default": default, "kind": kind}
 
 
-def filter_bar(filters: Filters, choices: Mapping[str, Sequence[str]]) -> list[Component]:
+FIRST = ("experiment", "family", "architecture", "optimizer")
+"""Filters that are always in sight; the others are unfolded."""
+
+
+def filter_bar(filters: Filters, choices: Mapping[str, Mapping[str, str]]) -> list[Component]:
     """The filters that hold on every page."""
-    boxes: list[Component] = []
-    for name in CHOICES:
-        chosen = list(getattr(filters, name))
-        values = [*choices.get(name, ()), *(v for v in chosen if v not in choices.get(name, ()))]
-        dropdown = dcc.Dropdown(
-            id=control_id(name, kind="many"),
-            options=[{"label": value, "value": value} for value in values],
-            value=chosen,
-            multi=True,
-            placeholder="all",
-        )
-        boxes.append(_labeled(LABELS[name], dropdown))
+    boxes = {name: _filter(name, getattr(filters, name), choices.get(name, {})) for name in CHOICES}
+    control = control_id("filter")
     text = dcc.Input(
-        id=control_id("filter"),
+        id=control,
         value=filters.filter,
         type="text",
         debounce=True,
         placeholder="params.batch_size = '128' and metrics.\"test/accuracy\" > 0.9",
         spellCheck=False,
     )
-    boxes.append(_labeled("MLflow filter (press Enter)", text, "wide"))
-    return boxes
+    used = sum(bool(getattr(filters, name)) for name in CHOICES if name not in FIRST)
+    more = html.Details(
+        [
+            html.Summary(f"More filters ({used} set)" if used else "More filters"),
+            html.Div([box for name, box in boxes.items() if name not in FIRST], className="filters-more"),
+        ],
+        open=used > 0,
+        className="more wide",
+    )
+    return [*(boxes[name] for name in FIRST), labeled("MLflow filter (press Enter)", control, text, "wide"), more]
 
 
-def _labeled(label: str, control: Component, kind: str = "") -> Component:
-    return html.Div([html.Span(label, className="label"), control], className=f"control {kind}")
+def _filter(name: str, chosen: Sequence[str], known: Mapping[str, str]) -> Component:
+    labels = {**known, **{value: value for value in chosen if value not in known}}
+    control = control_id(name, kind="many")
+    options = [{"label": label, "value": value} for value, label in labels.items()]
+    dropdown = dcc.Dropdown(id=control, options=options, value=list(chosen), multi=True, placeholder="all")
+    return labeled(CHOICES[name][0], control, dropdown)
+
+
+def labeled(label: str, control_id: Mapping[str, str], control: Component, kind: str = "") -> Component:
+    """A control under its label, which belongs to it for screen readers, too."""
+    spelled = json.dumps(control_id, sort_keys=True, separators=(",", ":"))  # as Dash writes ids into the page
+    return html.Div([html.Label(label, htmlFor=spelled, className="label"), control], className=f"control {kind}")
 
 
 def option_bar(page: Page, filters: Filters) -> Component:
     """The page's own choices."""
-    boxes = [_labeled(option.label, _dropdown(option, filters)) for option in page.options]
+    boxes = [
+        labeled(option.label, control_id(option.name, option.default), _dropdown(option, filters))
+        for option in page.options
+    ]
     return html.Div(boxes, className="options")
 
 
@@ -75,14 +90,15 @@ def _dropdown(option: Option, filters: Filters) -> Component:
 
 def run_chooser(runs: pd.DataFrame, chosen: Sequence[str]) -> Component:
     """The choice of runs on the page Compare; its options follow what is typed."""
+    control = control_id("run", kind="many")
     dropdown = dcc.Dropdown(
-        id=control_id("run", kind="many"),
+        id=control,
         options=run_options(runs, "", chosen),
         value=list(chosen),
         multi=True,
         placeholder="type a part of a name",
     )
-    return html.Div([_labeled("Runs", dropdown, "wide")], className="options")
+    return html.Div([labeled("Runs", control, dropdown, "wide")], className="options")
 
 
 def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[dict[str, str]]:
@@ -91,12 +107,12 @@ def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[di
     fits = name.str.lower().str.contains(wanted, regex=False) | runs["run_id"].str.startswith(wanted or " ")
     rows = pd.concat([runs[runs["run_id"].isin(list(chosen))], runs[fits].head(50)]).drop_duplicates("run_id")
     return [
-        {"label": f"{name} · {status.lower()} · {run_id[-6:]}", "value": run_id}
+        {"label": f"{name} · {status.lower()} · {run_id[:6]}", "value": run_id}
         for name, status, run_id in zip(rows["run_name"], rows["status"], rows["run_id"], strict=True)
     ]
 
 
-def panel_card(panel: Panel, repository: RunRepository, data_address: str) -> Component:
+def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
     """A panel with its figures, what stands behind them, and its downloads."""
     parts: list[Any] = [html.H2(panel.title)]
     if panel.about:
@@ -104,13 +120,23 @@ def panel_card(panel: Panel, repository: RunRepository, data_address: str) -> Co
     if panel.message:
         parts.append(html.P(panel.message, className="message"))
     if panel.notice and not panel.message:
-        parts.append(html.P(panel.notice, className="unlike", id={"type": "notice", "panel": panel.key}))
+        notice = html.Summary(panel.notice, id={"type": "notice", "panel": panel.key})
+        parts.append(html.Details(notice, className="unlike", title="show or fold the whole notice"))
     if panel.plots and not panel.message:
-        parts.append(html.Div([_plot(panel, index) for index in range(len(panel.plots))], className="plots"))
+        plots = [_plot(panel, index, addresses) for index in range(len(panel.plots))]
+        parts.append(html.Div(plots, className="plots"))
+    if panel.pictures and not panel.message:
+        parts.append(html.Div([_picture(picture, addresses) for picture in panel.pictures], className="plots pictures"))
+    if panel.views and not panel.message:
+        parts.append(html.Ul([_saved(view, addresses.prefix) for view in panel.views]))
+    if panel.notes and not panel.message:
+        writable = repository.writer is not None
+        parts += [] if writable else [html.P(READ_ONLY, className="note")]
+        parts.append(html.Div([note_form(note, writable) for note in panel.notes], className="plots"))
     if panel.note and not panel.message:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
     if len(panel.table) and not panel.message:
-        parts.append(_data(panel, repository, data_address))
+        parts.append(_data(panel, repository, addresses))
     return html.Section(parts, className="panel wide" if is_wide(panel) else "panel", id=f"panel-{panel.key}")
 
 
@@ -122,10 +148,10 @@ def panels_class(panels: Sequence[Panel]) -> str:
 
 def is_wide(panel: Panel) -> bool:
     """Whether a panel takes the whole width of the page."""
-    return len(panel.plots) > 1 or panel.show_table
+    return panel.wide or len(panel.plots) > 1 or panel.show_table or bool(panel.pictures or panel.notes)
 
 
-def _plot(panel: Panel, index: int) -> Component:
+def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
     plot = panel.plots[index]
     name = f"{panel.key}-{plot.title or 'figure'}"
     key = {"panel": panel.key, "index": index}
@@ -133,7 +159,7 @@ def _plot(panel: Panel, index: int) -> Component:
         html.Button(kind, id={"type": "image", "format": kind.lower(), **key}, title=f"download as {kind}", n_clicks=0)
         for kind in ("PNG", "SVG")
     ]
-    head = [html.H3(plot.title), html.Div(buttons, className="buttons")]
+    head = [html.H3(plot.title), html.Div([*buttons, _for_paper(panel, index, addresses)], className="buttons")]
     graph = dcc.Graph(
         id={"type": "graph", **key},
         figure=plot.figure,
@@ -142,7 +168,36 @@ def _plot(panel: Panel, index: int) -> Component:
         style=graph_style(plot),
     )
     picked = html.Div(id={"type": "picked", **key}, className="picked", **{"aria-live": "polite"})
-    return html.Div([html.Div(head, className="head"), graph, picked], className="plot", **{"data-name": name})
+    words = " ".join(part for part in (f"Figure: {panel.title}.", plot.title, panel.about, panel.note) if part)
+    described = html.Div(graph, role="figure", **{"aria-label": words})
+    return html.Div([html.Div(head, className="head"), described, picked], className="plot", **{"data-name": name})
+
+
+def _saved(view: SavedView, prefix: str) -> Component:
+    link = dcc.Link(view.name, href=f"{prefix}{view.address}")
+    return html.Li([link, f" · {view.address.partition('?')[0] or 'overview'} · experiment {view.experiment}"])
+
+
+def _picture(picture: Picture, addresses: Addresses) -> Component:
+    image = html.Img(src=addresses.picture(picture), alt=picture.title)
+    return html.Figure([image, html.Figcaption(picture.title)])
+
+
+def _for_paper(panel: Panel, index: int, addresses: Addresses) -> Component:
+    """Links to the figure as a file, at the sizes of a column and of a page."""
+    rows = [
+        html.P(
+            [
+                f"{name}, {size.width_cm:g} × {size.height_cm:g} cm: ",
+                *(
+                    html.A(kind.upper(), href=addresses.figure(panel, index, kind, name), download="", className=kind)
+                    for kind in FORMATS
+                ),
+            ]
+        )
+        for name, size in SIZES.items()
+    ]
+    return html.Details([html.Summary("for paper"), html.Div(rows, className="sizes")], className="paper")
 
 
 def graph_style(plot: Plot) -> dict[str, str]:
@@ -150,50 +205,27 @@ def graph_style(plot: Plot) -> dict[str, str]:
     return {"height": f"{plot.figure.layout.height}px"}
 
 
-def _data(panel: Panel, repository: RunRepository, data_address: str) -> Component:
-    table = html.Div(table_rows(panel.table, repository), className="table", id={"type": "table", "panel": panel.key})
-    download = html.A("CSV", href=data_address, className="csv", title="download the data as CSV", download="")
+def _data(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
+    links = [
+        html.A(kind, href=addresses.table(panel, end), className=end, title=f"download the data as {kind}", download="")
+        for kind, end in (("CSV", "csv"), ("LaTeX", "tex"))
+    ]
+    downloads = html.P(links, className="downloads")
     if panel.show_table:
-        return html.Div([table, html.P(download, className="downloads")], className="whole")
-    return html.Div(
-        [html.Details([html.Summary("Data behind it"), table]), html.P(download, className="downloads")],
-        className="data",
+        return html.Div([grid(panel, repository), downloads], className="whole")
+    key = {"panel": panel.key}
+    fold = html.Details(
+        [
+            html.Summary("Data behind it", id={"type": "fold", **key}, n_clicks=0),
+            html.Div(id={"type": "folded", **key}, className="table"),
+        ]
     )
+    return html.Div([fold, downloads], className="data")
 
 
-def table_rows(table: pd.DataFrame, repository: RunRepository) -> Component:
-    """A table that the browser builds from data (``assets/tables.js``): a component a cell would take seconds."""
-    rows = html.Div(className="rows", **{"data-rows": json.dumps(table_data(table, repository))})
-    more = html.P(f"The first {ROWS} of {len(table):,} rows; CSV has all of them.", className="note")
-    return html.Div([more, rows]) if len(table) > ROWS else rows
-
-
-def table_data(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[Any]]:
-    """``head`` and ``rows`` of a table: texts, numbers to four digits; runs as lists of [text, address]."""
-    link = "runs (links)" if "runs" in table else "run"
-    heads = [link if name == "links" else str(name) for name in table.columns]
-    shown = table.head(ROWS)
-    columns = [[_cell(str(name), value, repository) for value in shown[name].tolist()] for name in table.columns]
-    return {"head": heads, "rows": [list(row) for row in zip(*columns, strict=True)]}
-
-
-def _cell(column: str, value: object, repository: RunRepository) -> str | list[list[str]]:
-    if column == "links":
-        return run_links(str(value), repository)
-    if isinstance(value, tuple | list):
-        return ", ".join(f"{one:.4g}" for one in value)
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, float | np.floating):
-        return "" if np.isnan(value) else f"{value:.4g}"
-    return str(value)
-
-
-def run_links(links: str, repository: RunRepository) -> list[list[str]]:
-    """[text, address] of the first runs of "experiment:run,…"; the address is empty where no UI is known."""
-    pairs = [link.split(":", 1) for link in links.split(",") if ":" in link]
-    parts = [[run_id[-6:], repository.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
-    return [*parts, [f"+{len(pairs) - LINKS}", ""]] if len(pairs) > LINKS else parts
+def grid(panel: Panel, repository: RunRepository) -> Component:
+    """The panel's table."""
+    return tables.grid(panel.table, repository, panel.title, {"type": "rows", "panel": panel.key})
 
 
 def run_link(text: str, address: str) -> Component:
@@ -220,6 +252,6 @@ def picked_runs(links: str, visible: VisibleRuns, repository: RunRepository, com
         label = run_link(name, address) if address else html.Span([name, " ", html.Code(row.run_id)])
         seed = f" · seed {row.random_seed}" if row.random_seed else ""
         items.append(html.Li([label, f"{seed} · {row.status.lower()}"]))
-    query = "&".join(f"run={run_id}" for run_id in rows["run_id"].head(8))
+    query = "&".join(f"run={run_id}" for run_id in rows["run_id"])
     more = [dcc.Link("Compare these runs", href=f"{compare}?{query}")] if query else []
     return [html.P([f"{counted(len(rows), 'run')} behind this point. ", *more]), html.Ul(items)]

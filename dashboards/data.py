@@ -3,20 +3,41 @@
 Everything here is a pure function of a snapshot of :class:`rsc_mlflow.tracking.frame.RunStore`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlencode
 
+import numpy as np
 import pandas as pd
 
 from rsc_mlflow.analysis import metric
 from rsc_mlflow.tracking.filters import matching
 
+NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII)
+
 
 def drop_raw_columns(runs: pd.DataFrame) -> pd.DataFrame:
     """Without the parameters and tags as logged, which only Compare shows: half of the columns, most of the time."""
     return runs[[name for name in runs.columns if not name.startswith(("params.", "tags."))]]
+
+
+CHOICES: Mapping[str, tuple[str, str]] = {
+    "experiment": ("Experiment", "experiment_id"),
+    "family": ("Family", "dataset_family"),
+    "architecture": ("Architecture", "architecture"),
+    "optimizer": ("Optimizer", "optimizer"),
+    "target": ("Target class", "target_class"),
+    "count": ("Spurious examples", "n_spurious"),
+    "epochs": ("Epochs", "epochs"),
+    "method": ("Method", "method"),
+    "seed": ("Training seed", "random_seed"),
+    "sweep": ("Sweep", "sweep"),
+}
+"""The filters that are lists of values: name in the address → label and column."""
+OF_PATTERN = ("target", "count")
+"""Filters that let clean runs through: they have no such value, and every comparison needs them."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +46,14 @@ class Filters:
 
     experiment: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
-    target: tuple[str, ...] = ()
+    architecture: tuple[str, ...] = ()
     optimizer: tuple[str, ...] = ()
+    target: tuple[str, ...] = ()
+    count: tuple[str, ...] = ()
+    epochs: tuple[str, ...] = ()
+    method: tuple[str, ...] = ()
+    seed: tuple[str, ...] = ()
+    sweep: tuple[str, ...] = ()
     filter: str = ""
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of single pages
 
@@ -52,33 +79,41 @@ class Filters:
             InputError: the free filter is not one.
         """
         keep = matching(runs, self.filter)
-        if self.experiment:
-            keep &= runs["experiment_id"].map(experiments).isin(self.experiment)
-        if self.family:
-            keep &= runs["dataset_family"].isin(self.family)
-        if self.optimizer:
-            keep &= runs["optimizer"].isin(self.optimizer)
-        if self.target:
-            keep &= runs["target_class"].isin(self.target) | (runs["pattern"] == "none")
+        for name, (_, column) in CHOICES.items():
+            if wanted := getattr(self, name):
+                values = runs[column].map(experiments) if name == "experiment" else texts(runs[column])
+                fits = values.isin(wanted)
+                keep &= fits | (runs["pattern"] == "none") if name in OF_PATTERN else fits
         return runs if keep.all() else runs[keep]
 
 
-CHOICES = ("experiment", "family", "target", "optimizer")
-"""The filters that are lists of values."""
+def texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column's values as the address spells them; absent ones are empty."""
+    codes, values = pd.factorize(column)
+    spelled = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
+    return pd.Series(np.array([*spelled, ""], dtype=object)[codes], index=column.index)
 
 
-def choices(runs: pd.DataFrame, experiments: Mapping[str, str]) -> dict[str, list[str]]:
-    """The values that each list filter can take, sorted."""
-    return {
-        "experiment": sorted(set(experiments.values())),
-        "family": _values(runs["dataset_family"]),
-        "target": sorted(set(_values(runs["target_class"])) - {"none"}, key=lambda text: (len(text), text)),
-        "optimizer": _values(runs["optimizer"]),
+def choices(runs: pd.DataFrame, experiments: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The values that each list filter can take, in order, each with its label."""
+    found = {
+        name: _values(runs[column]) for name, (_, column) in CHOICES.items() if name not in ("experiment", "sweep")
     }
+    return {"experiment": {name: name for name in sorted(set(experiments.values()))}, **found, "sweep": _sweeps(runs)}
 
 
-def _values(column: pd.Series) -> list[str]:
-    return sorted(value for value in column.unique() if value)
+def _sweeps(runs: pd.DataFrame) -> dict[str, str]:
+    """Id → name and first characters of the id, newest first."""
+    known = runs[runs["sweep"] != ""].sort_values("started_ms", ascending=False)
+    named = known[known["kind"] == "sweep"].drop_duplicates("sweep").set_index("sweep")["run_name"].to_dict()
+    ids = dict.fromkeys(known["sweep"])
+    return {one: f"{named[one]} ({one[:6]})" if one in named else one[:12] for one in ids}
+
+
+def _values(column: pd.Series) -> dict[str, str]:
+    found = [value for value in texts(column.drop_duplicates()) if value not in ("", "none")]
+    numbers = all(NUMBER.fullmatch(value) for value in found)
+    return {value: value for value in sorted(found, key=float if numbers else str)}
 
 
 def has_metric(runs: pd.DataFrame, names: Sequence[str]) -> bool:

@@ -25,6 +25,33 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A PNG artifact of a run, with its caption."""
+
+    run_id: str
+    path: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """The description of a run (Markdown) under the run's label."""
+
+    run_id: str
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SavedView:
+    """A view that somebody saved: its name, its address below the dashboards', and the experiment that holds it."""
+
+    name: str
+    address: str
+    experiment: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """A question, its figures, the data behind them, and what to do where there is none.
 
@@ -39,6 +66,10 @@ class Panel:
         show_table: the table is the panel, not its footnote.
         optional: a page does without the panel where it has but a message.
         notice: what a reader must know before looking, above the figures: which unlike runs were set apart.
+        pictures: PNG artifacts, side by side.
+        views: saved views, listed as links.
+        wide: takes the whole width of the page.
+        notes: descriptions of runs, which those may edit who may edit the run.
     """
 
     key: str
@@ -51,6 +82,10 @@ class Panel:
     show_table: bool = False
     optional: bool = False
     notice: str = ""
+    pictures: tuple[Picture, ...] = ()
+    notes: tuple[Note, ...] = ()
+    views: tuple[SavedView, ...] = ()
+    wide: bool = False
 
 
 class RunDetails(Protocol):
@@ -61,6 +96,12 @@ class RunDetails(Protocol):
 
     def artifact(self, run_id: str, path: str) -> object | None:
         """A JSON artifact of a run, parsed; None if it has none."""
+
+    def picture(self, run_id: str, path: str) -> bytes | None:
+        """A PNG artifact of a run; None if it has none."""
+
+    def experiment_tags(self) -> dict[str, dict[str, str]]:
+        """Id → tags of every experiment of the store, of those too that the reader may not see."""
 
     def models(self) -> pd.DataFrame:
         """Registered versions, newest first: name, version, dataset, method, aliases, run_id, created (ms)."""

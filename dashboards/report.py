@@ -1,5 +1,6 @@
 """The dashboards as one HTML file that needs nothing but a browser: same pages, same panels, default options."""
 
+import base64
 import html
 import json
 from collections.abc import Sequence
@@ -9,16 +10,17 @@ from pathlib import Path
 import plotly.io
 from plotly.offline import get_plotlyjs
 
-from dashboards.components import ROWS, is_wide, panels_class, table_data
+from dashboards.components import is_wide, panels_class
 from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.pages import PAGES
 from dashboards.pages.compare import MOST
-from dashboards.panels import Page, Panel, View, panels
+from dashboards.panels import Note, Page, Panel, Picture, View, panels
 from dashboards.repository import RunRepository, VisibleRuns
+from dashboards.tables import ROWS, text_rows
 from rsc_mlflow.errors import InputError, invalid_value
 
-ASSETS = Path(__file__).parent / "assets"
+ASSETS, OFFLINE = Path(__file__).parent / "assets", Path(__file__).parent / "offline"
 
 SHELL = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -54,7 +56,7 @@ def report_html(
         compare: ids of the runs on the page Compare, which is left out without any.
 
     Raises:
-        InputError: the free filter is not a valid MLflow filter; ``compare`` names more than eight runs, or unknown
+        InputError: the free filter is not a valid MLflow filter; ``compare`` names more than a hundred runs, or unknown
             ones.
     """
     view = repository.view(visible, replace(filters, options={"run": tuple(compare)}), LIGHT)
@@ -75,8 +77,8 @@ def report_html(
         figures=_inline(f"[{','.join(figures)}]"),
         settings=_inline(json.dumps({"ui": repository.ui, "themes": {t.name: _neutral(t) for t in (LIGHT, DARK)}})),
         plotly=get_plotlyjs(),
-        tables=(ASSETS / "tables.js").read_text(),
-        report=(ASSETS.parent / "offline" / "report.js").read_text(),
+        tables=(OFFLINE / "tables.js").read_text(),
+        report=(OFFLINE / "report.js").read_text(),
     )
 
 
@@ -112,16 +114,28 @@ def _panel(panel: Panel, repository: RunRepository, figures: list[str]) -> str:
             parts.append(f'<div class="plot">{head}{box}<div class="picked"></div></div>')
             figures.append(plotly.io.to_json(plot.figure, validate=False))
         parts.append("</div>")
+        parts += [_picture(picture, repository) for picture in panel.pictures]
+        parts += [_note(note) for note in panel.notes]
         parts += [f'<p class="note">{html.escape(panel.note)}</p>'] if panel.note else []
         parts += [_table(panel, repository)] if len(panel.table) else []
     wide = " wide" if is_wide(panel) else ""
     return f'<section class="panel{wide}">{"".join(parts)}</section>'
 
 
+def _note(note: Note) -> str:
+    return f"<h3>{html.escape(note.label)}</h3><p>{html.escape(note.text or 'no description')}</p>"
+
+
+def _picture(picture: Picture, repository: RunRepository) -> str:
+    content = base64.b64encode(repository.source.picture(picture.run_id, picture.path) or b"").decode()
+    title = html.escape(picture.title, quote=True)
+    return f'<figure><img src="data:image/png;base64,{content}" alt="{title}"><figcaption>{title}</figcaption></figure>'
+
+
 def _table(panel: Panel, repository: RunRepository) -> str:
-    rows = html.escape(json.dumps(table_data(panel.table, repository)), quote=True)
+    rows = html.escape(json.dumps(text_rows(panel.table, repository)), quote=True)
     table = f'<div class="table"><div class="rows" data-rows="{rows}"></div></div>'
     if panel.show_table:
         return table
-    shown = f"the first {ROWS} of {len(panel.table):,} rows" if len(panel.table) > ROWS else "all rows"
+    shown = f"the first {ROWS:,} of {len(panel.table):,} rows" if len(panel.table) > ROWS else "all rows"
     return f"<details><summary>Data behind it ({shown})</summary>{table}</details>"

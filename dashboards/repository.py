@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -17,6 +18,18 @@ from rsc_mlflow.tracking.store import redact_passwords
 
 Readable = Callable[[Collection[str]], Collection[str]]
 """Experiment ids → those that the caller of the request being served may read."""
+
+
+class Writer(Protocol):
+    """Writes tags as the caller of the request being served."""
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> str:
+        """Sets a tag of a run; returns why it could not, empty if it could."""
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
+        """Sets a tag of an experiment; returns why it could not, empty if it could."""
+
+
 STALE_SECONDS = 15.0
 """Age of a snapshot from which a page says that it is being brought up to date."""
 
@@ -61,12 +74,21 @@ class RunRepository:
         readable: which experiments the caller may read; default: all.
         ui: address of MLflow's UI, ending in a slash, whose links leave out a log-in in it; empty: there is none.
         where: the store in words, for error messages; default: its address without a password.
+        writer: writes notes and views as the caller; None: these dashboards are read-only.
     """
 
     def __init__(
-        self, store: RunStore, source: RunDetails, *, readable: Readable | None = None, ui: str = "", where: str = ""
+        self,
+        store: RunStore,
+        source: RunDetails,
+        *,
+        readable: Readable | None = None,
+        ui: str = "",
+        where: str = "",
+        writer: Writer | None = None,
     ) -> None:
         self.store = store
+        self.writer = writer
         self.source = source
         address = urlsplit(ui)
         self.ui = address._replace(netloc=address.netloc.rpartition("@")[2]).geturl()

@@ -10,7 +10,6 @@ from entry_points.command import command_of, main
 from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 from rsc_mlflow.experiments.registry import ExperimentSpec
 from rsc_mlflow.fields import Options, option, text
-from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 
 _EXPECTED = "a file in an existing, writable folder, or none"
@@ -27,8 +26,10 @@ class ReportOptions(Options):
     )
     output: str = option("File to write, in addition to the artifact report.html; none: no file.", text(), "none")
     compare: str = option(
-        "Ids of up to 8 runs for the page Compare, separated by commas; none: no such page.", text(), "none"
+        "Ids of up to 100 runs for the page Compare, separated by commas; none: no such page.", text(), "none"
     )
+    export: str = option("Folder for all figures (PDF, SVG) and tables (LaTeX, CSV); none: no files.", text(), "none")
+    size: str = option("Size of exported figures: column, page, or WIDTHxHEIGHT in centimeters.", text(), "page")
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -39,17 +40,21 @@ class ReportOptions(Options):
 def report(options: ReportOptions) -> None:
     """See :data:`EXPERIMENT`."""
     output = None if options.output == "none" else _writable(Path(options.output))
-    with imports_without_gc():
-        import mlflow
+    folder = None if options.export == "none" else _made(Path(options.export))
+    import mlflow
 
-        from dashboards.data import Filters
-        from dashboards.report import report_html
-        from dashboards.repository import RunRepository
-        from rsc_mlflow.tracking.details import Details
-        from rsc_mlflow.tracking.frame import RunStore
-        from rsc_mlflow.tracking.run import open_run
-        from rsc_mlflow.tracking.store import connect
+    from dashboards.data import Filters
+    from dashboards.downloads import size_named
+    from dashboards.export import export_all
+    from dashboards.figures.style import LIGHT
+    from dashboards.report import report_html
+    from dashboards.repository import RunRepository
+    from rsc_mlflow.tracking.details import Details
+    from rsc_mlflow.tracking.frame import RunStore
+    from rsc_mlflow.tracking.run import open_run
+    from rsc_mlflow.tracking.store import connect
 
+    size = size_named(options.size)
     connect()
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)
@@ -67,6 +72,9 @@ def report(options: ReportOptions) -> None:
         run.log_text(page, schema.REPORT)
         if output is not None:
             _write(output, page)
+    if folder is not None:
+        written = export_all(repository.view(repository.snapshot(), filters, LIGHT), folder, size)
+        print(f"{written} files in {folder}")
     print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
 
 
@@ -80,6 +88,16 @@ def _writable(path: Path) -> Path:
     if not fits:
         raise invalid_value("output", str(path), _EXPECTED)
     return path
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made if it is not there: found out before everything is drawn."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        given = f"Invalid value for 'export': {str(folder)!r} ({error.strerror or error})."
+        raise InputError(f"{given} Expected a folder that can be written.") from error
+    return folder
 
 
 def _write(path: Path, page: str) -> None:

@@ -87,7 +87,9 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
     prefix, ui = mlflow_compat.static_prefix(PATH), mlflow_compat.static_prefix("/")
     store = RunStore(mlflow_compat.backend_store())
     details = AsCaller(app, store) if readable else Details(lambda: store.client, _reader(app))
-    repository = RunRepository(store, details, readable=readable, ui=ui, where="behind this server")
+    repository = RunRepository(
+        store, details, readable=readable, ui=ui, where="behind this server", writer=ThroughRoutes(app)
+    )
     if os.environ.get(MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE.name) != "true":
         refuse_foreign_origins(app, prefix, mlflow_compat.allowed_origins())
     set_security_headers(app, prefix)
@@ -140,6 +142,29 @@ def _reader(app: flask.Flask) -> Callable[[str, str], bytes | None]:
 def _caller_headers() -> dict[str, str]:
     """Return the headers of the current request that identify the user."""
     return {k: v for k, v in flask.request.headers.items() if k.lower() in ("host", "authorization", "cookie")}
+
+
+class ThroughRoutes:
+    """Writes tags through MLflow's own routes with the caller's credentials: MLflow decides who may."""
+
+    def __init__(self, app: flask.Flask) -> None:
+        self._app = app
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> str:
+        """Sets a tag of a run; returns why it could not, empty if it could."""
+        return self._set("runs/set-tag", "this run", run_id=run_id, key=key, value=value)
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
+        """Sets a tag of an experiment; returns why it could not, empty if it could."""
+        what = "this experiment"
+        return self._set("experiments/set-experiment-tag", what, experiment_id=experiment_id, key=key, value=value)
+
+    def _set(self, route: str, what: str, **fields: str) -> str:
+        path = mlflow_compat.static_prefix(f"/api/2.0/mlflow/{route}")
+        with contextlib.closing(self._app.test_client().post(path, json=fields, headers=_caller_headers())) as answer:
+            if answer.status_code in (401, 403):
+                return f"You may read {what} but not edit it. Ask its owner for the permission EDIT."
+            return "" if answer.status_code == 200 else f"MLflow refused: {answer.get_data(as_text=True)[:200]}"
 
 
 class AsCaller(Details):

@@ -21,6 +21,12 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
     reset: function (clicks) {
       return clicks ? "" : window.dash_clientside.no_update;
     },
+    // The browser's tab and history name the page.
+    set_title: function (links) {
+      var here = (links || []).find(function (link) { return link.props.className === "here"; });
+      document.title = (here ? here.props.children + " · " : "") + "Rare spurious correlations";
+      return window.dash_clientside.no_update;
+    },
     toggle_theme: function (clicks) {
       if (!clicks) return window.dash_clientside.no_update;
       var root = document.documentElement;

@@ -1,31 +1,83 @@
 """Any runs beside each other: what differs, and curves over epochs."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, lines
 from dashboards.figures.style import Theme, figure, mark
+from rsc_mlflow.tracking import schema
+
+ALWAYS = (
+    schema.SPURIOUS_SCORE,
+    schema.TEST_ACCURACY,
+    schema.gap(schema.SPURIOUS_SCORE),
+    schema.gap(schema.TEST_ACCURACY),
+    schema.FORGET_LOSS,
+    schema.KL_TO_REFERENCE,
+    schema.TRAIN_LOSS,
+    schema.SECONDS,
+)
+"""Metrics that a comparison shows unless all of them are asked for."""
+AXES = 10
+"""Parameters and metrics that have an axis in parallel coordinates."""
 
 
-def differing(runs: pd.DataFrame, prefix: str) -> pd.DataFrame:
-    """One row per key (columns beginning with ``prefix``), one column per run; only keys whose values differ.
+def differing(runs: pd.DataFrame, prefix: str, only: Sequence[str] = ()) -> pd.DataFrame:
+    """Of each run the values that differ between the runs; of a single run all it has.
 
-    The columns are the runs' labels in the order given; an absent value is empty.
+    Args:
+        runs: one row per run.
+        prefix: of the columns, which the result leaves out: ``params.`` or ``metrics.``.
+        only: names to look at; default: all.
+
+    Returns:
+        The index of ``runs``; numbers as float where all values are numbers, else texts; absent ones NaN or empty.
     """
-    columns = [c for c in runs.columns if c.startswith(prefix)]
-    values = runs[columns].astype(object).where(runs[columns].notna(), "")
-    values.index = pd.Index(labels(runs))
-    table = values.T
-    table.index = pd.Index([c.removeprefix(prefix) for c in columns], name="name")
-    table = table[table.nunique(axis=1) > 1] if len(runs) > 1 else table[(table != "").any(axis=1)]
-    return table.sort_index().reset_index()
+    names = [name.removeprefix(prefix) for name in runs.columns if name.startswith(prefix)]
+    found: dict[str, pd.Series[Any]] = {}
+    for name in [name for name in only if name in names] or ([] if only else sorted(names)):
+        values = runs[f"{prefix}{name}"]
+        if values.nunique(dropna=False) > 1 if len(runs) > 1 else values.notna().any():
+            numbers = pd.to_numeric(values, errors="coerce")
+            found[name] = numbers if (numbers.notna() | values.isna()).all() else values.fillna("").astype(str)
+    return pd.DataFrame(found, index=runs.index)
+
+
+def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> go.Figure:
+    """Parallel coordinates: one axis per parameter or metric, one line per run, colored by the first metric."""
+    table = pd.concat([parameters.iloc[:, : AXES - min(len(metrics.columns), 4)], metrics.iloc[:, :4]], axis=1)
+    drawn = figure(theme, x="", y="", height=420)
+    step = 1 / (len(theme.scale) - 1)
+    strong = [theme.scale[1], *theme.scale[1:]]
+    color = metrics.iloc[:, 0].fillna(0.0) if len(metrics.columns) else pd.Series(0.0, table.index)
+    drawn.add_trace(
+        go.Parcoords(
+            dimensions=[_axis(name, table[name]) for name in table.columns],
+            line={"color": color.to_numpy(float), "colorscale": [[i * step, one] for i, one in enumerate(strong)]},
+            labelfont={"size": 11},
+            labelangle=-20,
+            tickfont={"size": 10},
+            rangefont={"size": 9, "color": theme.muted},
+        )
+    )
+    return drawn.update_layout(margin={"l": 60, "r": 60, "t": 60, "b": 20})
+
+
+def _axis(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
+    label = name.rpartition("/")[2] if name.count("/") == 1 else name
+    if pd.api.types.is_numeric_dtype(values):
+        return {"label": label, "values": values.fillna(values.min()).to_numpy(float)}
+    codes, texts = pd.factorize(values, sort=True)
+    shown = [text if len(text) <= 18 else f"{text[:17]}…" for text in texts]
+    return {"label": label, "values": codes, "tickvals": list(range(len(texts))), "ticktext": shown}
 
 
 def labels(runs: pd.DataFrame) -> list[str]:
-    """Short names of runs, unique: the run's name and the head of its id."""
-    return [f"{name} ({run_id[-6:]})" for name, run_id in zip(runs["run_name"], runs["run_id"], strict=True)]
+    """Short names of runs, unique: the run's name and the first characters of its id."""
+    return [f"{name} ({run_id[:6]})" for name, run_id in zip(runs["run_name"], runs["run_id"], strict=True)]
 
 
 def curves(

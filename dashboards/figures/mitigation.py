@@ -1,4 +1,4 @@
-"""Mitigation: score on one axis, clean and spurious accuracy on the other."""
+"""Mitigation: score, clean accuracy and accuracy with the pattern, one panel each over a common axis."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,10 +13,13 @@ from rsc_mlflow.analysis import metric, series, with_targets
 from rsc_mlflow.tracking import schema
 
 SERIES = {
-    schema.SPURIOUS_SCORE: ("spurious score (left)", Mark("#EE6677", "circle", "solid")),
-    schema.TEST_ACCURACY: ("clean accuracy (right)", Mark("#4477AA", "square", "dash")),
-    schema.SPURIOUS_TEST_ACCURACY: ("accuracy with the pattern (right)", Mark("#228833", "diamond", "dot")),
+    schema.SPURIOUS_SCORE: ("spurious score", Mark("#EE6677", "circle", "solid")),
+    schema.TEST_ACCURACY: ("clean accuracy", Mark("#4477AA", "square", "dash")),
+    schema.SPURIOUS_TEST_ACCURACY: ("accuracy with pattern", Mark("#228833", "diamond", "dot")),
 }
+"""Measures from top to bottom: metric → title and mark."""
+GAP = 0.07
+"""Share of a figure's height between two of its panels."""
 
 
 def mitigation_points(
@@ -32,18 +35,21 @@ def mitigation_points(
     return whole
 
 
-def two_axes(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figure:
-    """Strengths at equal distances; the score belongs to the left axis, both accuracies to the right."""
-    drawn = figure(theme, x=x, y="spurious score", height=360)
+def stacked(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figure:
+    """One panel per measure above a common axis of strengths, which have equal distances."""
+    known = [name for name in SERIES if (table["measure"] == name).any()]
+    drawn = figure(theme, x=x, y="", height=90 + 150 * max(len(known), 1))
     strengths = sorted(table[option].unique())
-    for name, (title, look) in SERIES.items():
+    base, share = drawn.layout.yaxis.to_plotly_json(), (1 + GAP) / max(len(known), 1)
+    for place, name in enumerate(known):
+        title, look = SERIES[name]
+        axis = f"y{place + 1 if place else ''}"
         rows = table[table["measure"] == name].sort_values(option)
-        at = [strengths.index(value) for value in rows[option]]
         drawn.add_trace(
             go.Scatter(
-                x=at,
+                x=[strengths.index(value) for value in rows[option]],
                 y=rows["mean"],
-                yaxis="y" if name == schema.SPURIOUS_SCORE else "y2",
+                yaxis=axis,
                 name=title,
                 legendgroup=title,
                 mode="lines+markers",
@@ -51,17 +57,18 @@ def two_axes(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figur
                 marker={"color": look.color, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
-                hovertext=hover(rows, [f"{title.split(' (')[0]}, {x} {value:g}" for value in rows[option]]),
+                hovertext=hover(rows, [f"{title}, {x} {value:g}" for value in rows[option]]),
                 hoverinfo="text",
             )
         )
         drawn.add_traces(single(rows, drawn.data[-1], look))
-    drawn.update_xaxes(tickvals=list(range(len(strengths))), ticktext=[f"{value:g}" for value in strengths])
-    axis = drawn.layout.yaxis.to_plotly_json()
-    right = axis | {"overlaying": "y", "side": "right", "showgrid": False, "range": [0, 1.04], "dtick": 0.2}
-    ends = share_range(table[table["measure"] == schema.SPURIOUS_SCORE])
-    left = [0, ends[1]] if ends else None  # the accuracies' axis begins at 0, too
-    drawn.update_layout(yaxis={"range": left}, yaxis2=right, yaxis2_title_text="accuracy")
+        top = 1 - place * share
+        own = {"domain": [max(top - share + GAP, 0), top], "range": share_range(rows), "nticks": 5, "anchor": "x"}
+        words = {"text": title.replace(" ", "<br>", 1), "font": {"size": 12}, "standoff": 8}
+        drawn.update_layout({axis.replace("y", "yaxis"): base | own | {"title": words}})
+    ticks = {"tickvals": list(range(len(strengths))), "ticktext": [f"{value:g}" for value in strengths]}
+    drawn.update_xaxes(**ticks, showgrid=False, anchor=f"y{len(known)}" if len(known) > 1 else "y")
+    drawn.update_layout(showlegend=False)
     return drawn
 
 

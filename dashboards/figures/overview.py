@@ -39,7 +39,7 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per sweep, newest first: jobs planned (nan if not logged), finished, failed, running, the sweep's run.
+    """One row per sweep, newest first: id, name, jobs planned (nan if not logged), finished, failed, running, its run.
 
     Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Runs that
     another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
@@ -55,6 +55,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         counted = metric(parents, schema.SWEEP_FINISHED).max()
         rows.append(
             {
+                "key": sweep,
                 "sweep": sweep if newest is None else newest["run_name"] or sweep,
                 "jobs": total,
                 "finished": int(np.nanmax([(mine["status"] == "FINISHED").sum(), counted])),
@@ -63,7 +64,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
                 "links": "" if newest is None else f"{newest['experiment_id']}:{newest['run_id']}",
             }
         )
-    columns = ["sweep", "jobs", "finished", "failed", "running", "links"]
+    columns = ["key", "sweep", "jobs", "finished", "failed", "running", "links"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -11,6 +11,8 @@ T = TypeVar("T")
 LINE = 40
 """Letters that a legend has room for on a screen of 390 pixels."""
 COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
+INTERVAL = (" from", " to")
+"""Endings of the columns that hold the ends of another column's interval; tables show them in that column."""
 TARGETS = ("target_1", "target_2")
 """Columns of the two scores of runs with two target classes."""
 

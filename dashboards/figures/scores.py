@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import TARGETS, behind, hover, seed_marks, symlog
-from dashboards.figures.style import Mark, Theme, figure, in_order, pattern_mark, share_range
+from dashboards.figures.points import TARGETS, behind, escape, hover, lines, seed_marks, symlog
+from dashboards.figures.style import Mark, Theme, figure, in_order, mark, pattern_mark, share_range
 from rsc_mlflow.analysis import (
     above_clean,
     clean_rows,
@@ -25,21 +25,23 @@ _NO_COUNTS = {"incomplete": 0, "running": 0, "failed": 0, "copies": 0, "unreadab
 
 
 def score_points(
-    runs: pd.DataFrame, metric_name: str, by: Sequence[str], clean: pd.DataFrame | None = None
+    runs: pd.DataFrame, metric_name: str, by: Sequence[str], clean: pd.DataFrame | None = None, group: str = "paper"
 ) -> pd.DataFrame:
-    """Points by pattern and number of examples (and ``by``), with the clean models' as number 0.
+    """Points by line (``group``) and number of examples (and ``by``), with the clean models' as number 0.
 
     Added to :func:`rsc_mlflow.analysis.points`: ``baseline`` (bool: the clean models), and for the score ``p`` (the
     rank-sum test against the clean models, corrected by Holm over all points; NaN where none are known),
-    ``n_clean`` (clean models) and ``significant`` (p < .05).
+    ``n_clean`` (clean models), ``significant`` (p < .05), ``clean_low`` and ``clean_high`` (of the clean models' scores
+    the smallest and the largest, at number 0).
 
     Args:
         runs: alike, with a pattern.
         metric_name: e.g. ``spurious/score``.
         by: columns that cut the figure: a facet, recipes.
         clean: where clean runs are looked up; default: ``runs``.
+        group: column that makes a line.
     """
-    line = [*dict.fromkeys([*by, "paper"])]
+    line = [*dict.fromkeys([*by, group])]
     every = [*dict.fromkeys([*line, "n_spurious"])]
     table = points(runs, every, metric_name).assign(baseline=False, p=np.nan, n_clean=0, significant=False)
     if metric_name != schema.SPURIOUS_SCORE:
@@ -69,26 +71,60 @@ def baseline(scored: pd.DataFrame, line: Sequence[str]) -> pd.DataFrame:
         row |= {"mean": interval.estimate, "low": interval.low, "high": interval.high, "units": interval.n_units}
         words = interval.estimand.replace("training seeds", "training seeds of clean models")
         row |= {"over": words, "each": each, "runs": len(group), "n_clean": len(group)}
+        row |= {"clean_low": group["score"].min(), "clean_high": group["score"].max()}
         rows.append(row | {"n_spurious": 0.0, "baseline": True, "p": np.nan, "significant": False})
     return pd.DataFrame(rows)
 
 
-def score_curves(table: pd.DataFrame, theme: Theme, y: str) -> go.Figure:
-    """A line per pattern over the number of spurious examples (symlog), 95 % intervals over seeds.
+def score_curves(table: pd.DataFrame, theme: Theme, y: str, group: str = "paper") -> go.Figure:
+    """A line per pattern (or value of ``group``) over the number of spurious examples (symlog), 95 % intervals.
 
     Points with too few seeds for an interval show each seed as a small mark.  Hollow points are not significantly
-    above the clean models (see :func:`score_points`); where no clean model is known, points are filled.
+    above the clean models (see :func:`score_points`); where no clean model is known, points are filled.  A band spans
+    the scores of the clean models.
     """
     drawn = figure(theme, x="spurious examples in the training set", y=y)
-    for name in in_order(table["paper"].tolist()):
-        rows = table[table["paper"] == name].sort_values("n_spurious")
-        drawn.add_trace(_line(rows, name))
-        drawn.add_traces(single(rows, drawn.data[-1], pattern_mark(name)))
-        drawn.add_traces(_targets(rows, name))
+    ends = symlog([table["n_spurious"].min(), table["n_spurious"].max()]).tolist() if len(table) else [0.0, 0.0]
+    for value, name, look in line_marks(table[group]):
+        rows = table[table[group] == value].sort_values("n_spurious")
+        drawn.add_traces(_clean_band(rows, name, look, ends))
+        drawn.add_trace(_line(rows, name, look))
+        drawn.add_traces(single(rows, drawn.data[-1], look))
+        drawn.add_traces(_targets(rows, name, look))
     drawn.update_yaxes(range=share_range(table))
     ticks = _ticks(sorted(table["n_spurious"].unique()))
-    drawn.update_xaxes(tickvals=symlog(ticks), ticktext=[f"{n:,.0f}" for n in ticks])
+    drawn.update_xaxes(tickvals=symlog(ticks), ticktext=[f"{n:,.0f}" for n in ticks], showgrid=False)
     return drawn
+
+
+def line_marks(values: "pd.Series[Any]") -> list[tuple[object, str, Mark]]:
+    """The lines of a figure in order: value, name and mark; patterns have their own, others one each by their place."""
+    if values.name == "paper":
+        return [(name, name, pattern_mark(name)) for name in in_order(values.tolist())]
+    found = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in found]
+    return [(value, name or "no value", mark(at)) for at, (value, name) in enumerate(zip(found, names, strict=True))]
+
+
+def _clean_band(rows: pd.DataFrame, name: str, look: Mark, ends: Sequence[float]) -> list[go.Scatter]:
+    """A band over the whole width that spans the clean models' scores; none where none are known."""
+    base = rows[rows["baseline"]]
+    if base.empty or "clean_low" not in base:
+        return []
+    low, high = float(base["clean_low"].iloc[0]), float(base["clean_high"].iloc[0])
+    band = go.Scatter(
+        x=[ends[0], ends[1], ends[1], ends[0]],
+        y=[low, low, high, high],
+        mode="none",
+        fill="toself",
+        fillcolor=look.color,
+        opacity=0.18,
+        name=f"{escape(name)}, clean models",
+        legendgroup=name,
+        showlegend=False,
+        hoverinfo="skip",
+    )
+    return [band]
 
 
 def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]:
@@ -121,15 +157,15 @@ def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]
     return [trace]
 
 
-def _targets(rows: pd.DataFrame, name: str) -> list[go.Scatter]:
+def _targets(rows: pd.DataFrame, name: str, look: Mark) -> list[go.Scatter]:
     """Thin lines of the two target classes, where there are two."""
-    look, found = pattern_mark(name), []
+    found = []
     for place, column in enumerate(TARGETS):
         known = rows[rows[column].notna()] if column in rows else rows[:0]
         if len(known):
             line = {"color": look.color, "dash": "dot", "width": 1}
             marker = {"color": look.color, "symbol": ("triangle-left", "triangle-right")[place], "size": 6}
-            words = f"{name}, {('first', 'second')[place]} target class"
+            words = f"{escape(name)}, {('first', 'second')[place]} target class"
             x, y = symlog(known["n_spurious"]), known[column].to_numpy()
             trace = go.Scatter(x=x, y=y, mode="lines+markers", line=line, marker=marker, name=words, opacity=0.7)
             found.append(trace.update(customdata=known["links"].tolist(), hovertemplate=f"{words}<br>%{{y:.4f}}"))
@@ -145,11 +181,10 @@ def _ticks(numbers: Sequence[float]) -> list[float]:
     return kept
 
 
-def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
-    look = pattern_mark(name)
+def _line(rows: pd.DataFrame, name: str, look: Mark) -> go.Scatter:
     hollow = ~rows["significant"] & rows["p"].notna()
     titles = [
-        f"{name}, {models} clean models" if base else f"{name}, {n:.0f} examples"
+        f"{escape(name)}, {models} clean models" if base else f"{escape(name)}, {n:.0f} examples"
         for base, n, models in zip(rows["baseline"], rows["n_spurious"], rows["n_clean"], strict=True)
     ]
     texts = hover(rows, titles)
@@ -160,7 +195,7 @@ def _line(rows: pd.DataFrame, name: str) -> go.Scatter:
     return go.Scatter(
         x=symlog(rows["n_spurious"]),
         y=rows["mean"].to_numpy(),
-        name=name,
+        name=lines(name),
         legendgroup=name,
         mode="lines+markers",
         line={"color": look.color, "dash": look.dash, "width": 2},

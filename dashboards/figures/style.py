@@ -37,29 +37,38 @@ class Theme:
 
 LIGHT = Theme("light", "#ffffff", "#1c2128", "#59636e", "#e4e8ec", ("#f4f6f8", "#9ecae1", "#3182bd", "#08306b"))
 DARK = Theme("dark", "#161b22", "#e6edf3", "#9aa4af", "#2d343d", ("#1f262e", "#1d4f7a", "#4aa3df", "#d9f0ff"))
-THEMES = {"light": LIGHT, "dark": DARK}
+
+
+def theme_named(name: str) -> Theme:
+    """The theme of a name; the light one for any other name."""
+    return DARK if name == DARK.name else LIGHT
+
 
 PATTERN_MARKS = {
     "S1": Mark("#56B4E9", "circle", "solid"),
     "S2": Mark("#0072B2", "square", "dash"),
     "S3": Mark("#009E73", "diamond", "dot"),
-    "R1": Mark("#E69F00", "triangle-up", "solid"),
-    "R2": Mark("#D55E00", "triangle-down", "dash"),
-    "R3": Mark("#CC79A7", "star", "dot"),
-    "Co": Mark("#808891", "x", "dashdot"),
-    "clean": Mark("#808891", "circle-open", "dot"),
+    "R1": Mark("#E69F00", "triangle-up", "longdash"),
+    "R2": Mark("#D55E00", "triangle-down", "dashdot"),
+    "R3": Mark("#CC79A7", "star", "longdashdot"),
+    "Co": Mark("#808891", "x", "9px,3px,2px,3px,2px,3px"),
+    "clean": Mark("#808891", "circle-open", "2px,6px"),
 }
 """Paper name of a pattern → how it is drawn, on every page; for any pattern see :func:`pattern_mark`."""
 PATTERN_ORDER = tuple(PATTERN_MARKS)
 
 _BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "star", "x")
-_DASHES = ("solid", "dash", "dot", "dashdot")
+_DASHES = ("solid", "dash", "dot", "longdash", "dashdot", "longdashdot", "9px,3px,2px,3px,2px,3px")
 
 
 def mark(index: int) -> Mark:
-    """The mark of the ``index``-th group that is not a pattern; they repeat after 28."""
-    return Mark(_BRIGHT[index % 7], _SYMBOLS[index % 7], _DASHES[(index // 7) % 4])
+    """The mark of the ``index``-th group that is not a pattern: the first seven differ in color, symbol and dash.
+
+    After seven, colors come again with other symbols and dashes; whole marks repeat after 49.
+    """
+    place, again = index % 7, index // 7
+    return Mark(_BRIGHT[place], _SYMBOLS[(place + again) % 7], _DASHES[(place + again) % 7])
 
 
 def pattern_mark(name: str) -> Mark:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from dashboards.figures.points import INTERVAL
 from rsc_mlflow.analysis import finished, metric, series
 from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, OVER_FORGETS, VERDICTS, verdicts
 from rsc_mlflow.names import TWO_CLASSES
@@ -18,9 +19,12 @@ MEASURES: Mapping[str, str] = {
     "forget confidence gap": schema.GAP_PREFIX + schema.FORGET_CONFIDENCE,
     "KL, clean": schema.KL_TO_REFERENCE,
     "KL, patterned": schema.KL_TO_REFERENCE_PATTERN,
+    "membership AUC after": "membership",
     "seconds": schema.UNLEARN_SECONDS,
 }
-"""Column of the table → metric."""
+"""Column of the table → metric (``membership``: see :func:`with_membership`)."""
+ATTACKS = ("lira", "rmia", "shadow", "loss")
+"""Attacks on unlearned models, the one that counts first."""
 OF_TARGETS = ("score gap, first target", "score gap, second target")
 NO_REFERENCE = "no reference"
 """Instead of a verdict where a run was not compared with a retrained reference."""
@@ -77,8 +81,26 @@ def _words(counts: Counter[str]) -> tuple[str, bool]:
     return ", ".join(f"{name} ({counts[name]} of {total} runs)" for name in named), faulty
 
 
+def with_membership(runs: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
+    """Adds ``metrics.membership``: how well an attack tells the forgotten examples from controls after unlearning.
+
+    It is ``attack/{attack}/spurious_auc`` of the finished attacks on the unlearned model, averaged; of the strongest
+    attack of :data:`ATTACKS` that was run.  Absent where nobody attacked the model.
+
+    Args:
+        runs: unlearning runs.
+        attacks: attack runs, with ``source_run``.
+    """
+    attacks = finished(attacks)
+    found = pd.Series(np.nan, index=attacks.index)
+    for attack in ATTACKS:
+        found = found.fillna(metric(attacks, schema.attack(attack, "spurious_auc")))
+    mean = found.groupby(attacks["source_run"]).mean()
+    return runs.assign(**{"metrics.membership": runs["run_id"].map(mean).astype(float)})
+
+
 def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group: each metric as "mean [interval]", and the verdict.
+    """One row per group: rank, verdict, and every measure with its interval.
 
     Groups with a fault stand below those without, whatever their gaps; otherwise those whose spurious score is nearer
     to the retrained reference's stand first.
@@ -88,35 +110,34 @@ def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         by: columns that make a row, the last of them the method or its variant.
 
     Returns:
-        The columns of ``by``, ``verdict``, :data:`MEASURES` (for two target classes the scores of both, too), ``runs``,
-        ``over`` (what the means estimate) and ``links``.
+        The columns of ``by``; ``rank`` among the rows that differ in the last of them alone; ``verdict``;
+        :data:`MEASURES` (for two target classes the scores of both, too), each with ``… from`` and ``… to``, the ends
+        of its interval, NaN with fewer than five seeds; ``seeds``, ``runs``, ``over`` (what the means estimate) and
+        ``links``.  Measures that no run has are left out.
     """
     by = list(by)
     values = {name: metric(runs, of) for name, of in MEASURES.items()} | _of_targets(runs)
     found = series(runs, by, values)
     if found.empty:
         return pd.DataFrame()
-    found["text"] = [cell(*row) for row in zip(found["mean"], found["low"], found["high"], found["each"], strict=True)]
-    cells = found.set_index([*by, "series"])["text"].unstack(fill_value="").reindex(columns=list(values), fill_value="")
+    cells = _with_ends(found, by, [name for name in values if (found["series"] == name).any()])
     means = found[found["series"] == "score gap"].set_index(by)["mean"].abs().rename("nearness")
     # Runs without a reference have seconds alone: what stands behind a row is what stands behind its seconds.
     behind = found.sort_values("runs", kind="stable").drop_duplicates(by, keep="last").set_index(by)
-    table = cells.join(behind[["runs", "over", "links"]]).join(means).reset_index()
+    table = cells.join(behind[["units", "runs", "over", "links"]]).join(means).reset_index()
     table = table.merge(faults(runs, by), on=by, how="left")
     order = [*by[:-1], "faulty", "nearness", by[-1]]
     table = table.sort_values(order, kind="stable", na_position="last", ignore_index=True)
-    return table[[*by, "verdict", *values, "runs", "over", "links"]]
+    table["rank"] = table.groupby(by[:-1], sort=False).cumcount() + 1 if by[:-1] else range(1, len(table) + 1)
+    return table[[*by, "rank", "verdict", *cells.columns, "units", "runs", "over", "links"]]
 
 
-def cell(mean: float, low: float, high: float, each: Sequence[float] | None) -> str:
-    """A mean with its interval, or with the single seeds where they are too few for one."""
-    if not np.isnan(low):
-        return f"{_short(mean)} [{_short(low)}, {_short(high)}]"
-    return _short(mean) + (f" (seeds: {', '.join(map(_short, each))})" if each and len(each) > 1 else "")
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}"
+def _with_ends(found: pd.DataFrame, by: list[str], names: Sequence[str]) -> pd.DataFrame:
+    """For each group the means of the named series, each followed by the ends of its interval."""
+    wide = found.set_index([*by, "series"])[["mean", "low", "high"]].unstack()
+    columns = [(part, name) for name in names for part in ("mean", "low", "high")]
+    ends = {"mean": "", "low": INTERVAL[0], "high": INTERVAL[1]}
+    return pd.DataFrame({f"{name}{ends[part]}": wide[part, name] for part, name in columns}, index=wide.index)
 
 
 def _of_targets(runs: pd.DataFrame) -> dict[str, "pd.Series[float]"]:

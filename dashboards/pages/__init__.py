@@ -13,4 +13,9 @@ def _found() -> tuple[Page, ...]:
 
 
 PAGES = _found()
-BY_PATH: dict[str, Page] = {page.path: page for page in PAGES}
+_BY_PATH: dict[str, Page] = {page.path: page for page in PAGES}
+
+
+def page_at(path: str) -> Page | None:
+    """The page of a path below the dashboards' address (``overview`` for the first); None if there is none."""
+    return _BY_PATH.get("" if path == "overview" else path)

@@ -1,53 +1,91 @@
 """Compare: any runs beside each other."""
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
 
-from dashboards.figures.compare import curves, differing, labels
-from dashboards.panels import Page, Panel, Plot, View
+from dashboards.figures.compare import ALWAYS, curves, differing, labels, parallel
+from dashboards.figures.weights import weight_map
+from dashboards.panels import Note, Option, Page, Panel, Picture, Plot, View, legible
 from rsc_mlflow.tracking import schema
 
-MOST = 8
+MOST = 100
+CLOSELY = 8
+"""Runs whose curves, artifacts and notes are shown."""
 CURVES = (
     (schema.SPURIOUS_SCORE, "spurious score"),
     (schema.TEST_ACCURACY, "clean test accuracy"),
     (schema.TRAIN_LOSS, "training loss"),
     (schema.TRAIN_ACCURACY, "training accuracy"),
 )
-CHOOSE = "Choose up to 8 runs above (type a part of a name), or click a point on another page and take Compare there."
+EXAMPLES = f"{schema.FIGURES}/examples.png"
+CHOOSE = (
+    f"Choose up to {MOST} runs above (type a part of a name), take the newest that match, or click a point on another "
+    "page and take Compare there."
+)
+METRICS = Option("metrics", "Metrics", (("main", "the main ones"), ("all", "all that differ")), "main")
+RUNS = Option(
+    "take", "Runs", (("chosen", "those chosen below"), ("newest", f"the newest {MOST} of the filters")), "chosen"
+)
 
 
 def chosen(view: View) -> pd.DataFrame:
-    """The runs that the address names, in its order, at most eight."""
-    wanted = list(dict.fromkeys(view.filters.options.get("run", ())))[:MOST]
+    """The runs that the address names, in its order, or the newest that the filters let through; at most a hundred."""
     known = view.every.drop_duplicates("run_id").set_index("run_id", drop=False)
+    if view.option(RUNS) == "newest":
+        return known.sort_values("started_ms", ascending=False).head(MOST)
+    wanted = list(dict.fromkeys(view.filters.options.get("run", ())))[:MOST]
     return known.loc[[run_id for run_id in wanted if run_id in known.index]]
 
 
 def _message(view: View, runs: pd.DataFrame) -> str:
-    wanted = view.filters.options.get("run", ())
     if len(runs):
         return ""
-    if wanted:
+    if view.filters.options.get("run", ()):
         return "The filters let none of the runs in the address through. Reset them, or choose other runs."
     return CHOOSE if len(view.every) else view.empty_message(view.every, [schema.TRAIN_LOSS], "make quickstart")
 
 
-def parameters(view: View) -> Panel:
-    """Parameters that differ."""
+def _links(runs: pd.DataFrame) -> list[str]:
+    return [f"{e}:{r}" for e, r in zip(runs["experiment_id"], runs["run_id"], strict=True)]
+
+
+def _values(view: View, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Parameters and metrics that differ."""
+    return differing(runs, "params."), differing(runs, "metrics.", () if view.option(METRICS) == "all" else ALWAYS)
+
+
+def side_by_side(view: View) -> Panel:
+    """One row per run: parameters and metrics that differ."""
     runs = chosen(view)
-    table = differing(runs, "params.") if len(runs) else pd.DataFrame()
+    about = "One row per run; parameters and metrics that are the same in all of them are left out."
+    if message := _message(view, runs):
+        return Panel("table", "Runs", about, message=message, show_table=True)
+    parameters, metrics = _values(view, runs)
+    names = pd.DataFrame({"run": runs["run_name"], "state": runs["status"].str.lower()}, index=runs.index)
+    metrics = metrics.rename(columns={name: f"{name} " for name in metrics if name in parameters})
+    table = pd.concat([names, metrics, parameters], axis=1).assign(links=_links(runs))
+    note = "These runs have the same parameters." if parameters.empty and len(runs) > 1 else ""
+    return Panel("table", "Runs", about, table=table, note=note, show_table=True)
+
+
+def coordinates(view: View) -> Panel:
+    """Parallel coordinates of the runs."""
+    runs = chosen(view)
+    parameters, metrics = _values(view, runs) if len(runs) > 1 else (pd.DataFrame(), pd.DataFrame())
     message = _message(view, runs)
-    if not message and table.empty:
-        message = "These runs have the same parameters."
-    title = "Parameters that differ" if len(runs) != 1 else "Parameters"
-    return Panel("parameters", title, table=table, message=message, show_table=True)
+    if not message and len(parameters.columns) + len(metrics.columns) < 2:
+        message = "Parallel coordinates need two runs that differ in two parameters or metrics."
+    plots = () if message else (Plot(parallel(parameters, metrics, view.theme)),)
+    about = "A line per run through its parameters and metrics; drag along an axis to highlight a range."
+    return Panel("coordinates", "Parallel coordinates", about, plots, message=message, optional=True, wide=True)
 
 
 def over_epochs(view: View) -> Panel:
     """Curves over epochs."""
-    runs = chosen(view)
-    links = [f"{e}:{r}" for e, r in zip(runs["experiment_id"], runs["run_id"], strict=True)]
-    names = labels(runs)
+    runs = chosen(view).head(CLOSELY)
+    links, names = _links(runs), labels(runs)
     plots, rows = [], []
     for metric, title in CURVES:
         found = {label: view.source.history(run, metric) for label, run in zip(names, runs["run_id"], strict=True)}
@@ -61,21 +99,69 @@ def over_epochs(view: View) -> Panel:
     message = _message(view, runs)
     if not message and not plots:
         message = "These runs have no values over epochs."
-    return Panel("curves", "Over epochs", "", tuple(plots), pd.DataFrame(rows), "", message)
+    note = f"The first {CLOSELY} of {len(chosen(view))} runs." if len(chosen(view)) > CLOSELY else ""
+    return Panel("curves", "Over epochs", "", tuple(plots), pd.DataFrame(rows), note, message)
 
 
-def metrics(view: View) -> Panel:
-    """Metrics side by side."""
-    runs = chosen(view)
-    table = differing(runs, "metrics.") if len(runs) else pd.DataFrame()
-    title = "Metrics that differ" if len(runs) != 1 else "Metrics"
-    return Panel("metrics", title, table=table, message=_message(view, runs), show_table=True)
+def artifacts(view: View) -> Panel:
+    """Score matrices, weight maps and examples beside each other."""
+    runs = chosen(view).head(CLOSELY)
+    plots: list[Plot] = []
+    for (_, run), label, link in zip(runs.iterrows(), labels(runs), _links(runs), strict=True):
+        for path, read, title, axes in MAPS:
+            for name, image in (legible(read, view.source.artifact(run["run_id"], path)) or {}).items():
+                ends = (0.0, 1.0) if axes else (float(np.nanmin(image)), float(np.nanmax(image)))
+                drawn = weight_map(image, view.theme, ends, link)
+                drawn.update_layout(xaxis_title_text=axes[0], yaxis_title_text=axes[1]) if axes else None
+                plots.append(Plot(drawn, f"{label}: {name or title}"))
+    pictures = tuple(Picture(run, EXAMPLES, f"{label}: spurious examples") for run, label in _examples(view, runs))
+    message = _message(view, runs)
+    if not message and not plots and not pictures:
+        message = f"These runs have neither {schema.SPURIOUS_SCORES} nor {schema.WEIGHT_MAP} nor {EXAMPLES}."
+    about = "Score matrices (rows: true class, columns: class as target), first-layer weights and spurious examples."
+    return Panel("artifacts", "Artifacts", about, tuple(plots), message=message, pictures=pictures, optional=True)
+
+
+def _examples(view: View, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    pairs = zip(runs["run_id"], labels(runs), strict=True)
+    return [(run, label) for run, label in pairs if view.source.picture(run, EXAMPLES) is not None]
+
+
+def _matrix(content: Any) -> dict[str, "np.ndarray[Any, Any]"]:
+    """``matrix`` of ``spurious_scores.json``: true class × target class."""
+    image = np.asarray(content["matrix"], dtype=float)
+    return {"": image} if image.ndim == 2 and image.size else {}
+
+
+def _weights(content: Any) -> dict[str, "np.ndarray[Any, Any]"]:
+    """``maps`` of ``weight_map.json``."""
+    images = {str(name): np.asarray(image, dtype=float) for name, image in content["maps"].items()}
+    return {name: image for name, image in images.items() if image.ndim == 2 and image.size}
+
+
+MAPS = (
+    (schema.SPURIOUS_SCORES, _matrix, "score matrix", ("class as target", "true class")),
+    (schema.WEIGHT_MAP, _weights, "first-layer weights", None),
+)
+
+
+def notes(view: View) -> Panel:
+    """The runs' descriptions."""
+    runs = chosen(view).head(CLOSELY)
+    tag = f"tags.{schema.DESCRIPTION}"
+    texts = runs[tag].fillna("") if tag in runs else pd.Series("", index=runs.index)
+    found = tuple(
+        Note(run, label, str(text)) for run, label, text in zip(runs["run_id"], labels(runs), texts, strict=True)
+    )
+    about = "The descriptions that MLflow's pages show (Markdown). Who may edit a run in MLflow may edit its note here."
+    return Panel("notes", "Notes", about, message=_message(view, runs), notes=found)
 
 
 PAGE = Page(
     "compare",
     "Compare",
-    "Any runs beside each other: parameters that differ, curves over epochs, metrics.",
-    (parameters, over_epochs, metrics),
+    "Any runs beside each other: parameters and metrics that differ, curves, artifacts and notes.",
+    (side_by_side, coordinates, over_epochs, artifacts, notes),
+    (RUNS, METRICS),
     place=80,
 )

@@ -1,17 +1,23 @@
 """Factors: architecture, optimizer, clipping and the pattern's norm."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
-from dashboards.alike import COUNT, RECIPES, like
+from dashboards.alike import COUNT, PARAMETERS, RECIPES, like
 from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
-from dashboards.figures.points import summary, unlike
+from dashboards.figures.points import counted, summary, unlike
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import MADE_BY, facets
-from dashboards.panels import Page, Panel, Plot, View
+from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import comparable, finished, points, poisoned, with_targets
 from rsc_mlflow.tracking import schema
 
+FACTORS = tuple(
+    pair for pair in PARAMETERS if pair[0] not in ("architecture", "optimizer", "pattern", "method_options")
+)
+FACTOR = Option("factor", "Another factor", FACTORS, "grad_clip")
 OPTIMIZER = "optimizer with its momentum"
 """Column: the optimizer, and its momentum where runs differ in it; it belongs to the optimizer."""
 
@@ -27,8 +33,11 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
     by = [*alike.by, column, "paper"]
     table = with_targets(points(kept, by, schema.SPURIOUS_SCORE, average=alike.average), kept, by, alike.average)
     order = runs.groupby(column)["n_parameters"].median() if column == "architecture" else None
-    plots = []
+    plots, alone = [], []
     for heading, rows in facets(table, *alike.by):
+        if rows[column].nunique() < 2:
+            alone += rows[column].unique().tolist()
+            continue
         values = sorted(rows[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
         drawn = dot_plot(
             rows,
@@ -45,11 +54,15 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
         )
         plots.append(Plot(drawn, heading))
     lost = len(finished(alike.runs)) - len(finished(kept))
-    left = f". Left out: {lost:,} of numbers of examples that lack a value compared" if lost else ""
+    left = (
+        f". Left out: {counted(lost, 'run')} with numbers of examples that were not run at every value" if lost else ""
+    )
     notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
     message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
     if not message and table.empty:
         message = "No seed was run at every number of examples: choose one number above."
+    if not message and not plots:
+        message = _single(alone, title)
     return Panel(
         title.lower().replace(" ", "_"),
         title,
@@ -59,6 +72,15 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
         summary(table) + left,
         message,
         notice=notice,
+    )
+
+
+def _single(values: Sequence[object], title: str) -> str:
+    """What is said instead of a chart where the runs that may be compared have one value."""
+    named = ", ".join(sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in values}))
+    return (
+        f"{title}: the runs that are alike otherwise were all made with {named or 'one value'}, so there is nothing to "
+        "compare. Choose other runs with the filters, or train the same runs with a second value."
     )
 
 
@@ -85,10 +107,11 @@ def optimizers(view: View) -> Panel:
     return _compare(view, "optimizer", "Optimizer", f"{ABOUT}; momentum belongs to the optimizer.", "optimizer")
 
 
-def clipping(view: View) -> Panel:
-    """Score by gradient clipping."""
-    about = "Gradients clipped by value during training; 0 is off. All other settings equal."
-    return _compare(view, "grad_clip", "Gradient clipping", about, "clipping bound")
+def another(view: View) -> Panel:
+    """Score by the parameter that the page's option names."""
+    name = view.option(FACTOR)
+    words = dict(FACTORS)[name]
+    return _compare(view, name, words.capitalize(), f"{ABOUT}; choose the parameter above.", words)
 
 
 def norms(view: View) -> Panel:
@@ -116,7 +139,7 @@ PAGE = Page(
     "factors",
     "Factors",
     "What makes a rare pattern easy to learn.",
-    (architectures, optimizers, clipping, norms),
-    (RECIPES, COUNT),
+    (architectures, optimizers, another, norms),
+    (FACTOR, RECIPES, COUNT),
     place=30,
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from dashboards.alike import COUNT, RECIPES, like
-from dashboards.figures.mitigation import mitigation_points, theory_curves, two_axes
+from dashboards.figures.mitigation import mitigation_points, stacked, theory_curves
 from dashboards.figures.points import summary, unlike
 from dashboards.figures.style import in_order
 from dashboards.pages.scores import facets
@@ -35,7 +35,7 @@ def _panel(view: View, option: str, title: str, about: str) -> Panel:
     table = mitigation_points(kept, option, ["paper", *alike.by], alike.average)
     cut = facets(table, "paper", *alike.by)
     cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[1]["paper"].iloc[0]))
-    plots = tuple(Plot(two_axes(rows, option, view.theme, MITIGATIONS[option]), heading) for heading, rows in cut)
+    plots = tuple(Plot(stacked(rows, option, view.theme, MITIGATIONS[option]), heading) for heading, rows in cut)
     message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
     if not message and finished(kept)[option].nunique() < 2:
         message = f"No setting was run at two strengths of {MITIGATIONS[option]}. Vary it with {MADE_BY}"

@@ -4,7 +4,8 @@ import pandas as pd
 
 from dashboards.figures.overview import SHOWN, states, sweep_bars, sweep_table
 from dashboards.figures.points import counted
-from dashboards.panels import Page, Panel, Plot, View
+from dashboards.figures.sweeps import failure_table, progress_table
+from dashboards.panels import Page, Panel, Plot, SavedView, View
 from rsc_mlflow import analysis
 from rsc_mlflow.analysis import UNFINISHED, metric
 from rsc_mlflow.names import TWO_CLASSES
@@ -14,6 +15,8 @@ from rsc_mlflow.tracking.schema import score_target
 START_SWEEP = "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 START = "make quickstart, or mlflow run . --env-manager=local -e train_classifier -P dataset=digitsv8-10-0-0"
 NEWEST = 15
+LISTED = 150
+"""Runs and models that a table lists, page by page."""
 
 
 def runs(view: View) -> Panel:
@@ -37,25 +40,50 @@ def sweeps(view: View) -> Panel:
     message = "" if len(table) else f"No sweeps here. Start one: {START_SWEEP}"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
-    return Panel("sweeps", "Sweeps", about, plots, table, note, message)
+    note += _newest_sweep(progress_table(view.runs, view.every)) if len(table) else ""
+    return Panel("sweeps", "Sweeps", about, plots, table.drop(columns="key"), note, message)
+
+
+def _newest_sweep(table: pd.DataFrame) -> str:
+    """How far the newest sweep is and when it will end."""
+    row = table.iloc[0]
+    total = f" of {row['jobs']:,.0f}" if row["jobs"] == row["jobs"] else ""
+    done = f". Newest: {row['sweep']} ({row['state']}), {row['finished']:,.0f}{total} jobs finished"
+    failed = f", {row['failed']:,.0f} failed" if row["failed"] else ""
+    left = row["minutes left"]
+    return done + failed + (f", about {left:,.0f} min left, ends about {row['ends (UTC)']} UTC" if left == left else "")
 
 
 def newest(view: View) -> Panel:
     """The newest runs."""
-    table = _listing(view.every.sort_values("started_ms", ascending=False).head(NEWEST))
+    table = _listing(view.every.sort_values("started_ms", ascending=False).head(LISTED))
     message = "" if len(table) else view.empty_message(view.every, [schema.TRAIN_LOSS], START)
     return Panel("newest", "Newest runs", table=table, message=message, show_table=True)
 
 
 def failures(view: View) -> Panel:
-    """The newest failures and why; where there are none, the panel Runs says so."""
-    failed = view.every[view.every["status"].isin(UNFINISHED)].sort_values("started_ms", ascending=False)
-    table = _listing(failed.head(NEWEST))
-    if len(table):
-        table.insert(len(table.columns) - 1, "error", failed.head(NEWEST)["error"].str.slice(0, 300).to_numpy())
+    """Failures by reason; where there are none, the panel Runs says so."""
+    table = failure_table(view.every)
     message = "" if len(table) else "None of the runs shown here has failed."
-    note = f"{len(failed):,} failed or killed, the newest {len(table)} listed"
-    return Panel("failures", "Failures", table=table, note=note, message=message, show_table=True, optional=True)
+    note = f"{int(table['runs'].sum()):,} failed or killed, {counted(len(table), 'reason')}"
+    about = "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown whole."
+    return Panel(
+        "failures", "Failures by reason", about, table=table, note=note, message=message, show_table=True, optional=True
+    )
+
+
+def views(view: View) -> Panel:
+    """Views that somebody saved."""
+    found = [
+        SavedView(key.removeprefix(schema.VIEW_PREFIX), address, view.experiments[experiment])
+        for experiment, tags in view.source.experiment_tags().items()
+        if experiment in view.experiments
+        for key, address in sorted(tags.items())
+        if key.startswith(schema.VIEW_PREFIX)
+    ]
+    about = "Each is a tag of its experiment; saving one under the same name replaces it."
+    message = "" if found else "No views are saved here."
+    return Panel("views", "Saved views", about, message=message, optional=True, views=tuple(found))
 
 
 def unreadable(view: View) -> Panel:
@@ -77,7 +105,7 @@ def models(view: View) -> Panel:
     found = view.source.models()
     if len(found):
         known = view.every[["run_id", "experiment_id"]]
-        found = found.merge(known, on="run_id", how="inner").head(NEWEST)
+        found = found.merge(known, on="run_id", how="inner").head(LISTED)
         links = found["experiment_id"] + ":" + found["run_id"]
         found = found[["name", "version", "dataset", "method", "aliases"]].assign(links=links)
     message = "" if len(found) else "No registered models of these runs. Training registers one unless register=false."
@@ -111,6 +139,6 @@ PAGE = Page(
     "",
     "Overview",
     "What is in the store: runs, failures, sweeps and models.",
-    (runs, sweeps, newest, failures, unreadable, models),
+    (runs, sweeps, views, newest, failures, unreadable, models),
     place=10,
 )

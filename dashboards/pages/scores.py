@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from dashboards.alike import COUNT, RECIPES, Like, like
+from dashboards.alike import COUNT, PARAMETERS, RECIPES, Like, like
 from dashboards.figures.points import summary, unlike
 from dashboards.figures.scores import class_map, class_points, score_curves, score_points
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import poisoned
+from rsc_mlflow.analysis.alike import MOST
+from rsc_mlflow.analysis.settings import SETTINGS, in_words
 from rsc_mlflow.names import classes_of
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
@@ -21,15 +23,22 @@ MEASURES = (
     (schema.TEST_ACCURACY, "clean test accuracy"),
 )
 MEASURE = Option("measure", "Measure", MEASURES, schema.SPURIOUS_SCORE)
-FACETS = (
-    ("dataset_family", "one figure per family"),
-    ("form", "one figure per kind of dataset"),
-    ("target_class", "one figure per target class"),
-    ("optimizer", "one figure per optimizer"),
-    ("architecture", "one figure per architecture"),
-    ("none", "all in one figure"),
+FACET = Option(
+    "facet",
+    "Facet by",
+    (("none", "nothing: all in one figure"), *((name, words) for name, words in PARAMETERS if name != "n_spurious")),
+    "dataset_family",
 )
-FACET = Option("facet", "Split", FACETS, "dataset_family")
+GROUP = Option(
+    "group",
+    "Lines: group by",
+    (
+        ("paper", "pattern"),
+        ("recipe", "recipe"),
+        *(p for p in PARAMETERS if p[0] not in ("n_spurious", "pattern")),
+    ),
+    "paper",
+)
 MADE_BY = (
     "mlflow run . --env-manager=local -e train_classifier -P dataset=digitsv8-10-0-0, or a whole grid: "
     "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
@@ -56,31 +65,34 @@ def _heading(columns: Sequence[str], values: Sequence[object]) -> str:
 
 
 def _words(column: str, value: object) -> str:
-    if isinstance(value, float):
-        value = f"{value:g}"
-    return {"target_class": f"target class {value}", "n_spurious": f"{value} examples"}.get(column, str(value))
+    if column in SETTINGS and column not in ("dataset_family", "form", "pattern"):
+        return in_words(column, value) or f"{SETTINGS[column][0]} {value}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _drawn(view: View, shown: Sequence[str]) -> tuple[Like, str | None]:
-    """The training runs that are drawn, and the column that cuts the figure."""
-    facet = None if view.option(FACET) == "none" else view.option(FACET)
-    columns = [*shown, *([facet] if facet else [])]
-    return like(view, poisoned(view.kind("train")), columns, split=facet, cover=["pattern", "n_spurious"]), facet
+def _drawn(view: View, group: str) -> tuple[Like, list[str]]:
+    """The training runs that are drawn, and the columns that cut the figure."""
+    facet = [] if view.option(FACET) in ("none", group) else [view.option(FACET)]
+    lines = [] if group == "recipe" else [group]
+    split = facet[0] if facet else None
+    cover, most = ["pattern", "n_spurious"], MOST if group == "recipe" else None
+    runs = poisoned(view.kind("train"))
+    alike = like(view, runs, [*lines, "n_spurious", *facet], split=split, cover=cover, most=most)
+    return alike, [*facet, *(name for name in alike.by if name != group)]
 
 
 def curves(view: View) -> Panel:
     """The paper's main figure."""
-    measure = view.option(MEASURE)
-    alike, facet = _drawn(view, ["paper", "n_spurious"])
-    by = [*([facet] if facet else []), *alike.by]
-    table = score_points(alike.runs, measure, by, view.kind("train"))
+    measure, group = view.option(MEASURE), view.option(GROUP)
+    alike, by = _drawn(view, group)
+    table = score_points(alike.runs, measure, by, view.kind("train"), group)
     y = dict(MEASURES)[measure]
-    cut = facets(table, facet, *alike.by)
+    cut = facets(table, *by)
     return Panel(
         key="curves",
         title=f"{y.capitalize()} against the number of spurious examples".replace("Spurious examples", "examples"),
         about=ABOUT,
-        plots=tuple(Plot(score_curves(rows, view.theme, y), heading) for heading, rows in cut if len(rows)),
+        plots=tuple(Plot(score_curves(rows, view.theme, y, group), heading) for heading, rows in cut if len(rows)),
         table=table,
         note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),
         message=view.empty_message(poisoned(view.kind("train")), [measure], MADE_BY),
@@ -131,6 +143,6 @@ PAGE = Page(
     "Scores",
     "How many spurious examples it takes until a network has learned the pattern.",
     (curves, classes),
-    (MEASURE, FACET, RECIPES, COUNT),
+    (MEASURE, GROUP, FACET, RECIPES, COUNT),
     place=20,
 )

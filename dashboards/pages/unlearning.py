@@ -22,7 +22,7 @@ from dashboards.figures.unlearning import (
     variant_mark,
     with_verdicts,
 )
-from dashboards.figures.unlearning_table import gap_table, variants
+from dashboards.figures.unlearning_table import gap_table, variants, with_membership
 from dashboards.pages.scores import facets
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import limits, metric, points
@@ -112,7 +112,7 @@ def side_by_side(view: View) -> Panel:
     """Table of all metrics of every method."""
     shown = ("dataset_family", "paper", "n_spurious")
     alike = _like(view, *shown)
-    table = gap_table(alike.runs, [*shown, *alike.by, "variant"])
+    table = gap_table(with_membership(alike.runs, view.kind("attack")), [*shown, *alike.by, "variant"])
     return Panel(
         "side_by_side",
         "Methods side by side: distance to the retrained reference",
@@ -218,7 +218,7 @@ PAGE = Page(
     "unlearning",
     "Unlearning",
     "Does the pattern go when its examples go?",
-    (before_after, side_by_side, gaps, accuracy, seconds, trade),
+    (side_by_side, before_after, gaps, accuracy, seconds, trade),
     (SPLIT, GAP, RECIPES, COUNT),
     place=40,
 )

@@ -59,9 +59,10 @@ class Alike:
         """Description of the selection for readers of the figure; empty if all runs have the same recipe."""
         if not self.left and len({recipe.label for recipe in self.drawn}) < 2:
             return ""
-        parts = [f"Runs with different settings are not averaged. These runs differ in {', '.join(self.differing)}."]
-        parts.append(f"Shown: {_listed(self.drawn)}.")
+        parts = [f"Shown: {_listed(self.drawn)}."]
         parts += [f"Not shown: {_listed(self.left, self.more)}."] if self.left else []
+        settings = ", ".join(self.differing)
+        parts.append(f"Runs with different settings are not averaged. These runs differ in {settings}.")
         return " ".join(parts)
 
 

@@ -363,7 +363,7 @@ class LiveTraining:
     def _save(self, checkpoint: Checkpoint) -> None:
         with tempdirs.tempdir() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
-            self.run.log_checkpoint(path)
+            self.run.log_file(path, schema.CHECKPOINTS)
         self._prune(checkpoint.epoch)
 
     def _prune(self, epoch: int) -> None:

@@ -1,9 +1,8 @@
-"""How long jobs take and how much memory they need, said before anything runs.
+"""Estimates the time and memory of jobs before they run.
 
-Seconds come from finished runs of the same kind where the store has some; else from arithmetic: 6 operations per
-weight use and example (forward, and twice that backward), divided by this machine's measured matrix-product rate.
-That bounds the time from below; overheads and other entry points' own work make it a rough figure, and it is
-shown as one.
+The time is that of finished runs with the same settings, if the store has any.  Otherwise it is computed from 6
+operations per multiplication of the forward pass and example (2 forward, 4 backward) and the measured rate of matrix
+products on this machine.  This is a rough estimate: it ignores overheads and the work of other commands.
 """
 
 import functools
@@ -87,7 +86,7 @@ def _size(name: ModelName, shape: tuple[int, int, int], classes: int) -> Size:
 
 @functools.cache
 def machine_rate() -> float:
-    """Float operations a second of one process with all its threads: a product of two 1,024 × 1,024 matrices."""
+    """Return the float operations per second of one process with all its threads, for 1,024 × 1,024 matrices."""
     left, right = torch.rand(1024, 1024), torch.rand(1024, 1024)
     left @ right
     best = float("inf")
@@ -100,7 +99,7 @@ def machine_rate() -> float:
 
 @dataclass
 class Estimator:
-    """Seconds of jobs, from the store's history or from arithmetic."""
+    """Estimates the time of jobs; ``measured`` counts those estimated from finished runs."""
 
     client: MlflowClient
     measured: int = 0
@@ -108,7 +107,7 @@ class Estimator:
     _experiments: list[str] = field(default_factory=list)
 
     def seconds(self, jobs: Iterable[Job]) -> float:
-        """Processor time of the jobs one after the other, on all cores."""
+        """Return the seconds that the jobs take one after the other, each on all cores."""
         return sum(self._job(job) for job in jobs)
 
     def _job(self, job: Job) -> float:
@@ -126,7 +125,7 @@ class Estimator:
         return options.epochs * per_epoch
 
     def _history(self, method: str, options: TrainOptions) -> float | None:
-        """Median seconds an epoch (everything included) of finished runs like these; None if there are none."""
+        """Return the median seconds per epoch (all included) of finished runs like these; None if there are none."""
         if not self._experiments:
             self._experiments = all_experiments(self.client)
         conditions = [
@@ -143,7 +142,7 @@ class Estimator:
 
 
 def _per_epoch(run: Run) -> float | None:
-    """Seconds per epoch of a run; None if the run does not record it or is not a run of this project."""
+    """Return a run's seconds per epoch; None if it does not record them or is not a run of this project."""
     seconds = number(run.data.metrics.get(schema.SECONDS))
     together, epochs = number(run.data.tags.get(schema.COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
     if schema.KIND not in run.data.tags or seconds is None or together is None or epochs is None:

@@ -21,6 +21,7 @@ from rsc_mlflow.tracking.values import one_per_step
 LARGEST = 5_000_000
 """Largest JSON artifact that is read, in bytes; larger ones are treated as absent."""
 VERSIONS = 200
+PNG = b"\x89PNG"
 
 
 class Details:
@@ -54,6 +55,18 @@ class Details:
         """Return a JSON artifact, parsed; None if it does not exist, is too large or is not JSON."""
         content: object | None = self._keep(("artifact", run_id, path), lambda: self._parsed(run_id, path))
         return content
+
+    def picture(self, run_id: str, path: str) -> bytes | None:
+        """A PNG artifact; None if there is none, it is too large or it is not a PNG file."""
+        content: bytes | None = self._keep(("picture", run_id, path), lambda: self._png(run_id, path))
+        return content
+
+    def experiment_tags(self) -> dict[str, dict[str, str]]:
+        """Id → tags of every active experiment, read again at each call; empty if the store does not answer."""
+        try:
+            return {one.experiment_id: dict(one.tags) for one in self._client().search_experiments()}
+        except MlflowException:
+            return {}
 
     def models(self) -> pd.DataFrame:
         """Return the newest model versions: name, version, dataset, method, aliases, run_id, created (in ms)."""
@@ -92,6 +105,11 @@ class Details:
         except ValueError:
             return None
         return parsed
+
+    def _png(self, run_id: str, path: str) -> bytes | None:
+        content = self._read(run_id, path)
+        good = content is not None and len(content) <= LARGEST and content.startswith(PNG)
+        return content if good else None
 
     def _download(self, run_id: str, path: str) -> bytes | None:
         client = self._client()

@@ -69,6 +69,12 @@ class MadeUpSource:
         found = self._drafts[int(run_id, 16)].artifacts.get(path)
         return None if found is None else json.loads(json.dumps(found))
 
+    def picture(self, run_id: str, path: str) -> bytes | None:
+        return None
+
+    def experiment_tags(self) -> dict[str, dict[str, str]]:
+        return {}
+
     def models(self) -> pd.DataFrame:
         row = {"name": "rsc-mnist-MLP", "version": "1", "dataset": "mnist", "method": "", "aliases": "mnist"}
         return pd.DataFrame([row | {"run_id": f"{5:032x}", "created": 1.0}])

@@ -15,8 +15,9 @@ from mlflow import MlflowClient
 
 from benchmarks.filling import fill_store
 from dashboards.__main__ import build_server
-from dashboards.app import csv_text, links_of, notices
+from dashboards.app import links_of, notices
 from dashboards.components import control_id, picked_runs
+from dashboards.export import csv_text
 from dashboards.guard import is_foreign
 from dashboards.pages import PAGES
 from dashboards.repository import RunRepository, VisibleRuns
@@ -82,17 +83,24 @@ def ids_in(component: Any, kind: str) -> list[dict[str, Any]]:
 
 def tick(client: FlaskClient, path: str, stamp: str, page: dict[str, Any], search: str = "") -> dict[str, Any]:
     """What the browser asks for every few seconds, with the figures, notes and tables that it shows."""
-    graphs, notes, tables, warned = (ids_in(page, kind) for kind in ("graph", "note", "table", "notice"))
+    graphs, notes, tables, warned = (ids_in(page, kind) for kind in ("graph", "note", "rows", "notice"))
     outputs: list[Any] = [{"id": "page", "property": "children"}, {"id": "banner", "property": "children"}]
     outputs += [{"id": "stamp", "property": "data"}, {"id": "tick", "property": "interval"}]
     outputs += [[{"id": one, "property": name} for one in graphs] for name in ("figure", "style")]
-    outputs += [[{"id": one, "property": "children"} for one in group] for group in (notes, tables, warned)]
+    parts = ((notes, "children"), (tables, "rowData"), (warned, "children"))
+    outputs += [[{"id": one, "property": name} for one in group] for group, name in parts]
     state = [
         {"id": "address", "property": "pathname", "value": path},
         {"id": "address", "property": "search", "value": search},
         {"id": "stamp", "property": "data", "value": stamp},
     ]
     return ask(client, "..page.children@", outputs, [{"id": "tick", "property": "n_intervals", "value": 1}], state)
+
+
+@pytest.fixture
+def never_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy machine takes between two requests, what is known counts as new."""
+    monkeypatch.setattr("dashboards.repository.STALE_SECONDS", 1e9)
 
 
 def rows(client: FlaskClient, address: str) -> list[dict[str, str]]:
@@ -121,9 +129,41 @@ def test_a_download_holds_the_numbers_that_the_query_api_gives(server: flask.Fla
     found = rows(client, "/data/scores/curves.csv?family=mnist&facet=none&optimizer=sgd")
     row = next(row for row in found if row["paper"] == "R3" and row["baseline"] == "False")
     hub_rows = rows(client, "/data/overview/newest.csv")
-    assert len(hub_rows) == 15
+    assert len(hub_rows) == 150
     assert 0 < float(row["mean"]) < 1
     assert len(row["links"].split(",")) == int(row["runs"])
+
+
+def test_a_table_is_downloaded_in_latex(server: flask.Flask) -> None:
+    client = server.test_client()
+    answer = client.get("/data/scores/curves.tex?family=mnist&facet=none")
+    assert (answer.status_code, answer.mimetype) == (200, "text/tex")
+    found = rows(client, "/data/scores/curves.csv?family=mnist&facet=none")
+    assert answer.text.count(r" \\") == 1 + len(found)
+    assert r"\toprule" in answer.text
+    assert client.get("/figure/scores/curves/99.pdf").status_code == 404
+    refused = client.get("/figure/scores/curves/0.pdf?size=huge")
+    assert (refused.status_code, refused.text.startswith("error: Invalid size: 'huge'")) == (400, True)
+
+
+def test_a_folded_table_comes_when_it_is_unfolded(server: flask.Flask) -> None:
+    client = server.test_client()
+    page = draw(client, "/scores")["page"]
+    assert ids_in(page, "rows") == []
+    place = {"panel": "curves"}
+
+    def unfold(clicks: int) -> dict[str, Any]:
+        inputs = [{"id": {"type": "fold", **place}, "property": "n_clicks", "value": clicks}]
+        state = [{"id": "address", "property": "pathname", "value": "/scores"}]
+        state += [{"id": "address", "property": "search", "value": "?family=mnist"}]
+        output = {"id": {"type": "folded", **place}, "property": "children"}
+        return ask(client, '{"panel":["MATCH"],"type":"folded"}', output, inputs, state)
+
+    (found,) = unfold(1).values()
+    assert ids_in(found, "rows") == [{"type": "rows", **place}]
+    grid = found["children"]["props"]["children"]["props"]
+    assert len(grid["rowData"]) == len(rows(client, "/data/scores/curves.csv?family=mnist"))
+    assert unfold(2) == {}
 
 
 def test_a_bad_filter_is_explained_on_the_page_and_refused_in_a_download(server: flask.Flask) -> None:
@@ -235,6 +275,7 @@ def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
     assert "does not answer" in str(notices(VisibleRuns(runs, {}, gone), repository))
 
 
+@pytest.mark.usefixtures("never_stale")
 def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: flask.Flask) -> None:
     client = server.test_client()
     page = draw(client, "/scores")
@@ -250,6 +291,7 @@ def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: f
     assert all("points" in changed[key]["children"] for key in changed if '"type":"note"' in key)
 
 
+@pytest.mark.usefixtures("never_stale")
 def test_a_tick_draws_the_page_anew_where_its_panels_are_others(server: flask.Flask) -> None:
     client = server.test_client()
     changed = tick(client, "/scores", "another", draw(client, "/factors"))
@@ -257,6 +299,7 @@ def test_a_tick_draws_the_page_anew_where_its_panels_are_others(server: flask.Fl
     assert ids_in(changed["page"], "graph") == ids_in(draw(client, "/scores")["page"], "graph")
 
 
+@pytest.mark.usefixtures("never_stale")
 def test_a_tick_leaves_the_word_on_a_bad_filter(server: flask.Flask) -> None:
     client = server.test_client()
     page = draw(client, "/scores", "?filter=params.x%20=")

@@ -12,7 +12,13 @@ EXPERIMENTS = {"1": "made-up"}
 
 
 def test_an_address_holds_all_filters_and_comes_back_the_same() -> None:
-    filters = Filters(("a&b", "c d"), ("mnist",), ("0", "2"), (), "params.x = 'é&='", {"facet": ("target",)})
+    filters = Filters(
+        experiment=("a&b", "c d"),
+        family=("mnist",),
+        target=("0", "2"),
+        filter="params.x = 'é&='",
+        options={"facet": ("target",)},
+    )
     assert Filters.parse(filters.search()) == filters
 
 
@@ -75,6 +81,33 @@ def test_values_quoted_by_mlflow_run_are_unquoted_and_numbers_are_numbers() -> N
 
 def test_choices_are_what_the_runs_have() -> None:
     found = choices(read(made_up(400)), EXPERIMENTS)
-    assert found["family"] == ["fashion", "mnist"]
-    assert found["target"] == ["0", "1", "2"]
-    assert found["experiment"] == ["made-up"]
+    assert list(found["family"]) == ["fashion", "mnist"]
+    assert list(found["target"]) == ["0", "1", "2"]
+    assert list(found["experiment"]) == ["made-up"]
+    assert list(found["count"]) == sorted(found["count"], key=float)
+    assert "" not in found["method"]
+
+
+def test_a_sweep_is_chosen_by_its_name_and_the_head_of_its_id() -> None:
+    rows = [run(0, kind="sweep") | {"tags.rsc.sweep": "abcdef123"}, run(1) | {"tags.rsc.sweep": "abcdef123"}]
+    found = choices(read(pd.DataFrame.from_records([*rows, run(2) | {"tags.rsc.sweep": "other"}])), EXPERIMENTS)
+    assert found["sweep"] == {"other": "other", "abcdef123": "run 0 (abcdef)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "value"),
+    [
+        ("architecture", "params.architecture", "LargeMLP"),
+        ("epochs", "params.epochs", "70"),
+        ("count", "params.n_spurious", "10"),
+        ("method", "tags.rsc.method", "group_influence"),
+        ("seed", "params.random_seed", "1"),
+    ],
+)
+def test_every_filter_keeps_the_runs_with_its_value(name: str, column: str, value: str) -> None:
+    runs = read(made_up(300))
+    kept = Filters.parse(f"?{name}={value}").apply(runs, EXPERIMENTS)
+    clean = (runs["params.pattern"] == "none") & (name == "count")
+    by_hand = runs[(runs[column].astype(str) == value) | clean]
+    assert 0 < len(kept) < len(runs)
+    assert kept["run_id"].tolist() == by_hand["run_id"].tolist()

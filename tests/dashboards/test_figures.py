@@ -1,5 +1,6 @@
 """Figures hold the numbers of their tables, and patterns look the same everywhere."""
 
+import itertools
 import json
 from dataclasses import replace
 from typing import Any
@@ -43,7 +44,8 @@ def _points(*rows: dict[str, Any], measure: str = "spurious/score", by: tuple[st
 
 def test_curve_shows_means_single_seeds_and_the_clean_models_at_zero() -> None:
     drawn = score_curves(_points(*RUNS), LIGHT, "spurious score")
-    line, seeds = drawn.data
+    band, line, seeds = drawn.data
+    assert (list(band.x), list(band.y)) == ([0, 2, 2, 0], [0, 0, 0.09, 0.09])  # all ten clean models
     assert close(line.x, [0, 1, 2])
     assert close(line.y, [0.045, 0.15, 0.7])
     clean = seed_interval([0.01 * seed for seed in range(10)], {"training": range(10)}, bounds=(0, 1))
@@ -64,7 +66,7 @@ def test_significance_is_the_rank_sum_against_clean_models_and_holms_over_points
     assert close(table.loc[[1.0, 10.0], "p"], holm(np.array(p)))
     assert table["significant"].to_dict() == {0.0: False, 1.0: True, 10.0: True}
     below = [_run(9, 3, 0, 0.0), _run(8, 3, 1, 0.05)]
-    symbols = score_curves(_points(*RUNS, *below), LIGHT, "y").data[0].marker.symbol
+    symbols = score_curves(_points(*RUNS, *below), LIGHT, "y").data[1].marker.symbol
     assert list(symbols) == ["diamond", "diamond", "diamond-open", "diamond"]
 
 
@@ -139,12 +141,16 @@ def test_attack_points_and_controls() -> None:
     ]
 
 
-def test_two_axes_put_the_score_left_and_accuracies_right() -> None:
+def test_each_measure_of_a_mitigation_has_a_panel_of_its_own_over_a_common_axis() -> None:
     metrics = {"spurious/score": 0.5, "test/accuracy": 0.9, "spurious/test_accuracy": 0.6}
     runs = frame(*(run(i, p_weight_decay=w, p_pattern="v8", m=metrics) for i, w in enumerate(["0", "0.1"])))
     table = mitigation.mitigation_points(runs, "weight_decay")
-    drawn = mitigation.two_axes(table, "weight_decay", LIGHT, "weight decay")
-    assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y2", [0.6, 0.6])]
+    drawn = mitigation.stacked(table, "weight_decay", LIGHT, "weight decay")
+    assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y3", [0.6, 0.6])]
+    assert {trace.xaxis for trace in drawn.data} == {None}
+    ends = [axis.domain for axis in (drawn.layout.yaxis, drawn.layout.yaxis2, drawn.layout.yaxis3)]
+    assert (ends[0][1], ends[2][0]) == (1, pytest.approx(0))
+    assert all(below[1] < above[0] for above, below in itertools.pairwise(ends))
 
 
 def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> None:
@@ -163,8 +169,8 @@ def test_scores_show_the_recipe_with_most_points_and_say_what_is_not_drawn() -> 
     panel = scores_page.curves(view(pd.DataFrame.from_records(rows)))
     assert panel.table["mean"].tolist() == [0.9, 0.9]
     assert panel.notice.startswith(
-        "Runs with different settings are not averaged. These runs differ in optimizer (adam, sgd), epochs (5, 30). "
-        "Shown: mnist: adam · 30 epochs (2 runs). Not shown: mnist: sgd · 5 epochs (1 run). The choice"
+        "Shown: mnist: adam · 30 epochs (2 runs). Not shown: mnist: sgd · 5 epochs (1 run). "
+        "Runs with different settings are not averaged. These runs differ in optimizer (adam, sgd), epochs (5, 30)."
     )
     each = scores_page.curves(view(pd.DataFrame.from_records(rows), "?recipes=each"))
     assert [plot.title for plot in each.plots] == ["mnist · adam · 30 epochs", "mnist · sgd · 5 epochs"]
@@ -227,6 +233,7 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     ]
     row = overview.sweep_table(frame(*rows)).iloc[0]
     assert row[["jobs", "finished", "failed", "running"]].tolist() == [4, 2, 1, 1]
+    assert row["key"] == "s"
     rows[0]["metrics.sweep/finished"] = 3.0  # one was there before the sweep, and carries no tag of it
     assert overview.sweep_table(frame(*rows)).iloc[0]["finished"] == 3
 
@@ -234,13 +241,17 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
 def test_compare_shows_only_what_differs() -> None:
     runs = frame(run(0, p_optimizer="sgd", p_epochs=2), run(1, p_optimizer="adam", p_epochs=2))
     table = compare.differing(runs, "params.")
-    assert table["name"].tolist() == ["optimizer"]
-    assert sorted(table.iloc[0, 1:].tolist()) == ["adam", "sgd"]
+    assert list(table.columns) == ["optimizer"]
+    assert sorted(table["optimizer"]) == ["adam", "sgd"]
+    more = frame(run(0, p_epochs=10), run(1, p_epochs=9, p_note="x"))
+    assert compare.differing(more, "params.")["epochs"].tolist() == [9.0, 10.0]  # numbers sort as such
+    assert compare.differing(more, "params.", ["note"])["note"].tolist() == ["x", ""]
 
 
 def test_names_and_tags_cannot_bring_html_into_a_figure() -> None:
     evil = "<img src=x onerror=alert(1)>"
-    runs = frame(run(0, p_architecture=evil, p_n_parameters=1, p_pattern="v8", m={"spurious/score": 0.1}))
+    scored: dict[str, Any] = {"p_n_parameters": 1, "p_pattern": "v8", "m": {"spurious/score": 0.1}}
+    runs = frame(run(0, p_architecture=evil, **scored), run(1, p_architecture="MLP", **scored))
     panel = factors_page.architectures(replace(view(made_up(30)), runs=runs, every=runs))
     assert evil not in panel.plots[0].figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">")
 
@@ -332,7 +343,7 @@ def test_sweeps_of_one_grid_have_a_bar_each_and_a_running_one_comes_first() -> N
 def test_more_sweeps_than_bars_are_told() -> None:
     rows = [run(i, kind="sweep") | {"tags.rsc.sweep": f"s{i}"} for i in range(14)]
     panel = overview_page.sweeps(view(pd.DataFrame.from_records(rows)))
-    assert panel.note == "14 sweeps, the newest 12 drawn"
+    assert panel.note == "14 sweeps, the newest 12 drawn. Newest: run 13 (finished), 0 jobs finished"
     assert len(panel.plots[0].figure.data[0].y) == 12
 
 

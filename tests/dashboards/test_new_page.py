@@ -34,7 +34,7 @@ print([page.path for page in PAGES], "Runs of each kind" in page)
 
 
 def test_the_menu() -> None:
-    paths = ["", "scores", "factors", "unlearning", "privacy", "mitigation", "weights", "compare"]
+    paths = ["", "sweeps", "scores", "factors", "unlearning", "privacy", "mitigation", "weights", "compare"]
     assert [page.path for page in PAGES] == paths
     assert len({page.place for page in PAGES}) == len(paths)
 
@@ -46,5 +46,5 @@ def test_a_page_is_one_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    paths = ["", "scores", "factors", "unlearning", "kinds", "privacy", "mitigation", "weights", "compare"]
+    paths = ["", "sweeps", "scores", "factors", "unlearning", "kinds", "privacy", "mitigation", "weights", "compare"]
     assert done.stdout.splitlines()[-1] == f"{paths} True"

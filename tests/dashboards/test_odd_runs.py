@@ -9,19 +9,19 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from dashboards.components import table_data
 from dashboards.data import Filters, choices
 from dashboards.pages import PAGES
 from dashboards.panels import View, panels
 from dashboards.report import report_html
 from dashboards.repository import RunRepository, VisibleRuns
+from dashboards.tables import text_rows
 from rsc_mlflow.analysis import problems, read
 from rsc_mlflow.analysis.reading import TAGS
 from rsc_mlflow.analysis.settings import METHOD_OPTIONS, NUMBERS, SEEDS, WORDS
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
 from tests.dashboards.frames import MadeUpSource, made_up, run, view
 
-BATCH, BATCHES = 20, 26
+BATCH, BATCHES = 52, 10
 """520 odd runs: each page, and the report, reads every one of them."""
 ODD = st.sampled_from(
     [
@@ -154,7 +154,7 @@ def test_every_page_and_the_report_read_any_run(number: int) -> None:
     for page in PAGES:
         for panel in panels(page, look):
             assert "could not be drawn" not in panel.message, (page.path, panel.key)
-            table_data(panel.table, REPOSITORY)
+            text_rows(panel.table, REPOSITORY)
     visible = VisibleRuns(look.every, {"1": "x"}, Snapshot())
     text = report_html(REPOSITORY, visible, Filters(), "title", "about").split("<script")[0]
     assert "could not be drawn" not in text

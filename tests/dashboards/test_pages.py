@@ -1,12 +1,17 @@
 """Every page on a filled, an empty and an odd store."""
 
+import itertools
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from dashboards.components import panel_card
+from dashboards.downloads import Addresses
 from dashboards.pages import PAGES
-from dashboards.panels import Page, Panel, View, panels
+from dashboards.panels import Note, Page, Panel, Picture, SavedView, View, panels
+from dashboards.repository import RunRepository
+from rsc_mlflow.tracking.frame import RunStore
 from tests.dashboards.frames import MadeUpSource, empty, made_up, run, view
 
 FILLED = made_up(700)
@@ -17,16 +22,25 @@ def _search(page: Page) -> str:
     return "?" + "&".join(f"run={i:032x}" for i in (3, 4, 5)) if page.path == "compare" else ""
 
 
+WITHOUT = {
+    "unreadable": "All values of the runs shown here could be read.",
+    "views": "No views are saved here.",
+    "artifacts": "These runs have neither",
+    "optimizer": "Optimizer: the runs that are alike otherwise were all made with sgd",
+}
+"""Panel → what it says of the made-up runs, which lack what it shows."""
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_a_filled_store_fills_every_panel(page: Page) -> None:
     look = view(FILLED, _search(page))
     for build in page.panels:
         panel = build(look)
-        if panel.key == "unreadable":
-            assert panel.message == "All values of the runs shown here could be read."
+        if panel.key in WITHOUT:
+            assert panel.message.startswith(WITHOUT[panel.key])
             continue
         assert panel.message == "", panel.key
-        assert panel.plots or panel.show_table
+        assert panel.plots or panel.show_table or panel.notes
         assert panel.title
         for plot in panel.plots:
             assert plot.figure.data, panel.key
@@ -83,10 +97,66 @@ def test_compare_says_why_it_shows_nothing() -> None:
     raw = pd.DataFrame.from_records([one, two])
     both = f"?run={one['run_id']}&run={two['run_id']}"
     hidden = f"{both}&filter=params.epochs%20=%20'2'"
-    assert _panel("compare", 0, raw).message.startswith("Choose up to 8 runs above")
+    assert _panel("compare", 0, raw).message.startswith("Choose up to 100 runs above")
     assert _panel("compare", 0, raw, hidden).message.startswith("The filters let none of the runs in the address")
-    assert _panel("compare", 0, raw, both).message == "These runs have the same parameters."
-    assert _panel("compare", 1, raw, both, Artifacts({}, {})).message == "These runs have no values over epochs."
+    assert _panel("compare", 0, raw, both).note == "These runs have the same parameters."
+    assert _panel("compare", 1, raw, both).message.startswith("Parallel coordinates need two runs that differ")
+    assert _panel("compare", 2, raw, both, Artifacts({}, {})).message == "These runs have no values over epochs."
+
+
+def test_a_hundred_runs_are_compared_and_their_notes_and_examples_shown() -> None:
+    raw = made_up(150)
+    raw["tags.mlflow.note.content"] = [f"note {i}" for i in range(150)]
+    table = _panel("compare", 0, raw, "?take=newest").table
+    assert len(table) == 100
+    assert table["run"].tolist() == raw["run_name"].tolist()[:49:-1]
+    assert "epochs" not in table or table["epochs"].nunique() > 1
+    lines = _panel("compare", 1, raw, "?take=newest").plots[0].figure.data[0]
+    assert all(len(axis["values"]) == 100 for axis in lines.dimensions)
+    notes = _panel("compare", 4, raw, f"?run={3:032x}").notes
+    assert [(note.run_id, note.text) for note in notes] == [(f"{3:032x}", "note 3")]
+
+
+def test_pictures_notes_and_saved_views_are_drawn() -> None:
+    """Of a writable store with fields to type in, of another one as texts."""
+    panel = Panel(
+        "all",
+        "All",
+        pictures=(Picture("a1", "figures/examples.png", "the examples"),),
+        notes=(Note("a1", "run 1", "a *note*"),),
+        views=(SavedView("mine", "scores?family=mnist", "rsc"),),
+    )
+    store, source = RunStore("sqlite:///nobody.db"), MadeUpSource(0)
+    drawn = {
+        writable: str(panel_card(panel, RunRepository(store, source, writer=writer), Addresses("/d/", PAGES[0], "")))
+        for writable, writer in ((True, NoWriter()), (False, None))
+    }
+    for text in drawn.values():
+        assert "Img(alt='the examples', src='/d/artifact/a1/figures/examples.png')" in text
+        assert "href='/d/scores?family=mnist'" in text
+        assert "a *note*" in text
+    assert "Textarea" in drawn[True]
+    assert "Textarea" not in drawn[False]
+    assert "Read-only here" in drawn[False]
+
+
+class NoWriter:
+    """Says no to everything."""
+
+    def set_run_tag(self, run_id: str, key: str, value: str) -> str:
+        return "no"
+
+    def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
+        return "no"
+
+
+def test_matrices_and_weight_maps_stand_side_by_side() -> None:
+    rows = [run(n, p_epochs=n) for n in range(2)]
+    matrix = {"matrix": [[0, 0.5], [1, 0.25]]}
+    source = Artifacts({(0, "spurious_scores.json"): matrix, (1, "weight_map.json"): {"maps": {"a": [[1.0]]}}}, {})
+    panel = _panel("compare", 3, pd.DataFrame.from_records(rows), f"?run={0:032x}&run={1:032x}", source)
+    assert [plot.title for plot in panel.plots] == ["run 0 (000000): score matrix", "run 1 (000000): a"]
+    assert panel.plots[0].figure.data[0].z.tolist() == matrix["matrix"]
 
 
 def test_one_strength_is_no_comparison() -> None:
@@ -171,3 +241,43 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(caplog: pytest.LogCapture
     assert first.message == "This panel could not be drawn (ZeroDivisionError). The log says more."
     assert (second.key, second.message) == ("runs", "")
     assert "panel broken" in caplog.text
+
+
+def test_lines_and_facets_are_any_parameter() -> None:
+    """A line per optimizer, a figure per architecture: as counted by hand, with the pattern held equal."""
+    rows = [
+        run(
+            number,
+            p_pattern="v8",
+            p_n_spurious=3,
+            p_optimizer=optimizer,
+            p_architecture=architecture,
+            p_dataset_family="digits",
+            p_random_seed=seed,
+            m={"spurious/score": number / 100},
+        )
+        for number, (optimizer, architecture, seed) in enumerate(
+            itertools.product(("adam", "sgd"), ("MLP", "CNN002"), range(2))
+        )
+    ]
+    raw = pd.DataFrame.from_records(rows)
+    panel = _panel("scores", 0, raw, "?group=optimizer&facet=architecture")
+    assert [plot.title for plot in panel.plots] == ["CNN002", "MLP"]
+    drawn = {
+        (plot.title, trace.name): trace.y[0]
+        for plot in panel.plots
+        for trace in plot.figure.data
+        if trace.mode == "lines+markers"
+    }
+    means = {("MLP", "adam"): 0.005, ("CNN002", "adam"): 0.025, ("MLP", "sgd"): 0.045, ("CNN002", "sgd"): 0.065}
+    assert drawn == {key: pytest.approx(value) for key, value in means.items()}
+    recipes = _panel("scores", 0, raw, "?group=recipe&facet=none")
+    names = {trace.name for trace in recipes.plots[0].figure.data if trace.mode == "lines+markers"}
+    assert names == {f"{a} · {o}" for o, a in itertools.product(("adam", "sgd"), ("MLP", "CNN002"))}
+
+
+def test_one_value_of_a_factor_is_told_in_words_and_not_drawn() -> None:
+    rows = [run(n, p_pattern="v8", p_architecture="MLP", m={"spurious/score": 0.5}) for n in range(3)]
+    panel = _panel("factors", 0, pd.DataFrame.from_records(rows))
+    assert panel.plots == ()
+    assert panel.message.startswith("Architecture: the runs that are alike otherwise were all made with MLP")

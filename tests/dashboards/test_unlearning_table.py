@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards.figures.unlearning_table import cell, faults, gap_table, variants
+from dashboards.figures.unlearning_table import faults, gap_table, variants, with_membership
 from rsc_mlflow.analysis import latest_per_fingerprint, read
 from tests.dashboards.frames import run
 
@@ -38,6 +38,7 @@ def test_runs_with_a_fault_stand_last_whatever_their_gap() -> None:
         unlearned(30, "incremental_retraining", BAD | OVER | {"gap/spurious/score": 0.0}),
         unlearned(40, "exact_retraining", GOOD | FORGET | {"gap/spurious/score": 0.0, "gap/unlearn/forget_loss": 0.0}),
     )
+    assert table["rank"].tolist() == [1, 2, 3, 4, 5]
     assert table[["variant", "verdict"]].to_numpy().tolist() == [
         ["exact_retraining", ""],
         ["group_influence", ""],
@@ -70,14 +71,14 @@ def test_cells_are_means_over_seeds_with_intervals_from_five_seeds_on() -> None:
         for k, value in enumerate(values)
     ]
     table = table_of(*few, *many).set_index("variant")
-    assert table.loc["group_influence", "score gap"] == "0.1 (seeds: 0, 0.1, 0.2)"
-    mean, low, high = (
-        float(part.strip("],")) for part in str(table.loc["relabel_finetuning", "score gap"]).replace("[", "").split()
-    )
+    assert table["score gap"]["group_influence"] == pytest.approx(0.1)
+    assert np.isnan(table["score gap from"]["group_influence"])
+    mean, low, high = (float(table[f"score gap{end}"]["relabel_finetuning"]) for end in ("", " from", " to"))
     assert mean == pytest.approx(np.mean(values))
     assert low < min(mean, 0.2) < 0.4 < high
-    assert str(table.loc["relabel_finetuning", "seconds"]).startswith("2 [")
-    assert table.loc["relabel_finetuning", "KL, clean"] == ""
+    assert table.loc["relabel_finetuning", "seconds"] == 2
+    assert table["units"].to_dict() == {"group_influence": 3, "relabel_finetuning": 5}
+    assert "KL, clean" not in table
     assert table["runs"].to_dict() == {"group_influence": 3, "relabel_finetuning": 5}
 
 
@@ -89,9 +90,9 @@ def test_options_in_which_the_runs_of_a_method_differ_make_rows_of_their_own() -
         unlearned(2, "gradient_difference", GOOD | {"gap/spurious/score": 0.2}, **fine, unlearn_learning_rate=1e-4),
     ]
     assert table_of(*rows).set_index("variant")["score gap"].to_dict() == {
-        "relabel_finetuning, unlearn_learning_rate=0.001": "0.1",
-        "gradient_difference": "0.2",
-        "relabel_finetuning, unlearn_learning_rate=0.0001": "0.5",
+        "relabel_finetuning, unlearn_learning_rate=0.001": 0.1,
+        "gradient_difference": 0.2,
+        "relabel_finetuning, unlearn_learning_rate=0.0001": 0.5,
     }
 
 
@@ -101,7 +102,7 @@ def test_both_gaps_of_two_target_classes_stand_beside_their_mean() -> None:
     both = unlearned(0, "group_influence", GOOD | scores | gaps, "twoclassmnistv20-20-3-1-0", target_class="3-1")
     row = table_of(both).iloc[0]
     columns = ["score gap", "score gap, first target", "score gap, second target"]
-    assert row[columns].tolist() == ["0.3", "0.35", "0.25"]
+    assert row[columns].tolist() == [0.3, 0.35, 0.25]
     assert "score gap, first target" not in table_of(unlearned(0, "group_influence", GOOD)).columns
 
 
@@ -110,7 +111,15 @@ def test_no_runs_make_no_table() -> None:
     assert gap_table(variants(rows[:0]), BY).empty
 
 
-def test_a_cell_in_words() -> None:
-    assert cell(0.025512, 0.01, 0.04, None) == "0.0255 [0.01, 0.04]"
-    assert cell(-1.5, np.nan, np.nan, (-1.0, -2.0)) == "-1.5 (seeds: -1, -2)"
-    assert cell(1e8, np.nan, np.nan, (1e8,)) == "1e+08"
+def test_membership_after_unlearning_is_that_of_the_attacks_on_the_unlearned_model() -> None:
+    rows = [unlearned(k, "group_influence", GOOD) for k in range(2)]
+    for number, (source, aucs) in enumerate([(0, {"lira": 0.7, "loss": 0.9}), (0, {"lira": 0.8}), (9, {"lira": 1.0})]):
+        metrics = {f"attack/{name}/spurious_auc": value for name, value in aucs.items()}
+        rows.append(run(20 + number, kind="attack", m=metrics) | {"tags.rsc.source_run_id": f"{source:032x}"})
+    runs = latest_per_fingerprint(read(pd.DataFrame.from_records(rows)))
+    found = with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])
+    membership = found.set_index("run_name")["metrics.membership"]
+    assert membership["run 0"] == pytest.approx(0.75)
+    assert np.isnan(membership["run 1"])
+    table = gap_table(variants(with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])), BY)
+    assert table["membership AUC after"].tolist() == [pytest.approx(0.75)]

@@ -55,6 +55,8 @@ MEANINGLESS = {
     "data_root": (f"{FILE}/folder", LONG, FILE),
     "ray_address": (LONG,),
     "output": (f"{FILE}/report.html", ".", LONG),
+    "export": (f"{FILE}/folder", FILE, LONG),
+    "size": ("huge", "1x1", "8x", LONG),
     "experiments": ("nonsense", "Default,"),
     "filter": ("nonsense", "params.x ="),
 }

@@ -4,9 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pypdf
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.browser import found
 from benchmarks.filling import fill_store
 from entry_points.command import status
 from entry_points.commands import entry_point
@@ -113,3 +115,17 @@ def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: 
     assert "'compare': 9 runs. Expected at most 8" in capsys.readouterr().err
     assert status(entry_point("report"), ["--compare", runs[3], "--filter", "attributes.run_id = 'another'"]) == 2
     assert f"'compare': '{runs[3]}'. Expected ids of runs that match the filters" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver")
+def test_every_figure_and_table_is_exported(sqlite_store: str, tmp_path: Path) -> None:
+    client = MlflowClient(sqlite_store)
+    run = client.create_run("0", run_name="a run", tags={"rsc.kind": "train"})
+    client.set_terminated(run.info.run_id)
+    assert status(entry_point("report"), ["--export", "paper", "--size", "8x6"]) == 0
+    names = {path.name for path in (tmp_path / "paper").iterdir()}
+    assert {"overview-runs-1.pdf", "overview-runs-1.svg", "overview-newest.csv", "overview-newest.tex"} <= names
+    page = pypdf.PdfReader(tmp_path / "paper" / "overview-runs-1.pdf").pages[0]
+    assert float(page.mediabox.width) * 2.54 / 72 == pytest.approx(8, abs=0.05)
+    assert "train" in page.extract_text()
+    assert "a run" in (tmp_path / "paper" / "overview-newest.tex").read_text()

@@ -2,12 +2,15 @@
 
 import ast
 import csv
+import io
 import json
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pypdf
 import pytest
 from mlflow import MlflowClient
 from selenium import webdriver
@@ -20,6 +23,7 @@ from dashboards.data import Filters
 from dashboards.pages import PAGES
 from dashboards.report import report_html
 from dashboards.repository import RunRepository
+from dashboards.tables import PAGE_ROWS, digits
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.details import Details
@@ -66,7 +70,7 @@ def _traces(browser: webdriver.Chrome, panel: str, plot: int = 0) -> list[dict[s
     """Name, x, y and links of what plotly draws."""
     script = """
       const box = document.querySelectorAll(`#panel-${arguments[0]} .js-plotly-plot`)[arguments[1]];
-      return box._fullData.filter(t => t.visible === true).map(
+      return box._fullData.filter(t => t.visible === true && t.mode !== 'none').map(
         t => ({name: t.name, x: Array.from(t.x), y: Array.from(t.y), links: Array.from(t.customdata || [])}));
     """
     return list(browser.execute_script(script, panel, plot))
@@ -77,6 +81,7 @@ def test_every_page_opens_without_an_error_and_asks_its_own_server_alone(
     at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer, page: Any
 ) -> None:
     browser = at(page.path)
+    _until(browser, f"return document.title === {json.dumps(f'{page.title} · Rare spurious correlations')}")
     shown = browser.execute_script("return [document.querySelector('h1').innerText, document.body.innerText]")
     assert shown[0] == page.title
     assert "could not be drawn" not in shown[1]
@@ -319,3 +324,71 @@ def test_names_are_shown_as_text(at: Callable[[str], webdriver.Chrome], dashboar
         True,
         0,
     ]
+
+
+def _grid(panel: str) -> str:
+    return f"#panel-{panel} .ag-root"
+
+
+def _column(browser: webdriver.Chrome, panel: str, column: str) -> list[str]:
+    """The texts of a grid's column, from top to bottom."""
+    script = """
+      const cells = [...document.querySelectorAll(`#panel-${arguments[0]} .ag-row [col-id="${arguments[1]}"]`)];
+      return cells.sort((a, b) => a.getBoundingClientRect().y - b.getBoundingClientRect().y).map(c => c.innerText);
+    """
+    return list(browser.execute_script(script, panel, column))
+
+
+def test_a_table_is_sorted_filtered_and_paged(at: Callable[[str], webdriver.Chrome]) -> None:
+    browser = at("scores?facet=none&family=mnist")
+    browser.find_element(By.CSS_SELECTOR, "#panel-curves details:last-of-type > summary[id]").click()
+    _until(browser, f"return document.querySelectorAll('{_grid('curves')} .ag-row').length > 5")
+    header = browser.find_element(
+        By.CSS_SELECTOR, f"{_grid('curves')} .ag-header-cell[col-id='mean'] .ag-header-cell-text"
+    )
+    for direction in ("ascending", "descending"):
+        header.click()
+        _until(browser, f"return document.querySelector(`#panel-curves [col-id='mean'][aria-sort='{direction}']`)")
+        shown = [float(text) for text in _column(browser, "curves", "mean")]
+        assert shown == sorted(shown, reverse=direction == "descending")
+        assert len(shown) == PAGE_ROWS
+    pages = browser.find_element(By.CSS_SELECTOR, "#panel-curves .ag-paging-row-summary-panel").text
+    assert pages.startswith("1 to 15 of ")
+
+
+def test_numbers_read_alike_in_the_browser_and_in_python(at: Callable[[str], webdriver.Chrome]) -> None:
+    browser = at("")
+    values = [
+        0,
+        1,
+        -3,
+        1234567,
+        0.9,
+        0.90149,
+        12.345678,
+        -0.00012344,
+        1234.5678,
+        999999.4,
+        3.2e-7,
+        -4.5e12 - 0.5,
+        0.99996,
+    ]
+    script = "return arguments[0].map(value => window.dashAgGridFunctions.rscDigits({value: value}))"
+    assert browser.execute_script(script, values) == [digits(value) for value in values]
+
+
+def test_a_figure_for_paper_is_a_pdf_of_the_stated_size(
+    at: Callable[[str], webdriver.Chrome], dashboards_server: MlflowServer
+) -> None:
+    browser = at("scores?facet=none&family=mnist")
+    address = browser.find_element(By.CSS_SELECTOR, "#panel-curves a.pdf").get_attribute("href")
+    assert address
+    with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as answer:
+        assert answer.headers["Content-Type"] == "application/pdf"
+        file = pypdf.PdfReader(io.BytesIO(answer.read()))
+    assert len(file.pages) == 1
+    width, height = (float(side) * 2.54 / 72 for side in file.pages[0].mediabox[2:])  # points to centimeters
+    assert (width, height) == (pytest.approx(8.5, abs=0.05), pytest.approx(6.0, abs=0.05))
+    words = file.pages[0].extract_text()
+    assert "spurious score" in words
+    assert "R3" in words

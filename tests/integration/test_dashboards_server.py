@@ -2,11 +2,11 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,70 @@ def test_naming_a_hidden_run_or_experiment_in_the_address_shows_nothing_of_it(lo
     client = MlflowClient(log_in_server.backend)
     secret = client.get_experiment_by_name("secret").experiment_id
     run = client.search_runs([secret])[0].info.run_id
-    for path in (f"data/compare/metrics.csv?run={run}", "data/overview/runs.csv?experiment=secret"):
+    for path in (f"data/compare/table.csv?run={run}", "data/overview/runs.csv?experiment=secret"):
         assert len(_get(log_in_server, path, BOB).text.splitlines()) <= 1
-    assert len(_get(log_in_server, f"data/compare/metrics.csv?run={run}", ADMIN).text.splitlines()) > 5
+    assert len(_get(log_in_server, f"data/compare/table.csv?run={run}", ADMIN).text.splitlines()) == 2
+
+
+def _save(server: MlflowServer, auth: AuthBase, ids: tuple[Any, Any, Any], content: str, search: str = "") -> str:
+    """Presses a save button as the browser does, and returns what the page then says.
+
+    Args:
+        server: with a log-in.
+        auth: whose browser it is.
+        ids: of the place where the answer appears, of the button, and of the text field.
+        content: of the text field.
+        search: of the page's address; given for a view.
+    """
+    said, save, text = ids
+    state = [{"id": text, "property": "value", "value": content}]
+    if search:
+        state += [{"id": "address", "property": "pathname", "value": "/dashboards/scores"}]
+        state += [{"id": "address", "property": "search", "value": search}]
+    pressed = save if isinstance(save, str) else json.dumps(save, sort_keys=True, separators=(",", ":"))
+    body = {
+        "output": "view-said.children" if search else '{"run":["MATCH"],"type":"note-said"}.children',
+        "outputs": {"id": said, "property": "children"},
+        "inputs": [{"id": save, "property": "n_clicks", "value": 1}],
+        "changedPropIds": [f"{pressed}.n_clicks"],
+        "state": state,
+    }
+    answer = requests.post(f"{server.uri}/dashboards/_dash-update-component", json=body, auth=auth, timeout=60)
+    answer.raise_for_status()
+    (found,) = answer.json()["response"].values()
+    return str(found["children"])
+
+
+def test_a_note_is_saved_by_whoever_may_edit_the_run_and_a_reader_is_told_no(log_in_server: MlflowServer) -> None:
+    client = MlflowClient(log_in_server.backend)
+    found = {name: client.get_experiment_by_name(name).experiment_id for name in ("open", "secret")}
+    runs = {name: client.search_runs([one])[0].info.run_id for name, one in found.items()}
+
+    def note(auth: AuthBase, run: str, text: str) -> str:
+        said, save, box = ({"type": f"note-{kind}", "run": run} for kind in ("said", "save", "text"))
+        return _save(log_in_server, auth, (said, save, box), text)
+
+    assert note(ADMIN, runs["open"], "a *note*") == "Saved."
+    assert note(BOB, runs["open"], "spoiled").startswith("You may read this run but not edit it.")
+    assert note(BOB, runs["secret"], "spoiled") == "This run is not there, or you may not read it."
+    assert client.get_run(runs["open"]).data.tags["mlflow.note.content"] == "a *note*"
+    assert client.get_run(runs["secret"]).data.tags.get("mlflow.note.content", "") != "spoiled"
+
+
+def test_a_saved_view_is_listed_for_those_who_may_read_its_experiment(log_in_server: MlflowServer) -> None:
+    def save(auth: AuthBase, name: str, search: str) -> str:
+        return _save(log_in_server, auth, ("view-said", "view-save", "view-name"), name, search)
+
+    assert save(ADMIN, "of the open", "?experiment=open") == "Saved; it is listed on Overview."
+    assert save(ADMIN, "of the secret", "?experiment=secret") == "Saved; it is listed on Overview."
+    assert save(ADMIN, "of both", "?family=mnist").startswith("Choose one experiment in the filters first")
+    assert save(BOB, "spoiled", "?experiment=open").startswith("You may read this experiment but not edit it.")
+    assert save(ADMIN, "a/b", "?experiment=open").startswith("Give the view a name")
+    for_admin, for_bob = (json.dumps(_draw(log_in_server, auth).json()) for auth in (ADMIN, BOB))
+    assert "/dashboards/scores?experiment=open" in for_bob
+    assert "of the secret" in for_admin
+    assert "of the secret" not in for_bob
+    assert "spoiled" not in for_admin
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
@@ -161,11 +222,9 @@ def test_a_missing_password_ends_the_whole_server_with_one_message(empty_store: 
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     secret = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "x", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    started = time.monotonic()
     done = subprocess.run(
-        command, check=False, env=clean | secret, cwd=tmp_path, capture_output=True, text=True, timeout=150
+        command, check=False, env=clean | secret, cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
-    assert time.monotonic() - started < 140
     assert "error: MLflow Authentication needs a password" in done.stderr + done.stdout
 
 

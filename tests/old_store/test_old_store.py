@@ -53,7 +53,7 @@ FINISHED = {
 FILLED = {
     "": ("runs", "sweeps", "newest", "models"),
     "scores": ("curves", "classes"),
-    "factors": ("architecture", "norms"),
+    "factors": ("norms",),
     "unlearning": ("before_after", "side_by_side", "gaps", "trade_off"),
     "privacy": ("roc",),
 }

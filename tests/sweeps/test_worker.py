@@ -237,11 +237,10 @@ def left_running(client: MlflowClient, options: TrainOptions, **signs: str) -> s
     [
         ({}, False),
         ({"PID": "999999999"}, True),
-        ({"HOST": "another-machine"}, False),
         ({"HOST": "another-machine", "HEARTBEAT": "1"}, True),
         ({"HOST": "another-machine", "PARENT_RUN_ID": "no parent"}, True),
     ],
-    ids=["by hand here", "process gone", "by hand elsewhere", "silent elsewhere", "of this sweep, on a lost machine"],
+    ids=["by hand here", "process gone", "silent elsewhere", "of this sweep, on a lost machine"],
 )
 def test_a_run_that_somebody_works_on_is_left_alone_and_a_dead_one_goes_on(
     client: MlflowClient, signs: dict[str, str], goes_on: bool

@@ -1,0 +1,196 @@
+"""Tables of the pages: AG Grid with sorting, filters and pages; the same cells as texts for the report and LaTeX."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from dash import html
+from dash.development.base_component import Component
+from dash_ag_grid import AgGrid
+
+from dashboards.figures.points import INTERVAL
+from dashboards.repository import RunRepository
+
+ROWS = 2000
+"""Rows that a page carries; downloads have all of them."""
+PAGE_ROWS = 15
+LINKS = 3
+HEADS = {
+    "dataset_family": "family",
+    "paper": "pattern",
+    "n_spurious": "examples",
+    "variant": "method",
+    "mean": "mean",
+    "low": "95 % from",
+    "high": "95 % to",
+    "units": "seeds",
+    "over": "mean over",
+    "each": "single seeds",
+    "grad_clip": "clipping",
+    "weight_decay": "weight decay",
+    "input_noise": "input noise",
+    "target_class": "target class",
+    "n_clean": "clean models",
+}
+"""Column of a table → its heading, where they differ."""
+LONG = ("error", "what and why", "reason", "log", "over")
+"""Columns of long texts."""
+_LEFT_OUT = ("incomplete", "running", "failed", "copies", "unreadable", "mixed")
+"""Counts that a grid leaves out where all of them are 0 or empty."""
+
+
+def digits(value: float) -> str:
+    """A number as every table shows it.
+
+    Whole numbers are whole; others have four significant digits from 1 on and four decimals below.  From 1,000 on there
+    are thousands separators.  Below 0.001 and from 10^6 on, numbers that are not whole have an exponent.
+    ``assets/dashAgGridFunctions.js`` does the same in the browser.
+    """
+    if math.isnan(value):
+        return ""
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    if abs(value) >= 1e6 or abs(value) < 1e-3:
+        return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e+")
+    if abs(value) < 1:
+        return f"{value:.4f}"
+    rounded = float(f"{value:.4g}")
+    return f"{rounded:,.{max(3 - math.floor(math.log10(abs(rounded))), 0)}f}"
+
+
+def cell_text(value: object) -> str:
+    """A cell as text: numbers by :func:`digits`, lists joined by commas."""
+    if isinstance(value, tuple | list):
+        return ", ".join(digits(float(one)) for one in value)
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | float | np.number):
+        return digits(float(value))
+    return "" if value is None else str(value)
+
+
+def heading(name: object, table: pd.DataFrame) -> str:
+    """A column's heading."""
+    if name == "links":
+        return "runs (links)" if "runs" in table else "run"
+    return HEADS.get(str(name), str(name).replace("_", " "))
+
+
+def shown_columns(table: pd.DataFrame) -> list[str]:
+    """The columns worth showing: counts of what was left out only where there are some, no ends of intervals."""
+    ends = {f"{name}{end}" for name in table.columns for end in INTERVAL}
+    names = [str(name) for name in table.columns if name not in ends]
+    return [name for name in names if name not in _LEFT_OUT or table[name].astype(bool).any()]
+
+
+def has_interval(name: str, table: pd.DataFrame) -> bool:
+    """Whether a column is a mean whose interval stands in two further columns."""
+    return all(f"{name}{end}" in table for end in INTERVAL)
+
+
+def column_texts(name: str, table: pd.DataFrame) -> list[str]:
+    """A column's cells as texts; means with an interval as "mean [from, to]"."""
+    texts = [cell_text(value) for value in table[name].tolist()]
+    if not has_interval(name, table):
+        return texts
+    ends = zip(*(table[f"{name}{end}"].tolist() for end in INTERVAL), strict=True)
+    return [
+        text if low != low else f"{text} [{digits(low)}, {digits(high)}]"
+        for text, (low, high) in zip(texts, ends, strict=True)
+    ]
+
+
+def run_links(links: str, repository: RunRepository) -> list[list[str]]:
+    """[text, address] of the first runs of "experiment:run,…"; the address is empty where no UI is known."""
+    pairs = [link.split(":", 1) for link in links.split(",") if ":" in link]
+    parts = [[run_id[:6], repository.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
+    return [*parts, [f"+{len(pairs) - LINKS}", ""]] if len(pairs) > LINKS else parts
+
+
+def text_rows(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[Any]]:
+    """``head`` and ``rows`` of a table for a page without Dash; runs are lists of [text, address]."""
+    names, shown = shown_columns(table), table.head(ROWS)
+    columns = [
+        [run_links(str(value), repository) for value in shown[name]] if name == "links" else column_texts(name, shown)
+        for name in names
+    ]
+    return {"head": [heading(n, table) for n in names], "rows": [list(row) for row in zip(*columns, strict=True)]}
+
+
+def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping[str, str]) -> Component:
+    """A table whose columns can be sorted and filtered, page by page.
+
+    Args:
+        table: ``links`` ("experiment:run,…") becomes links to runs.
+        repository: makes the links.
+        name: what the table shows, for screen readers.
+        key: the grid's id, for callbacks that replace its rows.
+    """
+    names, rows = shown_columns(table), row_data(table, repository)
+    columns = [_column(column, table) | _room(column, names) for column in names]
+    fitted = [column["field"] for column in columns if "flex" not in column]
+    made = AgGrid(
+        id=dict(key),
+        rowData=rows,
+        columnDefs=columns,
+        defaultColDef={"filter": "agTextColumnFilter", "sortable": True, "resizable": True},
+        dashGridOptions={
+            "theme": {"function": "rscTheme(themeQuartz)"},
+            "suppressFieldDotNotation": True,
+            "domLayout": "autoHeight",
+            "pagination": len(rows) > PAGE_ROWS,
+            "paginationPageSize": PAGE_ROWS,
+            "paginationPageSizeSelector": [PAGE_ROWS, 50, 200],
+            "autoSizeStrategy": {"type": "fitCellContents", "defaultMaxWidth": 420, "colIds": fitted},
+            "enableCellTextSelection": True,
+            "ensureDomOrder": True,
+            "suppressColumnVirtualisation": len(names) <= 40,
+            "enableBrowserTooltips": True,
+        },
+        style={"height": None, "width": "100%"},
+    )
+    box = html.Div(made, className="grid", role="region", **{"aria-label": name})
+    more = html.P(f"The first {ROWS:,} of {len(table):,} rows; the downloads have all of them.", className="note")
+    return html.Div([more, box]) if len(table) > ROWS else box
+
+
+def row_data(table: pd.DataFrame, repository: RunRepository) -> list[dict[str, Any]]:
+    """The rows of a grid: column → cell."""
+    names, shown = shown_columns(table), table.head(ROWS)
+    names += [f"{name}{end}" for name in names if has_interval(name, table) for end in INTERVAL]
+    cells = [_cells(column, shown[column], repository) for column in names]
+    return [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
+
+
+def _cells(name: str, values: "pd.Series[Any]", repository: RunRepository) -> Sequence[Any]:
+    """What the browser gets of a column: numbers as numbers (absent ones as None), so that they sort as such."""
+    if name == "links":
+        return [run_links(str(value), repository) for value in values.tolist()]
+    if is_numeric(values):
+        return [None if value != value or math.isinf(value) else value for value in values.tolist()]
+    return [cell_text(value) for value in values.tolist()]
+
+
+def _room(name: str, names: Sequence[str]) -> dict[str, Any]:
+    """The columns that take the room which the others leave: long texts, else the first one."""
+    long = [column for column in names if column in LONG]
+    return {"flex": 1, "minWidth": 150} if name in (long or names[:1]) else {}
+
+
+def is_numeric(values: "pd.Series[Any]") -> bool:
+    """Whether a column holds numbers."""
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def _column(name: str, table: pd.DataFrame) -> dict[str, Any]:
+    column: dict[str, Any] = {"field": name, "headerName": heading(name, table)}
+    if name == "links":
+        return column | {"cellRenderer": "RscRuns", "sortable": False, "filter": False}
+    if is_numeric(table[name]):
+        formatter = {"function": "rscInterval(params)" if has_interval(name, table) else "rscDigits(params)"}
+        return column | {"type": "rightAligned", "filter": "agNumberColumnFilter", "valueFormatter": formatter}
+    return column | {"tooltipField": name}

@@ -1,0 +1,108 @@
+"""What readers may change through the pages: descriptions of runs, and views that they save.
+
+Both are tags that MLflow knows: ``mlflow.note.content`` of a run, ``rsc.view.NAME`` of an experiment.  MLflow's own
+routes write them, with the reader's credentials: MLflow's permissions decide who may write.
+"""
+
+import re
+from typing import Any
+
+from dash import MATCH, Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash.development.base_component import Component
+
+from dashboards.data import Filters
+from dashboards.panels import Note
+from dashboards.repository import RunRepository, VisibleRuns, Writer
+from rsc_mlflow.errors import InputError
+from rsc_mlflow.tracking import schema
+
+NAME = re.compile(r"[\w .-]{1,60}")
+LONGEST = 5000
+"""Letters of a tag that every store takes."""
+READ_ONLY = "Read-only here: open these dashboards in MLflow's server to save views and notes."
+
+
+def view_bar() -> Component:
+    """The form that saves the view in the address under a name."""
+    name = dcc.Input(id="view-name", type="text", placeholder="a name", maxLength=60)
+    label = html.Label("Save this view as", htmlFor="view-name")
+    parts = [label, name, html.Button("Save", id="view-save", n_clicks=0), html.Span(id="view-said", role="status")]
+    return html.Details([html.Summary("Save this view"), html.Div(parts, className="save-view")], className="views")
+
+
+def note_form(note: Note, writable: bool) -> Component:
+    """A run's description with a button that saves it; the text alone where nothing can be written."""
+    if not writable:
+        return html.Div([html.H3(note.label), html.P(note.text or "no description", className="note")])
+    key = {"run": note.run_id}
+    text = dcc.Textarea(id={"type": "note-text", **key}, value=note.text, maxLength=LONGEST, title=note.label)
+    save = html.Button("Save", id={"type": "note-save", **key}, n_clicks=0)
+    said = html.Span(id={"type": "note-said", **key}, role="status")
+    return html.Div([html.H3(note.label), text, html.Div([save, " ", said])], className="note-form")
+
+
+def register(app: Dash, repository: RunRepository, prefix: str) -> None:
+    """Adds the callbacks that save notes and views."""
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output({"type": "note-said", "run": MATCH}, "children"),
+        Input({"type": "note-save", "run": MATCH}, "n_clicks"),
+        State({"type": "note-text", "run": MATCH}, "value"),
+        prevent_initial_call=True,
+    )
+    def save_note(clicks: int, text: str | None) -> Any:
+        return said(lambda: _save_note(repository, ctx.triggered_id["run"], text or "")) if clicks else no_update
+
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output("view-said", "children"),
+        Input("view-save", "n_clicks"),
+        State("view-name", "value"),
+        State("address", "pathname"),
+        State("address", "search"),
+        prevent_initial_call=True,
+    )
+    def save_view(clicks: int, name: str | None, pathname: str, search: str) -> Any:
+        path = pathname.removeprefix(prefix.rstrip("/")).strip("/")
+        return said(lambda: _save_view(repository, name or "", path, search or "")) if clicks else no_update
+
+
+def said(work: Any) -> str:
+    """What the reader is told about an attempt to write: its answer, or why it was refused."""
+    try:
+        return str(work())
+    except InputError as error:
+        return str(error)
+
+
+def _writer(repository: RunRepository) -> Writer:
+    if repository.writer is None:
+        raise InputError(READ_ONLY)
+    return repository.writer
+
+
+def _save_note(repository: RunRepository, run_id: str, text: str) -> str:
+    if not (repository.snapshot().runs["run_id"] == run_id).any():
+        raise InputError("This run is not there, or you may not read it.")
+    refused = _writer(repository).set_run_tag(run_id, schema.DESCRIPTION, text[:LONGEST])
+    return refused or "Saved."
+
+
+def _save_view(repository: RunRepository, name: str, path: str, search: str) -> str:
+    if not NAME.fullmatch(name.strip()):
+        raise InputError("Give the view a name: up to 60 letters, digits, spaces, dots and dashes.")
+    experiment = _experiment(repository.snapshot(), Filters.parse(search))
+    address = f"{path}{search}"
+    if len(address) > LONGEST:
+        raise InputError(f"This address has {len(address):,} letters; a saved view can have {LONGEST:,}.")
+    refused = _writer(repository).set_experiment_tag(experiment, f"{schema.VIEW_PREFIX}{name.strip()}", address)
+    return refused or "Saved; it is listed on Overview."
+
+
+def _experiment(visible: VisibleRuns, filters: Filters) -> str:
+    """The experiment that a view belongs to: the one that is filtered for, or the only one there is."""
+    chosen = [key for key, name in visible.experiments.items() if name in filters.experiment or not filters.experiment]
+    with_runs = set(visible.runs["experiment_id"])
+    known = [key for key in chosen if key in with_runs] or chosen
+    if len(known) != 1:
+        raise InputError("Choose one experiment in the filters first: a view is saved as a tag of its experiment.")
+    return known[0]
