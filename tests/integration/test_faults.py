@@ -56,6 +56,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written(
     environment = {"MLFLOW_EXPERIMENT_NAME": "small", "RSC_RETRY_TIMEOUT_SECONDS": "2"}
     environment |= {"TMPDIR": str(small_disk)} if full == "temporary" else {}
     options: dict[str, Any] = {"dataset": DATASET, "epochs": 40, "checkpoint_every": 1, "score_every": 0}
+    options["keep_checkpoints"] = "all"
     process = start("train_classifier", sqlite_store, environment=environment, **options)
     wait_for("checkpoint", lambda: bool(checkpoints(client)), process)
     while full == "temporary" and process.poll() is None:
