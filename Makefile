@@ -16,7 +16,7 @@ TESTED ?= .venv
 # MLflow's own default store: mlflow.db and mlruns/ in the project folder.
 quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
 
-.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast test-latest coverage docs lint format constraints clean
+.PHONY: help setup quickstart serve sweep-demo screenshots results test test-fast test-latest coverage docs mutants lint format constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ coverage: .venv/.dev ## Run all tests, then list what no test reaches, child pro
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
+
+mutants: .venv/.dev ## Change the code at random places and report which changes the fast tests do not notice
+	nice -n 15 $(BIN)/python -m benchmarks mutants
 
 docs: .venv/.dev ## Build the documentation site into site/; broken links are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

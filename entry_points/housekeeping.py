@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from entry_points.local import Local
 from rsc_mlflow.errors import InputError, unknown_name
 from rsc_mlflow.fields import Options, integer, option, text
-from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 
 
@@ -19,12 +18,11 @@ class DiskOptions(Options):
 
 def disk(options: DiskOptions) -> None:
     """See :data:`DISK`."""
-    with imports_without_gc():
-        from rich.console import Console
-        from rich.table import Table
+    from rich.console import Console
+    from rich.table import Table
 
-        from rsc_mlflow.tracking.disk import disk_use
-        from rsc_mlflow.tracking.store import connect
+    from rsc_mlflow.tracking.disk import disk_use
+    from rsc_mlflow.tracking.store import connect
 
     client = connect()
     known = {one.name: one.experiment_id for one in client.search_experiments()}

@@ -10,7 +10,6 @@ from entry_points.command import command_of, main
 from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 from rsc_mlflow.experiments.registry import ExperimentSpec
 from rsc_mlflow.fields import Options, option, text
-from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 
 _EXPECTED = "a file in an existing, writable folder, or none"
@@ -42,19 +41,18 @@ def report(options: ReportOptions) -> None:
     """See :data:`EXPERIMENT`."""
     output = None if options.output == "none" else _writable(Path(options.output))
     folder = None if options.export == "none" else _made(Path(options.export))
-    with imports_without_gc():
-        import mlflow
+    import mlflow
 
-        from dashboards.data import Filters
-        from dashboards.downloads import size_named
-        from dashboards.export import export_all
-        from dashboards.figures.style import LIGHT
-        from dashboards.report import report_html
-        from dashboards.repository import RunRepository
-        from rsc_mlflow.tracking.details import Details
-        from rsc_mlflow.tracking.frame import RunStore
-        from rsc_mlflow.tracking.run import open_run
-        from rsc_mlflow.tracking.store import connect
+    from dashboards.data import Filters
+    from dashboards.downloads import size_named
+    from dashboards.export import export_all
+    from dashboards.figures.style import LIGHT
+    from dashboards.report import report_html
+    from dashboards.repository import RunRepository
+    from rsc_mlflow.tracking.details import Details
+    from rsc_mlflow.tracking.frame import RunStore
+    from rsc_mlflow.tracking.run import open_run
+    from rsc_mlflow.tracking.store import connect
 
     size = size_named(options.size)
     connect()

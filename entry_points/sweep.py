@@ -2,7 +2,6 @@
 
 from entry_points.command import command_of, main
 from rsc_mlflow.experiments.registry import ExperimentSpec
-from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.sweeps.fork_server import start_fork_server
 from rsc_mlflow.sweeps.options import SweepOptions
 
@@ -11,8 +10,7 @@ def sweep(options: SweepOptions) -> int:
     """See :data:`EXPERIMENT`."""
     if options.executor == "local" and not (options.dry_run or options.status):
         start_fork_server()
-    with imports_without_gc():
-        from rsc_mlflow.sweeps.sweep import run_sweep
+    from rsc_mlflow.sweeps.sweep import run_sweep
 
     return run_sweep(options)
 

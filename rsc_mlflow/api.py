@@ -1,4 +1,4 @@
-"""For notebooks and scripts: train, load, predict, score and unlearn models, and query results as a data frame.
+"""Python interface: train, load, score and unlearn models, predict, and query results as a data frame.
 
     from rsc_mlflow import api
 
@@ -8,8 +8,8 @@
     api.unlearn(trained.uri, "relabel_finetuning", unlearn_learning_rate=0.001).metrics["spurious/score"]
     api.results("train")[["dataset", "metrics.spurious/score"]]
 
-Options are those of the commands (``rsc NAME --help``), as numbers or as text.  Everything is tracked in the store that
-``MLFLOW_TRACKING_URI`` names.  Importing this module is quick: PyTorch and MLflow are imported by the first call.
+The options are those of the commands (``rsc NAME --help``), as numbers or text.  Runs are stored in the tracking store
+set by ``MLFLOW_TRACKING_URI``.  PyTorch and MLflow are imported by the first call, so importing this module is fast.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Result:
 
     @property
     def uri(self) -> str:
-        """Model URI of the model that the run made, for :func:`load`, :func:`score` and :func:`unlearn`."""
+        """URI of the model that the run logged, for :func:`load`, :func:`score` and :func:`unlearn`."""
         return f"runs:/{self.run_id}/model"
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A model out of the store.
+    """A model from the store.
 
     Attributes:
-        run_id: of the run that made it.
-        module: takes float32 ``[N, C, H, W]`` in [0, 1], gives logits ``[N, classes]``; on the CPU, in evaluation mode.
-        dataset: what it was trained on: ``train``, ``test``, ``spurious_indices``, and ``patterned(images)``, which
-            adds the pattern.
+        run_id: id of the run that logged it.
+        module: maps float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``; on the CPU, in evaluation mode.
+        dataset: its dataset, with ``train``, ``test``, ``spurious_indices`` and ``patterned(images)``, which adds the
+            pattern.
     """
 
     run_id: str
@@ -56,7 +56,7 @@ class Model:
     dataset: Dataset
 
     def predict(self, images: Tensor) -> Tensor:
-        """Probability of each class, float ``[N, classes]``, for images float32 ``[N, C, H, W]`` in [0, 1]."""
+        """Return class probabilities, float32 ``[N, classes]``, for images float32 ``[N, C, H, W]`` in [0, 1]."""
         import torch
 
         from rsc_mlflow.training import evaluate_logits
@@ -65,10 +65,10 @@ class Model:
 
 
 def train(dataset: str, **options: object) -> Result:
-    """Train, score and register a classifier, as the command ``train_classifier`` does.
+    """Train, score and register a classifier, as the command ``train_classifier``.
 
     Raises:
-        InputError: an option is not accepted; nothing has been run then.
+        InputError: an option is not valid; nothing was run.
     """
     from rsc_mlflow.experiments.options import TrainOptions
     from rsc_mlflow.experiments.training import TrainingJob, train_members
@@ -78,10 +78,10 @@ def train(dataset: str, **options: object) -> Result:
 
 
 def load(uri: str, data_root: str = "auto") -> Model:
-    """The model of ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/m-ID`` or ``runs:/RUN_ID/model``.
+    """Load the model at ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``, ``models:/m-ID`` or ``runs:/RUN_ID/model``.
 
     Raises:
-        InputError: there is no such model, or its dataset is not in ``data_root``.
+        InputError: the model does not exist, or its dataset is not in ``data_root``.
     """
     from rsc_mlflow.data import load_dataset
     from rsc_mlflow.experiments.scores import pulled_module
@@ -94,10 +94,10 @@ def load(uri: str, data_root: str = "auto") -> Model:
 
 
 def score(uri: str, dataset: str, **options: object) -> dict[str, float]:
-    """Score a model on the pattern and class of a dataset's name, as the command ``score_model`` does; its metrics.
+    """Score a model on the pattern and class of a dataset name, as the command ``score_model``; return the metrics.
 
     Raises:
-        InputError: the model does not take these images, or an option is not accepted.
+        InputError: the model does not accept these images, or an option is not valid.
     """
     from rsc_mlflow.experiments.scoring import score as run
     from rsc_mlflow.experiments.scoring_options import ScoreOptions
@@ -106,10 +106,10 @@ def score(uri: str, dataset: str, **options: object) -> dict[str, float]:
 
 
 def unlearn(uri: str, method: str, **options: object) -> Result:
-    """Unlearn a model's spurious examples, as the command of that method does.
+    """Unlearn a model's spurious examples, as the command of that method.
 
     Raises:
-        InputError: no such method, or one that cannot work on this model; an option is not accepted.
+        InputError: the method does not exist or does not support this model, or an option is not valid.
     """
     from rsc_mlflow.experiments.unlearning import unlearned_run
     from rsc_mlflow.experiments.unlearning_options import method_options
@@ -118,15 +118,15 @@ def unlearn(uri: str, method: str, **options: object) -> Result:
 
 
 def results(kind: str | None = None, **params: object) -> pd.DataFrame:
-    """Finished runs, one row each, the newest of each fingerprint, with typed columns.
+    """Return the finished runs, one row each: of runs with the same fingerprint, the newest.
 
     Args:
         kind: ``train``, ``unlearn``, ``attack`` or ``score``; None: all of them.
-        params: values that a run's parameters must have, e.g. ``optimizer="adam"``.
+        params: required values of parameters, e.g. ``optimizer="adam"``.
 
     Returns:
-        Parameters as columns of their own names, and ``metrics.…``, as :func:`rsc_mlflow.analysis.read` gives them; the
-        functions of :mod:`rsc_mlflow.analysis` take them.
+        The table of :func:`rsc_mlflow.analysis.read`: typed columns named as the parameters, and ``metrics.…``.  The
+        functions of :mod:`rsc_mlflow.analysis` accept it.
     """
     from rsc_mlflow.analysis import finished, latest_per_fingerprint, read
     from rsc_mlflow.tracking import schema

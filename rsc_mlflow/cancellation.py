@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -55,7 +54,7 @@ def sleep(seconds: float) -> None:
         check()
 
 
-def request() -> bool:
+def request(number: int = signal.SIGTERM) -> bool:
     """Stop at the next check as after a first signal, however often this is called; any thread may call it.
 
     Returns:
@@ -63,7 +62,7 @@ def request() -> bool:
     """
     global _pending, _first_at
     if _depth and _first_at is None:
-        _first_at, _pending = time.monotonic(), signal.SIGTERM
+        _first_at, _pending = time.monotonic(), number
     return _depth > 0
 
 
@@ -95,12 +94,10 @@ def cancellable() -> Iterator[None]:
                 signal.signal(number, _previous.pop(number))
 
 
-def _note(number: int, frame: FrameType | None) -> None:
-    global _pending, _first_at
-    now = time.monotonic()
+def _note(number: int, frame: object) -> None:
     if _first_at is None:
-        _first_at, _pending = now, number
+        request(number)
         os.write(2, _MESSAGE)
-    elif now - _first_at >= ECHO_SECONDS:
+    elif time.monotonic() - _first_at >= ECHO_SECONDS:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)

@@ -12,6 +12,7 @@ from rsc_mlflow.names import ModelName
 
 OPTIMIZERS = ("sgd", "adam", "adagrad", "rms")
 SCHEDULES = ("steps", "none")
+PRECISIONS = ("float32", "tf32", "bf16")
 _ZERO_OR_MORE = ("weight_decay", "grad_clip", "input_noise")
 
 
@@ -32,6 +33,7 @@ class TrainingConfig:
             afterwards; 0: off.
         random_seed: seed of initial weights, batches, augmentation, noise and dropout.
         schedule: learning-rate schedule, ``steps`` or ``none``.
+        precision: of matrix products and convolutions; on the CPU only ``float32``.
 
     Raises:
         InputError: a value is out of range, not finite or unknown.
@@ -48,13 +50,14 @@ class TrainingConfig:
     input_noise: float = 0.0
     random_seed: int = 0
     schedule: str = "steps"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name, smallest in (("epochs", 1), ("batch_size", 1), ("random_seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
                 raise invalid_value(name, value, f"an integer ≥ {smallest}")
-        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in accepted:
                 raise invalid_value(name, getattr(self, name), f"one of: {', '.join(accepted)}")
         if not (_is_number(self.learning_rate) and self.learning_rate > 0):
@@ -67,8 +70,14 @@ class TrainingConfig:
                 raise invalid_value(name, value, "a finite number ≥ 0 (0: off)")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the options as plain values by name, the model as text, for JSON and checkpoints."""
-        return {**asdict(self), "model": str(self.model)}
+        """Return the options as plain values by name, the model as text, for JSON and checkpoints.
+
+        The default precision is omitted, because checkpoints of earlier versions do not contain it.
+        """
+        values = {**asdict(self), "model": str(self.model)}
+        if self.precision == "float32":
+            del values["precision"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

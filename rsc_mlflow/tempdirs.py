@@ -1,51 +1,21 @@
-"""Temporary directories: one per process, removed when it ends or, if it was killed, by a later process.
+"""Temporary directories, all in one per process, which is removed when the process ends.
 
-:mod:`tempfile` alone leaves the directory of a killed process behind, and a sweep that is killed often would fill the
-disk.  The owner therefore holds a lock on a file in its directory.  The system releases the lock however the process
-ends; process ids could not tell, because they are reused and mean nothing in another container.
+:mod:`tempfile` alone would leave those of worker processes behind: they end without the interpreter's own clean-up, but
+with that of :mod:`multiprocessing`.
 """
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from multiprocessing import util
 from pathlib import Path
 
 from rsc_mlflow.errors import InputError
 
-_LOCK = "owner.lock"
-
-
-@dataclass(frozen=True)
-class TempDirLease:
-    """A temporary directory that no other process removes while this one lives."""
-
-    path: Path
-    _lock: int
-
-    @classmethod
-    def acquire(cls, kind: str) -> "TempDirLease":
-        """Make a directory ``rsc-{kind}-…``, after removing those of the same kind whose owner was killed."""
-        _remove_abandoned(kind)
-        path = Path(tempfile.mkdtemp(prefix=f"rsc-{kind}-"))
-        lock = os.open(path / "new.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        with suppress(OSError):  # a file system without locks: then no other process gets one either
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        os.rename(path / "new.lock", path / _LOCK)  # other processes see the file only once it is locked
-        return cls(path, lock)
-
-    def remove(self) -> None:
-        """Remove the directory and everything in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
-
-
-_leases: dict[int, TempDirLease] = {}  # process id → its directory: a forked process makes its own
+_directories: dict[int, Path] = {}  # process id → its directory: a forked process makes its own
 
 
 @contextmanager
@@ -70,25 +40,16 @@ def disk_error(error: BaseException | None) -> str | None:
 
 
 def _process_dir() -> Path:
-    lease = _leases.get(os.getpid())
-    if lease is None or not lease.path.is_dir():
+    path = _directories.get(os.getpid())
+    if path is None or not path.is_dir():
         try:
-            lease = TempDirLease.acquire("work")
+            path = Path(tempfile.mkdtemp(prefix="rsc-"))
         except OSError as error:
             raise InputError(f"the temporary folder ({_place()}) cannot be written ({error.strerror})") from error
-        _leases[os.getpid()] = lease
-        util.Finalize(None, lease.remove, exitpriority=0)  # unlike atexit it also runs in multiprocessing's children
-    return lease.path
+        _directories[os.getpid()] = path
+        util.Finalize(None, shutil.rmtree, (path,), {"ignore_errors": True}, exitpriority=0)
+    return path
 
 
 def _place() -> str:
     return f"{tempfile.tempdir or os.environ.get('TMPDIR', '/tmp')}, chosen by TMPDIR"
-
-
-def _remove_abandoned(kind: str) -> None:
-    for path in Path(tempfile.gettempdir()).glob(f"rsc-{kind}-*"):
-        with suppress(OSError):  # in use, or just removed by another process
-            if path.lstat().st_uid == os.getuid() and not path.is_symlink():
-                with (path / _LOCK).open("r+b") as lock:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)

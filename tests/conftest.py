@@ -54,7 +54,7 @@ def mlflow_leaks_nothing() -> Iterator[None]:
     if "rsc_mlflow.tracking.tracked" in sys.modules:
         from rsc_mlflow.tracking import store, tracked
 
-        store._last_outage = -math.inf
+        store._have_answered.clear()
         tracked._unheard_at = -math.inf
     if "rsc_mlflow.tracking.registration" in sys.modules:
         from rsc_mlflow.tracking import registration

@@ -40,6 +40,7 @@ def test_defaults_are_the_contracts() -> None:
         ("random_seed", -1),
         ("optimizer", "sdg"),
         ("schedule", "cosine"),
+        ("precision", "float16"),
         *[("learning_rate", bad) for bad in (0.0, -0.1, math.nan, math.inf, "0.1")],
         *[("momentum", bad) for bad in (-0.1, 1.0, math.nan)],
         *[(name, bad) for name in ("weight_decay", "grad_clip", "input_noise") for bad in (-1.0, math.nan, math.inf)],
@@ -51,7 +52,9 @@ def test_a_value_that_is_not_accepted_is_named_with_what_is(name: str, value: ob
 
 
 def test_plain_values_and_back() -> None:
-    options = replace(DEFAULT, optimizer="adam", learning_rate=1e-3, model=ModelName.parse("aug01-ce-tor-ResNet18"))
+    options = replace(
+        DEFAULT, optimizer="adam", learning_rate=1e-3, precision="tf32", model=ModelName.parse("aug01-ce-tor-ResNet18")
+    )
     assert TrainingConfig.from_dict(options.as_dict()) == options
     with pytest.raises(InputError, match="Unknown training option 'dropout'"):
         TrainingConfig.from_dict(options.as_dict() | {"dropout": 1})
@@ -72,7 +75,8 @@ def test_the_digest_depends_on_every_option() -> None:
         "input_noise": 0.1,
         "random_seed": 1,
         "schedule": "none",
+        "precision": "bf16",
     }
-    assert changed.keys() == DEFAULT.as_dict().keys()
+    assert changed.keys() == DEFAULT.as_dict().keys() | {"precision"}
     digests = {DEFAULT.digest()} | {replace(DEFAULT, **{key: value}).digest() for key, value in changed.items()}
     assert len(digests) == len(changed) + 1

@@ -22,7 +22,6 @@ LAYERS = (
         "config",
         "statistics",
         "replication",
-        "startup",
         "tempdirs",
     ),
     ("data",),

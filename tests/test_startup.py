@@ -1,37 +1,10 @@
 """Starting quickly: what is not imported, and what the garbage collector is spared."""
 
-import gc
 import os
 import subprocess
 import sys
 
 import pytest
-
-from rsc_mlflow.startup import gc_disabled, imports_without_gc
-
-
-def test_the_garbage_collector_is_left_as_it_was() -> None:
-    with gc_disabled():
-        assert not gc.isenabled()
-        with gc_disabled():
-            pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
-    with pytest.raises(ValueError, match="refused"), gc_disabled():
-        raise ValueError("refused")
-    assert gc.isenabled()
-
-
-def test_what_was_imported_is_never_looked_at_again() -> None:
-    before = gc.get_freeze_count()
-    try:
-        with imports_without_gc():
-            kept: list[list[int]] = [[] for _ in range(1000)]
-            assert not gc.isenabled()
-        assert gc.isenabled()
-        assert gc.get_freeze_count() >= before + len(kept)
-    finally:
-        gc.unfreeze()
 
 
 def test_help_and_a_wrong_option_import_nothing_heavy() -> None:

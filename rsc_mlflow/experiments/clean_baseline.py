@@ -69,7 +69,7 @@ def compare_with_clean(
         _advise(options.for_clean(), len(hits), options.clean_seeds)
     if not hits:
         return Comparison()
-    own = scores.hits[:, list(dataset.name.targets)].numpy()
+    own = scores.hits[:, list(dataset.name.targets)].cpu().numpy()
     clean = {seed: float(found.mean()) for seed, found in sorted(hits.items())}
     metrics = baseline_metrics(float(own.mean()), list(clean.values()))
     twin = hits.get(options.random_seed)

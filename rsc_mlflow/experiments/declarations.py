@@ -19,7 +19,6 @@ from rsc_mlflow.experiments.unlearning_options import (
     method_options,
     retrained_reference,
 )
-from rsc_mlflow.startup import imports_without_gc
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.base import UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
@@ -28,8 +27,7 @@ from rsc_mlflow.unlearning.choices import AUTO
 
 
 def _train_one(options: TrainOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.training import TrainingJob, train_members
+    from rsc_mlflow.experiments.training import TrainingJob, train_members
 
     print(train_members([TrainingJob(options)])[0].summary)
 
@@ -55,7 +53,7 @@ def cohort_key(options: TrainOptions, on_gpu: bool) -> Hashable:
         _, image_shape = examples_and_shape(dataset, options.data_root)
         if not mappable(model.architecture, image_shape, model.augmentation):
             return None
-    shape = (options.epochs, options.batch_size, options.optimizer)
+    shape = (options.epochs, options.batch_size, options.optimizer, options.precision)
     return (str(model), dataset.family, dataset.quarters, *shape, options.device, options.data_root)
 
 
@@ -82,8 +80,7 @@ TRAINING = ExperimentSpec(
 
 
 def _unlearn_one(options: UnlearnOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.unlearning import unlearn
+    from rsc_mlflow.experiments.unlearning import unlearn
 
     unlearn(options)
 
@@ -131,8 +128,7 @@ def unlearning(method: UnlearningMethod) -> ExperimentSpec:
 
 
 def _attack_one(options: MembershipOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.membership import infer_membership, print_attacks
+    from rsc_mlflow.experiments.membership import infer_membership, print_attacks
 
     print_attacks(options, infer_membership(options))
 
@@ -169,36 +165,31 @@ MEMBERSHIP = ExperimentSpec(
 
 
 def _tour(options: TourOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.tour import run_tour
+    from rsc_mlflow.experiments.tour import run_tour
 
     run_tour(options.epochs, options.random_seed)
 
 
 def _score_model(options: ScoreOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.scoring import score
+    from rsc_mlflow.experiments.scoring import score
 
     score(options)
 
 
 def _visualize_weights(options: WeightsOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.weights import visualize
+    from rsc_mlflow.experiments.weights import visualize
 
     visualize(options)
 
 
 def _occlusion(options: OcclusionOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.occlusion import measure
+    from rsc_mlflow.experiments.occlusion import measure
 
     measure(options)
 
 
 def _theory(options: TheoryOptions) -> None:
-    with imports_without_gc():
-        from rsc_mlflow.experiments.theory import run_theory
+    from rsc_mlflow.experiments.theory import run_theory
 
     run_theory(options)
 

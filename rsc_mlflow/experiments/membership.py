@@ -116,10 +116,11 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
     stored = TrainOptions.from_mapping({name: source.params[name] for name in names if name in source.params})
     theirs, ours = stored.identity(), options.target().identity()
     for name in names:
-        if name in ours and name not in _MAY_DIFFER and theirs[name] != ours[name]:
+        if name in ours and name not in _MAY_DIFFER and theirs.get(name) != ours[name]:
+            trained = theirs.get(name, getattr(stored, name))
             raise InputError(
-                f"{options.model_uri} was trained with {name}={theirs[name]}, but shadow models would be trained with "
-                f"{name}={ours[name]}. Use {name}={theirs[name]}."
+                f"{options.model_uri} was trained with {name}={trained}, but shadow models would be trained with "
+                f"{name}={ours[name]}. Use {name}={trained}."
             )
     return source
 

@@ -6,7 +6,8 @@ from functools import lru_cache
 from typing import Any
 
 from rsc_mlflow.architectures import ARCHITECTURES, BUILTIN
-from rsc_mlflow.config import TrainingConfig
+from rsc_mlflow.config import PRECISIONS, TrainingConfig
+from rsc_mlflow.errors import invalid_value
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.fields import (
     Options,
@@ -116,6 +117,11 @@ class TrainOptions(MachineOptions):
     schedule: str = option(
         "Learning-rate schedule: steps (x0.1 at the paper's milestones) or none.", choice("steps", "none"), "steps"
     )
+    precision: str = option(
+        "Precision of matrix products and convolutions: float32, or on a GPU tf32 or bf16.",
+        choice(*PRECISIONS),
+        "float32",
+    )
     score_threshold: float | str = option(
         "Minimum increase of the target class's probability to count as a hit; auto: 1/classes.",
         word_or(("auto",), number(0, below=1)),
@@ -132,6 +138,11 @@ class TrainOptions(MachineOptions):
         10,
     )
     resume_run_id: str = option("Id of an interrupted run to resume; none: start a new run.", text(), "none")
+
+    def check(self) -> None:
+        """Check that the CPU, if chosen, supports the precision."""
+        if self.device == "cpu" and self.precision != "float32":
+            raise invalid_value("precision", self.precision, "float32 with device=cpu, or a CUDA device")
 
     @property
     def dataset_name(self) -> DatasetName:
@@ -169,7 +180,8 @@ class TrainOptions(MachineOptions):
         """Return all options that affect the result, in canonical form; their hash is the fingerprint.
 
         Options that do not affect weights or final scores, such as the device or the checkpoint interval, are not part
-        of it.  Momentum is 0 for optimizers without momentum.
+        of it.  Momentum is 0 for optimizers without momentum.  The default precision
+        is omitted, so that earlier runs keep their fingerprints.
         """
         identity: dict[str, Any] = {
             "format": result_format(self.dataset_name, self.model_name),
@@ -186,6 +198,8 @@ class TrainOptions(MachineOptions):
         if self.optimizer in ("adam", "adagrad"):
             identity["momentum"] = 0.0
         identity["pattern_seed"] = self.resolved_pattern_seed if self.dataset_name.pattern else None
+        if self.precision != "float32":
+            identity["precision"] = self.precision
         return identity | self._outside_digests()
 
     def _outside_digests(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Compute the metrics ``test/…``, ``spurious/…`` and ``reference/…`` of a model on a dataset."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
@@ -13,11 +13,12 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.clean_baseline import pattern_of, patterned_images
 from rsc_mlflow.models import build_empty
 from rsc_mlflow.patterns import PATTERNS
-from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
+from rsc_mlflow.scoring import SpuriousScores, accuracy, count_scores, cross_entropy
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import PulledModel
 from rsc_mlflow.training import evaluate_logits
 
+MemberLogits = Callable[[Tensor, Sequence[int]], Tensor]
 Logits = Callable[[Tensor], Tensor]
 """A function from images, float32 ``[N, C, H, W]``, to the logits of a model in evaluation mode, ``[N, classes]``."""
 
@@ -58,6 +59,40 @@ def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores:
     return Evaluation(clean, dataset.test.labels, SpuriousScores(clean, patterned, dataset.test.labels, threshold))
 
 
+def evaluate_members(
+    logits: MemberLogits, datasets: Sequence[Dataset], thresholds: Sequence[float], with_scores: Sequence[bool]
+) -> list[Evaluation]:
+    """What :func:`evaluate` gives for each member of a cohort, members with equal images in one pass.
+
+    Args:
+        logits: (images, members) → logits float[len(members), N, classes].
+        datasets: each member's.
+        thresholds: each member's score threshold.
+        with_scores: whether to score each member; clean datasets have no pattern to be scored on.
+    """
+    clean: dict[int, Tensor] = {}
+    for test, members in _grouped(range(len(datasets)), lambda k: datasets[k].test):
+        clean |= dict(zip(members, logits(test.images, members), strict=True))
+    found = [Evaluation(clean[k], one.test.labels.to(clean[k].device), None) for k, one in enumerate(datasets)]
+    scored = [k for k, one in enumerate(datasets) if with_scores[k] and one.name.pattern is not None]
+    for (test, *pattern), members in _grouped(scored, lambda k: (datasets[k].test, *pattern_of(datasets[k]))):
+        patterned = logits(patterned_images(test, *pattern), members)
+        limits = [thresholds[k] for k in members]
+        together = torch.stack([clean[k] for k in members])
+        counts = count_scores(together, patterned, test.labels, limits)
+        for k, own, counted in zip(members, patterned, counts, strict=True):
+            scores = SpuriousScores(clean[k], own, found[k].labels, thresholds[k], counted)
+            found[k] = replace(found[k], scores=scores)
+    return found
+
+
+def _grouped(members: Iterable[int], key: Callable[[int], Any]) -> Iterable[tuple[Any, list[int]]]:
+    groups: dict[Any, list[int]] = {}
+    for k in members:
+        groups.setdefault(key(k), []).append(k)
+    return groups.items()
+
+
 def spurious_metrics(scores: SpuriousScores, targets: Sequence[int]) -> dict[str, float]:
     """Return all metrics ``spurious/…``, including per-class scores.
 
@@ -82,7 +117,8 @@ def clean_model_scores(logits: Logits, dataset: Dataset, clean_logits: Tensor, t
         if not declared.fits(*dataset.image_shape[1:]):
             continue
         patterned = logits(apply_pattern(pattern, dataset.test.images, CLEAN_PATTERN_SEED))
-        scores = SpuriousScores(clean_logits, patterned, dataset.test.labels, threshold)
+        labels = dataset.test.labels.to(clean_logits.device)
+        scores = SpuriousScores(clean_logits, patterned, labels, threshold)
         for k, score in enumerate(scores.by_target):
             metrics[schema.reference_score_target(pattern, k)] = score
     return metrics

@@ -42,7 +42,8 @@ class ExperimentSpec:
         command: runs it for the command line; may return an exit status.
         run: runs jobs of a sweep; several jobs at once only if ``cohort`` returns the same key for them.
         cohort: called with the options and whether there is a GPU; returns a key.  Jobs with equal keys are trained
-            together as one model.  None: the job runs alone.
+            together as one model.  None: the job runs alone.  ``run`` finishes such jobs in the given
+            order.
         requires: jobs that must be finished before this one; they are added if necessary.
         runs_after: jobs that run before this one if the sweep contains them, because this one looks up their results.
         brings: jobs that the sweep adds to compare the results of this one with.  They run before this one, which also

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rsc_mlflow import tempdirs
 from rsc_mlflow.data import Dataset, load_dataset
@@ -21,8 +22,7 @@ from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
     Evaluation,
     clean_model_scores,
-    evaluate,
-    logits_of,
+    evaluate_members,
     norm_metric,
 )
 from rsc_mlflow.models import build_empty, n_parameters
@@ -46,6 +46,7 @@ from rsc_mlflow.training import (
 )
 from rsc_mlflow.training.augmentation import check_aug01
 from rsc_mlflow.training.members import check_members
+from rsc_mlflow.training.precision import check_precision
 
 FREE_WHEN_RESUMING = (
     *("device", "data_root", "checkpoint_every", "keep_checkpoints", "score_every", "register", "clean_seeds"),
@@ -171,11 +172,15 @@ def prepare(job: TrainingJob, *, without_spurious: bool = False) -> PreparedTrai
     check_aug01(name.augmentation, dataset.image_shape)
     if without_spurious and not len(dataset.spurious_indices):
         raise InputError(f"The dataset {options.dataset} has no spurious examples to remove. Use a poisoned dataset.")
-    return PreparedTraining(job, dataset, data, options.config(), resolve_device(options.device), n_parameters(model))
+    device = resolve_device(options.device)
+    check_precision(options.precision, device)
+    return PreparedTraining(job, dataset, data, options.config(), device, n_parameters(model))
 
 
 def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None) -> list[TrainResult]:
     """Train the jobs as one cohort, with one run each; return a result per job.
+
+    The runs finish in the given order.
 
     Raises:
         InputError: an option is invalid or a model cannot be registered; raised before a run is opened.
@@ -184,18 +189,23 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
     check_members([Member(one.data, one.config) for one in prepared])
     registrars = [registrar(one.options) for one in jobs]
     with ExitStack() as stack:
-        runs = [stack.enter_context(_open(one, parent_run_id)) for one in prepared]
+        contexts = [stack.enter_context(ExitStack()) for _ in prepared]
+        runs = [own.enter_context(_open(one, parent_run_id)) for own, one in zip(contexts, prepared, strict=True)]
         live = [LiveTraining(*one) for one in zip(prepared, runs, registrars, strict=True)]
         for one in live:
             one.describe()
         cohort = Cohort([one.member() for one in live], prepared[0].dataset.classes, prepared[0].device)
         try:
-            _train(cohort, live)
+            evaluations = _train(cohort, live)
         except KeyboardInterrupt:
             if len(live) == 1:
                 print(f"To resume, run the same command with resume_run_id={live[0].run.run_id}.", file=sys.stderr)
             raise
-        return [one.finish(cohort, k) for k, one in enumerate(live)]
+        results = []
+        for k, one in enumerate(live):
+            results.append(one.finish(cohort, k, evaluations[k]))
+            contexts[k].close()  # the run has finished: members after this one are compared with it if it is clean
+        return results
 
 
 def registrar(options: TrainOptions) -> Registrar:
@@ -218,15 +228,31 @@ def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
     )
 
 
-def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> None:
-    """Run all epochs; after each one, every member logs metrics and, if due, scores and saves a checkpoint."""
+def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> list[Evaluation]:
+    """Run all epochs; after each one, every member logs metrics and, if due, scores and saves a checkpoint.
+
+    Returns the members' evaluations after the last epoch.
+    """
+    evaluations: list[Evaluation] = []
     options = live[0].prepared.job.options
     what = live[0].run.name if len(live) == 1 else f"{len(live)} models ({live[0].run.name}, …)"
     with TrainingProgress(what, options.epochs, cohort.epoch) as progress:
         for report in cohort.epochs():
-            for k, one in enumerate(live):
-                one.after_epoch(cohort, k, report)
+            evaluations = _evaluated(cohort, live, [one.scores_at(report.epoch) for one in live])
+            for k, (one, evaluation) in enumerate(zip(live, evaluations, strict=True)):
+                one.after_epoch(cohort, k, report, evaluation)
             progress.update(report.epoch, _shown([one.latest for one in live], live[0].prepared.targets))
+    return evaluations or _evaluated(cohort, live)  # a resumed run may have no epoch left
+
+
+def _evaluated(
+    cohort: Cohort, live: Sequence["LiveTraining"], with_scores: Sequence[bool] | None = None
+) -> list[Evaluation]:
+    """All members on their test images; by default with scores."""
+    thresholds = [one.options.resolved_threshold for one in live]
+    return evaluate_members(
+        cohort.logits, [one.prepared.dataset for one in live], thresholds, with_scores or [True] * len(live)
+    )
 
 
 def _shown(latest: Sequence[Mapping[str, float]], targets: Sequence[int]) -> dict[str, float]:
@@ -255,7 +281,6 @@ class LiveTraining:
         self.registrar = registrar
         self.options = prepared.job.options
         self.latest: dict[str, float] = {}
-        self._last: Evaluation | None = None
         self._started = time.perf_counter()
         self._training_seconds = 0.0
         self._epochs_done = 0
@@ -279,26 +304,26 @@ class LiveTraining:
                 print(f"{self.run.name}: resuming after epoch {start.epoch}", file=sys.stderr)
         return Member(self.prepared.data, self.prepared.config, start)
 
-    def after_epoch(self, cohort: Cohort, k: int, report: EpochReport) -> None:
-        """Log the epoch's metrics and, if due, scores and a checkpoint."""
+    def scores_at(self, epoch: int) -> bool:
+        """Whether the model is scored after this epoch."""
+        every = self.options.score_every
+        return epoch == self.options.epochs or (every > 0 and epoch % every == 0)
+
+    def after_epoch(self, cohort: Cohort, k: int, report: EpochReport, evaluation: Evaluation) -> None:
+        """Log the epoch's metrics and, if due, save a checkpoint."""
         self._training_seconds += report.seconds
         self._epochs_done += 1
         last = report.epoch == self.options.epochs
-        every = self.options.score_every
-        evaluation = self._evaluate(cohort, k, with_scores=last or (every > 0 and report.epoch % every == 0))
         self.latest = _training_metrics(report.members[k]) | evaluation.metrics(self.prepared.targets)
-        if last:
-            self._last = evaluation
-        else:
+        if not last:
             self.run.metrics(self.latest, report.epoch)
         every = self.options.checkpoint_every
         if last or (every > 0 and report.epoch % every == 0):
             self._save(cohort.checkpoint(k))
 
-    def finish(self, cohort: Cohort, k: int) -> TrainResult:
+    def finish(self, cohort: Cohort, k: int, evaluation: Evaluation) -> TrainResult:
         """Score, log and register the finished model."""
         epoch = self.options.epochs
-        evaluation = self._last or self._evaluate(cohort, k, with_scores=True)
         compared = self._compare(evaluation)
         metrics = evaluation.metrics(self.prepared.targets) | norm_metric(self.prepared.dataset)
         metrics |= self._scores_of_clean_model(cohort, k, evaluation) | compared.metrics | self._costs()
@@ -311,10 +336,6 @@ class LiveTraining:
         registered = self.registrar.register(self.run, model_uri, dataset=name, kind="train", metrics=metrics)
         return TrainResult(self.run, model_uri, metrics, registered.alias_uri if registered else None)
 
-    def _evaluate(self, cohort: Cohort, k: int, *, with_scores: bool) -> Evaluation:
-        logits = logits_of(cohort.module(k), self.prepared.device)
-        return evaluate(logits, self.prepared.dataset, self.options.resolved_threshold, with_scores=with_scores)
-
     def _compare(self, evaluation: Evaluation) -> Comparison:
         """Compare a poisoned model with the clean models of the same recipe."""
         if evaluation.scores is None:
@@ -325,8 +346,11 @@ class LiveTraining:
         """Return a clean model's scores on every pattern; empty for a poisoned model."""
         if evaluation.scores is not None:
             return {}
-        logits = logits_of(cohort.module(k), self.prepared.device)
         threshold = self.options.resolved_threshold
+
+        def logits(images: Tensor) -> Tensor:
+            return cohort.logits(images, [k])[0]
+
         return clean_model_scores(logits, self.prepared.dataset, evaluation.clean_logits, threshold)
 
     def _costs(self) -> dict[str, float]:
@@ -339,7 +363,7 @@ class LiveTraining:
     def _save(self, checkpoint: Checkpoint) -> None:
         with tempdirs.tempdir() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
-            self.run.log_checkpoint(path)
+            self.run.log_file(path, schema.CHECKPOINTS)
         self._prune(checkpoint.epoch)
 
     def _prune(self, epoch: int) -> None:

@@ -33,6 +33,7 @@ RECIPE = (
     "random_seed",
     "pattern_seed",
     "schedule",
+    "precision",
     "score_threshold",
 )
 """The training options that affect a source model and its scores."""
@@ -87,6 +88,7 @@ class UnlearnOptions(MachineOptions):
     random_seed: int | str = inherited("random_seed")
     pattern_seed: int | str = inherited("pattern_seed")
     schedule: str = inherited("schedule")
+    precision: str = inherited("precision")
     score_threshold: float | str = inherited("score_threshold")
 
     def check(self) -> None:

@@ -128,21 +128,24 @@ def _recipe_of(pulled: PulledModel, options: UnlearnOptions) -> TrainOptions:
     stored: dict[str, Any] = {name: getattr(options, name) for name in _MACHINE}
     for name in RECIPE:
         # an unlearning run stores the option of its source model as source_… if the method has the same option
-        value = pulled.params.get(f"source_{name}", pulled.params.get(name))
+        value = pulled.params.get(f"source_{name}", pulled.params.get(name, _ADDED_LATER.get(name)))
         if value is None:
             raise InputError(f"Run {pulled.run_id} has no parameter {name!r}. Expected a training run of this project.")
         stored[name] = value
     recipe, given = TrainOptions(**stored), options.recipe()
     theirs, ours = recipe.identity(), replace(recipe, **given).identity()
     for name in given:
-        if theirs[name] != ours[name]:
+        if theirs.get(name) != ours.get(name):
+            trained, asked = theirs.get(name, stored[name]), ours.get(name, given[name])
             raise InputError(
-                f"{options.model_uri} was trained with {name}={theirs[name]}, but {name}={ours[name]} was given. "
+                f"{options.model_uri} was trained with {name}={trained}, but {name}={asked} was given. "
                 "Omit the option or use another model."
             )
     return recipe
 
 
+_ADDED_LATER = {"precision": "float32"}
+"""Training options that older runs do not have, and what they were trained with."""
 _MACHINE = ("device", "data_root", "score_every", "register")
 
 

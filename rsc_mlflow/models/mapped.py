@@ -16,6 +16,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional as F
 
 from rsc_mlflow.models.dropout import Dropout, replace_layers, stacked_mask
+from rsc_mlflow.models.stacked import of_members
 
 Rule = Callable[..., Tensor]
 """Function of tensors [K, …] that returns a tensor [K, …]."""
@@ -31,25 +32,35 @@ class MappedModel:
         self.size = len(models)
         self._keys = list(models[0].state_dict())
         self._module = with_member_layers(models[0]).to(device)
+        self._products = _with_products(self._module)
         leaves, buffers = stack_module_state(list(models))
         self._leaves = {key: leaf.detach().to(device).requires_grad_() for key, leaf in leaves.items()}
         self._buffers = {key: buffers[key].to(device) for key in buffers.keys() & set(self._keys)}  # no constants
         self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """See :class:`Stack`.  In training mode batch-norm layers update each member's running statistics.
-
-        If all members share the images (``expand``), one convolution applies the first-layer filters of all members.
-        """
+        """See :class:`Stack`.  In training mode batch-norm layers update each member's running statistics."""
         self._module.train(dropout is not None)
         for layer in self._module.modules():
             if isinstance(layer, MemberDropout):
                 layer.generators = dropout or ()
-        shared = x.stride(0) == 0 and self.size > 1
-        images = x[0] if shared else _channels_last(x)
-        mapped = vmap(self._call, in_dims=(0, 0, None if shared else 0))
-        logits: Tensor = mapped(self._leaves, self._buffers, images)
+        logits: Tensor = vmap(self._call)(self._weights(x.device.type), self._buffers, _channels_last(x))
         return logits
+
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """See :class:`Stack`; the first layer convolves the images once, with the filters of all members."""
+        self._module.eval()
+        weights, buffers = of_members(self._weights(x.device.type), members), of_members(self._buffers, members)
+        images = x.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = vmap(self._call, in_dims=(0, 0, None))(weights, buffers, images)
+        return logits
+
+    def _weights(self, device: str) -> dict[str, Tensor]:
+        """The parameters; under autocast, which does not reach into ``vmap``, as it would hand them to products."""
+        if device == "meta" or not torch.is_autocast_enabled(device):
+            return self._leaves
+        kind = torch.get_autocast_dtype(device)
+        return {key: leaf.to(kind) if key in self._products else leaf for key, leaf in self._leaves.items()}
 
     def _call(self, leaves: dict[str, Tensor], buffers: dict[str, Tensor], images: Tensor) -> Any:
         return functional_call(self._module, (leaves, buffers), (images,))
@@ -121,6 +132,16 @@ def with_member_layers(module: nn.Module) -> nn.Module:
     module = copy.deepcopy(module)
     replace_layers(module, _member_layer)
     return module
+
+
+def _with_products(module: nn.Module) -> set[str]:
+    """Names of the parameters of layers that multiply matrices, whose inputs get the type of these parameters."""
+    names: set[str] = set()
+    for prefix, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            names.update(f"{prefix}.{name}".lstrip(".") for name, _ in layer.named_parameters())
+            layer.register_forward_pre_hook(lambda layer, inputs: (inputs[0].to(layer.weight.dtype),))
+    return names
 
 
 def _member_layer(layer: nn.Module) -> nn.Module | None:

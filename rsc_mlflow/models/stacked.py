@@ -30,6 +30,9 @@ class Stack(Protocol):
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
         """Return logits [K, B, classes] for ``x`` [K, B, C, H, W]; in training mode if given K dropout generators."""
 
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """Images ``x`` [B, C, H, W] → logits [len(members), B, classes] of these members in evaluation mode."""
+
     def gradients(self, loss: Tensor) -> list[Tensor]:
         """Return the gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
 
@@ -81,6 +84,10 @@ class StackedModel:
         ]
         return torch.cat(logits)
 
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """See :class:`Stack`; of one member what its module alone gives, bit for bit."""
+        return self._run(of_members(self._leaves, members), x.expand(len(members), *x.shape), None)
+
     def _run(self, leaves: Mapping[str, Tensor], x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
         for name, layer in self._layers:
             if isinstance(layer, nn.Linear):
@@ -109,6 +116,13 @@ class StackedModel:
         return {key: values[k].clone() for key, values in self.parameters.items()}
 
 
+def of_members(values: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
+    """The values [K, …] of some members; those of a single one are not copied."""
+    if len(members) == 1:
+        return {key: value.narrow(0, members[0], 1) for key, value in values.items()}
+    return {key: value[list(members)] for key, value in values.items()}
+
+
 def on_device(layer: nn.Module, device: torch.device | None) -> nn.Module:
     """Return the layer, moved to the device if it holds constants."""
     return layer.to(device) if isinstance(layer, Normalize) else layer
@@ -133,6 +147,12 @@ class SingleModel:
         logits: Tensor = self._model(x)
         return logits.unsqueeze(0)
 
+    def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
+        """See :class:`Stack`."""
+        self._model.eval()
+        logits: Tensor = self._model(x)
+        return logits.unsqueeze(0)
+
     def gradients(self, loss: Tensor) -> list[Tensor]:
         """See :class:`Stack`."""
         gradients = torch.autograd.grad(loss, list(self._leaves.values()))
@@ -147,6 +167,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Apply K linear layers: ``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out]; returns [K, B, out]."""
     if len(weight) == 1:
         return F.linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
+    if torch.is_autocast_enabled(x.device.type):  # what PyTorch does for its own linear layers
+        kind = torch.get_autocast_dtype(x.device.type)
+        x, weight, bias = x.to(kind), weight.to(kind), bias.to(kind)
     out: Tensor = _StackedLinear.apply(x, weight, bias)
     return out
 

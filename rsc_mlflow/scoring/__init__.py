@@ -1,5 +1,5 @@
 """Measuring what a model has learned: spurious scores, weights, sensitivity."""
 
-from rsc_mlflow.scoring.spurious import SpuriousScores, accuracy, cross_entropy
+from rsc_mlflow.scoring.spurious import ScoreCounts, SpuriousScores, accuracy, count_scores, cross_entropy
 
-__all__ = ["SpuriousScores", "accuracy", "cross_entropy"]
+__all__ = ["ScoreCounts", "SpuriousScores", "accuracy", "count_scores", "cross_entropy"]

@@ -3,11 +3,13 @@
 They are computed from two arrays of logits, on the clean test images and on the same images with the pattern.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from rsc_mlflow.errors import InputError, invalid_value
 
@@ -22,6 +24,7 @@ class SpuriousScores:
         labels: true classes, int64 ``[N]``.
         threshold: an example is a hit if the probability of the target class rises by more than this; the paper uses
             1/C (section 3.1, "spurious score").
+        counted: counts of these logits from :func:`count_scores`; None: they are counted when needed.
 
     Raises:
         InputError: the shapes do not match, or the threshold is outside [0, 1).
@@ -31,6 +34,7 @@ class SpuriousScores:
     pattern_logits: Tensor
     labels: Tensor
     threshold: float
+    counted: "ScoreCounts | None" = None
 
     def __post_init__(self) -> None:
         n, classes = self.clean_logits.shape
@@ -53,48 +57,110 @@ class SpuriousScores:
 
         Computed in float64.  An increase of exactly the threshold is not a hit.
         """
-        rise = self.pattern_logits.double().softmax(1) - self.clean_logits.double().softmax(1)
-        return rise > self.threshold
+        return _hits(self.clean_logits, self.pattern_logits, self.threshold)
 
     @cached_property
-    def _patterned_prediction(self) -> Tensor:
-        return self.pattern_logits.argmax(1)
+    def counts(self) -> "ScoreCounts":
+        """What all shares below are made of."""
+        if self.counted is not None:
+            return self.counted
+        return count_scores(self.clean_logits[None], self.pattern_logits[None], self.labels, [self.threshold])[0]
 
     def score(self, target: int) -> float:
         """Return the paper's spurious score: the share of all test examples that are hits for ``target``."""
-        return self.hits[:, target].double().mean().item()
+        return self.counts.share_of_hits(target)
 
     def score_nontarget(self, target: int) -> float:
         """Return the share of hits among examples whose true class is not ``target`` (0 if there are none)."""
-        return _mean(self.hits[self.labels != target, target])
+        return self.counts.share_of_others(self.counts.hits[:, target], target)
 
     def flip_rate(self, target: int) -> float:
         """Return the share of examples of other classes that are predicted as ``target`` only with the pattern.
 
         The denominator is the number of all examples of other classes.
         """
-        flipped = (self._patterned_prediction == target) & (self.clean_logits.argmax(1) != target)
-        return _mean(flipped[self.labels != target])
+        return self.counts.share_of_others(self.counts.flips[:, target], target)
 
     def patterned_accuracy(self, target: int) -> float:
         """Return the accuracy on examples of other classes with the pattern (the paper's spurious accuracy)."""
-        correct = self._patterned_prediction == self.labels
-        return _mean(correct[self.labels != target])
+        return self.counts.share_of_others(self.counts.correct, target)
 
     @cached_property
     def by_target(self) -> list[float]:
         """The spurious score with class k as target, for every k."""
-        return self.hits.double().mean(0).tolist()
+        return [self.score(k) for k in range(self.classes)]
 
     @cached_property
     def matrix(self) -> Tensor:
         """Share of hits by true class and target class, float64 ``[C, C]``; NaN for true classes without examples."""
-        rows = [self.hits[self.labels == k].double().mean(0) for k in range(self.classes)]
-        return torch.stack(rows)
+        return self.counts.hits.double() / self.counts.examples.double().unsqueeze(1)
 
     def by_true_class(self, target: int) -> list[float]:
         """Return the spurious score for ``target`` over the test examples of each true class."""
         return self.matrix[:, target].tolist()
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreCounts:
+    """Test examples of one model, counted by their true class; all int64, on the CPU.
+
+    Attributes:
+        examples: [C], all.
+        hits: [C, C], hits for each target class (columns).
+        flips: [C, C], examples that the pattern turns into predictions of each class (columns).
+        correct: [C], right predictions with the pattern.
+    """
+
+    examples: Tensor
+    hits: Tensor
+    flips: Tensor
+    correct: Tensor
+
+    def share_of_hits(self, target: int) -> float:
+        """Hits for ``target`` over all examples."""
+        return _share(int(self.hits[:, target].sum()), int(self.examples.sum()))
+
+    def share_of_others(self, by_true_class: Tensor, target: int) -> float:
+        """A count [C] over the examples of the classes that are not ``target``; 0 if there are none."""
+        counted, all_examples = by_true_class.sum() - by_true_class[target], self.examples.sum() - self.examples[target]
+        return _share(int(counted), int(all_examples))
+
+
+_MEMBERS_AT_A_TIME = 16
+"""Models whose probabilities are held in float64 at the same time."""
+
+
+def count_scores(clean: Tensor, patterned: Tensor, labels: Tensor, thresholds: Sequence[float]) -> list[ScoreCounts]:
+    """The counts of K models, made where the logits are; only they come to the CPU.
+
+    Args:
+        clean: float[K, N, C], logits on the clean test images.
+        patterned: float[K, N, C], logits on the same images with the pattern added.
+        labels: int64[N], the true classes.
+        thresholds: K; see :class:`SpuriousScores`.
+    """
+    labels = labels.to(clean.device)
+    true = F.one_hot(labels, clean.shape[2]).double()  # [N, C]
+    limits = torch.tensor(thresholds, dtype=torch.float64, device=clean.device).view(-1, 1, 1)
+    parts = [slice(k, k + _MEMBERS_AT_A_TIME) for k in range(0, len(clean), _MEMBERS_AT_A_TIME)]
+    counted = [_tables(clean[part], patterned[part], limits[part], labels, true) for part in parts]
+    tables = torch.cat(counted).long().cpu()  # [K, C, 2C + 1]
+    examples, classes = true.sum(0).long().cpu(), clean.shape[2]
+    split = (table.split([classes, classes, 1], 1) for table in tables)
+    return [ScoreCounts(examples, hits, flips, correct.squeeze(1)) for hits, flips, correct in split]
+
+
+def _tables(clean: Tensor, patterned: Tensor, limits: Tensor, labels: Tensor, true: Tensor) -> Tensor:
+    """Hits, flips and right predictions beside each other: float64[K, C, 2C + 1]."""
+    hits = _hits(clean, patterned, limits)  # [K, N, C]
+    prediction = patterned.argmax(2)
+    changed = F.one_hot(prediction, clean.shape[2]).bool() & (prediction != clean.argmax(2)).unsqueeze(2)
+    correct = (prediction == labels).unsqueeze(2)
+    return true.T @ torch.cat([hits, changed, correct], 2).double()
+
+
+def _hits(clean: Tensor, patterned: Tensor, limit: Tensor | float) -> Tensor:
+    return patterned.double().softmax(-1) - clean.double().softmax(-1) > limit
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
@@ -104,7 +170,11 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """Return the mean negative log-likelihood in nats; logits ``[N, C]``, labels int64 ``[N]``."""
-    return torch.nn.functional.cross_entropy(logits.double(), labels).item()
+    return F.cross_entropy(logits.double(), labels).item()
+
+
+def _share(counted: int, all_examples: int) -> float:
+    return counted / all_examples if all_examples else 0.0
 
 
 def _mean(indicator: Tensor) -> float:

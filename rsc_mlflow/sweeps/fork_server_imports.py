@@ -1,15 +1,15 @@
 """What the fork server imports: all that a worker needs, some of which PyTorch and MLflow import at first use only."""
 
+import gc
 from importlib import import_module
 
-from rsc_mlflow.startup import imports_without_gc
-
-with imports_without_gc():
-    for module in (
-        "mlflow.pytorch",
-        "mlflow.store.tracking.sqlalchemy_store",
-        "torch._dynamo",
-        "rsc_mlflow.experiments.membership",
-        "rsc_mlflow.sweeps.worker",
-    ):
-        import_module(module)
+gc.set_threshold(50_000)  # these make hundreds of thousands of objects, none of which is garbage
+for module in (
+    "mlflow.pytorch",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "torch._dynamo",
+    "rsc_mlflow.experiments.membership",
+    "rsc_mlflow.sweeps.worker",
+):
+    import_module(module)
+gc.freeze()  # workers share these objects: a collection would copy every page of them

@@ -4,7 +4,6 @@ MLflow has no compare-and-set, so two sweeps that start at the same second can b
 twice, and counted once: the ledger and the analysis take one finished run per fingerprint.
 """
 
-import logging
 import time
 from collections.abc import Collection
 
@@ -20,7 +19,6 @@ from rsc_mlflow.tracking.run import TrackedRun
 
 JOBS = "jobs.json"
 """Artifact of a sweep's run: the fingerprints of the jobs that it runs."""
-_logger = logging.getLogger(__name__)
 
 
 def check_no_overlap(client: MlflowClient, jobs: Collection[str]) -> None:
@@ -38,17 +36,14 @@ def check_no_overlap(client: MlflowClient, jobs: Collection[str]) -> None:
 def take(run: TrackedRun, jobs: Collection[str]) -> None:
     """Write down what the sweep of this run runs, before it starts its first job."""
     run.log_json({"jobs": sorted(jobs)}, JOBS)
-    run.flush()
 
 
 def _jobs_of(run: Run) -> set[str]:
-    """What a sweep runs; empty where it has not said so yet, or where that cannot be read."""
+    """What a sweep runs; empty where it has not said so yet."""
     try:
-        found = read_artifact(run.info.run_id, JOBS).get("jobs")
-    except InputError as error:
-        _logger.debug("run %s: its jobs are unknown (%s)", run.info.run_id, error)
+        return set(read_artifact(run.info.run_id, JOBS)["jobs"])
+    except InputError:
         return set()
-    return {str(one) for one in found} if isinstance(found, list) else set()
 
 
 def _refusal(run: Run, shared: int, jobs: int) -> str:

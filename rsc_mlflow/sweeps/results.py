@@ -17,7 +17,7 @@ from rsc_mlflow.tracking.frame import flatten
 from rsc_mlflow.tracking.query import iterate_runs, quoted
 
 SHOWN = 40
-"""Maximum number of rows; further ones are counted."""
+"""Maximum number of rows; the caption counts the others."""
 _IDS_A_QUERY = 100
 _DATASET = ("name", "dataset_family", "form", "pattern", "n_spurious", "target_class")
 """Columns that distinguish datasets; the first one is shown."""
@@ -61,7 +61,7 @@ def result_table(runs: Collection[Run]) -> Table | None:
 
 
 def _outcomes(kind: str) -> Mapping[str, str]:
-    """Heading → metric of the runs of one kind."""
+    """Return column heading → metric for runs of one kind."""
     if kind == "attack":
         return {
             f"{name} {words}": schema.attack(name, measure)
@@ -72,7 +72,7 @@ def _outcomes(kind: str) -> Mapping[str, str]:
 
 
 def _without_seed(dataset: str) -> str:
-    """The dataset's name without the seed of its examples, which is averaged over."""
+    """Return the dataset name without the seed of its examples, over which the table averages."""
     return re.sub(r"(-\d+)-\d+$", r"\1", dataset)
 
 
@@ -94,7 +94,7 @@ def _drawn(means: pd.DataFrame, settings: list[str], outcomes: list[str]) -> Tab
 
 
 def _telling(means: pd.DataFrame, settings: list[str]) -> list[str]:
-    """The columns without those that follow from the others, as the momentum does from the optimizer."""
+    """Return the settings without those that others determine, as the optimizer determines the momentum."""
     kept = list(settings)
     for name in reversed(settings[1:]):
         others = [one for one in kept if one != name]

@@ -1,5 +1,6 @@
 """The schedule of a sweep: which jobs are ready, running, finished and failed.  Independent of stores and processes."""
 
+from collections import defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -46,7 +47,7 @@ class Schedule:
     def next(self, workers: int) -> list[str] | None:
         """Return the fingerprints to run together next, or None if no job is ready."""
         self._fail_orphans()
-        ready = self._ready()
+        ready = self._ready(beside=workers == 1)
         if not ready:
             return None
         unit = next_unit(ready, self.cohorts, self.sizes, workers)
@@ -76,13 +77,23 @@ class Schedule:
                 if self._attempts[key] > 1:
                     self.cohorts[key] = None
 
-    def _ready(self) -> list[str]:
-        """Return the jobs that can run now, in the plan's order; only the first one if it runs alone."""
+    def _ready(self, *, beside: bool) -> list[str]:
+        """Return the jobs that can run now, in the plan's order; only the first one if it runs alone.
+
+        With ``beside``, a job is also ready if everything it still runs after is in its cohort, which finishes its
+        members in this order: poisoned models train beside the clean models that they are compared with at the end.
+        Several workers divide the clean models first instead, since only one of them could continue with the others.
+        """
         ended = self.finished | self.failed.keys()
         found: list[str] = []
+        together: dict[Hashable, set[str]] = defaultdict(set)
         for key in self._left:
-            if self.plan.before[key] <= self.finished and self.plan.after[key] <= ended:
+            cohort = self.cohorts[key]
+            waits = self.plan.after[key] - ended
+            if self.plan.before[key] <= self.finished and waits <= together[cohort]:
                 found.append(key)
+                if beside and cohort is not None:
+                    together[cohort].add(key)
                 if self.cohorts[found[0]] is None:
                     break
         return found

@@ -7,11 +7,9 @@ parent, the sweep's name) goes into MLflow's run context.
 import json
 import logging
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 import mlflow
 import torch
@@ -24,15 +22,15 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking.checkpoints import checkpoint_paths
 from rsc_mlflow.tracking.permissions import may_change
 from rsc_mlflow.tracking.project_run import forget_run_id
 from rsc_mlflow.tracking.query import condition, find_by_fingerprint, iterate_runs
 from rsc_mlflow.tracking.reaper import UNENDED, close
 from rsc_mlflow.tracking.resuming import is_alive
-from rsc_mlflow.tracking.store import StoreError, connect, reason, with_retries
+from rsc_mlflow.tracking.store import StoreError, connect, reason
 from rsc_mlflow.training import Diverged
 
-_CHECKPOINT = re.compile(r"epoch_(\d+)\.pt")
 _logger = logging.getLogger(__name__)
 
 
@@ -96,7 +94,7 @@ class _Work:
         groups: dict[int, list[tuple[Job, Start]]] = defaultdict(list)
         for job in jobs:
             if (start := self._start(job)) is not None:
-                groups[self._epoch(start) if len(jobs) > 1 else 0].append((job, start))
+                groups[self._epoch(start.run_id)].append((job, start))
         for group in groups.values():
             self._run_together(group)
 
@@ -125,14 +123,9 @@ class _Work:
                 close(self.client, run)
             yield run
 
-    def _epoch(self, start: Start) -> int:
+    def _epoch(self, run_id: str | None) -> int:
         """The epoch of the newest checkpoint: members of a cohort must begin at the same one."""
-        if start.run_id is None:
-            return 0
-        run_id = start.run_id
-        found = with_retries(lambda: self.client.list_artifacts(run_id, schema.CHECKPOINTS), "checkpoints")
-        matches = (_CHECKPOINT.fullmatch(PurePosixPath(item.path).name) for item in found)
-        return max((int(match[1]) for match in matches if match), default=0)
+        return 0 if run_id is None else max(checkpoint_paths(self.client, run_id), default=0)
 
     def _run_together(self, group: Sequence[tuple[Job, Start]]) -> None:
         cancellation.check()
@@ -145,7 +138,9 @@ class _Work:
                 self._conclude(job, "the entry point returned, but left no finished run of this job")
 
     def _after(self, error: Exception, group: Sequence[tuple[Job, Start]]) -> None:
-        """Fail, or retry: without the members that diverged, one by one, or in new runs if one cannot be resumed."""
+        """Fail, or retry: without the members that diverged, in halves if memory was too small, one by one, or in new
+        runs if one cannot be resumed.
+        """
         jobs = [job for job, _ in group]
         if len(group) == 1:
             unusable = isinstance(error, InputError) and not isinstance(error, StoreError | Diverged)
@@ -157,6 +152,13 @@ class _Work:
             for k in error.members:
                 self._conclude(jobs[k], reason(error), error)
             self.run([job for k, job in enumerate(jobs) if k not in error.members])
+        elif isinstance(error, torch.OutOfMemoryError):
+            half = -(-len(jobs) // 2)
+            _logger.warning("%d models together need more memory than is free; %d of them train first", len(jobs), half)
+            error.__traceback__ = None  # its frames hold the cohort
+            torch.cuda.empty_cache()
+            self.run(jobs[:half])
+            self.run(jobs[half:])
         else:
             _logger.warning("%d models together: %s; each is tried alone", len(group), reason(error))
             for job in jobs:

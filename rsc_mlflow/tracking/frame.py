@@ -20,7 +20,6 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
-from rsc_mlflow.startup import gc_disabled
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.store import reading_client
 from rsc_mlflow.tracking.values import is_time
@@ -238,10 +237,9 @@ class RunStore:
     def _search(self, filter_string: str, size: int, token: str | None) -> "_Page":
         if not self._snapshot.experiments:
             return _Page([], "")
-        with gc_disabled():
-            found = self.client.search_runs(
-                list(self._snapshot.experiments), filter_string, ViewType.ACTIVE_ONLY, size, page_token=token
-            )
+        found = self.client.search_runs(
+            list(self._snapshot.experiments), filter_string, ViewType.ACTIVE_ONLY, size, page_token=token
+        )
         return _Page(found, found.token or "")
 
     def _all(self, filter_string: str) -> dict[str, Run]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DATASET_CONTEXT, GIT_COMMIT, GIT_DIRTY = MLFLOW_DATASET_CONTEXT, MLFLOW_GIT_COMMIT, MLFLOW_GIT_DIRTY
 """Tags that MLflow's UI reads: one of a run's dataset input, two of a run."""
-NOISY_LOGGERS = ("mlflow.store.db.utils", "urllib3.connectionpool")
+NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool")
 """Loggers of problems that this project reports itself."""
 _host_creds: Callable[[str], Any] = get_default_host_creds  # these have no type annotations
 _artifact_repository: Callable[..., Any] = get_artifact_repository

@@ -9,7 +9,6 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.startup import gc_disabled
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.frame import flatten
 from rsc_mlflow.tracking.store import connect, with_retries
@@ -43,8 +42,7 @@ def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
     """Yield the items of all pages, of which ``ask(None)`` is the first; retry during an outage of the store."""
     token: str | None = None
     while True:
-        with gc_disabled():
-            page = with_retries(partial(ask, token), "search")
+        page = with_retries(partial(ask, token), "search")
         yield from page
         token = page.token
         if not token:

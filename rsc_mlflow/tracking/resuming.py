@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import environment, schema
-from rsc_mlflow.tracking.store import look_up, recent_outage, with_retries
+from rsc_mlflow.tracking.store import look_up, with_retries
 from rsc_mlflow.tracking.upload_queue import HEARTBEAT_SECONDS
 from rsc_mlflow.tracking.values import number, param_text, same_value, unquoted, whole
 
@@ -78,14 +78,10 @@ def _agree(stored: str, given: object) -> bool:
 
 def is_alive(run: Run, now: float | None = None) -> bool:
     """Return whether the process of an open run is alive: it sent a heartbeat within ``ALIVE_SECONDS``, and if it
-    ran on this machine, it exists.  After an outage of the store, missing heartbeats do not count."""
-    return not is_orphan(run) and (heartbeat_age(run, now) < ALIVE_SECONDS or recent_outage(ALIVE_SECONDS))
-
-
-def is_orphan(run: Run) -> bool:
-    """Return whether the run's process was on this machine and no longer exists."""
+    ran on this machine, it exists."""
     tags = run.data.tags
-    return tags.get(schema.HOST) == environment.host() and not process_exists(tags.get(schema.PID, ""))
+    gone = tags.get(schema.HOST) == environment.host() and not process_exists(tags.get(schema.PID, ""))
+    return not gone and heartbeat_age(run, now) < ALIVE_SECONDS
 
 
 def heartbeat_age(run: Run, now: float | None = None) -> float:

@@ -10,10 +10,10 @@ import re
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 
 import mlflow
-from mlflow.entities import RunStatus
+from mlflow.entities import RunTag
 from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
@@ -31,10 +31,9 @@ from rsc_mlflow.tracking.store import (
     retry_timeout,
     with_retries,
 )
-from rsc_mlflow.tracking.tracked import TrackedRun, end_run
-from rsc_mlflow.tracking.values import check_param, check_tag, number, param_text
-
-__all__ = ["TrackedRun", "mark_failed", "open_run"]
+from rsc_mlflow.tracking.tracked import TrackedRun as TrackedRun
+from rsc_mlflow.tracking.tracked import end_run
+from rsc_mlflow.tracking.values import number
 
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 _logger = logging.getLogger(__name__)
@@ -86,15 +85,20 @@ def open_run(
     own |= {schema.METHOD: method} if method else {}
     own |= {**(tags or {}), **environment.tags()}
     params = params or {}
-    for key, value in params.items():  # whether the store will take these is found out before there is a run
-        check_param(key, param_text(value))
-    for key, value in own.items():
-        check_tag(key, str(value))
     own |= {schema.HOST: environment.host(), schema.PID: os.getpid(), schema.HEARTBEAT: f"{time.time():.0f}"}
     with cancellation.cancellable():
         client = connect()
         cancellation.check()
-        run = _enter(client, name, own, run_id, parent_run_id, resume_run_id, params, free_params)
+        opening = _Opening(client, name, own, params)
+        unsaid = resume_run_id is None and parent_run_id is None
+        if given := run_id or (run_id_from_environment() if unsaid else None):
+            run = opening.adopt(given)
+        elif resume_run_id is not None:
+            run = opening.resume(resume_run_id, free_params)
+        elif unsaid and (active := mlflow.active_run()):
+            run = opening.join(active.info.run_id)
+        else:
+            run = opening.create(parent_run_id)
         try:
             run.log_params({key: value for key, value in params.items() if key not in run.params})
             run.begin()
@@ -117,79 +121,66 @@ def mark_failed(run_id: str, text: str, tags: Mapping[str, str] | None = None) -
     try:
         client = connect()
         if is_vacant(with_retries(lambda: client.get_run(run_id), "run")):
-            for key, value in (tags or {}).items():
-                with_retries(partial(client.set_tag, run_id, key, value), "run")
+            marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+            with_retries(lambda: client.log_batch(run_id, tags=marks), "run")
             end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
         _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
 
 
-def _enter(
-    client: MlflowClient,
-    name: str,
-    tags: Mapping[str, object],
-    run_id: str | None,
-    parent_run_id: str | None,
-    resume_run_id: str | None,
-    params: Mapping[str, object],
-    free_params: Collection[str],
-) -> TrackedRun:
-    if run_id is not None:
-        return _adopt(client, run_id, name, tags, params)
-    if resume_run_id is not None:
-        return _resume(client, resume_run_id, tags, params, free_params)
-    if parent_run_id is None:
-        if opened_for_us := run_id_from_environment():
-            return _adopt(client, opened_for_us, name, tags, params)
-        if active := mlflow.active_run():
-            found = with_retries(lambda: client.get_run(active.info.run_id), "run")
-            check_active(found, tags, params)
-            opened = TrackedRun(client, found, resumed=has_begun(found), ends=False)
-            opened.set_tags(tags)
-            return opened
-    all_tags = {**environment.source_tags(), **{key: str(value) for key, value in tags.items()}}
-    all_tags |= {schema.PARENT_RUN_ID: parent_run_id} if parent_run_id else {}
-    experiment_id = current_experiment(client)
-    made = look_up(  # where an answer was lost, an empty run stays behind without a heartbeat: the next sweep closes it
-        lambda: client.create_run(experiment_id, tags=all_tags, run_name=name),
-        "new run",
-        lambda why: f"no run can be made in experiment {chosen_experiment()} ({why}); {OWN_EXPERIMENT}",
-    )
-    return TrackedRun(client, made)
+@dataclass(frozen=True)
+class _Opening:
+    """A run that is being opened."""
 
+    client: MlflowClient
+    name: str
+    tags: Mapping[str, object]
+    params: Mapping[str, object]
 
-def _adopt(
-    client: MlflowClient, run_id: str, name: str, tags: Mapping[str, object], params: Mapping[str, object]
-) -> TrackedRun:
-    """The run that ``MLFLOW_RUN_ID`` names, made ours, with our name where MLflow had made one up."""
-    with taken_over(client, run_id, tags, params) as run:
-        adopted = TrackedRun(client, run, resumed=has_begun(run))
-        adopted.set_tags(tags)
-    if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
-        with_retries(lambda: client.update_run(run_id, name=name), "run")
-        adopted.name = name
-    forget_run_id()
-    return adopted
+    def adopt(self, run_id: str) -> TrackedRun:
+        """The run that ``MLFLOW_RUN_ID`` names, made ours, with our name where MLflow had made one up."""
+        with taken_over(self.client, run_id, self.tags, self.params) as run:
+            adopted = TrackedRun(self.client, run, resumed=has_begun(run))
+            adopted.set_tags(self.tags)
+        if run.info.run_name is None or _RANDOM_NAME.fullmatch(run.info.run_name):
+            with_retries(lambda: self.client.update_run(run_id, name=self.name), "run")
+            adopted.name = self.name
+        forget_run_id()
+        return adopted
 
+    def join(self, run_id: str) -> TrackedRun:
+        """MLflow's active run, which its owner ends."""
+        run = with_retries(lambda: self.client.get_run(run_id), "run")
+        check_active(run, self.tags, self.params)
+        joined = TrackedRun(self.client, run, resumed=has_begun(run), ends=False)
+        joined.set_tags(self.tags)
+        return joined
 
-def _resume(
-    client: MlflowClient,
-    run_id: str,
-    tags: Mapping[str, object],
-    params: Mapping[str, object],
-    free_params: Collection[str],
-) -> TrackedRun:
-    run = check_resumable(client, run_id, tags, params, free_params)
-    if (shell := run_id_from_environment()) and shell != run_id:
-        with taken_over(client, shell, tags, params):
-            with_retries(lambda: client.set_tag(shell, schema.DESCRIPTION, f"Continued in run {run_id}."), "run")
-    forget_run_id()
-    with_retries(lambda: client.update_run(run_id, status=RunStatus.to_string(RunStatus.RUNNING)), "run")
-    if schema.ERROR in run.data.tags:
-        remove_tag(client, run_id, schema.ERROR)
-    begun = bool(run.data.params)  # else it was stopped before it had begun
-    before = number(run.data.tags.get(schema.RESUMED)) or 0
-    count = {schema.RESUMED: f"{before + 1:.0f}"} if begun else {}
-    resumed = TrackedRun(client, run, resumed=begun)
-    resumed.set_tags({**tags, **count})
-    return resumed
+    def create(self, parent_run_id: str | None) -> TrackedRun:
+        """A new run; where the answer is lost, an empty one without a heartbeat stays, which the next sweep closes."""
+        tags = {**environment.source_tags(), **{key: str(value) for key, value in self.tags.items()}}
+        tags |= {schema.PARENT_RUN_ID: parent_run_id} if parent_run_id else {}
+        experiment_id = current_experiment(self.client)
+        made = look_up(
+            lambda: self.client.create_run(experiment_id, tags=tags, run_name=self.name),
+            "new run",
+            lambda why: f"no run can be made in experiment {chosen_experiment()} ({why}); {OWN_EXPERIMENT}",
+        )
+        return TrackedRun(self.client, made)
+
+    def resume(self, run_id: str, free_params: Collection[str]) -> TrackedRun:
+        """An unfinished run, which continues; one that ``mlflow run`` opened for this process points to it."""
+        run = check_resumable(self.client, run_id, self.tags, self.params, free_params)
+        if (shell := run_id_from_environment()) and shell != run_id:
+            with taken_over(self.client, shell, self.tags, self.params):
+                text = f"Continued in run {run_id}."
+                with_retries(lambda: self.client.set_tag(shell, schema.DESCRIPTION, text), "run")
+        forget_run_id()
+        with_retries(lambda: self.client.update_run(run_id, status="RUNNING"), "run")
+        if schema.ERROR in run.data.tags:
+            remove_tag(self.client, run_id, schema.ERROR)
+        begun = bool(run.data.params)  # else it was stopped before it had begun
+        before = number(run.data.tags.get(schema.RESUMED)) or 0
+        resumed = TrackedRun(self.client, run, resumed=begun)
+        resumed.set_tags({**self.tags, **({schema.RESUMED: f"{before + 1:.0f}"} if begun else {})})
+        return resumed

@@ -46,7 +46,6 @@ _logger = logging.getLogger(__name__)
 _store_is_named: Callable[[], bool] = mlflow.is_tracking_uri_set  # it carries no types
 
 _have_answered: set[str] = set()  # stores that this process has reached
-_last_outage = -math.inf  # when this process last found a store away (monotonic clock)
 
 Result = TypeVar("Result")
 
@@ -80,12 +79,11 @@ def retry_timeout() -> float:
 def configure() -> None:
     """Choose MLflow settings that a tracked run depends on, unless the user set them.
 
-    Values too long for the store raise instead of being cut; an HTTP request that is not answered gives up after one
+    An HTTP request that is not answered gives up after one
     minute, not after six (:func:`with_retries` repeats it); no progress bars, migration logs and stack traces of
     repeated attempts between our own lines.
     """
     for name, value in (
-        ("MLFLOW_TRUNCATE_LONG_VALUES", "false"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "60"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
         ("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1"),
@@ -96,16 +94,15 @@ def configure() -> None:
         os.environ.setdefault(name, value)
     if (uri := mlflow.get_tracking_uri()) != (better := databases.without_stray_folder(uri)):
         mlflow.set_tracking_uri(better)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     for name in mlflow_compat.NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def connect(*, known: bool = False) -> MlflowClient:
-    """A client of the current tracking store, which has answered just now.
+    """A client of the current tracking store, which has answered in this process.
 
-    The first time in a process a store that does not answer is a wrong address, and reported at once; one that has
-    answered before, here or (``known``) in the process that sent us, is waited for, for :func:`retry_timeout` seconds.
+    The first call asks the store.  If it does not answer, its address counts as a wrong one and the error is raised
+    at once; a store that has answered the process that sent us (``known``) is waited for, as in :func:`with_retries`.
 
     Raises:
         StoreError: the store cannot be reached or written; says what was tried and the ways out.
@@ -113,19 +110,23 @@ def connect(*, known: bool = False) -> MlflowClient:
     configure()
     uri = mlflow.get_tracking_uri()
     seconds = retry_timeout()  # a bad value is refused now, not when the store first stumbles
-    if not _store_is_named() and uri.startswith("sqlite") and not databases.exists(uri):
-        where = databases.sqlite_file(uri)
-        print(f"note: {where} is made as a new store; set MLFLOW_TRACKING_URI to use another one", file=sys.stderr)
-    client = with_retries(lambda: _client(uri), "connecting", seconds if known or uri in _have_answered else 0.0)
-    _have_answered.add(uri)
-    return client
+    if uri not in _have_answered:
+        if not _store_is_named() and uri.startswith("sqlite") and not databases.exists(uri):
+            where = databases.sqlite_file(uri)
+            print(f"note: {where} is made as a new store; set MLFLOW_TRACKING_URI to use another one", file=sys.stderr)
+        with_retries(lambda: _ask(uri), "connecting", seconds if known else 0.0)
+        _have_answered.add(uri)
+    return MlflowClient(uri)
 
 
-def _client(uri: str) -> MlflowClient:
+def _ask(uri: str) -> None:
+    """Find out within seconds whether the store is there; MLflow itself tries for minutes."""
     try:
-        _probe(uri)
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        if uri.startswith(("http:", "https:")):
+            _probe_server(uri)
+        elif databases.is_database(uri) and (why := databases.trouble(uri)):
+            raise _AwayError(f"the tracking store {redact_passwords(uri)} {why}; or {_WAYS_OUT}")
+        MlflowClient(uri).search_experiments(max_results=1)
     except StoreError:
         raise
     except Exception as error:
@@ -133,29 +134,17 @@ def _client(uri: str) -> MlflowClient:
             raise StoreError(denied) from error
         message = f"the tracking store {redact_passwords(uri)} does not answer ({reason(error)}); {_WAYS_OUT}"
         raise _AwayError(message) from error
-    return client
-
-
-def _probe(uri: str) -> None:
-    """Find out within seconds whether the store can be there at all; MLflow itself tries for minutes."""
-    if uri.startswith(("http:", "https:")):
-        _probe_server(uri)
-    elif databases.is_database(uri) and (why := databases.trouble(uri)):
-        raise _AwayError(f"the tracking store {redact_passwords(uri)} {why}; or {_WAYS_OUT}")
 
 
 def _probe_server(uri: str) -> None:
     creds = mlflow_compat.host_creds(uri)  # MLflow's settings for a server with a certificate of its own
-    server, health = redact_passwords(uri), uri.rstrip("/") + "/health"
+    health = uri.rstrip("/") + "/health"
     try:
         requests.get(health, timeout=_PROBE_SECONDS, verify=creds.verify, cert=creds.client_cert_path)
     except requests.exceptions.SSLError:
         raise  # it is there
-    except requests.Timeout:
-        message = f"the server at {server} gave no answer within {_PROBE_SECONDS:g} s; {_WAYS_OUT}"
-        raise _AwayError(message) from None
-    except requests.ConnectionError:
-        raise _AwayError(f"no server answers at {server}; {_WAYS_OUT}") from None
+    except (requests.ConnectionError, requests.Timeout):
+        raise _AwayError(f"no server answers at {redact_passwords(uri)}; {_WAYS_OUT}") from None
 
 
 def reading_client(uri: str) -> MlflowClient:
@@ -240,22 +229,10 @@ def with_retries(call: Callable[[], Result], what: str, seconds: float | None = 
         except Exception as error:
             if not is_transient(error) or time.monotonic() + pause > deadline:
                 raise
-            record_outage()
             if pause == 0.25:
                 _logger.warning("%s: the tracking store is away, trying again (%s)", what, reason(error))
         cancellation.sleep(pause)
         pause = min(2 * pause, 5.0)
-
-
-def record_outage() -> None:
-    """Remember that the store was away just now."""
-    global _last_outage  # noqa: PLW0603 - an observation of the process
-    _last_outage = time.monotonic()
-
-
-def recent_outage(within: float) -> bool:
-    """Whether this process has found the store away in the last ``within`` seconds: nobody could write then."""
-    return time.monotonic() - _last_outage < within
 
 
 def look_up(call: Callable[[], Result], what: str, refusal: Callable[[str], str]) -> Result:

@@ -141,7 +141,11 @@ class Checkpoint:
             InputError: they differ; the message lists each difference.
         """
         mine, wanted = self.config.as_dict(), config.as_dict()
-        differences = [f"{key} {mine[key]!r} (asked for: {wanted[key]!r})" for key in mine if mine[key] != wanted[key]]
+        differences = [
+            f"{key} {mine.get(key)!r} (asked for: {wanted.get(key)!r})"
+            for key in mine | wanted
+            if mine.get(key) != wanted.get(key)
+        ]
         if differences:
             raise InputError(
                 f"{path} belongs to a training run with other options: {'; '.join(differences)}. "

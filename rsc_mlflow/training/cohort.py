@@ -19,10 +19,13 @@ from rsc_mlflow.training.checkpoint import Checkpoint
 from rsc_mlflow.training.losses import LOSS_FUNCTIONS
 from rsc_mlflow.training.members import Member, check_members
 from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer, block_key
+from rsc_mlflow.training.precision import autocast, check_precision, tf32_as
 from rsc_mlflow.training.schedule import learning_rate_at
 
 PURPOSES = ("batches", "noise", "dropout", "augmentation")
 """Purposes with one generator per member; the generator of ``batches`` is on the CPU, the others on the device."""
+EVALUATED_AT_A_TIME = {"cpu": 2048, "cuda": 16384}
+"""Images of an evaluation, times the members that compute together."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Cohort:
         self._config = members[0].config
         self._image_shape = members[0].data.clean.image_shape
         check_aug01(self._config.model.augmentation, self._image_shape)
+        check_precision(self._config.precision, device)
         self._loss = LOSS_FUNCTIONS[self._config.model.loss]
         self._classes, self._device = classes, device
         if device.type == "cuda":
@@ -100,18 +104,34 @@ class Cohort:
             Cancelled: the process was asked to stop; see :mod:`rsc_mlflow.cancellation`.
         """
         while self.epoch < self._config.epochs:
-            yield self._train_epoch()
+            with tf32_as(self._config.precision):
+                report = self._train_epoch()
+            yield report
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits of all members on ``images`` ``[N, C, H, W]``, float32 ``[K, N, classes]`` on the CPU."""
-        rows = max(1, 4096 // len(self) // self._enlargement)
+    def logits(self, images: Tensor, members: Sequence[int] | None = None) -> Tensor:
+        """Logits on ``images`` [N, C, H, W]: float32 [K, N, classes], on the cohort's device.
+
+        Args:
+            images: the same for all members, on any device.
+            members: places in the cohort; None: all.
+
+        On the CPU a member's are bit for bit those of its :meth:`module`, which :func:`evaluate_logits` gives: there
+        each computes alone, since together they would be hardly faster.
+        """
+        slots = [self._slot[k] for k in (range(len(self)) if members is None else members)]
+        together = len(slots) if self._device.type == "cuda" else 1
+        with torch.no_grad(), tf32_as(self._config.precision):
+            found = [self._logits(images, slots[k : k + together]) for k in range(0, len(slots), together)]
+        return torch.cat(found)
+
+    def _logits(self, images: Tensor, slots: Sequence[int]) -> Tensor:
+        rows = max(1, EVALUATED_AT_A_TIME[self._device.type] // len(slots) // self._enlargement)
         parts = []
-        with torch.no_grad():
-            for batch in torch.split(images, rows):
-                cancellation.check()
-                shared = batch.to(self._device, non_blocking=True).expand(len(self), *batch.shape)
-                parts.append(self._stack.forward(shared, None))
-        return torch.cat(parts, 1)[self._slot].cpu()
+        for batch in torch.split(images, rows):
+            cancellation.check()
+            with autocast(self._config.precision, self._device):
+                parts.append(self._stack.evaluate(batch.to(self._device, non_blocking=True), slots).float())
+        return torch.cat(parts, 1)
 
     def module(self, k: int) -> nn.Module:
         """Return a copy of member k as a module on the cohort's device, in evaluation mode."""
@@ -210,7 +230,8 @@ class Cohort:
     def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Update from images ``[K, B, …]`` and labels ``[K, B]``; return losses ``[K]``, logits ``[K, B, classes]``."""
         self._perturb(images)
-        logits = self._stack.forward(images, self._generators["dropout"])
+        with autocast(self._config.precision, self._device):
+            logits = self._stack.forward(images, self._generators["dropout"]).float()
         each = self._loss(logits.flatten(0, 1), labels.flatten())
         losses = each.view(labels.shape).mean(1)
         self._optimizer.step(self._stack.gradients(losses.sum()))

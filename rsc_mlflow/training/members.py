@@ -99,6 +99,7 @@ def check_members(members: Sequence[Member]) -> None:
         "augmentation": [m.config.model.augmentation for m in members],
         "batch_size": [m.config.batch_size for m in members],
         "epochs": [m.config.epochs for m in members],
+        "precision": [m.config.precision for m in members],
         "optimizer": [m.config.optimizer for m in members],
         "number of training examples": [len(m.data) for m in members],
         "image shape": [tuple(m.data.clean.images.shape[1:]) for m in members],

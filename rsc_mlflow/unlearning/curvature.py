@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp, vjp, vmap
+from torch.func import grad, vjp, vmap
 from torch.nn.functional import cross_entropy
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import invalid_value
 from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.choices import KINDS, Kind
+from rsc_mlflow.unlearning.forward_mode import jvp
 from rsc_mlflow.unlearning.parameters import FlatModel
 
 Product = Callable[[dict[str, Tensor], Tensor, Tensor], dict[str, Tensor]]

@@ -6,10 +6,11 @@ minimizes the mean of this loss.  Omitting the penalty would bias influences.
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad, jvp
+from torch.func import grad
 from torch.nn.functional import cross_entropy
 
 from rsc_mlflow.unlearning.base import Examples, device_of
+from rsc_mlflow.unlearning.forward_mode import jvp
 from rsc_mlflow.unlearning.parameters import FlatModel
 
 

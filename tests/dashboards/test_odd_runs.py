@@ -21,7 +21,7 @@ from rsc_mlflow.analysis.settings import METHOD_OPTIONS, NUMBERS, SEEDS, WORDS
 from rsc_mlflow.tracking.frame import RunStore, Snapshot
 from tests.dashboards.frames import MadeUpSource, made_up, run, view
 
-BATCH, BATCHES = 20, 26
+BATCH, BATCHES = 52, 10
 """520 odd runs: each page, and the report, reads every one of them."""
 ODD = st.sampled_from(
     [

@@ -18,8 +18,9 @@ def test_the_contracts_defaults() -> None:
     assert options.as_params() == {
         "dataset": "mnist", "model": "ce-tor-LargeMLP", "epochs": "70", "batch_size": "128", "optimizer": "sgd",
         "learning_rate": "0.01", "momentum": "0.9", "weight_decay": "0", "grad_clip": "0", "input_noise": "0",
-        "random_seed": "0", "pattern_seed": "auto", "checkpoint_every": "10", "score_every": "1",
-        "schedule": "steps", "score_threshold": "auto", "register": "auto", "clean_seeds": "10",
+        "random_seed": "0", "pattern_seed": "auto", "checkpoint_every": "10", "keep_checkpoints": "2",
+        "score_every": "1",
+        "schedule": "steps", "precision": "float32", "score_threshold": "auto", "register": "auto", "clean_seeds": "10",
         "resume_run_id": "none",
         "device": "auto", "data_root": "auto",
     }  # fmt: skip
@@ -112,11 +113,17 @@ def test_the_identity_ignores_what_cannot_change_a_result() -> None:
         {"dataset": "mnistv20-3-0-1"}, {"model": "ce-tor-MLP"}, {"epochs": 71}, {"batch_size": 64},
         {"optimizer": "adam"}, {"learning_rate": 0.02}, {"momentum": 0}, {"weight_decay": 1e-4},
         {"grad_clip": 1}, {"input_noise": 0.1}, {"random_seed": 1}, {"pattern_seed": 1}, {"schedule": "none"},
-        {"score_threshold": 0.2},
+        {"score_threshold": 0.2}, {"precision": "bf16"}, {"precision": "tf32"},
     ],
 )  # fmt: skip
 def test_the_identity_holds_everything_that_decides_a_result(change: dict[str, object]) -> None:
     assert identity(**change) != identity()
+
+
+def test_the_cpu_computes_in_float32_only() -> None:
+    with pytest.raises(InputError, match=r"'precision': 'bf16'. Expected float32 with device=cpu, or a CUDA device"):
+        TrainOptions.from_mapping({"dataset": "digits", "precision": "bf16", "device": "cpu"})
+    assert "precision" not in identity(precision="float32")
 
 
 def test_the_clean_twin_shares_the_training() -> None:

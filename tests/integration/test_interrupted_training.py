@@ -10,6 +10,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from rsc_mlflow.sweeps.state import close_dead_runs
 from rsc_mlflow.tracking.pull import pull
 from tests.integration.processes import finish, finished_run, newest_run, start, wait_for
 
@@ -54,11 +55,11 @@ def test_a_run_that_was_shot_goes_on_and_ends_with_the_weights_of_an_undisturbed
     process.kill()
     process.communicate()
     assert client.get_run(killed.info.run_id).info.status == "RUNNING"
-    assert len(list(temporary().glob("rsc-*"))) == 1
+    assert close_dead_runs(client) == [killed.info.run_id]  # at once: its process was on this machine
+    assert client.get_run(killed.info.run_id).info.status == "KILLED"
 
     resumed = finished_run(train(sqlite_store, resume_run_id=killed.info.run_id), client, 60)
     assert resumed.info.run_id == killed.info.run_id
-    assert list(temporary().glob("rsc-*")) == []
     other = finished_run(train(sqlite_store), client, 60)
     assert other.info.run_id != killed.info.run_id
 
@@ -72,17 +73,16 @@ def test_a_run_that_was_shot_goes_on_and_ends_with_the_weights_of_an_undisturbed
         assert sorted(histories[0]) == sorted(histories[1]), name
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_run_as_killed_with_its_checkpoint_kept(sqlite_store: str, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run_as_killed_with_its_checkpoint_kept(sqlite_store: str) -> None:
     client = MlflowClient()
     process = train(sqlite_store, epochs=500)
     run = wait_for_checkpoint(process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     exit_status, _ = finish(process)
     assert exit_status != 0
     after = client.get_run(run.info.run_id)
     assert after.info.status == "KILLED"
-    assert number.name in after.data.tags["rsc.error"]
+    assert "stopped by SIGTERM" in after.data.tags["rsc.error"]
     assert client.list_artifacts(run.info.run_id, "checkpoints")
     assert client.search_registered_models() == []
     assert list(temporary().glob("rsc-*")) == []

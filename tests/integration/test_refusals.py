@@ -1,7 +1,6 @@
 """What a server with MLflow's log-in refuses ends every command with one line and status 2."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +58,7 @@ def admins(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def log_in(monkeypatch: pytest.MonkeyPatch, user: str, password: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+    monkeypatch.setenv("RSC_RETRY_TIMEOUT_SECONDS", "86400")  # nobody waits for a store that said no
 
 
 def arguments(name: str) -> list[str]:
@@ -73,9 +73,7 @@ def arguments(name: str) -> list[str]:
 
 def the_line(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
-    began = time.monotonic()
     assert status(entry_point(name), arguments(name)) == 2
-    assert time.monotonic() - began < 60, "nobody waits for a store that said no"
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
     assert not [line for line in lines if "Traceback" in line]

@@ -109,16 +109,16 @@ def test_a_step_is_that_of_each_module_alone(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", MODELS)
-@pytest.mark.parametrize("shared", [False, True])
-def test_without_dropout_generators_it_evaluates(architecture: str, shared: bool) -> None:
-    each = models(architecture, 2)
+def test_evaluation_of_some_members_on_the_same_images(architecture: str) -> None:
+    each = models(architecture, 3)
     stack = MappedModel(each)
-    x = images(1).expand(2, -1, -1, -1, -1) if shared else images(2)
+    x = images(1)[0]
     before = stack.member_state(0)
     with torch.no_grad():
-        logits = stack.forward(x, None)
-        for k, model in enumerate(each):
-            torch.testing.assert_close(logits[k], model.eval()(x[k]), **CLOSE)
+        logits = stack.evaluate(x, [2, 0])
+        assert torch.equal(stack.forward(x.expand(3, *x.shape), None)[2].argmax(1), logits[0].argmax(1))
+        for own, k in zip(logits, (2, 0), strict=True):
+            torch.testing.assert_close(own, each[k].eval()(x), **CLOSE)
     assert all(torch.equal(value, before[key]) for key, value in stack.member_state(0).items())
 
 

@@ -75,6 +75,17 @@ def test_without_dropout_generators_it_evaluates(architecture: str) -> None:
             torch.testing.assert_close(logits[k], model(x[k]), **CLOSE)
 
 
+@pytest.mark.parametrize("architecture", ["MLPv2", "CNN002"])
+def test_some_members_evaluate_the_same_images(architecture: str) -> None:
+    each = models(architecture, 3)
+    stack, x = StackedModel(each), images(1)[0]
+    with torch.no_grad():
+        logits = stack.evaluate(x, [2, 0])
+        for own, k in zip(logits, (2, 0), strict=True):
+            torch.testing.assert_close(own, each[k](x), **CLOSE)
+        assert torch.equal(stack.evaluate(x, [1])[0], each[1](x))
+
+
 def test_vggmlp_masks_are_those_of_each_members_own_generator() -> None:
     each = [build("VggMLP", (1, 4, 4), 3, torch_generator(seed, "init")) for seed in range(2)]
     stack = StackedModel(each)

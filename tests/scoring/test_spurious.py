@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.scoring import SpuriousScores, accuracy, cross_entropy
+from rsc_mlflow.scoring import SpuriousScores, accuracy, count_scores, cross_entropy
 
 
 def logits(probabilities: list[list[float]]) -> torch.Tensor:
@@ -57,6 +57,29 @@ def test_without_examples_of_other_classes_nothing_is_pulled() -> None:
     scores = SpuriousScores(CLEAN, PATTERN, torch.zeros(4, dtype=torch.int64), threshold=0.0)
     assert (scores.score_nontarget(0), scores.flip_rate(0), scores.patterned_accuracy(0)) == (0, 0, 0)
     assert scores.score(0) == 1  # every probability of class 0 rises by something
+
+
+def test_counts_of_many_models_at_once_are_those_of_each() -> None:
+    """Twenty models, more than are counted at a time, with thresholds of their own; against sums over the examples."""
+    generator = torch.Generator().manual_seed(0)
+    clean, patterned = torch.randn(2, 20, 50, 4, generator=generator)
+    labels = torch.randint(3, (50,), generator=generator)  # no example of class 3
+    thresholds = [k / 50 for k in range(20)]
+    found = count_scores(clean, patterned, labels, thresholds)
+    for k, counts in enumerate(found):
+        rise = patterned[k].double().softmax(1) - clean[k].double().softmax(1)
+        before, after = clean[k].argmax(1), patterned[k].argmax(1)
+        for true in range(4):
+            here = labels == true
+            assert counts.examples[true] == here.sum()
+            assert counts.correct[true] == (here & (after == true)).sum()
+            for target in range(4):
+                assert counts.hits[true, target] == (here & (rise[:, target] > thresholds[k])).sum()
+                assert counts.flips[true, target] == (here & (after == target) & (before != target)).sum()
+        one = SpuriousScores(clean[k], patterned[k], labels, thresholds[k])
+        given = SpuriousScores(clean[k], patterned[k], labels, thresholds[k], counts)
+        assert given.by_target == one.by_target == rise.gt(thresholds[k]).double().mean(0).tolist()
+        assert [given.flip_rate(t) for t in range(4)] == [one.flip_rate(t) for t in range(4)]
 
 
 def test_the_matrix_splits_the_score_by_true_class(scores: SpuriousScores) -> None:

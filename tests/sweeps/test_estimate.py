@@ -102,7 +102,7 @@ def test_sizes_of_a_folder_are_read_from_it(tmp_path: Path, monkeypatch: pytest.
 
 def test_cohorts_shrink_with_memory_and_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     class Memory:
-        available = 8 * 2**30
+        available = free_on_gpu = 8 * 2**30
 
     monkeypatch.setattr("psutil.virtual_memory", Memory)
     assert members_that_fit(train(), 2, on_gpu=False) == estimate.MOST_ON_CPU
@@ -110,5 +110,12 @@ def test_cohorts_shrink_with_memory_and_workers(monkeypatch: pytest.MonkeyPatch)
     big = train(model="ce-tor-VggMLP")
     assert 7 <= members_that_fit(big, 1, on_gpu=False) <= 10
     assert 3 <= members_that_fit(big, 2, on_gpu=False) <= 5
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (Memory.free_on_gpu, 80 * 2**30))
+    assert members_that_fit(big, 2, on_gpu=True) == members_that_fit(big, 1, on_gpu=False)  # each has a GPU of its own
+    Memory.free_on_gpu = 80 * 2**30
+    assert members_that_fit(train(), 2, on_gpu=True) == estimate.MOST_ON_GPU
+    assert members_that_fit(train(model="ce-tor-CNN002"), 1, on_gpu=True) == estimate.MOST_CONVOLVING_ON_GPU
     Memory.available = 2**20
     assert members_that_fit(big, 2, on_gpu=False) == 1

@@ -12,11 +12,11 @@ from mlflow.tracking import MlflowClient
 from rsc_mlflow.analysis import latest_per_fingerprint, read
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.training import TrainingJob, train_members
-from rsc_mlflow.sweeps.lease import JOBS, check_no_overlap, take
+from rsc_mlflow.sweeps.lease import check_no_overlap, take
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.options import SweepOptions
 from rsc_mlflow.sweeps.sweep import plan_sweep, read_grid
-from rsc_mlflow.tracking import environment, schema, store
+from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.query import condition, search
 from rsc_mlflow.tracking.resuming import ALIVE_SECONDS
 from rsc_mlflow.tracking.run import open_run
@@ -72,34 +72,6 @@ def test_a_dead_sweep_is_in_nobodys_way(client: MlflowClient, signs: dict[str, s
                 check_no_overlap(client, ["a"])
         else:
             check_no_overlap(client, ["a"])
-
-
-def test_after_an_outage_the_silent_may_be_alive(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's heartbeat got through; a sweep whose process is known to be gone is dead all the same."""
-    silent = {schema.HEARTBEAT: f"{time.time() - 2 * ALIVE_SECONDS:.0f}"}
-    with open_run(kind="sweep", name="elsewhere") as elsewhere, open_run(kind="sweep", name="gone") as gone:
-        for run, host in ((elsewhere, "another-machine"), (gone, environment.host())):
-            take(run, [run.name])
-            run.set_tags({**silent, schema.HOST: host, schema.PID: dead_process()})
-        check_no_overlap(client, ["elsewhere", "gone"])
-        failures = iter([ConnectionResetError()])
-
-        def fails_once() -> None:
-            for failure in failures:
-                raise failure
-
-        store.with_retries(fails_once, "a test", 5)
-        check_no_overlap(client, ["gone"])
-        with pytest.raises(InputError, match=elsewhere.run_id):
-            check_no_overlap(client, ["elsewhere"])
-
-
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"jobs": 1}', b"\xff"])
-def test_a_list_of_jobs_that_cannot_be_read_is_passed_over(client: MlflowClient, content: bytes) -> None:
-    with open_run(kind="sweep", name="a sweep") as run:
-        run.log_bytes(content, JOBS)
-        run.flush()
-        check_no_overlap(client, ["a"])
 
 
 def test_what_was_done_twice_is_counted_once(client: MlflowClient, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,6 +250,26 @@ def test_a_job_that_only_follows_another_survives_its_failure() -> None:
     assert [one.next(2), one.next(2)] == [["a"], None]
     one.take([outcome("a", "failed")])
     assert one.next(2) == ["b"]
+
+
+def test_poisoned_models_train_beside_the_clean_ones_of_their_cohort_with_one_worker() -> None:
+    """c and d are compared with a, e with x of another cohort, and f needs a before it can begin."""
+    needs: dict[str, Sequence[str]] = {"a": "", "x": "", "c": "", "d": "", "e": "", "f": "a"}
+    alike: dict[str, Hashable] = {"a": "alike", "x": None, "c": "alike", "d": "alike", "e": "alike", "f": "alike"}
+    after: dict[str, Sequence[str]] = {"c": "a", "d": "ac", "e": "x"}
+    one = schedule(needs, after)
+    one.cohorts, one.sizes = dict(alike), {"alike": 16}
+    assert one.next(1) == ["a", "c", "d"]
+    assert one.next(1) == ["x"]
+    one.take([outcome(key, "finished") for key in "acdx"])
+    assert one.next(1) == ["e", "f"]
+    several = schedule(needs, after)
+    several.cohorts, several.sizes = dict(alike), {"alike": 16}
+    assert [several.next(2), several.next(2), several.next(2)] == [["a"], ["x"], None]
+    small = schedule(needs, after)
+    small.cohorts, small.sizes = dict(alike), {"alike": 2}
+    assert small.next(1) == ["a", "c"]
+    assert small.next(1) == ["x"]
 
 
 def test_a_job_whose_process_dies_is_tried_again_and_then_given_up() -> None:

@@ -1,4 +1,4 @@
-"""Earlier checkpoints are deleted, in a folder and through a server; what is not stored yet counts for nothing."""
+"""Earlier checkpoints are deleted, in a folder and through a server."""
 
 import logging
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from rsc_mlflow.tracking import store
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import prune_checkpoints
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from tests.mlflow_server import MlflowServer
@@ -19,7 +19,7 @@ def stored(run: TrackedRun) -> list[str]:
 def log(run: TrackedRun, folder: Path, *epochs: int) -> None:
     for epoch in epochs:
         (file := folder / f"epoch_{epoch:04d}.pt").write_bytes(b"weights")
-        run.log_checkpoint(file)
+        run.log_file(file, schema.CHECKPOINTS)
     run.flush()
 
 
@@ -45,15 +45,6 @@ def test_through_a_server(tmp_path: Path) -> None:
     check_pruning(tmp_path)
 
 
-@pytest.mark.usefixtures("sqlite_store")
-def test_nothing_is_deleted_after_an_outage(tmp_path: Path) -> None:
-    with open_run(kind="train", name="x") as run:
-        log(run, tmp_path, 1, 2)
-        store.record_outage()
-        assert prune_checkpoints(run, 3, 1)
-        assert len(stored(run)) == 2
-
-
 @pytest.mark.integration
 def test_a_server_that_went_away_is_not_waited_for(
     own_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -63,7 +54,6 @@ def test_a_server_that_went_away_is_not_waited_for(
         log(run, tmp_path, 1, 2)
         own_server.stop()
         assert prune_checkpoints(run, 3, 1)
-        assert store.recent_outage(60)
         own_server.start()
         assert len(stored(run)) == 2
     assert "cannot be deleted" not in caplog.text

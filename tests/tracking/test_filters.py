@@ -78,10 +78,10 @@ def test_like_is_that_of_sql(text: str, pattern: str) -> None:
 def test_no_pattern_keeps_a_server_busy() -> None:
     frame = pd.DataFrame({"run_id": ["a"], "tags.note": ["a" * 5000]})
     pattern = "%a" * 30
-    began = time.monotonic()
+    began = time.thread_time()
     assert not matching(frame, f"tags.note LIKE '{pattern}%b'").any()
     assert matching(frame, f"tags.note LIKE '{pattern}%'").all()
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_in_lists_of_ids(filled: tuple[MlflowClient, pd.DataFrame]) -> None:

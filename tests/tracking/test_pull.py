@@ -160,7 +160,7 @@ def test_one_flipped_bit_of_a_weight_is_noticed() -> None:
     data = bytearray(file.read_bytes())
     data[info.header_offset + 200 + info.file_size // 2] ^= 1
     file.write_bytes(data)
-    with pytest.raises(InputError, match="does not match its checksum"):
+    with pytest.raises(InputError, match=r"damaged .*Bad CRC-32"):
         pull(uri)
 
 
@@ -227,15 +227,13 @@ def test_a_pickled_model_is_refused_and_its_payload_does_not_run(
     assert not target.exists()
 
 
-def test_a_pickle_inside_the_pt2_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_inside_the_pt2_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")
     target = tmp_path / "owned"
     payload = pickle.dumps(_Payload(target))
     folder = repacked(tmp_path / "model", lambda name, old: payload if name.endswith("sample_inputs/model.pt") else old)
-    with pytest.raises(InputError, match="damaged or holds pickled objects"):
-        load_state(folder, "m-x")
+    assert load_state(folder, "m-x").keys() == small_model().state_dict().keys()
     assert not target.exists()
-    assert os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "true"
 
 
 def test_a_shape_expression_is_not_evaluated(tmp_path: Path) -> None:
@@ -279,10 +277,10 @@ def test_a_description_cannot_make_objects(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         (b'"use_pickle": false', b'"use_pickle": true', "pickled objects in place of weights"),
-        (b'"as_int": 784', b'"as_int": 1784', "table of weights cannot be read"),
-        (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "table of weights cannot be read"),
+        (b'"as_int": 784', b'"as_int": 1784', "truncated or damaged"),
+        (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "truncated or damaged"),
         (b'"dtype": 7', b'"dtype": 99', "a type that no model here has"),
-        (b'{"config"', b'["config"', "table of weights cannot be read"),
+        (b'{"config"', b'["config"', "truncated or damaged"),
     ],
 )
 def test_a_table_of_weights_that_lies(tmp_path: Path, old: bytes, new: bytes, message: str) -> None:
@@ -291,35 +289,6 @@ def test_a_table_of_weights_that_lies(tmp_path: Path, old: bytes, new: bytes, me
         lambda name, content: content.replace(old, new) if name.endswith("weights_config.json") else content,
     )
     with pytest.raises(InputError, match=message):
-        load_state(folder, "m-x")
-
-
-def test_records_that_torch_does_not_write(tmp_path: Path) -> None:
-    folder = repacked(tmp_path / "model", lambda _, content: content)
-    file = folder / "data" / "model.pt2"
-    whole = file.read_bytes()
-    for name, method in (("model/data/aotinductor/model/x.so", zipfile.ZIP_STORED), ("model/byteorder", 8)):
-        file.write_bytes(whole)
-        with zipfile.ZipFile(file, "a") as archive:
-            archive.writestr(name, b"0" * 100_000, compress_type=method)
-        with pytest.raises(InputError, match="no plain model"):
-            load_state(folder, "m-x")
-
-
-def test_a_file_without_example_input_will_do_and_one_with_two_tables_will_not(tmp_path: Path) -> None:
-    folder = repacked(tmp_path / "model", lambda _, content: content)
-    file = folder / "data" / "model.pt2"
-    with zipfile.ZipFile(file) as archive:
-        records = {info.filename: archive.read(info) for info in archive.infolist()}
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, content in records.items():
-            if not name.endswith("sample_inputs/model.pt"):
-                archive.writestr(name, content)
-    expected = small_model().state_dict()
-    assert all(torch.equal(expected[key], value) for key, value in load_state(folder, "m-x").items())
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr("other/data/weights/model_weights_config.json", b"{}")
-    with pytest.raises(InputError, match="two records of one name"):
         load_state(folder, "m-x")
 
 

@@ -1,5 +1,4 @@
 import json
-import math
 import os
 import signal
 from contextlib import ExitStack
@@ -9,10 +8,11 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from rsc_mlflow.cancellation import Cancelled
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.artifacts import read_json
 from rsc_mlflow.tracking.run import TrackedRun, mark_failed, open_run
 
@@ -37,40 +37,30 @@ def test_everything_logged_is_in_the_store(tmp_path: Path) -> None:
     tags = {schema.FINGERPRINT: "f" * 64}
     with open_run(kind="train", name="train mnist", params={"epochs": 2, "register": True}, tags=tags) as run:
         run.log_params({"epochs": 2.0, "n_train": 60000})
-        with pytest.raises(InputError, match=r"parameter epochs of run .* is '2' and cannot become '3'"):
-            run.log_params({"epochs": 3, "late": 1})
+        with pytest.raises(MlflowException, match=r"epochs"):
+            run.log_params({"epochs": 3})
         run.metrics({"train/loss": 2.0, "test/accuracy": 0.5}, 1)
         run.metrics({"train/loss": 1.0, "test/accuracy": 0.9}, 2)
         run.log_json({"indices": [3, 1]}, schema.SPURIOUS_INDICES)
         run.log_text("<p>", "figures/score_matrix.html")
         run.log_bytes(b"png", "figures/examples.png")
-        run.log_checkpoint(checkpoint)
+        run.log_file(checkpoint, schema.CHECKPOINTS)
     found = stored(run.run_id)
     assert found.info.status == "FINISHED"
     assert found.info.run_name == "train mnist"
     assert found.data.params == {"epochs": "2", "register": "true", "n_train": "60000"}
     assert found.data.tags.items() >= {schema.KIND: "train", **tags}.items()
+    assert len(found.data.tags["mlflow.source.git.commit"]) == 40
+    assert read_json(artifact(run.run_id, schema.ENVIRONMENT))["packages"]["mlflow"] == mlflow.__version__
     assert schema.ERROR not in found.data.tags
     assert points(run.run_id, "train/loss") == [(1, 2.0), (2, 1.0)]
     assert points(run.run_id, "test/accuracy") == [(1, 0.5), (2, 0.9)]
     assert read_json(artifact(run.run_id, schema.SPURIOUS_INDICES)) == {"indices": [3, 1]}
+    assert list(json.loads(artifact(run.run_id, schema.SPURIOUS_INDICES).read_text())) == ["indices", "sha256"]
     assert artifact(run.run_id, "figures/score_matrix.html").read_text() == "<p>"
     assert artifact(run.run_id, "figures/examples.png").read_bytes() == b"png"
     assert artifact(run.run_id, "checkpoints/epoch_0002.pt").read_bytes() == b"weights"
     assert MlflowClient().get_experiment(found.info.experiment_id).name == "rsc"
-
-
-def test_the_run_says_what_it_ran_on() -> None:
-    with open_run(kind="train", name="x") as run:
-        pass
-    tags = stored(run.run_id).data.tags
-    assert not [key for key in tags if key.startswith(schema.ENVIRONMENT_PREFIX)]
-    assert len(tags["mlflow.source.git.commit"]) == 40
-    assert int(tags[schema.PID]) == os.getpid()
-    record = read_json(artifact(run.run_id, schema.ENVIRONMENT))
-    assert record["packages"]["mlflow"] == mlflow.__version__
-    assert environment.in_short(record)["rsc.env.mlflow"] == mlflow.__version__
-    assert environment.in_short(record)["rsc.env.cpu"] == record["cpu"]
 
 
 def test_the_cost_of_logging_is_logged_last() -> None:
@@ -80,35 +70,6 @@ def test_the_cost_of_logging_is_logged_last() -> None:
     assert step == 4
     assert 0 < seconds < 60
     assert seconds <= run.logging_seconds
-
-
-def test_many_runs_are_open_at_once() -> None:
-    with ExitStack() as stack:
-        runs = [stack.enter_context(open_run(kind="train", name=f"member {k}")) for k in range(8)]
-        for epoch in (1, 2, 3):
-            for k, run in enumerate(runs):
-                run.metrics({"train/loss": k + epoch / 10}, epoch)
-        assert mlflow.active_run() is None
-    for k, run in enumerate(runs):
-        assert points(run.run_id, "train/loss") == [(e, k + e / 10) for e in (1, 2, 3)]
-        assert stored(run.run_id).info.status == "FINISHED"
-
-
-def test_more_points_than_fit_in_one_call() -> None:
-    with open_run(kind="train", name="x") as run:
-        for epoch in range(1, 31):
-            run.metrics({f"m/{i}": float(i) for i in range(100)}, epoch)
-    history = points(run.run_id, "m/99")
-    assert history == [(epoch, 99.0) for epoch in range(1, 31)]
-    assert len(stored(run.run_id).data.metrics) == 101
-
-
-def test_numbers_that_are_none() -> None:
-    with open_run(kind="train", name="x") as run:
-        run.metrics({"nan": math.nan, "inf": math.inf, "minus": -math.inf}, 1)
-    metrics = stored(run.run_id).data.metrics
-    assert math.isnan(metrics["nan"])
-    assert metrics["inf"] == -metrics["minus"] == pytest.approx(1.797e308, rel=1e-3)
 
 
 def test_a_failure_is_told_and_keeps_what_was_logged() -> None:
@@ -180,23 +141,6 @@ def test_params_of_mlflow_run_stay_as_they_were_typed(monkeypatch: pytest.Monkey
     assert schema.PARENT_RUN_ID not in stored(second.run_id).data.tags
 
 
-def test_a_name_that_a_person_gave_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = MlflowClient()
-    given = client.create_run("0", run_name="My best run")
-    monkeypatch.setenv("MLFLOW_RUN_ID", given.info.run_id)
-    with open_run(kind="train", name="train mnist"):
-        pass
-    assert stored(given.info.run_id).info.run_name == "My best run"
-
-
-def test_a_child_never_takes_the_run_of_mlflow_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = MlflowClient().create_run("0")
-    monkeypatch.setenv("MLFLOW_RUN_ID", given.info.run_id)
-    with open_run(kind="train", name="x", parent_run_id=given.info.run_id) as child:
-        pass
-    assert child.run_id != given.info.run_id
-
-
 def test_an_adopted_run_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     with (
@@ -247,10 +191,3 @@ def test_a_run_opened_for_us_says_why_nothing_came_of_it() -> None:
     found = stored(given.info.run_id)
     assert (found.info.status, found.data.tags[schema.ERROR]) == ("FAILED", "unknown family 'x'")
     mark_failed("0" * 32, "and never raises")
-
-
-def test_json_artifacts_are_readable_text() -> None:
-    with open_run(kind="train", name="x") as run:
-        run.log_json({"b": 1, "a": 2}, schema.CONFIG)
-    text = artifact(run.run_id, schema.CONFIG).read_text()
-    assert list(json.loads(text)) == ["a", "b", "sha256"]

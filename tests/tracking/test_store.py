@@ -1,20 +1,11 @@
-import datetime
 import http.server
-import socket
 import socketserver
-import ssl
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
     BAD_REQUEST,
@@ -30,7 +21,6 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import store
 from rsc_mlflow.tracking.store import (
     StoreError,
-    _probe,
     connect,
     is_transient,
     look_up,
@@ -43,40 +33,27 @@ from rsc_mlflow.tracking.store import (
 from tests.mlflow_server import free_port
 
 
-def test_a_store_that_answers(sqlite_store: str) -> None:
-    assert connect().tracking_uri == sqlite_store
-
-
-def test_no_server_is_said_within_seconds() -> None:
+def test_no_server_is_said_at_once() -> None:
     mlflow.set_tracking_uri(f"http://127.0.0.1:{free_port()}")
-    started = time.monotonic()
     with pytest.raises(InputError, match=r"no server answers at http://127.0.0.1:\d+; start the server"):
         connect()
-    assert time.monotonic() - started < 5
 
 
-def test_a_server_that_does_not_answer_is_said_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_PROBE_SECONDS", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel accepts; nobody reads
-        mlflow.set_tracking_uri(f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with pytest.raises(InputError, match=r"the server at http://127\.0\.0\.1:\d+ gave no answer within 0\.5 s"):
-            connect()
-
-
-def test_a_database_in_memory_is_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for address in ("sqlite://", "sqlite:///:memory:"):
-        _probe(address)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_another_server_is_not_taken_for_mlflow() -> None:
+@pytest.mark.parametrize(("scheme", "why"), [("http", "501"), ("https", "SSLError")])
+def test_another_server_is_not_taken_for_mlflow(scheme: str, why: str) -> None:
     with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
-        mlflow.set_tracking_uri(f"http://127.0.0.1:{other.server_address[1]}")
-        with pytest.raises(InputError, match="does not answer"):
+        mlflow.set_tracking_uri(f"{scheme}://127.0.0.1:{other.server_address[1]}")
+        with pytest.raises(InputError, match=rf"does not answer \(.*{why}"):
             connect()
         other.shutdown()
+
+
+def test_the_store_is_asked_once_by_each_process(sqlite_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(store, "_ask", asked.append)
+    assert [connect().tracking_uri for _ in range(3)] == [sqlite_store] * 3
+    assert asked == [sqlite_store]
 
 
 @pytest.mark.parametrize("name", ["RSC_RETRY_TIMEOUT_SECONDS", "RSC_PATIENCE_SECONDS"])
@@ -87,28 +64,6 @@ def test_the_retry_timeout_is_a_number_under_its_former_name_too(name: str, monk
             connect()
     monkeypatch.setenv(name, "7.5")
     assert retry_timeout() == 7.5
-
-
-def test_no_database_server_is_said_within_seconds() -> None:
-    mlflow.set_tracking_uri(f"postgresql+psycopg://someone:secret@127.0.0.1:{free_port()}/mlflow")
-    with pytest.raises(InputError, match=r"does not answer") as caught:
-        connect()
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("damage", ["folder is a file", "not a database", "is a folder"])
-def test_an_sqlite_file_that_cannot_be_written(tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "mlflow.db"
-    if damage == "folder is a file":
-        path.write_text("x")
-        path = path / "mlflow.db"
-    elif damage == "not a database":
-        path.write_text("no database at all " * 100)
-    else:
-        path.mkdir()
-    mlflow.set_tracking_uri(f"sqlite:///{path}")
-    with pytest.raises(InputError, match="cannot be written"):
-        connect()
 
 
 def test_passwords_are_not_shown() -> None:
@@ -130,43 +85,6 @@ def test_addresses_that_mlflow_does_not_take_keep_their_password(address: str) -
     assert "secret" not in str(caught.value)
     error = MlflowException(f"API request to {address} failed")
     assert "secret" not in reason(error)
-
-
-@pytest.fixture
-def tls_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The address of an HTTPS server, which is no MLflow, and the certificate that it has made itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + datetime.timedelta(hours=1))
-    certificate = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False).sign(
-        key, hashes.SHA256()
-    )
-    file = tmp_path / "server.pem"
-    encoding = serialization.Encoding.PEM
-    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    file.write_bytes(key.private_bytes(encoding, *plain) + certificate.public_bytes(encoding))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(file)
-    with socketserver.TCPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"https://localhost:{server.server_address[1]}", file
-        server.shutdown()
-
-
-def test_a_certificate_that_mlflow_was_told_to_trust_is_trusted(
-    tls_server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    address, certificate = tls_server
-    with pytest.raises(requests.exceptions.SSLError, match="self-signed"):
-        _probe(address)
-    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(certificate))
-    _probe(address)
-    monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH")
-    mlflow.set_tracking_uri(address)
-    with pytest.raises(StoreError, match=r"does not answer \(SSLError: .*self-signed"):
-        connect()
 
 
 def test_a_store_that_has_answered_in_another_process_is_waited_for(sqlite_store: str, tmp_path: Path) -> None:
@@ -235,16 +153,32 @@ def test_which_errors_are_transient(error: Exception, transient: bool) -> None:
     assert is_transient(error) is transient
 
 
-def test_retries_end() -> None:
-    calls = []
+@pytest.mark.parametrize(
+    ("failures", "seconds", "calls", "raised"),
+    [
+        ([ConnectionResetError()] * 9, 0.6, 2, ConnectionResetError),
+        ([ConnectionResetError()] * 2, 60, 3, None),
+        ([MlflowException("no", INVALID_PARAMETER_VALUE)], 60, 1, MlflowException),
+    ],
+    ids=["away too long", "back in time", "refused"],
+)
+def test_how_often_a_call_is_repeated(
+    failures: list[Exception], seconds: float, calls: int, raised: type[Exception] | None
+) -> None:
+    answers: list[int] = []
 
-    def away() -> None:
-        calls.append(1)
-        raise ConnectionResetError
+    def ask() -> int:
+        answers.append(len(answers))
+        if len(answers) <= len(failures):
+            raise failures[len(answers) - 1]
+        return 7
 
-    with pytest.raises(ConnectionResetError):
-        with_retries(away, "test", seconds=0.6)
-    assert len(calls) == 2
+    if raised is None:
+        assert with_retries(ask, "test", seconds) == 7
+    else:
+        with pytest.raises(raised):
+            with_retries(ask, "test", seconds)
+    assert len(answers) == calls
 
 
 @pytest.mark.parametrize(("code", "kind"), [(TEMPORARILY_UNAVAILABLE, MlflowException), (BAD_REQUEST, InputError)])
@@ -257,30 +191,6 @@ def test_no_answer_is_told_from_a_no(monkeypatch: pytest.MonkeyPatch, code: int,
     with pytest.raises(kind, match="so it is") as caught:
         look_up(ask, "test", lambda why: f"there is none ({why})")
     assert ("there is none" in str(caught.value)) is (kind is InputError)
-
-
-def test_a_refusal_is_not_repeated() -> None:
-    calls = []
-
-    def refused() -> None:
-        calls.append(1)
-        raise MlflowException("no", INVALID_PARAMETER_VALUE)
-
-    with pytest.raises(MlflowException):
-        with_retries(refused, "test", seconds=5)
-    assert len(calls) == 1
-
-
-def test_an_answer_after_a_pause() -> None:
-    calls: list[int] = []
-
-    def third_time() -> int:
-        calls.append(1)
-        if len(calls) < 3:
-            raise ConnectionResetError
-        return 7
-
-    assert with_retries(third_time, "test", seconds=5) == 7
 
 
 def test_reasons_are_one_line() -> None:

@@ -12,7 +12,7 @@ from rsc_mlflow.data import ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.models import Dropout
 from rsc_mlflow.names import DatasetName
-from rsc_mlflow.training import Cohort, Diverged, Member, TrainingConfig, TrainingData
+from rsc_mlflow.training import Cohort, Diverged, Member, TrainingConfig, TrainingData, evaluate_logits
 from tests.training.small import (
     CPU,
     config,
@@ -240,6 +240,21 @@ def test_the_order_of_members_is_kept_whatever_their_hyper_parameters() -> None:
         with torch.no_grad():
             torch.testing.assert_close(cohort.logits(images)[k], cohort.module(k)(images), rtol=1e-4, atol=1e-5)
         assert furthest(weights(cohort, k), weights(trained(member))) < 1e-6
+
+
+@pytest.mark.parametrize("model", ["ce-tor-LargeMLP", "ce-tor-CNN002", "aug03-ce-tor-MLP", "ce-tor-altResNet20"])
+def test_logits_are_bitwise_those_of_each_members_module(model: str) -> None:
+    """On the CPU; in batches of 2,048, the last one short."""
+    shape = (3, 28, 28) if model.startswith("aug03") else (1, 28, 28)
+    seeds = (0,) if model == "ce-tor-altResNet20" else (0, 1, 2)
+    rates = (0.01, 0.02, 0.01)  # the cohort puts members with equal ones beside each other
+    data = made_up(8, shape)
+    members = [Member(data, config(model, batch_size=8, learning_rate=rates[k], random_seed=k)) for k in seeds]
+    cohort = trained(*members)
+    images = made_up(20 if model == "ce-tor-altResNet20" else 2100, shape, seed=9).clean.images
+    wanted = [evaluate_logits(cohort.module(k), images, CPU) for k in seeds]
+    assert torch.equal(cohort.logits(images), torch.stack(wanted))
+    assert torch.equal(cohort.logits(images, [seeds[-1], 0]), torch.stack([wanted[-1], wanted[0]]))
 
 
 def test_a_module_is_a_copy_in_evaluation_mode() -> None:

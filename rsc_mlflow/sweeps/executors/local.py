@@ -8,8 +8,10 @@ GPU for each.
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from concurrent import futures
@@ -21,14 +23,10 @@ from typing import TYPE_CHECKING
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores, default_workers
-from rsc_mlflow.tempdirs import TempDirLease
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
     from rsc_mlflow.sweeps.worker import Unit
-
-KILL_AFTER_SECONDS = GRACE_SECONDS + 5
-"""When a worker that does not react is killed."""
 
 
 class LocalExecutor:
@@ -43,7 +41,7 @@ class LocalExecutor:
         self.workers = workers
         self.threads = max(1, cores() // workers)
         self.gpus = gpus
-        self.logs = TempDirLease.acquire("sweep")
+        self.logs = Path(tempfile.mkdtemp(prefix="rsc-sweep-"))
         self._context = multiprocessing.get_context("forkserver")
         self._lifeline, self._stop = self._context.Pipe(duplex=False)
         self._pools: dict[int, futures.ProcessPoolExecutor] = {}
@@ -69,16 +67,13 @@ class LocalExecutor:
     def close(self, *, keep_logs: bool = True) -> None:
         """See :class:`Executor`."""
         self._stop.close()
-        killer = threading.Timer(KILL_AFTER_SECONDS, _kill_workers)
-        killer.start()
         for pool in self._pools.values():
             pool.shutdown(cancel_futures=True)
-        killer.cancel()
         if not keep_logs:
-            self.logs.remove()
+            shutil.rmtree(self.logs, ignore_errors=True)
 
     def _start(self, slot: int) -> futures.ProcessPoolExecutor:
-        log = self.logs.path / f"worker-{slot}.log"
+        log = self.logs / f"worker-{slot}.log"
         gpu = slot % self.gpus if self.gpus else None
         self._pools[slot] = futures.ProcessPoolExecutor(
             1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu)
@@ -96,18 +91,11 @@ class LocalExecutor:
         return Result(unit, None, f"its process gave up ({reason(error)})") if error else Result(unit, future.result())
 
 
-def _kill_workers() -> None:
-    """End processes that do not react; a sweep has no other children of ``multiprocessing``."""
-    for process in multiprocessing.active_children():
-        process.kill()
-
-
 def _prepare(lifeline: Connection, log: Path, gpu: int | None) -> None:
     """What a worker does first."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for stream in (1, 2):
-        os.dup2(descriptor, stream)
-    sys.stdout, sys.stderr = (os.fdopen(stream, "w", buffering=1, closefd=False) for stream in (1, 2))
+    sys.stdout = sys.stderr = log.open("a", buffering=1)
+    for descriptor in (1, 2):  # what is written past Python, too
+        os.dup2(sys.stdout.fileno(), descriptor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between units: Ctrl-C reaches the sweep, which asks us to stop
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     if gpu is not None:  # pragma: no cover - needs a GPU
@@ -133,5 +121,5 @@ def local(options: ExecutorOptions, jobs: int) -> LocalExecutor:
     import torch
 
     executor = LocalExecutor(min(jobs, default_workers(options)), torch.cuda.device_count())
-    print(f"what the workers print goes to {executor.logs.path}/worker-N.log", file=sys.stderr)
+    print(f"what the workers print goes to {executor.logs}/worker-N.log", file=sys.stderr)
     return executor
