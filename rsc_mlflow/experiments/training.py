@@ -242,7 +242,7 @@ def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> list[Evaluation]:
             for k, (one, evaluation) in enumerate(zip(live, evaluations, strict=True)):
                 one.after_epoch(cohort, k, report, evaluation)
             progress.update(report.epoch, _shown([one.latest for one in live], live[0].prepared.targets))
-    return evaluations or _evaluated(cohort, live)  # an interrupted run that goes on may have no epoch left
+    return evaluations or _evaluated(cohort, live)  # a resumed run may have no epoch left
 
 
 def _evaluated(
