@@ -1,23 +1,27 @@
-"""``python -m benchmarks NAME [OPTIONS]``: runs the ``main()`` of ``benchmarks/NAME.py``."""
+"""``python -m benchmarks NAME [OPTIONS]`` runs ``main()`` of ``benchmarks/NAME.py``."""
 
 import importlib
 import pkgutil
 import sys
 from pathlib import Path
 
+from rsc_mlflow.errors import unknown_name
+
 
 def names() -> list[str]:
-    """Modules of this folder that are benchmarks: those that define ``main``."""
+    """Return the names of the benchmarks: the modules of this folder that define ``main``."""
     folder = Path(__file__).parent
     found = (module.name for module in pkgutil.iter_modules([str(folder)]))
     return sorted(name for name in found if "\ndef main(" in (folder / f"{name}.py").read_text() if name != "__main__")
 
 
 def main() -> int:
-    """Dispatches; the benchmark sees its own options in ``sys.argv[1:]``."""
-    if len(sys.argv) < 2 or sys.argv[1] not in names():
-        given = f"unknown benchmark {sys.argv[1]!r}" if len(sys.argv) > 1 else "name a benchmark"
-        print(f"error: {given}; accepted: {', '.join(names())}", file=sys.stderr)
+    """Run a benchmark, with its options in ``sys.argv[1:]``."""
+    if len(sys.argv) < 2:
+        print(f"error: Missing name of a benchmark. Expected one of: {', '.join(names())}.", file=sys.stderr)
+        return 2
+    if sys.argv[1] not in names():
+        print(f"error: {unknown_name('benchmark', sys.argv[1], names())}", file=sys.stderr)
         return 2
     name = sys.argv.pop(1)
     status = importlib.import_module(f"benchmarks.{name}").main()

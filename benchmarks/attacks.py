@@ -1,9 +1,9 @@
-"""Membership attacks: training 16 shadow models on a quarter, and the attacks on all queries.
+"""Time of membership attacks: training 16 shadow models on a quarter of the data, and the attacks on all queries.
 
-``python -m benchmarks attacks`` (real Fashion-MNIST; ``--family digits`` works without any download).  The naive
-reference trains the same models one after the other; the limit is the time of the matrix products alone, at the speed
-that this machine reaches on large square ones.  CPU seconds (over all threads) say what the work costs where other
-programs share the machine; the ratios are of CPU seconds on a CPU and of wall time on a GPU.
+``python -m benchmarks attacks`` uses Fashion-MNIST; ``--family digits`` needs no download.  The naive reference trains
+the same models one after the other.  The limit is the time of the matrix products alone, at the rate of large square
+products on this machine.  CPU seconds (of all threads) depend little on other programs on the machine; the ratios use
+CPU seconds on a CPU and wall time on a GPU.
 """
 
 import click
@@ -30,7 +30,7 @@ from rsc_mlflow.training import Member, TrainingConfig, TrainingData, resolve_de
 
 
 def matrix_product_speed(device: torch.device, size: int = 1024, repeats: int = 20) -> float:
-    """Floating-point operations per (CPU) second on large square float32 products."""
+    """Return the floating-point operations per second (on a CPU, per CPU second) of large float32 products."""
     a = torch.randn(size, size, device=device)
     (a @ a).sum().item()
 

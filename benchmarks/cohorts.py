@@ -1,4 +1,4 @@
-"""``python -m benchmarks cohorts [ROUNDS] [SIZES]``: K models trained as one, beside the naive loop and the limit."""
+"""``python -m benchmarks cohorts [ROUNDS] [SIZES]``: time of K models trained at once and of a naive loop."""
 
 import click
 
@@ -24,7 +24,7 @@ SIZES = "1,2,5,10,20"
 @click.argument("rounds", default=3)
 @click.argument("sizes", default=SIZES)
 def main(rounds: int, sizes: str) -> None:
-    """Interleaved rounds; prints costs per epoch and model, and medians of the rounds' ratios."""
+    """Print the costs per epoch and model, and medians of the ratios in interleaved rounds."""
     members = [int(size) for size in sizes.split(",")]
     data, name = training_data()
     print(f"{ARCHITECTURE} on {name}, batch {BATCH}, SGD, {rounds} rounds; {machine()}")

@@ -1,8 +1,8 @@
 """``python -m benchmarks denormals``: why Adam's second epoch is slower than its first, and what fixes it.
 
-Trains with fused Adam, once for each cure and each in a process of its own, and prints per epoch how long the
-optimizer's steps took, how many entries of its first moment are denormal at the end, and which share of a
-million denormal numbers the process's threads still compute with (0: all threads flush them to zero).
+Trains with fused Adam, once per cure and each time in a new process.  Prints per epoch the time of the optimizer's
+steps, the number of denormal entries of its first moment at the end, and the share of a million denormal numbers that
+the threads do not flush to zero.
 """
 
 import subprocess
@@ -30,19 +30,19 @@ CURES = {
 
 
 def denormal(tensor: torch.Tensor) -> int:
-    """How many entries are neither zero nor normal."""
+    """Return the number of denormal entries."""
     bits = tensor.contiguous().view(torch.int32) & 0x7FFFFFFF  # as integers: comparing numbers would flush them
     return int(((bits > 0) & (bits < 0x00800000)).sum())
 
 
 def share_computed_with() -> float:
-    """Share of denormal numbers that survive a multiplication spread over all threads."""
+    """Return the share of denormal numbers that are not flushed to zero in a multiplication on all threads."""
     numbers = torch.full((1 << 20,), 0x00400000, dtype=torch.int32).view(torch.float32)
     return denormal(numbers * 1.0) / len(numbers)
 
 
 def train(cure: str) -> None:
-    """One process's part: a line per epoch with its number, optimizer seconds, denormals and the share."""
+    """Train in this process; print a line per epoch with its number, optimizer seconds, denormals and the share."""
     if cure == "flag-first":
         torch.set_flush_denormal(True)
     share_computed_with()  # makes the threads
@@ -69,7 +69,7 @@ def train(cure: str) -> None:
 @click.command()
 @click.argument("cure", required=False, type=click.Choice(list(CURES)))
 def main(cure: str | None) -> None:
-    """Runs each cure in a process of its own and prints the table; with CURE, that one, in this process."""
+    """Run each cure in a new process and print a table; with CURE, run that one in this process."""
     if cure is not None:
         train(cure)
         return

@@ -1,8 +1,8 @@
-"""Fills an MLflow store with thousands of realistic runs, quickly and always the same ones.
+"""Fills an MLflow store quickly with thousands of realistic runs, the same each time.
 
-The runs carry the contract's parameters, metrics and tags with made-up but plausible values: scores rise
-with the number and the norm of the pattern, a few runs fail, a few are repeated, a few still run.  Used by
-the benchmark of the dashboards, by their tests and by the screenshots.
+The runs have the parameters, metrics and tags of real runs with made-up, plausible values: scores increase with the
+number of spurious examples and the norm of the pattern; some runs fail, are repeated or still run.  Used by the
+benchmark, tests and screenshots of the dashboards.
 """
 
 import json
@@ -38,11 +38,11 @@ def fill_store(
     seed: int = 0,
     now: float | None = None,
 ) -> list[str]:
-    """Writes ``runs`` made-up runs into one experiment and returns their ids, oldest first.
+    """Write ``runs`` made-up runs into one experiment and return their ids, oldest first.
 
-    The store must be SQLite's: bulk inserts write about 2,000 runs a second.  ``artifacts`` is the experiment's
-    artifact location, None the store's own choice.  The runs end at ``now`` (seconds since 1970; default: the
-    present), one every 20 seconds before it.
+    The store must be SQLite; bulk inserts write about 2,000 runs per second.  ``artifacts`` is the artifact location of
+    the experiment; None: the store's default.  The runs end every 20 seconds, the last at ``now`` (seconds since 1970;
+    default: the current time).
     """
     client = MlflowClient(tracking_uri)
     found = client.get_experiment_by_name(experiment)
@@ -146,5 +146,5 @@ def _insert(path: Path, experiment_id: int, location: str, made: Sequence[_Timed
 
 
 def _latest(run: _Timed) -> dict[str, tuple[float, int, int]]:
-    """The last point of each metric; a history stands in order of its steps."""
+    """Return the last point of each metric, from a history in order of steps."""
     return {key: (value, timestamp, step) for key, value, timestamp, step in run.history}

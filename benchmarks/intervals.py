@@ -1,9 +1,9 @@
-"""Coverage and mean width of intervals for a mean over seeds, simulated.
+"""Simulated coverage and mean width of intervals for a mean over seeds.
 
-A design is a table of runs, dataset seeds × training seeds, with NaN where there is no run.  Nested designs have
-training seeds of their own for each dataset seed: their table holds one number per dataset seed, the mean of its runs.
-A latent value is a normal effect of the dataset seed, plus one of the training seed where that is crossed, plus one of
-the run.  Each distribution maps the latent value to a score.
+A design is a table of runs, dataset seeds × training seeds, with NaN for missing runs.  Nested designs have different
+training seeds for each dataset seed; their table has one number per dataset seed, the mean of its runs.  A latent value
+is the sum of normal effects of the dataset seed, of the training seed (in crossed designs) and of the run.  Each
+distribution maps the latent value to a score.
 """
 
 import math
@@ -27,7 +27,7 @@ NONE = (math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a standard normal number becomes a score; ``quantile`` is given its probability."""
+    """Distribution of a score, given by its quantile function."""
 
     name: str
     mean: float
@@ -46,10 +46,10 @@ DISTRIBUTIONS = (
 
 @dataclass(frozen=True)
 class Design:
-    """How many runs there are, and which shares of the latent variance dataset and training seeds have.
+    """Numbers of runs, and the shares of dataset seeds (``between``) and training seeds in the latent variance.
 
-    ``runs`` holds for a nested design the number of runs per dataset seed; for a crossed one (datasets, trainings).
-    ``missing`` is the share of a crossed design's cells without a run.
+    ``runs`` is the number of runs per dataset seed in a nested design, and (dataset seeds, training seeds) in a crossed
+    one.  ``missing`` is the share of missing runs in a crossed design.
     """
 
     name: str
@@ -61,11 +61,11 @@ class Design:
 
     @property
     def units(self) -> tuple[int, ...]:
-        """Numbers of levels of each kind of seed."""
+        """Number of levels of each kind of seed."""
         return self.runs if self.crossed else (len(self.runs),)
 
     def draw(self, rng: np.random.Generator, distribution: Distribution) -> Floats:
-        """A table of scores."""
+        """Return a table of scores."""
         if self.crossed:
             table = self._latent(rng, *self.runs)
             scores = distribution.quantile(special.ndtr(table))
@@ -82,7 +82,7 @@ class Design:
 
 
 def designs() -> Iterator[Design]:
-    """Nested and crossed ones with 3, 5, 10 and 20 seeds."""
+    """Yield nested and crossed designs with 3, 5, 10 and 20 seeds."""
     for n in (3, 5, 10, 20):
         yield Design(f"{n} seeds, one run each", (1,) * n, 0.5)
     for between in (0.8, 0.2):
@@ -98,32 +98,32 @@ def designs() -> Iterator[Design]:
 
 
 def long(table: Floats) -> tuple[Floats, list[Levels]]:
-    """The values of a table's runs, and the levels of each kind of seed that has several."""
+    """Return the values of a table's runs, and the levels of each kind of seed that has several."""
     values = table[~np.isnan(table)]
     return values, [codes for codes in np.nonzero(~np.isnan(table)) if codes.max() > 0]
 
 
 def default(table: Floats, bounds: Ends | None) -> Ends:
-    """What :func:`rsc_mlflow.replication.seed_interval` gives."""
+    """Return the interval of :func:`rsc_mlflow.replication.seed_interval`."""
     rows, columns = np.nonzero(~np.isnan(table))
     found = seed_interval(table[rows, columns], {"dataset": rows.tolist(), "training": columns.tolist()}, LEVEL, bounds)
     return found.low, found.high
 
 
 def every_run(table: Floats, bounds: Ends | None) -> Ends:
-    """Student's interval with each run (nested: each dataset seed) as a unit."""
+    """Return Student's interval with each run (nested: each dataset seed) as a unit."""
     values = table[~np.isnan(table)]
     return student(values.mean(), values.std(ddof=1) / math.sqrt(len(values)), len(values) - 1, LEVEL)
 
 
 def over_units(table: Floats, bounds: Ends | None) -> Ends:
-    """Student's interval, crossed factors' variances added, Satterthwaite's degrees of freedom."""
+    """Return Student's interval with the sum of the factors' variances and Satterthwaite's degrees of freedom."""
     values, factors = long(table)
     return student(float(values.mean()), *standard_error(values, factors), LEVEL)
 
 
 def multiway(table: Floats, bounds: Ends | None) -> Ends:
-    """The same with the variance of single runs subtracted once (Cameron, Gelbach and Miller 2011)."""
+    """Return :func:`over_units` with the variance of single runs subtracted (Cameron, Gelbach and Miller 2011)."""
     values, factors = long(table)
     error, df = standard_error(values, factors)
     if len(factors) > 1:
@@ -133,7 +133,7 @@ def multiway(table: Floats, bounds: Ends | None) -> Ends:
 
 
 def in_quadrature(ends: Callable[[Floats], Ends], table: Floats) -> Ends:
-    """An interval for each factor from the means of its levels, and the lengths on either side added in quadrature."""
+    """Combine the intervals of the factors, each for the means of its levels, by adding half-widths in quadrature."""
     mean = float(np.nanmean(table))
     factors = [np.nanmean(table, axis=axis) for axis in (1, 0) if table.shape[1 - axis] > 1]
     lengths = np.array([ends(unit_means) for unit_means in factors]) - mean
@@ -142,12 +142,12 @@ def in_quadrature(ends: Callable[[Floats], Ends], table: Floats) -> Ends:
 
 
 def quadrature(table: Floats, bounds: Ends | None) -> Ends:
-    """Student's interval of each factor, in quadrature."""
+    """Return Student's intervals of the factors, combined by :func:`in_quadrature`."""
     return in_quadrature(lambda units: every_run(units, None), table)
 
 
 def log_odds(table: Floats, bounds: Ends | None) -> Ends:
-    """Student's interval for the log odds of the mean (delta method)."""
+    """Return Student's interval for the log odds of the mean (delta method)."""
     if bounds is None:
         return NONE
     values, factors = long(table)
@@ -157,7 +157,7 @@ def log_odds(table: Floats, bounds: Ends | None) -> Ends:
 
 
 def with_power(power: float, table: Floats, bounds: Ends | None) -> Ends:
-    """:func:`rsc_mlflow.replication.bounded` with another variance function."""
+    """Return the interval of :func:`rsc_mlflow.replication.bounded` with another variance function."""
     if bounds is None:
         return NONE
     values, factors = long(table)
@@ -165,20 +165,20 @@ def with_power(power: float, table: Floats, bounds: Ends | None) -> Ends:
 
 
 def resampled(table: Floats, seed: int = 0) -> Floats:
-    """Tables of the two-way cluster bootstrap: levels of each factor drawn with replacement, [resamples, …]."""
+    """Return the resamples of the two-way cluster bootstrap (levels drawn with replacement), [resamples, …]."""
     rng = np.random.default_rng(seed)
     rows, columns = (rng.integers(n, size=(RESAMPLES, n)) for n in table.shape)
     return table[rows[:, :, None], columns[:, None, :]]
 
 
 def bootstrap(table: Floats, bounds: Ends | None) -> Ends:
-    """Percentiles of the two-way cluster bootstrap."""
+    """Return the percentile interval of the two-way cluster bootstrap."""
     low, high = np.nanquantile(np.nanmean(resampled(table), axis=(1, 2)), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def bootstrap_t(table: Floats, bounds: Ends | None) -> Ends:
-    """Bootstrap-t over the same resamples, studentized with the added variances of the factors; full tables only."""
+    """Return the bootstrap-t interval, studentized with the sum of the factors' variances; for full tables only."""
     if np.isnan(table).any():
         return NONE
     tables, mean = resampled(table), float(np.nanmean(table))
@@ -191,7 +191,7 @@ def bootstrap_t(table: Floats, bounds: Ends | None) -> Ends:
 
 
 def _errors(tables: Floats) -> Floats:
-    """Standard errors of the means of balanced tables [n, rows, columns]."""
+    """Return the standard errors of the means of balanced tables [n, rows, columns]."""
     axes = [axis for axis in (1, 2) if tables.shape[axis] > 1]
     parts = [tables.mean(axis=3 - axis).var(axis=1, ddof=1) / tables.shape[axis] for axis in axes]
     errors: Floats = np.sqrt(np.sum(parts, axis=0))
@@ -199,7 +199,7 @@ def _errors(tables: Floats) -> Floats:
 
 
 def betting(table: Floats, bounds: Ends | None) -> Ends:
-    """Hedged capital (Waudby-Smith and Ramdas 2024, theorem 3) for means of levels, crossed factors in quadrature."""
+    """Return the hedged-capital interval (Waudby-Smith and Ramdas 2024, theorem 3), factors in quadrature."""
     return NONE if bounds is None else in_quadrature(_hedged_capital, table)
 
 
@@ -232,7 +232,7 @@ CANDIDATES: dict[str, Callable[[Floats, Ends | None], Ends]] = {
 
 @dataclass(frozen=True)
 class Found:
-    """What one candidate did in one design; NaN where it gives no interval."""
+    """Coverage and width of one candidate in one design; NaN if it gives no interval."""
 
     coverage: float
     width: float
@@ -245,7 +245,7 @@ class Found:
 
 
 def measure(design: Design, distribution: Distribution, repetitions: int, rng: np.random.Generator) -> list[Found]:
-    """Coverage and mean width of each candidate."""
+    """Return coverage and mean width of each candidate."""
     tables = [design.draw(rng, distribution) for _ in range(repetitions)]
     found = []
     for candidate in CANDIDATES.values():
@@ -257,7 +257,7 @@ def measure(design: Design, distribution: Distribution, repetitions: int, rng: n
 
 
 def summary(found: Sequence[Sequence[Found]]) -> list[str]:
-    """For each candidate the lowest coverage and the mean width over the designs in which it gives an interval."""
+    """Return each candidate's lowest coverage and mean width over the designs in which it gives an interval."""
     cells = []
     for column in zip(*found, strict=True):
         given = [one for one in column if not math.isnan(one.coverage)] or [Found(*NONE)]
@@ -270,7 +270,7 @@ def summary(found: Sequence[Sequence[Found]]) -> list[str]:
 @click.option("--seed", default=0, show_default=True)
 @click.option("--summary-only", is_flag=True, help="Print the last table only.")
 def main(repetitions: int, seed: int, summary_only: bool) -> None:
-    """Prints coverage and mean width of intervals with nominal coverage .95, a table per distribution and a summary."""
+    """Print coverage and mean width of intervals with nominal coverage .95, per distribution, and a summary."""
     error = math.sqrt(LEVEL * (1 - LEVEL) / repetitions)
     print(f"coverage (standard error {error:.3f}) and mean width, nominal {LEVEL:g}, {repetitions} repetitions")
     summaries = []

@@ -1,7 +1,7 @@
-"""Does everything still start quickly over a store of 10,000 runs?
+"""Time of the commands with a store of 10,000 runs.
 
-``python -m benchmarks large_store [RUNS]`` starts each program as a person does, in a process of its own: once over
-an empty SQLite store, once over one with RUNS (10,000) made-up runs; seconds on the wall, and of processor time.
+``python -m benchmarks large_store [RUNS]`` runs each program in a new process, with an empty SQLite store and with a
+store of RUNS (10,000) made-up runs, and prints wall and CPU seconds.
 """
 
 import os
@@ -46,7 +46,7 @@ PROGRAMS = (
 @click.command()
 @click.argument("runs", default=10_000)
 def main(runs: int) -> None:
-    """Prints one table: empty store, store with RUNS made-up runs."""
+    """Print the times with an empty store and with a store of RUNS made-up runs."""
     configure()
     print(machine())
     columns = [_costs(0), _costs(runs)]
@@ -58,7 +58,7 @@ def main(runs: int) -> None:
 
 
 def _costs(runs: int) -> list[Cost]:
-    """What each program costs over a store with this many runs."""
+    """Return the cost of each program with a store of this many runs."""
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
         uri = f"sqlite:///{folder}/mlflow.db"
         MlflowClient(uri).search_experiments()  # makes the tables

@@ -1,7 +1,7 @@
-"""Many runs that log to one server at the same time: is every point there, and does every run finish?
+"""Checks that a server stores all points of many runs that log at the same time, and measures the time of calls.
 
-``python -m benchmarks load`` starts one real ``mlflow server --app-name rsc`` per kind of store (SQLite, and PostgreSQL
-where it is installed) and lets 32 runs in 4 processes log through it as training does, only without the training.
+``python -m benchmarks load`` starts ``mlflow server --app-name rsc`` on SQLite and, if it is installed, on PostgreSQL.
+32 runs in 4 processes log the metrics of training through the server, without training.
 """
 
 import json
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What stands in the store afterwards."""
+    """Counts in the store afterwards, and times."""
 
     finished: int
     points: int
@@ -44,13 +44,13 @@ class LoadResult:
     doubled: int
     seconds: float
     slowest: float
-    """The longest that a single call of ``run.metrics`` took, in seconds: what training would have waited."""
+    """Longest time of a call of ``run.metrics`` in seconds, during which training would wait."""
     request: float
-    """Median seconds of asking for a run, when nobody else asks."""
+    """Median time of a request for a run in seconds, without other requests."""
 
 
 def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:
-    """``runs`` threads of this process, a run each; returns the slowest call in seconds."""
+    """Log ``runs`` runs, each in a thread of this process; return the time of the slowest call in seconds."""
     mlflow.set_tracking_uri(uri)
     slowest = [0.0] * runs
 
@@ -105,14 +105,14 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 @click.command()
-@click.option("--runs", default=32, show_default=True, help="Runs at the same time.")
-@click.option("--processes", default=4, show_default=True, help="Processes they are spread over.")
-@click.option("--epochs", default=70, show_default=True, help="Epochs that each run logs.")
-@click.option("--pause", default=0.2, show_default=True, help="Seconds between two epochs of a run.")
-@click.option("--workers", default=1, show_default=True, help="Processes of the server.")
+@click.option("--runs", default=32, show_default=True, help="Number of concurrent runs.")
+@click.option("--processes", default=4, show_default=True, help="Number of processes that log the runs.")
+@click.option("--epochs", default=70, show_default=True, help="Number of epochs that each run logs.")
+@click.option("--pause", default=0.2, show_default=True, help="Time between two epochs of a run in seconds.")
+@click.option("--workers", default=1, show_default=True, help="Number of processes of the server.")
 @click.option("--dashboards/--no-dashboards", default=True, help="This project's server, or MLflow's without an app.")
 def main(runs: int, processes: int, epochs: int, pause: float, workers: int, dashboards: bool) -> None:
-    """Concurrent runs on one server, on SQLite and on PostgreSQL."""
+    """Log concurrent runs to a server, on SQLite and on PostgreSQL."""
     table = Table(title=f"{runs} runs at once in {processes} processes, {epochs} epochs × {len(METRICS)} metrics each")
     headings = ("store", "finished", "points", "lost", "doubled", "seconds", "points/s", "slowest call, ms")
     for heading in (*headings, "request, ms"):

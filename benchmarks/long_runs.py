@@ -1,8 +1,8 @@
-"""Do memory and open files stay flat over a long run?
+"""Change of memory and open files during long runs.
 
-``python -m benchmarks long_runs`` trains 2,000 epochs of digits in one process, then runs a sweep of 500 short
-trainings; it looks at each process's memory and open files every half second, and prints the change over the middle
-half of the time: when everything has been allocated once, and before the finished model is exported and drawn.
+``python -m benchmarks long_runs`` trains 2,000 epochs of digits in one process, then runs a sweep of 500 short training
+runs.  It reads memory and open files of each process every half second, and prints the change over the middle half of
+the time, after all has been allocated once and before the final model is exported and plotted.
 """
 
 import os
@@ -38,7 +38,7 @@ COLUMNS = ("resident memory, MB", "open files", "threads")
 
 @dataclass
 class Looks:
-    """Rows (seconds, resident MB, open files, threads) of each process that was there for long.
+    """Measurements (seconds, resident MB, open files, threads) of each long-lived process.
 
     Attributes:
         status: exit status of the program.
@@ -50,12 +50,12 @@ class Looks:
 
     @property
     def seconds(self) -> float:
-        """From start to end."""
+        """Duration."""
         return max(rows[-1, 0] for rows in self.processes.values())
 
 
 def watch(command: list[str], folder: str) -> Looks:
-    """Run a program on a fresh store in ``folder`` and look at it and its workers until it ends."""
+    """Run a program on a new store in ``folder``, and measure it and its workers until it ends."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db", "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, "-m", *command], cwd=folder, env=environment, stderr=subprocess.DEVNULL)
     rows: dict[int, list[tuple[float, float, int, int]]] = {}
@@ -87,14 +87,14 @@ def _children(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def slope(looks: np.ndarray, column: int) -> float:
-    """Change of a column over the middle half of the time, by a straight line through it."""
+    """Return the change of a column over the middle half of the time, from a linear fit."""
     middle = looks[len(looks) // 4 : 3 * len(looks) // 4]
     steepness = np.polyfit(middle[:, 0], middle[:, column], 1)[0]
     return float(steepness * (middle[-1, 0] - middle[0, 0]))
 
 
 def show(title: str, looks: Looks, steps: int, unit: str) -> None:
-    """Print a table; ``steps`` epochs or jobs were done in all, evenly."""
+    """Print a table for a program that ran ``steps`` epochs or jobs at a constant rate."""
     table = Table(title=f"{title} in {looks.seconds:.0f} s, exit status {looks.status}")
     per = f"per {1000 if steps > 1000 else 100:,} {unit}"
     for heading in ("", "after 1/4", "after 1/2", "after 3/4", "change from 1/4 to 3/4", per):
@@ -109,7 +109,7 @@ def show(title: str, looks: Looks, steps: int, unit: str) -> None:
 
 
 def _finished(uri: str) -> int:
-    """Jobs of sweeps that have a finished run."""
+    """Return the number of jobs of sweeps that have a finished run."""
     runs = iterate_runs(MlflowClient(uri), [condition("attributes", "status", "FINISHED")])
     return sum(schema.SWEEP in run.data.tags and run.data.tags[schema.KIND] != "sweep" for run in runs)
 
@@ -119,7 +119,7 @@ def _finished(uri: str) -> int:
 @click.option("--jobs", default=500, show_default=True, help="Jobs of the sweep; 0: skip it.")
 @click.option("--cohort_size", default="auto", show_default=True, help="Models trained at a time in the sweep.")
 def main(epochs: int, jobs: int, cohort_size: str) -> None:
-    """Memory and open files over a long training run, and over a long sweep."""
+    """Measure memory and open files during a long training run and a long sweep."""
     configure()
     failed = 0
     with tempfile.TemporaryDirectory(prefix="rsc-long-") as folder:

@@ -1,4 +1,4 @@
-"""Drafts of made-up runs: what each kind of run logs by the contract, with plausible numbers."""
+"""Made-up runs with the parameters, metrics and tags of each kind of run, and plausible numbers."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ ATTACKS = ("shadow", "loss", "lira", "rmia")
 
 @dataclass
 class Draft:
-    """One run before it has an id and a time."""
+    """A run without id and time."""
 
     name: str
     params: dict[str, str]
@@ -41,9 +41,9 @@ class Draft:
 
 
 def drafts(count: int, seed: int = 0) -> Iterator[Draft]:
-    """``count`` drafts: about 75 % training, 12 % unlearning, 8 % attacks, 5 % scores, a sweep every 400 runs.
+    """Yield ``count`` drafts: about 75 % training, 12 % unlearning, 8 % attacks, 5 % scores, a sweep every 400 runs.
 
-    One in forty fails, one in fifty repeats an earlier run's fingerprint, and the last two still run.
+    One in 40 has failed, one in 50 has the fingerprint of an earlier run, and the last two are still running.
     """
     random = np.random.default_rng(seed)
     settings = cycle(_settings())
@@ -81,7 +81,7 @@ def _end(draft: Draft, random: np.random.Generator, made: int, count: int, sweep
 
 
 def _settings() -> Iterator[dict[str, object]]:
-    """Every setting, seeds innermost, so that a small store already has whole curves."""
+    """Yield all settings, with the seeds in the innermost loop, so that a small store has complete curves."""
     kinds = cycle(["train"] * 6 + ["unlearn", "train", "attack", "train", "unlearn", "train", "score"])
     pairs = sorted(product(ARCHITECTURES, OPTIMIZERS), key=lambda pair: (pair[0] != "LargeMLP") + (pair[1] != "sgd"))
     for block in range(0, 1000, 5):

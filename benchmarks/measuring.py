@@ -1,9 +1,8 @@
-"""What the speed benchmarks share: MNIST-sized data, the naive reference, the machine's limit, a table.
+"""Shared code of the speed benchmarks: MNIST-sized data, the naive reference, the machine's limit, tables.
 
-A shared machine is never quiet, so measurements that are divided by each other are taken in turns (rounds)
-and the ratio printed is the median of the rounds' ratios.  Beside the clock on the wall stands the processor
-time of all processes involved, which other users of the machine hardly move (with more than one thread it
-includes the time that threads spend waiting for each other).
+To reduce the effect of other programs on the machine, quantities to compare are measured alternately in rounds, and
+the printed ratio is the median of the rounds' ratios.  CPU time of all processes is printed next to wall time, because
+it depends less on other programs (it includes the time that threads spend waiting for each other).
 """
 
 import os
@@ -33,7 +32,7 @@ Result = TypeVar("Result")
 
 
 def training_data() -> tuple[TrainingData, str]:
-    """MNIST with three spurious examples where its files are, else made-up images of its size; and which it is."""
+    """Return MNIST with three spurious examples and its name; if its files are missing, random images of its size."""
     try:
         dataset: Dataset = load_dataset(DatasetName.parse("mnistv20-3-0-0"))
     except InputError:
@@ -47,13 +46,13 @@ def training_data() -> tuple[TrainingData, str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds on the wall, and seconds of processor time of this process and its finished children."""
+    """Wall time, and CPU time of this process and its finished children, in seconds."""
 
     wall: float
     processor: float
 
     def on(self, device: torch.device) -> float:
-        """The one that says what work on a device costs: processor seconds on a CPU, on a GPU those on the wall."""
+        """Return the cost of work on a device: CPU time on a CPU, wall time on a GPU."""
         return self.processor if device.type == "cpu" else self.wall
 
     def __truediv__(self, number: float) -> "Cost":
@@ -66,22 +65,22 @@ def _processor_seconds() -> float:
 
 
 def measured(work: Callable[[], Result]) -> tuple[Cost, Result]:
-    """The cost of one call, and what it returns."""
+    """Return the cost and the result of a call."""
     wall, processor = time.perf_counter(), _processor_seconds()
     result = work()
     return Cost(time.perf_counter() - wall, _processor_seconds() - processor), result
 
 
 def timed(work: Callable[[], object]) -> Cost:
-    """The cost of one call."""
+    """Return the cost of a call."""
     return measured(work)[0]
 
 
 def limit() -> Cost:
-    """What an epoch of one model would cost if it were nothing but large matrix products, now.
+    """Return the cost of an epoch of one model if it consisted of large matrix products only, measured now.
 
-    6 × parameters × examples operations (2 forward, 2 for the gradient of the input, 2 of the weights) at the
-    rate of 2048³ float32 products (median of 7).
+    These are 6 × parameters × examples operations (2 forward, 2 for the gradient of the input, 2 for the gradient of
+    the weights) at the rate of 2048³ float32 products (median of 7).
     """
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
     left @ right
@@ -91,9 +90,9 @@ def limit() -> Cost:
 
 
 def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
-    """The naive reference: ``DataLoader(TensorDataset(…), batch_size=128, shuffle=True, num_workers=4)``.
+    """Return the naive reference: ``DataLoader(TensorDataset(…), batch_size=128, shuffle=True, num_workers=4)``.
 
-    Each call trains one more epoch of the same model with ``torch.optim`` as it comes.
+    Each call trains the same model for one more epoch with an unmodified optimizer of ``torch.optim``.
     """
     loader = DataLoader(
         TensorDataset(data.clean.images, data.clean.labels), batch_size=BATCH, shuffle=True, num_workers=4
@@ -113,25 +112,25 @@ def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
 
 
 def middle(costs: Sequence[Cost]) -> list[str]:
-    """Medians of wall and processor seconds, as printed."""
+    """Return the medians of wall and CPU seconds, formatted."""
     return [f"{median(c.wall for c in costs):.2f}", f"{median(c.processor for c in costs):.2f}"]
 
 
 def ratio(numerators: Sequence[Cost], denominators: Sequence[Cost]) -> list[str]:
-    """Median over rounds of numerator ÷ denominator, for wall and processor seconds, as printed."""
+    """Return the medians over rounds of numerator ÷ denominator, for wall and CPU seconds, formatted."""
     pairs = list(zip(numerators, denominators, strict=True))
     values = (median(a.wall / b.wall for a, b in pairs), median(a.processor / b.processor for a, b in pairs))
     return [f"{value:.2f}" for value in values]
 
 
 def machine() -> str:
-    """One line on what was measured with: threads, versions and how busy the machine is."""
+    """Return a line with the number of threads, the version of PyTorch and the load of the machine."""
     busy = os.getloadavg()[0]
     return f"{torch.get_num_threads()} threads, torch {torch.__version__}, load {busy:.1f} at the start"
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A plain-text table: first column left, the others right."""
+    """Print a plain-text table, with the first column aligned left and the others right."""
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     for row in [header, ["-" * width for width in widths], *rows]:
         first, *rest = (cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths)))  # noqa: B905

@@ -1,7 +1,7 @@
-"""What writing models costs: ``python -m benchmarks model_exports [--model NAME] [--count N] [--each]``.
+"""Time and memory of writing models: ``python -m benchmarks model_exports [--model NAME] [--count N] [--each]``.
 
-Writes ``count`` models of one architecture with different weights, as a sweep's worker does, and prints how long the
-first one and the later ones took, and the process's memory.  With ``--each`` PyTorch's exporter runs for every model.
+Writes ``count`` models of one architecture with different weights, as a worker of a sweep, and prints the time of the
+first and of the later ones, and the memory of the process.  With ``--each``, PyTorch's exporter runs for each model.
 """
 
 import tempfile
@@ -45,5 +45,5 @@ def cli(model: str, shape: str, count: int, each: bool) -> None:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     cli()

@@ -1,7 +1,7 @@
-"""How long a fresh environment takes: ``python -m benchmarks setup``.
+"""Time to install this project in a new environment: ``python -m benchmarks setup``.
 
-Installs this project into new environments without any cache, downloads included: with pip and with uv, the core that
-``make quickstart`` needs and everything that ``make setup`` installs.  Needs about 15 GB of disk for a while.
+Installs, with pip and with uv, the packages for ``make quickstart`` and those for ``make setup``, including downloads
+and without caches.  Temporarily needs about 15 GB of disk space.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ REQUIREMENTS = {"core (make quickstart)": ".", "everything (make setup)": ".[dev
 
 @click.command()
 def main() -> None:
-    """Seconds until everything is installed."""
+    """Print the seconds of each installation."""
     print(machine())
     rows = []
     for what, requirement in REQUIREMENTS.items():

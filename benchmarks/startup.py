@@ -1,7 +1,7 @@
-"""How long until a command does something: ``python -m benchmarks startup [ROUNDS]``.
+"""Time of short commands: ``python -m benchmarks startup [ROUNDS]``.
 
-Each program is started as a person starts it, in a process of its own, in turns; medians over ROUNDS (3).  The first
-two rows are what no program can go below that trains and tracks: importing PyTorch, and MLflow as well.
+The programs run alternately, each in a new process; prints medians over ROUNDS (3).  The first two rows, importing
+PyTorch and MLflow, are lower bounds for all commands that train and track.
 """
 
 import os
@@ -34,13 +34,13 @@ PROGRAMS: dict[str, tuple[int, tuple[str, ...]]] = {
     "sweep of one job, dry run": (0, ("-m", "entry_points.sweep", "--grid", "grid.yaml", "--dry_run", "true")),
     "train_classifier, one epoch of digits": (0, ("-m", "entry_points.train_classifier", *DIGITS, "--epochs", "1")),
 }
-"""What is typed → its exit status, and the words after ``python``."""
+"""Name → expected exit status and arguments of ``python``."""
 
 
 @click.command()
 @click.argument("rounds", default=3)
 def main(rounds: int) -> None:
-    """Seconds on the wall and of processor time until each command has ended."""
+    """Print the wall and CPU seconds of each command."""
     configure()
     print(machine())
     costs: dict[str, list[Cost]] = {name: [] for name in PROGRAMS}

@@ -1,9 +1,9 @@
-"""``python -m benchmarks sweeps [JOBS] [FINISHED]``: what a sweep costs beside its jobs, and how fast it starts again.
+"""``python -m benchmarks sweeps [JOBS] [FINISHED]``: overhead of a sweep, and time to restart a large one.
 
-Part 1 runs JOBS (20) short trainings on digits one after the other in this process, then the same through a sweep
-with one worker, into fresh SQLite stores: the difference is planning, ledger and process start.  Part 2
-fills a store with made-up runs, FINISHED (10,000) of which are a grid's jobs, and times how long a sweep takes to
-know what is left: without a summary (the first sweep ever over this store) and with one.
+Part 1 runs JOBS (20) short training runs on digits one after the other in this process, then the same with a sweep with
+one worker, each with a new SQLite store.  The difference is the time for planning, the ledger and starting processes.
+Part 2 fills a store with made-up runs, of which FINISHED (10,000) are jobs of a grid, and measures the time in which a
+sweep finds the remaining jobs, without a summary (as in the first sweep on this store) and with one.
 """
 
 import os
@@ -49,7 +49,7 @@ axes:
 @click.argument("jobs", default=20)
 @click.argument("finished", default=10_000)
 def main(jobs: int, finished: int) -> None:
-    """Overhead over JOBS short trainings; then the plan with FINISHED finished runs (0: leave this part out)."""
+    """Measure the overhead for JOBS short runs, and the restart with FINISHED finished runs (0: skip this part)."""
     print(machine())
     overhead(jobs)
     if finished:
@@ -57,7 +57,7 @@ def main(jobs: int, finished: int) -> None:
 
 
 def overhead(jobs: int) -> None:
-    """Part 1."""
+    """Print the overhead of a sweep (part 1)."""
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as name:
         folder = Path(name)
         grid = folder / "short.yaml"
@@ -79,7 +79,7 @@ def overhead(jobs: int) -> None:
 
 
 def _plain(folder: Path, grid: Path) -> float:
-    """The jobs of the grid, one after the other."""
+    """Return the seconds of the jobs of the grid, one after the other."""
     _use(folder)
     known = load_grid(grid, options_of, tuple(experiments()))
     options = [one for one in known.options() if isinstance(one, TrainOptions)]
@@ -101,7 +101,7 @@ def _use(folder: Path) -> str:
 
 
 def _seconds(folder: Path, grid: Path, *arguments: str) -> float:
-    """Wall time of a sweep as a person starts it."""
+    """Return the wall time of the command ``sweep``."""
     environment = os.environ | {"MLFLOW_TRACKING_URI": _use(folder), "PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, "-m", "entry_points.sweep", "--grid", str(grid), *arguments]
     began = time.perf_counter()
@@ -110,7 +110,7 @@ def _seconds(folder: Path, grid: Path, *arguments: str) -> float:
 
 
 def restart(finished: int) -> None:
-    """Part 2."""
+    """Print the time to restart a large sweep (part 2)."""
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as name:
         folder = Path(name)
         uri = _use(folder / "store")
@@ -134,7 +134,7 @@ def restart(finished: int) -> None:
 
 
 def _pretend(database: Path, grid: Grid, finished: int) -> int:
-    """Give finished made-up runs the fingerprints of the grid's jobs; returns how many."""
+    """Set the fingerprints of finished made-up runs to those of the grid's jobs; return the number of runs."""
     plan = make_plan(grid.options(), grid.entry_point, experiments())
     with sqlite3.connect(database) as connection:
         ended = connection.execute("SELECT run_uuid FROM runs WHERE status = 'FINISHED'").fetchall()
@@ -148,7 +148,7 @@ def _pretend(database: Path, grid: Grid, finished: int) -> int:
 
 
 def _timed_plan(grid: Grid) -> tuple[Ledger, tuple[str, str]]:
-    """What a sweep does before it starts the first job; and the wall and processor seconds that it took."""
+    """Do what a sweep does before its first job; return the ledger, and the wall and CPU seconds."""
     began, busy = time.perf_counter(), time.process_time()
     plan = make_plan(grid.options(), grid.entry_point, experiments())
     ledger = Ledger.read(MlflowClient())

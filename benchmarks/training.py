@@ -1,4 +1,4 @@
-"""``python -m benchmarks training [ROUNDS]``: one model, beside the naive loop and the machine's limit."""
+"""``python -m benchmarks training [ROUNDS]``: time of training one model, of a naive loop, and the machine's limit."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ OPTIMIZERS = ("sgd", "adam")
 
 
 def our_epochs(data: TrainingData, optimizer: str, epochs: int, members: int = 1) -> Iterator[EpochReport]:
-    """Our trainer's epochs, one each time it is asked."""
+    """Return an iterator that trains one epoch per step."""
     configs = [
         TrainingConfig(ModelName(ARCHITECTURE), epochs, BATCH, optimizer, random_seed=seed, schedule="none")
         for seed in range(members)
@@ -38,7 +38,7 @@ def our_epochs(data: TrainingData, optimizer: str, epochs: int, members: int = 1
 
 
 def peak_memory() -> float:
-    """Peak resident memory in MB of a fresh process that loads the data and trains an epoch."""
+    """Return the peak resident memory in MB of a new process that loads the data and trains one epoch."""
     code = (
         "import torch; from benchmarks.training import our_epochs; from benchmarks.measuring import training_data; "
         "from rsc_mlflow.training.device import peak_memory_mb; "
@@ -51,7 +51,7 @@ def peak_memory() -> float:
 @click.command()
 @click.argument("rounds", default=5)
 def main(rounds: int) -> None:
-    """Interleaved rounds of an epoch each; prints costs (medians) and ratios (medians of the rounds' ratios)."""
+    """Run interleaved rounds of one epoch; print median costs, and medians of the rounds' ratios."""
     data, name = training_data()
     ours = {optimizer: our_epochs(data, optimizer, rounds) for optimizer in OPTIMIZERS}
     plain = {optimizer: plain_epoch(data, optimizer) for optimizer in OPTIMIZERS}

@@ -1,9 +1,9 @@
 """``python -m benchmarks unlearning``: a 20-example group update of LargeMLP on MNIST-sized data, by each solver.
 
-Prints seconds on the wall and of processor time, and the relative residual ‖(G+λI)x − g‖/‖g‖ over the examples that the
-curvature is the mean of.  The naive reference is LiSSA as in the paper's code, without the faults that change its
-result: batches of one example, a double backward pass each.  A few iterations of it are timed and extrapolated.
-The tiny model at the end is one whose curvature is written out and inverted.
+Prints wall and CPU seconds, and the relative residual ‖(G+λI)x − g‖/‖g‖ over the examples of the curvature.  The naive
+reference is LiSSA as in the paper's code, without the errors that change its result: batches of one example, with a
+double backward pass each.  Its time is extrapolated from a few iterations.  For the tiny model at the end, the
+curvature matrix is computed and inverted.
 """
 
 import time
@@ -31,7 +31,7 @@ NAIVE_STEPS = 50
 
 
 def images_and_labels() -> tuple[ImageSet, str]:
-    """MNIST where its files are, else made-up images of its size with labels that can be learned."""
+    """Return MNIST and its name; if its files are missing, random images of its size with learnable labels."""
     try:
         return load_family("mnist")[0], "mnist"
     except InputError:
@@ -42,7 +42,7 @@ def images_and_labels() -> tuple[ImageSet, str]:
 
 
 def trained(data: TrainingData, optimizer: str, epochs: int, device: torch.device) -> nn.Module:
-    """The model to be unlearned."""
+    """Return a trained model."""
     rate = 0.001 if optimizer == "adam" else 0.01
     config = TrainingConfig(ModelName.parse("ce-tor-LargeMLP"), epochs, optimizer=optimizer, learning_rate=rate)
     cohort = Cohort([Member(data, config)], 10, device)
@@ -52,7 +52,7 @@ def trained(data: TrainingData, optimizer: str, epochs: int, device: torch.devic
 
 
 def naive_lissa_steps(model: nn.Module, images: Tensor, labels: Tensor, g: Tensor, damping: float) -> None:
-    """Some steps of the recursion with one example each, by double backward."""
+    """Run some steps of the recursion with one example each, with double backward passes."""
     parameters = list(model.parameters())
     sizes = [p.numel() for p in parameters]
     v = g.clone()
@@ -66,7 +66,7 @@ def naive_lissa_steps(model: nn.Module, images: Tensor, labels: Tensor, g: Tenso
 
 
 def solver_rows(flat: FlatModel, curvature: Curvature, g: Tensor, depth: int) -> list[list[str]]:
-    """One row per solver."""
+    """Return one row per solver."""
     rows = []
     for name, config in {
         "cg, tolerance 1e-3": SolverConfig(solver="cg"),
@@ -85,7 +85,7 @@ def _seconds(cost: Cost) -> list[str]:
 
 
 def tiny_model_error() -> float:
-    """Relative error of cg on 712 parameters against the exact solve, λ = 0.01."""
+    """Return the relative error of cg against the exact solution for 712 parameters and λ = 0.01."""
     generator = torch_generator(0, "tiny")
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 26), nn.ReLU(), nn.Linear(26, 10))
     with torch.no_grad():
@@ -105,10 +105,10 @@ def tiny_model_error() -> float:
 
 @click.command()
 @click.option("--optimizer", default="sgd", type=click.Choice(["sgd", "adam"]))
-@click.option("--epochs", default=3, help="Of the model to be unlearned: more make it more saturated.")
+@click.option("--epochs", default=3, help="Epochs of training; more epochs make the model more saturated.")
 @click.option("--damping", default=0.01)
-@click.option("--curvature_examples", default=0, help="Examples that the curvature is the mean of; 0: all.")
-@click.option("--depth", default=1000, help="Of lissa's recursion.")
+@click.option("--curvature_examples", default=0, help="Number of examples in the curvature; 0: all.")
+@click.option("--depth", default=1000, help="Recursion depth of lissa.")
 @click.option("--device", "device_name", default="auto")
 def main(optimizer: str, epochs: int, damping: float, curvature_examples: int, depth: int, device_name: str) -> None:
     """Time the solvers on one group gradient."""

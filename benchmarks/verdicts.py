@@ -1,8 +1,8 @@
-"""``python -m benchmarks verdicts``: how often a model that never saw the forgotten examples is said to over-forget.
+"""``python -m benchmarks verdicts``: false alarms of the rule for over-forgetting.
 
-Models are retrained without the spurious examples from several training seeds, for several draws of these examples.
-Each is then compared with each other model of the same draw, as unlearning runs are compared with their reference:
-what is called over-forgetting here is the spread of training, not unlearning.
+Trains models without the spurious examples, with several training seeds and several draws of these examples, and
+compares each model with all others of the same draw, as an unlearning run with its reference.  Since no model was
+trained on the spurious examples, each alarm is false.
 """
 
 from itertools import permutations
@@ -25,7 +25,7 @@ COUNTS = (3, 20, 100)
 
 
 def retrained(datasets: list[Dataset], model: ModelName, epochs: int, seeds: int, recipe: tuple[str, float]) -> Cohort:
-    """Models of every dataset without its spurious examples, ``seeds`` each, dataset by dataset."""
+    """Return ``seeds`` models per dataset, trained without its spurious examples."""
     optimizer, rate = recipe
     members = [
         Member(
@@ -42,7 +42,7 @@ def retrained(datasets: list[Dataset], model: ModelName, epochs: int, seeds: int
 
 
 def forgotten(cohort: Cohort, datasets: list[Dataset], seeds: int) -> np.ndarray:
-    """Mean loss and confidence on the examples that were left out, float [datasets, seeds, 2]."""
+    """Return mean loss and confidence on the spurious examples, float [datasets, seeds, 2]."""
     found = []
     for k, dataset in enumerate(dataset for dataset in datasets for _ in range(seeds)):
         examples = Examples.of(dataset.spurious_images, dataset.train.labels[dataset.spurious_indices])
@@ -52,7 +52,7 @@ def forgotten(cohort: Cohort, datasets: list[Dataset], seeds: int) -> np.ndarray
 
 
 def false_alarms(values: np.ndarray) -> float:
-    """Share of ordered pairs of models of one draw in which the first is said to over-forget."""
+    """Return the share of ordered pairs of models of the same draw in which the rule is an alarm for the first."""
     names = (schema.FORGET_LOSS, schema.FORGET_CONFIDENCE)
     alarms = []
     for of_draw in values:
@@ -70,7 +70,7 @@ def false_alarms(values: np.ndarray) -> float:
 @click.option("--draws", default=4, help="Draws of the spurious examples (dataset seeds).")
 @click.option("--seeds", default=6, help="Training seeds for each draw.")
 def main(family: str, pattern: str, model: str, epochs: int, draws: int, seeds: int) -> None:
-    """Count false alarms of the rule for over-forgetting."""
+    """Print the share of false alarms of the rule for over-forgetting."""
     print(f"{family}, {pattern}, {model}, {epochs} epochs, {draws} draws × {seeds} training seeds; {machine()}")
     rows = []
     for recipe in RECIPES:

@@ -341,7 +341,7 @@ def _column(browser: webdriver.Chrome, panel: str, column: str) -> list[str]:
 
 def test_a_table_is_sorted_filtered_and_paged(at: Callable[[str], webdriver.Chrome]) -> None:
     browser = at("scores?facet=none&family=mnist")
-    browser.find_element(By.CSS_SELECTOR, "#panel-curves details:last-of-type > summary[id]").click()
+    browser.find_element(By.CSS_SELECTOR, "#panel-curves .data summary").click()
     _until(browser, f"return document.querySelectorAll('{_grid('curves')} .ag-row').length > 5")
     header = browser.find_element(
         By.CSS_SELECTOR, f"{_grid('curves')} .ag-header-cell[col-id='mean'] .ag-header-cell-text"

@@ -34,7 +34,7 @@ def test_an_unknown_benchmark_is_refused_with_the_list() -> None:
     assert not {"__main__", "measuring"} & set(names())
     done = subprocess.run([sys.executable, "-m", "benchmarks", "trainin"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: unknown benchmark 'trainin'; accepted: ")
+    assert done.stderr.startswith("error: Unknown benchmark 'trainin'. Did you mean 'training'? Expected one of: ")
 
 
 @pytest.mark.real

@@ -58,5 +58,5 @@ def test_the_cpu_refuses_other_precisions_and_cohorts_do_not_mix_them() -> None:
     member = Member(digits(count=20), config())
     with pytest.raises(InputError, match=r"'precision': 'bf16'. Expected float32 on the CPU, or a CUDA device"):
         Cohort([replace(member, config=config(precision="bf16"))], 10, CPU)
-    with pytest.raises(InputError, match="must share the precision; got float32, tf32"):
+    with pytest.raises(InputError, match="must share the precision, got float32, tf32"):
         Cohort([member, replace(member, config=config(precision="tf32"))], 10, CPU)
