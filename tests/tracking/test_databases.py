@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import mlflow
@@ -165,7 +166,7 @@ def test_a_store_that_another_process_makes_just_now_is_waited_for(
         with sqlite3.connect(file) as connection:
             connection.execute("UPDATE alembic_version SET version_num = ?", (next(revisions),))
 
-    monkeypatch.setattr("rsc_mlflow.tracking.databases.time.sleep", migrate)
+    monkeypatch.setattr(databases, "time", SimpleNamespace(sleep=migrate))  # other threads sleep as usual
     assert databases.foreign_schema(f"sqlite:///{file}") is None
     assert waited == [databases._SETTLING_SECONDS] * 3
 
