@@ -116,7 +116,7 @@ def side_by_side(view: View) -> Panel:
     return Panel(
         "side_by_side",
         "Methods side by side: distance to the retrained reference",
-        "Mean over seeds and its 95 % interval; with fewer than five seeds, the seeds themselves. Gaps: the method's "
+        "Mean over seeds and its 95 % interval; with fewer than five seeds, the mean alone. Gaps: the method's "
         "value minus the retrained reference's. KL: from the retrained reference's predictions. Of each setting, what "
         "is nearest to it in spurious score stands first, and what has a fault last: over-forgets (its loss or "
         "confidence on the forgotten examples is far beyond the retrained reference's) or destroyed (its test accuracy "
