@@ -228,6 +228,8 @@ def test_spearman_of_seven_patterns_and_drawn_for_more() -> None:
     found, theirs = spearman(x, y), stats.spearmanr(x, y)
     assert (found.statistic, found.exact) == (pytest.approx(theirs.statistic), False)
     assert abs(found.p_value - theirs.pvalue) < 4 * found.standard_error + 0.005
+    binomial = stats.binom(99_999, found.p_value).std() / 99_999
+    assert found.standard_error == pytest.approx(binomial)
 
 
 def test_paired_comparison_without_variance() -> None:

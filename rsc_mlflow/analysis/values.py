@@ -14,7 +14,8 @@ LARGEST = 1e100
 ANY: Range = (-LARGEST, LARGEST)
 _SHARES = re.compile(
     r"(before/)?spurious/(score.*|flip_rate|test_accuracy|p_value.*|reference_score.*)|reference/.*"
-    r"|(before/)?(train|test)/accuracy|(before/)?unlearn/(forget_(accuracy|confidence)|retain_accuracy)|attack/.*"
+    r"|(before/)?(train|test)/accuracy|(before/)?unlearn/(forget_(accuracy|confidence)|retain_accuracy)"
+    r"|attack/[^/]+/(?!n_).*"
     r"|benchmark/(ulira_auc|ulira_tpr.*)"
     r"|occlusion/(auc|probability)"
 )
@@ -23,7 +24,7 @@ _DIFFERENCES = re.compile(
     r"|unlearn/(forget_(accuracy|confidence)|retain_accuracy))"
 )
 _SIZES = re.compile(
-    r"(before/)?(train|test)/loss|spurious/(pattern_norm|n_reference)|cost/.*|train/learning_rate"
+    r"(before/)?(train|test)/loss|spurious/(pattern_norm|n_reference)|attack/[^/]+/n_.*|cost/.*|train/learning_rate"
     r"|(before/)?unlearn/(forget_loss|gradient_norm|parameter_distance|residual|seconds|speedup)|sweep/.*"
 )
 

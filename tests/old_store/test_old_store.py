@@ -21,6 +21,7 @@ from dashboards.panels import Page, panels
 from dashboards.repository import RunRepository
 from entry_points.command import status
 from entry_points.commands import entry_point
+from rsc_mlflow.analysis.values import unreadable_values
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.models import build_empty
@@ -122,6 +123,13 @@ def test_every_page_shows_it(old_store: MlflowClient, page: Page) -> None:
             assert panel.plots or (panel.show_table and len(panel.table))
             assert not panel.message
     assert {panel.key for panel in shown} >= set(FILLED.get(page.path, ()))
+
+
+def test_no_value_of_its_runs_is_called_unreadable(old_store: MlflowClient) -> None:
+    """Every metric that a finished run logs is within the range that the dashboards expect of it."""
+    frame = RunStore(mlflow.get_tracking_uri()).refresh().frame
+    assert any(name.endswith("/n_controls") for name in frame)
+    assert set(unreadable_values(frame)) == {""}
 
 
 def test_its_models_load(old_store: MlflowClient) -> None:
