@@ -141,7 +141,12 @@ def _draw(app: Dash, repository: RunRepository, prefix: str) -> None:
             body, trouble = [html.H1(page.title if page else "No such page"), message], error
         bar = no_update if _bar_shows(filters) and not trouble else _bar(filters, visible)
         interval = SLOW_MS if visible.settled else FAST_MS
-        return body, bar, menu(page, filters, prefix), banner, visible.stamp, interval
+        return body, bar, menu(page, filters, prefix), banner, _drawn(visible, pathname, search), interval
+
+
+def _drawn(visible: VisibleRuns, pathname: str, search: str) -> str:
+    """What a page was drawn from: if it differs from the address and the runs of now, the page must be drawn again."""
+    return f"{visible.stamp} {pathname}{search}"
 
 
 def _bar(filters: Filters, visible: VisibleRuns) -> list[Component]:
@@ -246,24 +251,26 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
         visible = repository.snapshot()
         interval = SLOW_MS if visible.settled else FAST_MS
         page = page_of(pathname, prefix)
-        if visible.stamp == stamp or page is None:
+        drawn_from = _drawn(visible, pathname, search)
+        if drawn_from == stamp or page is None:
             return no_update, no_update, no_update, no_update, *same
         filters = Filters.parse(search)
         banner = notices(visible, repository)
         try:
             drawn = panels(page, repository.view(visible, filters, _theme()))
         except InputError:
-            return no_update, banner, visible.stamp, interval, *same
+            return no_update, banner, drawn_from, interval, *same
         whole = {panel.key for panel in drawn if panel.show_table}  # the others are there once they are unfolded
-        if _ids(graphs, notes, [g for g in grids if g["id"]["panel"] in whole], warned) != _expected(drawn):
-            return page_body(page, visible, filters, repository, prefix), banner, visible.stamp, interval, *same
+        another = not (stamp or "").endswith(f" {pathname}{search}")  # the answer to an earlier tick came after draw's
+        if another or _ids(graphs, notes, [g for g in grids if g["id"]["panel"] in whole], warned) != _expected(drawn):
+            return page_body(page, visible, filters, repository, prefix), banner, drawn_from, interval, *same
         by_key = {panel.key: panel for panel in drawn}
         plots = [by_key[g["id"]["panel"]].plots[g["id"]["index"]] for g in graphs]
         figures, styles = [plot.figure for plot in plots], [components.graph_style(plot) for plot in plots]
         texts = [by_key[n["id"]["panel"]].note for n in notes]
         rows = [tables.row_data(by_key[t["id"]["panel"]].table, repository) for t in grids]
         words = [by_key[n["id"]["panel"]].notice for n in warned]
-        return no_update, banner, visible.stamp, interval, figures, styles, texts, rows, words
+        return no_update, banner, drawn_from, interval, figures, styles, texts, rows, words
 
 
 def _ids(*groups: Sequence[Mapping[str, Any]]) -> list[set[tuple[Any, ...]]]:

@@ -13,7 +13,7 @@ from dashboards.figures.style import LIGHT
 from dashboards.pages import page_at
 from dashboards.panels import Page, Panel, Picture, panels
 from dashboards.repository import RunRepository
-from rsc_mlflow.errors import InputError
+from rsc_mlflow.errors import InputError, invalid_value
 
 TIMEOUT_SECONDS = 0.8
 MIMETYPES = {"pdf": "application/pdf", "svg": "image/svg+xml", "png": "image/png"}
@@ -87,10 +87,10 @@ def size_named(text: str) -> Size:
         return SIZES[text]
     try:
         width, height = (float(part) for part in text.split("x"))
-    except ValueError:
-        accepted = f"{', '.join(SIZES)}, or WIDTHxHEIGHT in centimeters, such as 12x8"
-        raise InputError(f"Invalid size: {text!r}. Expected one of {accepted}.") from None
-    return Size(width, height)
+        return Size(width, height)
+    except (ValueError, InputError):
+        accepted = f"{', '.join(SIZES)}, or WIDTHxHEIGHT in centimeters from 3 to 100, such as 12x8"
+        raise invalid_value("size", text, accepted) from None
 
 
 def _answer(

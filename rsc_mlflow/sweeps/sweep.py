@@ -87,7 +87,9 @@ def run_sweep(options: SweepOptions) -> int:
     close_dead_runs(sweep.client)
     lease.check_no_overlap(sweep.client, sweep.left)
     with cancellation.cancellable():
-        failed = _run_in(EXECUTORS[options.executor](options, len(sweep.left)), sweep, options)
+        failed = _run_in(
+            EXECUTORS[options.executor](options.workers, options.ray_address, len(sweep.left)), sweep, options
+        )
     print_results(sweep)
     return 1 if failed else 0
 
@@ -147,7 +149,7 @@ def _with_models_named(options: Iterable[Any]) -> Iterator[Any]:
 
 def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     """Print the plan with numbers of jobs, cohorts and an estimate of the time."""
-    workers = default_workers(options)
+    workers = default_workers(options.workers)
     schedule = _schedule(sweep, options, workers)
     estimator = Estimator(sweep.client)
     seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)

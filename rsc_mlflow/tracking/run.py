@@ -22,18 +22,10 @@ from rsc_mlflow.tracking.adopting import check_active, has_begun, is_vacant, tak
 from rsc_mlflow.tracking.experiments import chosen_experiment, current_experiment
 from rsc_mlflow.tracking.project_run import forget_run_id, run_id_from_environment
 from rsc_mlflow.tracking.resuming import check_resumable
-from rsc_mlflow.tracking.store import (
-    OWN_EXPERIMENT,
-    connect,
-    look_up,
-    reason,
-    remove_tag,
-    retry_timeout,
-    with_retries,
-)
+from rsc_mlflow.tracking.store import OWN_EXPERIMENT, connect, look_up, reason, remove_tag, retry_timeout, with_retries
 from rsc_mlflow.tracking.tracked import TrackedRun as TrackedRun
 from rsc_mlflow.tracking.tracked import end_run
-from rsc_mlflow.tracking.values import number
+from rsc_mlflow.tracking.values import check_param, number, param_text
 
 _RANDOM_NAME = re.compile(r"[a-z]+-[a-z]+-\d{1,4}")
 _logger = logging.getLogger(__name__)
@@ -85,6 +77,8 @@ def open_run(
     own |= {schema.METHOD: method} if method else {}
     own |= {**(tags or {}), **environment.tags()}
     params = params or {}
+    for key, value in params.items():  # whether the store will take these is found out before there is a run
+        check_param(key, param_text(value))
     own |= {schema.HOST: environment.host(), schema.PID: os.getpid(), schema.HEARTBEAT: f"{time.time():.0f}"}
     with cancellation.cancellable():
         client = connect()

@@ -79,9 +79,8 @@ def retry_timeout() -> float:
 def configure() -> None:
     """Choose MLflow settings that a tracked run depends on, unless the user set them.
 
-    An HTTP request that is not answered gives up after one
-    minute, not after six (:func:`with_retries` repeats it); no progress bars, migration logs and stack traces of
-    repeated attempts between our own lines.
+    An HTTP request that is not answered gives up after one minute, not after six (:func:`with_retries` repeats it);
+    no progress bars, migration logs and stack traces of repeated attempts appear between our own lines.
     """
     for name, value in (
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "60"),

@@ -128,8 +128,7 @@ def test_a_download_holds_the_numbers_that_the_query_api_gives(server: flask.Fla
     client = server.test_client()
     found = rows(client, "/data/scores/curves.csv?family=mnist&facet=none&optimizer=sgd")
     row = next(row for row in found if row["paper"] == "R3" and row["baseline"] == "False")
-    hub_rows = rows(client, "/data/overview/newest.csv")
-    assert len(hub_rows) == 150
+    assert len(rows(client, "/data/overview/newest.csv")) == 150
     assert 0 < float(row["mean"]) < 1
     assert len(row["links"].split(",")) == int(row["runs"])
 
@@ -138,12 +137,11 @@ def test_a_table_is_downloaded_in_latex(server: flask.Flask) -> None:
     client = server.test_client()
     answer = client.get("/data/scores/curves.tex?family=mnist&facet=none")
     assert (answer.status_code, answer.mimetype) == (200, "text/tex")
-    found = rows(client, "/data/scores/curves.csv?family=mnist&facet=none")
-    assert answer.text.count(r" \\") == 1 + len(found)
+    assert answer.text.count(r" \\") == 1 + len(rows(client, "/data/scores/curves.csv?family=mnist&facet=none"))
     assert r"\toprule" in answer.text
     assert client.get("/figure/scores/curves/99.pdf").status_code == 404
     refused = client.get("/figure/scores/curves/0.pdf?size=huge")
-    assert (refused.status_code, refused.text.startswith("error: Invalid size: 'huge'")) == (400, True)
+    assert (refused.status_code, refused.text.startswith("error: Invalid value for 'size': 'huge'")) == (400, True)
 
 
 def test_a_folded_table_comes_when_it_is_unfolded(server: flask.Flask) -> None:
@@ -282,7 +280,7 @@ def test_a_tick_replaces_figures_in_place_only_where_something_changed(server: f
     stamp = page["stamp"]["data"]
     assert tick(client, "/scores", stamp, page) == {}
     assert tick(client, "/nobody", "another", page) == {}
-    changed = tick(client, "/scores", "another", page)
+    changed = tick(client, "/scores", "another /scores", page)
     assert changed["stamp"]["data"] == stamp
     assert "page" not in changed
     figures = {key for key in changed if '"type":"graph"' in key}
@@ -297,6 +295,15 @@ def test_a_tick_draws_the_page_anew_where_its_panels_are_others(server: flask.Fl
     changed = tick(client, "/scores", "another", draw(client, "/factors"))
     assert set(changed) == {"page", "banner", "stamp", "tick"}
     assert ids_in(changed["page"], "graph") == ids_in(draw(client, "/scores")["page"], "graph")
+
+
+@pytest.mark.usefixtures("never_stale")
+def test_a_tick_draws_the_page_of_the_address_where_that_of_an_earlier_one_is_shown(server: flask.Flask) -> None:
+    client = server.test_client()
+    late, filtered = (draw(client, "/scores", search) for search in ("", "?family=mnist"))  # the late answer came last
+    healed = tick(client, "/scores", late["stamp"]["data"], late, "?family=mnist")
+    assert healed["stamp"] == filtered["stamp"] != late["stamp"]
+    assert ids_in(healed["page"], "graph") == ids_in(filtered["page"], "graph") != ids_in(late["page"], "graph")
 
 
 @pytest.mark.usefixtures("never_stale")

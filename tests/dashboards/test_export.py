@@ -96,9 +96,9 @@ def test_a_figure_keeps_its_proportions_at_another_size() -> None:
 def test_sizes_are_named_or_given() -> None:
     assert size_named("column") == Size(8.5, 6.0, 7.0)
     assert size_named("12x8.5") == Size(12, 8.5)
-    with pytest.raises(InputError, match=r"Invalid size: 'huge'. Expected one of column, page, or WIDTHxHEIGHT"):
+    with pytest.raises(InputError, match=r"Invalid value for 'size': 'huge'. Expected column, page, or WIDTHxHEIGHT"):
         size_named("huge")
-    with pytest.raises(InputError, match=r"Invalid value for 'width_cm': 1e\+09. Expected a number from 3 to 100"):
+    with pytest.raises(InputError, match=r"WIDTHxHEIGHT in centimeters from 3 to 100"):
         size_named("1e9x3")
     with pytest.raises(InputError, match="Invalid image format: 'gif'"):
         image_bytes(go.Figure(), "gif")

@@ -182,7 +182,9 @@ def test_every_option_wrong_once(name: str, store: Store, capsys: pytest.Capture
     assert store.content() == store.before
 
 
-@pytest.mark.parametrize(("text", "message"), [(LONG, "at most 6000"), ("a\udcffb", "can be written as UTF-8")])
+@pytest.mark.parametrize(
+    ("text", "message"), [(LONG, "Expected 1 to 6000 characters"), ("a\udcffb", "can be encoded as UTF-8")]
+)
 def test_text_that_the_store_cannot_hold(
     text: str, message: str, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from mlflow.tracking import MlflowClient
 
 from entry_points.command import command_of, status
 from entry_points.sweep import EXPERIMENT
-from rsc_mlflow.sweeps.executors import EXECUTORS, ExecutorOptions, Result
+from rsc_mlflow.sweeps.executors import EXECUTORS, Result
 from rsc_mlflow.sweeps.worker import Unit, run_unit
 from rsc_mlflow.tracking import schema
 
@@ -24,7 +24,7 @@ class InThisProcess:
 
     workers, threads, gpus = 1, 1, 0
 
-    def __init__(self, options: ExecutorOptions, jobs: int) -> None:
+    def __init__(self, workers: int | str, ray_address: str, jobs: int) -> None:
         self.units: list[Unit] = []
 
     def submit(self, unit: Unit) -> None:

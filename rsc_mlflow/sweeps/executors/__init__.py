@@ -51,20 +51,8 @@ class Executor(Protocol):
         """Stop everything, units under way too; their runs end as KILLED."""
 
 
-class ExecutorOptions(Protocol):
-    """What an executor is told: the options of ``sweep``."""
-
-    @property
-    def workers(self) -> int | str:
-        """How many units run at the same time; ``auto``: as many as the executor finds right."""
-
-    @property
-    def ray_address(self) -> str:
-        """Where Ray is."""
-
-
-EXECUTORS: Registry[Callable[[ExecutorOptions, int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")
-"""Name → function of a sweep's options and number of jobs that makes the executor."""
+EXECUTORS: Registry[Callable[[int | str, str, int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")
+"""Name → function of the options ``workers`` and ``ray_address`` and the number of jobs that makes the executor."""
 
 
 def cores() -> int:
@@ -72,10 +60,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_workers(options: ExecutorOptions) -> int:
+def default_workers(workers: int | str) -> int:
     """The option ``workers``; for ``auto`` one per GPU of this machine, or one per core where there are none."""
     import torch
 
-    if isinstance(options.workers, int):
-        return options.workers
+    if isinstance(workers, int):
+        return workers
     return torch.cuda.device_count() if torch.cuda.is_available() else cores()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores, default_workers
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores, default_workers
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
@@ -116,10 +116,10 @@ def _end_with_sweep(lifeline: Connection) -> None:
 
 
 @partial(EXECUTORS.register, "local")
-def local(options: ExecutorOptions, jobs: int) -> LocalExecutor:
+def local(workers: int | str, ray_address: str, jobs: int) -> LocalExecutor:
     """Processes of this machine: one per core, or per GPU where there are any."""
     import torch
 
-    executor = LocalExecutor(min(jobs, default_workers(options)), torch.cuda.device_count())
+    executor = LocalExecutor(min(jobs, default_workers(workers)), torch.cuda.device_count())
     print(f"what the workers print goes to {executor.logs}/worker-N.log", file=sys.stderr)
     return executor

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import rsc_mlflow
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, ExecutorOptions, Result, cores
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores
 from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
@@ -106,9 +106,9 @@ class RayExecutor:
 
 
 @partial(EXECUTORS.register, "ray")
-def ray_tasks(options: ExecutorOptions, jobs: int) -> RayExecutor:
+def ray_tasks(workers: int | str, ray_address: str, jobs: int) -> RayExecutor:
     """Ray tasks, at ``ray_address``; as many as there are CPUs, or GPUs, unless ``workers`` is a number."""
-    return RayExecutor(options.workers if isinstance(options.workers, int) else None, options.ray_address)
+    return RayExecutor(workers if isinstance(workers, int) else None, ray_address)
 
 
 def runtime_env() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Starting quickly: what is not imported, and what the garbage collector is spared."""
+"""What an import and a command load: nothing heavy for help, no usage statistics unless they were asked for."""
 
 import os
 import subprocess
