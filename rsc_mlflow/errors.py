@@ -32,6 +32,6 @@ def unknown_name(what: str, name: str, names: Iterable[str], within: str = "") -
     """
     accepted = list(names)
     close = difflib.get_close_matches(name, sorted(accepted), n=1)
-    place = f" in {within!r}" if within else ""
+    place = f" in {within!r}" if within not in ("", name) else ""
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return f"Unknown {what} {name!r}{place}.{hint} Expected one of: {', '.join(accepted)}."

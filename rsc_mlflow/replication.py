@@ -112,7 +112,7 @@ def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, fl
     total = sum(variances)
     if total == 0:
         return 0.0, sum(freedom)
-    return math.sqrt(total), total**2 / sum(v**2 / df for v, df in zip(variances, freedom, strict=True))
+    return math.sqrt(total), 1 / sum((v / total) ** 2 / df for v, df in zip(variances, freedom, strict=True))
 
 
 def student(estimate: float, error: float, df: float, level: float) -> tuple[float, float]:

@@ -31,7 +31,7 @@ def _versions(python: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_line_is_a_name_a_version_and_perhaps_a_condition(line: str) -> None:
-    assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*( ; [a-z_ ='0-9.<>!()PA-Z-]+)?", line)
+    assert re.fullmatch(r"[a-z0-9-]+==[0-9][a-z0-9.]*( ; [a-z_ ='0-9.*<>!()PA-Z-]+)?", line)
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])

@@ -35,4 +35,4 @@ def test_the_sizes_are_those_of_the_files(tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.usefixtures("sqlite_store")
 def test_an_unknown_experiment_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(find_command("disk"), ["--experiments", "nonsense"]) == 2
-    assert "experiments names 'nonsense'; accepted: all, Default" in capsys.readouterr().err
+    assert "Unknown experiment 'nonsense'. Expected one of: all, Default." in capsys.readouterr().err

@@ -108,7 +108,7 @@ def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: 
     assert status(entry_point("report"), ["--output", "out.html", "--compare", f"{runs[3]}, {runs[4]}"]) == 0
     page = Path("out.html").read_text()
     section = page[page.index('id="compare"') :]
-    assert f"{chosen} ({runs[3][-6:]})" in section
+    assert f"{chosen} ({runs[3][:6]})" in section
     assert "Parameters that differ" in section
     capsys.readouterr()
     assert status(entry_point("report"), ["--compare", ",".join(runs[:9])]) == 2

@@ -14,9 +14,10 @@ import psutil
 
 from tests.mlflow_server import free_port
 
-WITHOUT_PROJECT = """
+ROOT = Path(__file__).parents[2]
+WITHOUT_PROJECT = f"""
 import sys
-sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in repr(one)]
+sys.path[:] = [folder for folder in sys.path if folder != {str(ROOT)!r}]
 """
 """A ``sitecustomize`` that takes away a project that is installed in development mode."""
 

@@ -1,5 +1,6 @@
 """What a stranger may type or store: it reaches no shell, no interpreter, and no folder but its own."""
 
+import dataclasses
 import os
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ from mlflow.projects._project_spec import load_project
 import dashboards.__main__
 from entry_points.command import status
 from entry_points.commands import entry_point, programs
+from entry_points.local import ServeOptions
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.filters import matching
@@ -169,9 +171,10 @@ def test_a_filter_filters_or_is_refused(text: str) -> None:
 
 
 def test_servers_listen_on_loopback_unless_told_otherwise() -> None:
+    (own,) = (field for field in dataclasses.fields(ServeOptions) if field.name == "host")
+    assert own.default == "127.0.0.1"
     for command in (mlflow.cli.server, dashboards.__main__.main):
         (host,) = (parameter for parameter in command.params if parameter.name == "host")
         assert host.get_default(command.make_context("x", ["--tracking_uri", "sqlite://"], resilient_parsing=True)) == (
             "127.0.0.1"
         )
-    assert "--host 127.0.0.1" in (ROOT / "Makefile").read_text()

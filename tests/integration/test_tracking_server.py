@@ -55,7 +55,7 @@ def test_models_come_back_by_every_form_of_uri() -> None:
         assert pulled.spurious_indices() == (7, 3, 5)
         for key, value in model.state_dict().items():
             assert torch.equal(pulled.state_dict[key], value)
-    with pytest.raises(InputError, match="aliases of rsc-digits-MLP: digitsv20-3-0-0"):
+    with pytest.raises(InputError, match="Aliases of rsc-digits-MLP: digitsv20-3-0-0"):
         pull("models:/rsc-digits-MLP@nothing")
     by_params = find_training_run(str(PARAMS["dataset"]), "ce-tor-MLP", {"learning_rate": "0.010"})
     for found in (by_params, find_by_fingerprint("over-http", kind="train")):

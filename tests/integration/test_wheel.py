@@ -80,7 +80,7 @@ def test_the_first_hour_in_an_empty_folder(rsc: Path, tmp_path: Path) -> None:
         "digitsv20-3-0-0",
         "digitsv20-20-0-0",
     ]
-    assert last == "Look at the runs and the dashboards: rsc serve"
+    assert last == "To view the runs and the dashboards, run: rsc serve"
     assert (tmp_path / "mlflow.db").is_file()
     # 2 recipes x (1 clean set + 2 patterns x 3 counts x 4 seeds)
     assert "50 jobs of train_classifier" in said(rsc, tmp_path, "sweep", "--grid", "quick/scores", "--dry_run", "true")
