@@ -45,9 +45,9 @@ def test_the_page_runs_as_written(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("sqlite_store")
 def test_bad_input_is_the_commands_own() -> None:
-    with pytest.raises(InputError, match="Invalid value for 'epochs': 'abc'. Expected an integer"):
+    with pytest.raises(InputError, match=r"Invalid value for 'epochs': 'abc'\. Expected an integer"):
         api.train("digits", epochs="abc")
-    with pytest.raises(InputError, match="unknown unlearning method 'magic'"):
+    with pytest.raises(InputError, match="Unknown unlearning method 'magic'"):
         api.unlearn("models:/m-1", "magic")
     assert len(api.results()) == 0
 

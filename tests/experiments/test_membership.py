@@ -145,8 +145,8 @@ def test_an_unlearned_model_is_attacked_by_its_uri_with_the_same_shadow_models()
     assert abs(metrics["attack/loss/spurious_auc"] - 0.5) < 2.6 * np.sqrt(1 / (12 * 5))
     for message, change in (
         ("was trained on memdigitsv20-5-1-0, but dataset is memdigitsv20-5-1-7", {"dataset": "memdigitsv20-5-1-7"}),
-        ("model=ce-tor-MLP, shadow models would be with model=ce-tor-MLPv2", {"model": "ce-tor-MLPv2"}),
-        ("pattern_seed=0, shadow models would be with pattern_seed=9", {"pattern_seed": 9}),
+        ("model=ce-tor-MLP, but shadow models would be trained with model=ce-tor-MLPv2", {"model": "ce-tor-MLPv2"}),
+        ("pattern_seed=0, but shadow models would be trained with pattern_seed=9", {"pattern_seed": 9}),
     ):
         with pytest.raises(InputError, match=message):
             infer_membership(options(**({"model_uri": model_uri} | change)))

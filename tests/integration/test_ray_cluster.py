@@ -39,9 +39,9 @@ def _sweep(nodes: RayNodes, folder: Path, uri: str, **environment: str) -> Sweep
 
 def test_a_node_is_killed_in_mid_sweep(nodes: RayNodes, own_server: MlflowServer, tmp_path: Path) -> None:
     nodes.start().start()
-    lacking = [sys.executable, "-c", "import rsc_mlflow"]
+    lacking = [sys.executable, "-c", "import rsc_mlflow.sweeps"]
     done = subprocess.run(lacking, env=nodes.environment, cwd="/", capture_output=True, text=True, check=False)
-    assert "No module named 'rsc_mlflow'" in done.stderr
+    assert "No module named 'rsc_mlflow" in done.stderr
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(nodes.token_file)}
     sweep = _sweep(nodes, tmp_path, own_server.uri, **token)
     try:
