@@ -38,6 +38,10 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
     return drawn
 
 
+COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_RUNNING, schema.SWEEP_LEFT)
+"""What a sweep logs of its jobs; ``n_jobs`` leaves out those that the grid's own jobs require."""
+
+
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per sweep, newest first: id, name, jobs planned (nan if not logged), finished, failed, running, its run.
 
@@ -51,8 +55,9 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         mine = jobs[jobs["sweep"] == sweep]
         parents = own[own["sweep"] == sweep]
         newest = parents.iloc[0] if len(parents) else None
-        total = parents["n_jobs"].max() if len(parents) else float("nan")
         counted = metric(parents, schema.SWEEP_FINISHED).max()
+        known = pd.concat([metric(parents, name) for name in COUNTS], axis=1).sum(axis=1, min_count=1)
+        total = pd.concat([known, parents["n_jobs"]]).max() if len(parents) else float("nan")
         rows.append(
             {
                 "key": sweep,

@@ -236,6 +236,11 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     assert row["key"] == "s"
     rows[0]["metrics.sweep/finished"] = 3.0  # one was there before the sweep, and carries no tag of it
     assert overview.sweep_table(frame(*rows)).iloc[0]["finished"] == 3
+    rows[0] |= {
+        "metrics.sweep/left": 4.0,
+        "metrics.sweep/failed": 1.0,
+    }  # eight in all, with those required
+    assert overview.sweep_table(frame(*rows)).iloc[0]["jobs"] == 8
 
 
 def test_compare_shows_only_what_differs() -> None:
