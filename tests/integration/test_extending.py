@@ -72,7 +72,7 @@ def test_names_are_listed_and_mistakes_are_one_line(folder: Path) -> None:
     assert re.search(r"Families: cifar10, [\w, ]*stripes, shapes\. Patterns: v1, [\w, ]*fade, logo\.", listed)
     assert "Of plug-ins: TinyNet." in listed
     for arguments, words in {
-        "--dataset shape": "family 'shape' in 'shape'. Did you mean 'shapes'? Expected .*cifar10, .*stripes, shapes",
+        "--dataset shape": "family 'shape'. Did you mean 'shapes'? Expected .*cifar10, .*stripes, shapes",
         "--dataset shapeslego-3-0-0": "Unknown pattern 'lego' in .* Did you mean 'logo'? Expected one of: v1, .*fade",
         "--dataset shapes --model ce-tor-TinyNett": "Unknown architecture 'TinyNett'. Did you mean 'TinyNet'?",
         "--dataset shapeslogo-41-0-0": "41 spurious examples of class 0: the training set has 40 examples",
