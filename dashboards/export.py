@@ -30,6 +30,7 @@ from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.frame import RunStore
+from rsc_mlflow.tracking.store import redact_passwords
 
 FORMATS = ("pdf", "svg", "png")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -181,7 +182,7 @@ def open_panels(tracking_uri: str, page: str, search: str = "") -> dict[str, Pan
         raise InputError(f"Invalid page: {page!r}. Expected one of {', '.join(p.path or 'overview' for p in PAGES)}.")
     store = RunStore(tracking_uri)
     if error := store.refresh().error:
-        raise InputError(f"The tracking store {tracking_uri} does not answer ({error}).")
+        raise InputError(f"The tracking store {redact_passwords(tracking_uri)} does not answer ({error}).")
     repository = RunRepository(store, Details(lambda: store.client))
     view = repository.view(repository.snapshot(), Filters.parse(search), LIGHT)
     return {panel.key: panel for panel in panels(found, view)}

@@ -52,14 +52,15 @@ def report(options: ReportOptions) -> None:
     from rsc_mlflow.tracking.details import Details
     from rsc_mlflow.tracking.frame import RunStore
     from rsc_mlflow.tracking.run import open_run
-    from rsc_mlflow.tracking.store import connect
+    from rsc_mlflow.tracking.store import connect, redact_passwords
 
     size = size_named(options.size)
     connect()
     tracking_uri = mlflow.get_tracking_uri()
     store = RunStore(tracking_uri)
     if error := store.refresh().error:
-        raise InputError(f"Cannot read the tracking store {tracking_uri} ({error}). Check MLFLOW_TRACKING_URI.")
+        where = redact_passwords(tracking_uri)
+        raise InputError(f"Cannot read the tracking store {where} ({error}). Check MLFLOW_TRACKING_URI.")
     ui = tracking_uri if options.ui_url == "auto" and tracking_uri.startswith("http") else options.ui_url
     repository = RunRepository(store, Details(lambda: store.client), ui="" if ui == "auto" else f"{ui.rstrip('/')}/")
     names = _experiments(options.experiments, store.snapshot().experiments.values())

@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 
 from rsc_mlflow.tracking import schema
-from rsc_mlflow.tracking.store import reading_client, refusal
+from rsc_mlflow.tracking.store import reading_client, redact_passwords, refusal
 from rsc_mlflow.tracking.values import is_time
 
 PAGE = 1000
@@ -135,7 +135,9 @@ class RunStore:
                 self._fetch()
                 self._snapshot = replace(self._snapshot, error=None, fetched_at=self._clock())
             except Exception as error:  # the client of a store can raise anything; the next refresh tries again
-                self._snapshot = replace(self._snapshot, error=refusal(error) or f"{type(error).__name__}: {error}")
+                self._snapshot = replace(
+                    self._snapshot, error=refusal(error) or redact_passwords(f"{type(error).__name__}: {error}")
+                )
             return self._snapshot
 
     def refresh_soon(self, *, timeout: float = 0.0, min_age: float = 1.0) -> Snapshot:

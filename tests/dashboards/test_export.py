@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 import pytest
 
 from dashboards.downloads import size_named
-from dashboards.export import Size, image_bytes, latex_table, sized
+from dashboards.export import Size, image_bytes, latex_table, open_panels, sized
 from dashboards.tables import digits, shown_columns
 from rsc_mlflow.errors import InputError
 
@@ -109,3 +109,9 @@ def test_without_a_browser_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("RSC_CHROMIUM", raising=False)
     with pytest.raises(InputError, match=r"needs Chromium or Chrome\. Install it .* or set RSC_CHROMIUM"):
         image_bytes(go.Figure())
+
+
+def test_a_store_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(InputError, match=r"postgresql://ann:\*\*\*@127.0.0.1:9/runs does not answer") as refused:
+        open_panels("postgresql://ann:secret@127.0.0.1:9/runs", "scores")
+    assert "secret" not in str(refused.value)

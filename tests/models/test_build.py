@@ -14,12 +14,12 @@ from rsc_mlflow.models import build, build_empty, n_parameters, stackable
 from rsc_mlflow.models.dropout import Dropout
 from rsc_mlflow.rng import torch_generator
 
-GRAY, COLOUR = (1, 28, 28), (3, 32, 32)
+GRAY, COLOR = (1, 28, 28), (3, 32, 32)
 LIGHT = [a for a in ARCHITECTURES if not a.startswith(("Vgg", "ResNet"))]
 
 
 def new(architecture: str, seed: int = 0, shape: tuple[int, int, int] | None = None, classes: int = 10) -> nn.Module:
-    shape = shape or (GRAY if architecture == "CNN002" else COLOUR)
+    shape = shape or (GRAY if architecture == "CNN002" else COLOR)
     return build(architecture, shape, classes, torch_generator(seed, "init"))
 
 
@@ -54,7 +54,7 @@ def test_cnn002_parameters_by_hand_count() -> None:
 
 @pytest.mark.parametrize(("depth", "millions"), [(20, "0.27"), (32, "0.46"), (110, "1.7")])
 def test_resnets_have_as_many_parameters_as_in_table_6_of_he_et_al(depth: int, millions: str) -> None:
-    count = n_parameters(build_empty(f"altResNet{depth}", COLOUR, 10))
+    count = n_parameters(build_empty(f"altResNet{depth}", COLOR, 10))
     assert f"{count / 1e6:.{len(millions) - 2}f}" == millions
 
 
@@ -65,7 +65,7 @@ def test_resnet_parameters_by_hand_count(depth: int, blocks: int) -> None:
         return convolutions + 2 * blocks * 2 * outputs  # scale and shift of each batch norm
 
     expected = 9 * 3 * 16 + 2 * 16 + stage(16, 16) + stage(16, 32) + stage(32, 64) + dense(64, 10)
-    assert n_parameters(build_empty(f"altResNet{depth}", COLOUR, 10)) == expected
+    assert n_parameters(build_empty(f"altResNet{depth}", COLOR, 10)) == expected
     assert depth == 6 * blocks + 2
 
 
@@ -91,7 +91,7 @@ def test_torchvision_models_have_torchvisions_structure(architecture: str) -> No
     }[architecture]
     with torch.device("meta"):
         theirs = constructor(weights=None, num_classes=10)
-    ours = build_empty(architecture, COLOUR, 10)
+    ours = build_empty(architecture, COLOR, 10)
     assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in theirs.state_dict().items()}
     kinds = [type(m).__name__ for m in theirs.modules()]
     assert [type(m).__name__ for m in ours.modules()] == kinds
@@ -101,14 +101,14 @@ def test_torchvision_models_have_torchvisions_structure(architecture: str) -> No
 def test_a_torchvision_model_computes_what_torchvisions_computes() -> None:
     ours, theirs = new("ResNet18"), torchvision.models.resnet18(weights=None, num_classes=10).eval()
     theirs.load_state_dict(ours.state_dict())
-    x = torch.rand(3, *COLOUR, generator=torch_generator(0, "x"))
+    x = torch.rand(3, *COLOR, generator=torch_generator(0, "x"))
     with torch.no_grad():
         assert torch.equal(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("architecture", LIGHT)
 def test_logits_have_the_contracts_form(architecture: str) -> None:
-    shape = GRAY if architecture == "CNN002" else COLOUR
+    shape = GRAY if architecture == "CNN002" else COLOR
     model = new(architecture, shape=shape, classes=7)
     with torch.no_grad():
         logits = model(torch.rand(5, *shape, generator=torch_generator(0, "x")))
@@ -189,7 +189,7 @@ def test_vgg_convolutions_are_kaiming_normal_by_fan_out() -> None:
 def test_norm02_normalizes_inside_and_shares_the_plain_weights() -> None:
     plain, normed = new("altResNet20"), new("altResNet20Norm02")
     assert {f"network.{key}" for key in plain.state_dict()} == set(normed.state_dict())
-    x = torch.rand(4, *COLOUR, generator=torch_generator(0, "x"))
+    x = torch.rand(4, *COLOR, generator=torch_generator(0, "x"))
     mean = torch.tensor([0.4914, 0.4822, 0.4465])
     std = torch.tensor([0.2023, 0.1994, 0.2010])
     by_hand = torch.stack([(x[:, c] - mean[c]) / std[c] for c in range(3)], 1)
@@ -219,7 +219,7 @@ def test_a_model_without_classes_is_refused() -> None:
 @pytest.mark.parametrize(
     ("architecture", "shape", "message"),
     [
-        ("CNN002", COLOUR, "28×28"),
+        ("CNN002", COLOR, "28×28"),
         ("CNN002", (1, 28, 32), "28×28"),
         ("Vgg16", GRAY, "at least 32×32"),
         ("altResNet20Norm02", GRAY, "three color channels"),
@@ -242,6 +242,6 @@ def test_only_plain_sequences_are_stackable() -> None:
 def test_torchvision_dropout_is_replaced() -> None:
     with torch.device("meta"):
         vgg = torchvision.models.vgg16(weights=None)
-    ours = build_empty("Vgg16", COLOUR, 10)
+    ours = build_empty("Vgg16", COLOR, 10)
     theirs = [m.p for m in vgg.modules() if isinstance(m, nn.Dropout)]
     assert [m.p for m in ours.modules() if isinstance(m, Dropout)] == theirs == [0.5, 0.5]
