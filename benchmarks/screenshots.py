@@ -21,7 +21,9 @@ from dashboards.pages import PAGES
 
 DRAWN = """
 const plots = [...document.querySelectorAll('.plot')], grids = [...document.querySelectorAll('.grid')];
+const controls = [...document.querySelectorAll('.control')];
 return document.querySelector('#page h1') && !document.querySelector('#loading')
+  && controls.every(c => c.closest('details:not([open])') || c.querySelector('button, input'))
   && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'))
   && grids.every(g => g.querySelector('.ag-row') || g.querySelector('.ag-overlay-no-rows-center'));
 """
