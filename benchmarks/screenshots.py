@@ -1,7 +1,6 @@
 """``python -m benchmarks screenshots``: pictures of the dashboards' pages, of a given store or of made-up runs."""
 
 import logging
-import sys
 import tempfile
 import threading
 import time
@@ -32,7 +31,7 @@ def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
     try:
         WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN))
     except TimeoutException:
-        print("warning: the page was not drawn in time", file=sys.stderr)
+        click.echo("note: the page was not drawn in time", err=True)
     time.sleep(0.7)
 
 

@@ -106,7 +106,7 @@ def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
     except Exception as error:
         line = _refusal(error)
         if line is not None:
-            print(f"error: {line}", file=sys.stderr)
+            click.echo(f"error: {line}", err=True)
         if not isinstance(error, AdoptionError):
             _close_adopted_run(line or _one_line(f"{type(error).__name__}: {error}"), entry)
         if line is None:

@@ -6,6 +6,7 @@ never drift apart.
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
 import yaml
@@ -62,4 +63,4 @@ def _key(name: str) -> str:
 
 
 if __name__ == "__main__":
-    print(project(), end="")
+    sys.stdout.write(project())

@@ -19,6 +19,7 @@ from rsc_mlflow.experiments.unlearning_options import (
     method_options,
     retrained_reference,
 )
+from rsc_mlflow.messages import answer
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.base import UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
@@ -29,7 +30,7 @@ from rsc_mlflow.unlearning.choices import AUTO
 def _train_one(options: TrainOptions) -> None:
     from rsc_mlflow.experiments.training import TrainingJob, train_members
 
-    print(train_members([TrainingJob(options)])[0].summary)
+    answer(train_members([TrainingJob(options)])[0].summary)
 
 
 def _train(starts: Sequence[Start]) -> None:

@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -112,7 +111,7 @@ def connect(*, known: bool = False) -> MlflowClient:
     if uri not in _have_answered:
         if not _store_is_named() and uri.startswith("sqlite") and not databases.exists(uri):
             where = databases.sqlite_file(uri)
-            print(f"note: {where} is made as a new store; set MLFLOW_TRACKING_URI to use another one", file=sys.stderr)
+            _logger.warning("%s is made as a new store; set MLFLOW_TRACKING_URI to use another one", where)
         with_retries(lambda: _ask(uri), "connecting", seconds if known else 0.0)
         _have_answered.add(uri)
     return MlflowClient(uri)

@@ -6,6 +6,7 @@ GPU for each.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import shutil
@@ -27,6 +28,8 @@ from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores,
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
     from rsc_mlflow.sweeps.worker import Unit
+
+_logger = logging.getLogger(__name__)
 
 
 class LocalExecutor:
@@ -121,5 +124,5 @@ def local(workers: int | str, ray_address: str, jobs: int) -> LocalExecutor:
     import torch
 
     executor = LocalExecutor(min(jobs, default_workers(workers)), torch.cuda.device_count())
-    print(f"what the workers print goes to {executor.logs}/worker-N.log", file=sys.stderr)
+    _logger.info("what the workers print goes to %s/worker-N.log", executor.logs)
     return executor
