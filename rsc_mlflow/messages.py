@@ -9,7 +9,7 @@ import logging
 import sys
 
 PREFIXES = {logging.WARNING: "note: "}
-"""Level → text before the message.  Only the last line of a command that exits with status 2 begins with ``error: ``."""
+"""Level → text before the message.  Only the last line of a command that exits with status 2 begins with ``error:``."""
 
 
 def answer(text: object) -> None:

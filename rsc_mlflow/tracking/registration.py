@@ -14,7 +14,7 @@ from rsc_mlflow.tracking.tracked import TrackedRun
 
 _logger = logging.getLogger(__name__)
 
-_WAYS_OUT = f"ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under another name"
+_WAYS_OUT = f"Ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under another name."
 _printed: set[str] = set()  # notes that this process has printed
 
 
@@ -50,10 +50,10 @@ class Registrar:
             return cls(wanted, family, architecture)
         if wanted is True:
             raise StoreError(
-                f"register is true, but this account may not register models as {name!r}; {_WAYS_OUT}; or train "
-                "without registering (register=auto or register=false)"
+                f"Invalid value for 'register': true. This account may not register models as {name!r}. {_WAYS_OUT} "
+                "To train without registering, use register=auto or register=false."
             )
-        note = f"models are not registered: this account may not register them as {name!r}; {_WAYS_OUT}"
+        note = f"models are not registered: this account may not register them as {name!r}. {_WAYS_OUT}"
         _print_once(note)
         return cls(wanted, family, architecture, note)
 
@@ -89,7 +89,7 @@ class Registrar:
             name = schema.registered_model(self.family, self.architecture)
             text = f"{model_uri} is not registered: this account may no longer register models as {name!r}"
             if self.wanted is True:
-                raise StoreError(f"{text} ({reason(error)}); {_WAYS_OUT}") from error
+                raise StoreError(f"{text} ({reason(error)}). {_WAYS_OUT}") from error
         _logger.warning(text)
         run.add_note(text)
         return None

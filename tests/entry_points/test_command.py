@@ -81,9 +81,9 @@ def _answered(status_code: int) -> requests.HTTPError:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (MlflowException("not yours", PERMISSION_DENIED), "does not permit this (not yours); set MLFLOW_"),
-        (MlflowException("run is deleted", INVALID_PARAMETER_VALUE), "refused a request (run is deleted); check"),
-        (MlflowException("who", UNAUTHENTICATED), "refused the log-in (who); set MLFLOW_TRACKING_USERNAME and"),
+        (MlflowException("not yours", PERMISSION_DENIED), "does not permit this (not yours). Set MLFLOW_"),
+        (MlflowException("run is deleted", INVALID_PARAMETER_VALUE), "refused a request (run is deleted). Check"),
+        (MlflowException("who", UNAUTHENTICATED), "refused the log-in (who). Set MLFLOW_TRACKING_USERNAME and"),
         (_answered(403), "does not permit this"),
         (_answered(401), "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
         (_answered(413), "refused a request"),

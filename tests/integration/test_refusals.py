@@ -105,8 +105,8 @@ def test_in_an_experiment_that_one_may_only_read(
     log_in(monkeypatch, "bob", str(BOB.password))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     line = the_line(name, capsys)
-    assert line.startswith("error: no run can be made in experiment 0 (")
-    assert "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner" in line
+    assert line.startswith("error: Cannot create a run in experiment '0' (")
+    assert "Set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner" in line
     assert "Permission denied" in line
     assert [run for run in admins.search_runs(["0"]) if run.data.tags.get(schema.KIND) != "report"] == []
 

@@ -29,7 +29,7 @@ def test_a_run_whose_server_stays_away_is_closed_by_the_next_sweep(
 
     with pytest.raises(Exception, match=r"HTTPConnectionPool|Connection refused"):
         train()
-    assert "1 points not stored" in caplog.text
+    assert "1 metric values lost" in caplog.text
     own_server.start()
     client = MlflowClient()
     assert [client.get_run(run_id).info.status for run_id in runs] == ["FINISHED", "RUNNING"]
