@@ -54,7 +54,11 @@ def test_the_status_is_what_the_function_returns_and_help_is_none_of_its_busines
     assert status(entry, []) == 7
     assert status(entry, ["--number", "0"]) == 0
     assert status(entry, ["--help"]) == 0
-    assert "A number, whatever it is." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: python -m entry_points entry [OPTIONS]")
+    assert "A number, whatever it is." in shown
+    assert status(entry, ["--help"], "python -m results") == 0
+    assert capsys.readouterr().out.startswith("Usage: python -m results [OPTIONS]")
 
 
 def test_bad_input_is_status_2_and_the_reason_of_the_adopted_run(
