@@ -98,7 +98,7 @@ def test_a_refusal_of_the_store_is_bad_input(
 ) -> None:
     assert status(command("entry", Number, raising(error)), []) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("error: the tracking s")
+    assert said.startswith("error: The tracking s")
     assert line in said
     assert ending(adopted) == ("FAILED", said.removeprefix("error: "))
 
