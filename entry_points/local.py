@@ -82,7 +82,7 @@ def _check_free(host: str, port: int) -> None:
         with contextlib.closing(socket.create_server((host, port))):
             pass
     except OSError as error:
-        raise InputError(f"Cannot listen on {host}:{port}. Use another port, for example 5001, or host.") from error
+        raise InputError(f"Cannot listen on {host}:{port}. Use another port, such as 5001, or another host.") from error
 
 
 LOCAL = (

@@ -26,7 +26,7 @@ entry_points:
 
 
 def project() -> str:
-    """The whole MLproject file."""
+    """Return the content of the MLproject file."""
     return HEADER + "".join(map(_section, programs()))
 
 
@@ -58,7 +58,7 @@ def _declared(field: Field) -> str:
 
 
 def _key(name: str) -> str:
-    """The name as a YAML key: quoted where YAML would read something else (``yes`` is true)."""
+    """Return the name as a YAML key, quoted if YAML would read another type (``yes`` is true)."""
     return name if yaml.safe_load(name) == name else json.dumps(name)
 
 

@@ -93,7 +93,7 @@ def _writable(path: Path) -> Path:
 
 
 def _made(folder: Path) -> Path:
-    """The folder, made if it is not there: found out before everything is drawn."""
+    """Return the folder, created if necessary.  It is checked before the figures are drawn."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,7 +2,7 @@
 
 Training checks it between two batches, unlearning between two steps or solver iterations, and retries between two
 attempts.  Nothing is interrupted between two checks, such as a database call or an export.  A second signal ends the
-process at once; the next sweep then closes its runs.
+process immediately; the next sweep then closes its runs.
 """
 
 import os
@@ -16,7 +16,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 1.0
 """Signals within this time count as one: the terminal and a program that forwards signals may both send a Ctrl-C."""
-_MESSAGE = b"\nstopping at the next safe point; send the signal again to stop at once\n"
+_MESSAGE = b"\nstopping at the next safe point; send the signal again to stop immediately\n"
 _depth = 0
 _pending: int | None = None  # the signal that check() has not raised yet
 _first_at: float | None = None  # time of the first signal (monotonic clock)

@@ -1,7 +1,7 @@
 """Shadow models in the store: K models of one run, found by their fingerprint.
 
 The fingerprint does not include the target's seeds or the number of models.  Shadow model k is the same in a set of 4
-as in a set of 16, so a set can be used in place of any smaller one.
+as in a set of 16, so a set can be used instead of any smaller one.
 """
 
 import logging

@@ -73,7 +73,7 @@ def unlearn(
 
 
 def unlearned_run(options: UnlearnOptions) -> tuple[str, dict[str, float]]:
-    """:func:`unlearn` in a run of its own; returns its id and its last metrics."""
+    """Call :func:`unlearn` with a new run; return the run's id and its final metrics."""
     return _unlearn(options, find_source(options), None, None)
 
 

@@ -37,7 +37,9 @@ class SweepOptions(Options):
         word_or(("auto",), integer(1, 10_000)),
         "auto",
     )
-    ray_address: str = option("Only with executor=ray: local (start Ray on this machine), auto, or the address of a cluster.", text(), "local")
+    ray_address: str = option(
+        "Only with executor=ray: local (start Ray on this machine), auto, or the address of a cluster.", text(), "local"
+    )
     dry_run: bool = option("Print the plan and an estimate of the time without running anything.", boolean(), False)
     status: bool = option("Print the state of all jobs without running anything.", boolean(), False)
     yes: bool = option(f"Confirm a grid with more than {LIMIT:,} combinations.", boolean(), False)
@@ -46,4 +48,6 @@ class SweepOptions(Options):
     def check(self) -> None:
         """Check that the executor uses the address of Ray."""
         if self.executor == "local" and self.ray_address != "local":
-            raise invalid_value("ray_address", self.ray_address, "local with executor=local. To use Ray, add executor=ray")
+            raise invalid_value(
+                "ray_address", self.ray_address, "local with executor=local. To use Ray, set executor=ray"
+            )
