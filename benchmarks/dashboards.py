@@ -73,8 +73,10 @@ def measure(tracking_uri: str) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """Return the peak resident memory in MB (``ru_maxrss`` starts at the parent's), without PyTorch, which the dashboards
-    do not load."""
+    """Return the peak resident memory in MB, without PyTorch, which the dashboards do not load.
+
+    ``ru_maxrss`` is not used, because it starts at the parent's value.
+    """
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / 1024
 
