@@ -131,7 +131,7 @@ _MEMBERS_AT_A_TIME = 16
 
 
 def count_scores(clean: Tensor, patterned: Tensor, labels: Tensor, thresholds: Sequence[float]) -> list[ScoreCounts]:
-    """The counts of K models, made where the logits are; only they come to the CPU.
+    """Count the scores of K models on the device of the logits; only the counts are copied to the CPU.
 
     Args:
         clean: float[K, N, C], logits on the clean test images.

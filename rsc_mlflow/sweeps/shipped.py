@@ -17,7 +17,7 @@ def shipped_grids() -> dict[str, Path]:
 
 
 def grid_file(given: str) -> Path:
-    """The file that the option ``grid`` means: a file of this path, or else the shipped grid of this name.
+    """Return the file of the option ``grid``: the file with this path, or else the shipped grid with this name.
 
     A shipped grid may be given as in the documentation, too: ``grids/quick/scores.yaml``.
 

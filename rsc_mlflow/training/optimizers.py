@@ -73,7 +73,7 @@ class CohortOptimizer:
                 self._load(block, [starts[k] or {} for k in range(block.first, block.last)])
 
     def set_learning_rates(self, rates: Sequence[float]) -> None:
-        """Learning rate of each of the K members (equal within a block)."""
+        """Set the learning rate of each of the K members (equal within a block)."""
         for block, group in zip(self._blocks, self._optimizer.param_groups, strict=True):
             group["lr"] = rates[block.first]
 
@@ -128,7 +128,7 @@ def _blocks(
 
 
 def _can_fuse(kind: str, device: torch.device) -> bool:
-    """Where PyTorch has a fused kernel (its step counter then lives beside the parameters, else on the CPU)."""
+    """Return whether PyTorch has a fused kernel; the step counter is then on the device, else on the CPU."""
     return kind in ("sgd", "adam") or (kind == "adagrad" and device.type == "cpu")
 
 
