@@ -75,9 +75,9 @@ def the_line(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert status(entry_point(name), arguments(name)) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
     assert not [line for line in lines if "Traceback" in line]
-    return lines[-1]
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    return line
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -118,7 +118,7 @@ def test_a_run_that_one_may_only_read_is_not_taken(
     run_id = admins.create_run("0", run_name="the administrator's").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     before = admins.get_run(run_id).to_dictionary()
-    assert "does not permit this" in the_line("theory", capsys).replace("could not be marked", "")
+    assert "does not permit this" in the_line("theory", capsys)
     assert admins.get_run(run_id).to_dictionary() == before
     admins.delete_run(run_id)
 

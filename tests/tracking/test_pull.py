@@ -279,7 +279,7 @@ def test_a_description_cannot_make_objects(tmp_path: Path) -> None:
         (b'"use_pickle": false', b'"use_pickle": true', "pickled objects instead of weights"),
         (b'"as_int": 784', b'"as_int": 1784', "truncated or damaged"),
         (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "truncated or damaged"),
-        (b'"dtype": 7', b'"dtype": 99', "a type that no model here has"),
+        (b'"dtype": 7', b'"dtype": 99', "an unsupported type"),
         (b'{"config"', b'["config"', "truncated or damaged"),
     ],
 )
