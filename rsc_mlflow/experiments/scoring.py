@@ -49,6 +49,6 @@ def score(options: ScoreOptions) -> dict[str, float]:
         evaluation = evaluate(logits, dataset, threshold)
         metrics = evaluation.metrics(name.targets) | norm_metric(dataset)
         run.metrics(metrics, 0)
-        log_figures(run, dataset, evaluation, with_curves=False)
+        log_figures(run, dataset, evaluation)
     _logger.info("%s: spurious score %.4f", run_name, metrics[schema.SPURIOUS_SCORE])
     return metrics
