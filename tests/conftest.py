@@ -13,6 +13,7 @@ import pytest
 from tests.mlflow_server import MlflowServer
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("RAY_worker_niceness", "0")  # Ray lowers the priority of its workers, which starve beside tests
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorch's threads would fight for them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so begins what a shell starts in its background
