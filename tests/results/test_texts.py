@@ -162,7 +162,7 @@ def test_unlearning_shows_the_reference_first_and_every_measure(tmp_path: Path) 
     first, second = cells(made(found, "unlearning", []))
     assert first[:2] == ["Adam, 3: .700 [.700, .700]", "`exact_retraining`"]
     assert first[2:6] == [SHOWN, "", "", "2.5 [2.5, 2.5]"]
-    assert second[1:5] == ["`gradient_difference`", shown(0.4), ".100 [.10, .10]", "−.010 [−.01, −.01]"]
+    assert second[1:5] == ["`gradient_difference`", shown(0.4), ".100 [.100, .100]", "−.010 [−.010, −.010]"]
     assert second[6:] == ["0.125 [0.12, 0.12]", "0.0625 [0.062, 0.062]", "1.5 [1.5, 1.5]", "12 [12, 12]"]
     left = made(found, "unlearning_left", ["gradient_difference"])
     assert left == f"{shown(0.4)} of .700 [.700, .700] (Adam, 3 examples)"
