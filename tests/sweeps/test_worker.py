@@ -188,7 +188,7 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
     found = {outcome.fingerprint: outcome for outcome in run_unit(unit(calm[0], wild, calm[1]))}
     outcomes = [found[Job("train_classifier", one).fingerprint] for one in (calm[0], wild, calm[1])]
     assert [outcome.state for outcome in outcomes] == ["finished", "failed", "finished"]
-    assert "training diverged: after epoch 2" in outcomes[1].reason
+    assert "Training diverged: after epoch 2" in outcomes[1].reason
     assert sizes == [3, 2]
     runs = all_runs(client)
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
