@@ -34,7 +34,7 @@ def facet_columns(view: View, option: Option, *shown: str) -> list[str]:
 
 
 def with_values(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The runs, in which a parameter that a run lacks reads "no value", so that such runs have a group of their own."""
+    """The runs; a parameter that a run lacks reads "no value", so that such runs have a separate group."""
     lacking = [name for name in columns if name in runs and runs[name].isna().any()]
     return (
         runs

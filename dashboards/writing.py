@@ -127,7 +127,7 @@ def _save_view(repository: RunRepository, name: str, path: str, search: str) -> 
 
 def _delete_view(repository: RunRepository, experiment: str, name: str) -> str:
     if experiment not in repository.snapshot().experiments:
-        raise InputError("This experiment is not there, or you may not read it.")
+        raise InputError("This experiment does not exist, or you may not read it.")
     return _writer(repository).delete_experiment_tag(experiment, f"{schema.VIEW_PREFIX}{name}") or DELETED
 
 

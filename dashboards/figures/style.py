@@ -150,7 +150,7 @@ def share_range(
 def common_range(figures: Sequence[go.Figure]) -> None:
     """Gives vertical axes with the same title the same range, so that figures side by side can be compared.
 
-    Axes without a title or without a range of their own keep what they have.
+    Axes without a title or without a range are left as they are.
     """
     axes = [axis for one in figures for axis in one.select_yaxes() if axis.title.text and axis.range]
     for title in {axis.title.text for axis in axes}:

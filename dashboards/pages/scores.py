@@ -91,7 +91,7 @@ def classes(view: View) -> Panel:
     return Panel(
         key="classes",
         title="Spurious score by class",
-        about="By target class: the score with each class in place of the target class; the target class of the "
+        about="By target class: the score computed for each class as the target; the target class of the "
         "training set stands out. By true class: the score over the test examples of that class.",
         plots=tuple(plots),
         table=table,

@@ -60,7 +60,7 @@ ABOUT = {
 }
 HOLLOW = (
     "Hollow: at least half of the runs over-forget (their loss or confidence on the forgotten examples is far beyond "
-    "the retrained reference's), or one run destroyed the model. Such a point is no success."
+    "the retrained reference's), or one run destroyed the model. Do not read such a point as a success."
 )
 
 
