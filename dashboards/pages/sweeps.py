@@ -16,8 +16,8 @@ def progress(view: View) -> Panel:
     return Panel(
         "progress",
         "Progress",
-        "Jobs of each sweep, one per fingerprint. The end is estimated from the time that each finished job took so "
-        "far. Hours computed: the total time of all jobs, including repeated ones.",
+        "Jobs of each sweep, one per fingerprint. The end is estimated from the pace so far. Hours computed: the total "
+        "time of all jobs, including repeated ones.",
         plots,
         table.drop(columns="key") if len(table) else table,
         counted(len(table), "sweep") + drawn,
