@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.gpu_turns import share_gpus
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
@@ -72,6 +73,7 @@ def _prepare_process(unit: Unit) -> None:
     context = unit.context
     os.environ["MLFLOW_EXPERIMENT_ID"] = context.experiment_id
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
+    share_gpus()
     forget_run_id()  # of the sweep's own run, where `mlflow run` started it
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
     tags |= {schema.COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
@@ -90,13 +92,14 @@ class _Work:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run the jobs, those together that begin at the same epoch."""
-        groups: dict[int, list[tuple[Job, Start]]] = defaultdict(list)
-        for job in jobs:
-            if (start := self._start(job)) is not None:
-                groups[self._epoch(start.run_id)].append((job, start))
-        for group in groups.values():
-            self._run_together(group)
+        """Run the jobs, those together that begin at the same epoch; of several groups, first what others run after."""
+        begun = [(self._epoch(start.run_id), job, start) for job in jobs if (start := self._start(job)) is not None]
+        several = len({epoch for epoch, _, _ in begun}) > 1
+        groups: dict[tuple[bool, int], list[tuple[Job, Start]]] = defaultdict(list)
+        for epoch, job, start in begun:
+            groups[several and bool(self.experiment.runs_after(job.options)), epoch].append((job, start))
+        for key in sorted(groups):
+            self._run_together(groups[key])
 
     def _start(self, job: Job) -> Start | None:
         """How the job begins: in the newest run of it that was interrupted, or in a new one; None: it is finished."""

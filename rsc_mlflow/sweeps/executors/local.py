@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores, default_workers
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores
+from rsc_mlflow.sweeps.gpus import default_workers, gpu_of
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
@@ -74,9 +75,8 @@ class LocalExecutor:
 
     def _start(self, slot: int) -> futures.ProcessPoolExecutor:
         log = self.logs / f"worker-{slot}.log"
-        gpu = slot % self.gpus if self.gpus else None
         self._pools[slot] = futures.ProcessPoolExecutor(
-            1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu)
+            1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu_of(slot, self.gpus))
         )
         return self._pools[slot]
 
@@ -91,7 +91,7 @@ class LocalExecutor:
         return Result(unit, None, f"its process gave up ({reason(error)})") if error else Result(unit, future.result())
 
 
-def _prepare(lifeline: Connection, log: Path, gpu: int | None) -> None:
+def _prepare(lifeline: Connection, log: Path, gpu: str | None) -> None:
     """What a worker does first."""
     sys.stdout = sys.stderr = log.open("a", buffering=1)
     for descriptor in (1, 2):  # what is written past Python, too
@@ -99,7 +99,7 @@ def _prepare(lifeline: Connection, log: Path, gpu: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between units: Ctrl-C reaches the sweep, which asks us to stop
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     if gpu is not None:  # pragma: no cover - needs a GPU
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_sweep, args=(lifeline,), name="rsc-lifeline", daemon=True).start()
 
 
@@ -117,7 +117,7 @@ def _end_with_sweep(lifeline: Connection) -> None:
 
 @partial(EXECUTORS.register, "local")
 def local(workers: int | str, ray_address: str, jobs: int) -> LocalExecutor:
-    """Processes of this machine: one per core, or per GPU where there are any."""
+    """Processes of this machine: one per core, or two per GPU where there are any."""
     import torch
 
     executor = LocalExecutor(min(jobs, default_workers(workers)), torch.cuda.device_count())
