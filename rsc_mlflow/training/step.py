@@ -82,6 +82,8 @@ def recorder_for(device: torch.device) -> Recorder | None:
 class Step:
     """Trains the members on one batch after the other, without waiting for a GPU.
 
+    With a recorder, the first steps of each size of batch run, the next one is recorded, and then it is replayed.
+
     Attributes:
         losses: float64 [K], sum over the epoch's examples of their losses.
         hits: int64 [K], right predictions in the epoch, each made before the weights were changed by its batch.
@@ -95,6 +97,7 @@ class Step:
         optimizer: CohortOptimizer,
         generators: Generators,
         device: torch.device,
+        recorder: Recorder | None,
     ) -> None:
         self._members, self._stack, self._batches, self._optimizer = members, stack, batches, optimizer
         self._generators, self._device = generators, device
@@ -102,7 +105,7 @@ class Step:
         self._loss = LOSS_FUNCTIONS[members[0].config.model.loss]
         self.losses = torch.zeros(len(members), dtype=torch.float64, device=device)
         self.hits = torch.zeros(len(members), dtype=torch.int64, device=device)
-        self._recorder = recorder_for(device)
+        self._recorder = recorder
         self._replays: dict[int, Replay] = {}
         self._warmed_up: Counter[int] = Counter()
 
