@@ -1,6 +1,6 @@
 """Artifacts and dataset inputs of runs that train or unlearn a model."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from rsc_mlflow.tracking.store import with_retries
 from rsc_mlflow.tracking.values import one_per_step
 
 _SHOWN_EXAMPLES = 10
-_CURVES = (
+CURVES = (
     schema.TRAIN_LOSS,
     schema.TEST_LOSS,
     schema.TRAIN_ACCURACY,
@@ -25,6 +25,7 @@ _CURVES = (
     schema.SPURIOUS_SCORE,
     schema.SPURIOUS_FLIP_RATE,
 )
+"""Metrics drawn in ``figures/training_curves.html``."""
 
 
 def log_description(run: TrackedRun, dataset: Dataset, params: Mapping[str, Any], fingerprint: str) -> None:
@@ -82,12 +83,15 @@ def log_figures(
     dataset: Dataset,
     evaluation: Evaluation,
     *,
-    with_curves: bool = True,
+    history: Mapping[str, Sequence[tuple[int, float]]] | None = None,
     others: Mapping[str, SpuriousScores] | None = None,
 ) -> None:
-    """Log ``spurious_scores.json``, ``figures/score_matrix.html`` and, with_curves, ``figures/training_curves.html``.
+    """Log ``spurious_scores.json``, ``figures/score_matrix.html`` and ``figures/training_curves.html``.
 
-    ``others`` are the scores, by name, of models that this one is compared with; they are logged, too.
+    Args:
+        run, dataset, evaluation: the run, its dataset and its model's evaluation.
+        history: (epoch, value) pairs of the metrics :data:`CURVES`; None: log no training curves.
+        others: the scores, by name, of models that this one is compared with; they are logged, too.
     """
     if evaluation.scores is not None:
         record = matrix_record(evaluation.scores)
@@ -98,10 +102,9 @@ def log_figures(
             {name: scores.matrix.numpy() for name, scores in matrices.items()}, f"{dataset.name}: spurious scores"
         )
         run.log_text(page, f"{schema.FIGURES}/score_matrix.html")
-    if not with_curves:
-        return
-    page = training_curves_page(curves(run), f"{run.name}: training curves")
-    run.log_text(page, f"{schema.FIGURES}/training_curves.html")
+    if history is not None:
+        page = training_curves_page(history, f"{run.name}: training curves")
+        run.log_text(page, f"{schema.FIGURES}/training_curves.html")
 
 
 def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
@@ -109,6 +112,6 @@ def curves(run: TrackedRun) -> dict[str, list[tuple[int, float]]]:
     run.flush()
     found = {
         name: with_retries(partial(run.client.get_metric_history, run.run_id, name), "training curves")
-        for name in _CURVES
+        for name in CURVES
     }
     return {name: one_per_step(points) for name, points in found.items() if points}

@@ -45,7 +45,11 @@ class Comparison:
 
 
 def compare_with_clean(
-    scores: SpuriousScores, dataset: Dataset, options: TrainOptions, device: torch.device
+    scores: SpuriousScores,
+    dataset: Dataset,
+    options: TrainOptions,
+    device: torch.device,
+    clean: Mapping[int, str] | None = None,
 ) -> Comparison:
     """Compare a poisoned model's score with the scores of the tracked clean models with the same recipe.
 
@@ -56,9 +60,10 @@ def compare_with_clean(
         dataset: dataset of the poisoned model.
         options: training options of the poisoned model.
         device: device to score the clean models on.
+        clean: what :func:`clean_runs` returns; None: look it up.
     """
     hits: dict[int, npt.NDArray[np.bool_]] = {}
-    for seed, run_id in clean_runs(options).items():
+    for seed, run_id in (clean_runs(options) if clean is None else clean).items():
         try:
             found = _clean_hits(run_id, dataset.test, *pattern_of(dataset), scores.threshold, device)
         except InputError as error:
@@ -70,12 +75,12 @@ def compare_with_clean(
     if not hits:
         return Comparison()
     own = scores.hits[:, list(dataset.name.targets)].cpu().numpy()
-    clean = {seed: float(found.mean()) for seed, found in sorted(hits.items())}
-    metrics = baseline_metrics(float(own.mean()), list(clean.values()))
+    by_seed = {seed: float(found.mean()) for seed, found in sorted(hits.items())}
+    metrics = baseline_metrics(float(own.mean()), list(by_seed.values()))
     twin = hits.get(options.random_seed)
     if twin is not None and len(dataset.name.targets) == 1:
         metrics[schema.P_VALUE_ONE_CLEAN_MODEL] = mcnemar(own[:, 0], twin[:, 0])
-    return Comparison(metrics, {schema.CLEAN_SCORES: json.dumps({str(k): round(v, 6) for k, v in clean.items()})})
+    return Comparison(metrics, {schema.CLEAN_SCORES: json.dumps({str(k): round(v, 6) for k, v in by_seed.items()})})
 
 
 def baseline_metrics(score: float, clean: Sequence[float]) -> dict[str, float]:
@@ -113,6 +118,24 @@ def clean_runs(options: TrainOptions) -> dict[int, str]:
         if seed is not None:
             found.setdefault(seed, run.info.run_id)
     return found
+
+
+@dataclass
+class CleanRuns:
+    """The :func:`clean_runs` of the members of a cohort, looked up once per recipe and after each clean member."""
+
+    _known: dict[TrainOptions, dict[int, str]] = field(default_factory=dict)
+
+    def of(self, options: TrainOptions) -> dict[int, str]:
+        """Return the clean runs of a poisoned member's recipe."""
+        recipe = dataclasses.replace(options.for_clean(), random_seed=0)
+        if recipe not in self._known:
+            self._known[recipe] = clean_runs(options)
+        return self._known[recipe]
+
+    def forget(self) -> None:
+        """Look up again: a clean member has finished."""
+        self._known.clear()
 
 
 def _seed_of(params: Mapping[str, str], tags: Mapping[str, str], twin: TrainOptions) -> int | None:

@@ -7,10 +7,13 @@ versions of the same data.
 import html
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -21,6 +24,16 @@ h1{{font-size:1.1rem}}svg{{max-width:100%;height:auto}}table{{border-collapse:co
 td,th{{padding:.35rem .5rem;text-align:right;font-variant-numeric:tabular-nums}}</style></head>
 <body><h1>{title}</h1>{body}</body></html>
 """
+
+_SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-size="12">
+<style>polyline{{fill:none;stroke-width:1.5}}.x{{text-anchor:middle}}.y{{text-anchor:end}}</style>
+<marker id="dot" viewBox="-2 -2 4 4" markerWidth="3"><circle r="1.5" fill="context-stroke"/></marker>{parts}</svg>
+"""
+_WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM = 380, 260, 50, 25, 45
+"""Size and margins of a plot of training curves, in pixels."""
+_LINE_COLORS = ("#004488", "#bb5566", "#997700")
+_LARGEST = 1e300
+"""MLflow stores infinity as 1.797e308."""
 
 _ENLARGED, _GAP, _MARGIN, _HEADING = 3, 6, 50, 18
 """Layout of the figure of examples, in pixels: enlargement, gap between images, left margin, height of headings."""
@@ -50,21 +63,58 @@ def _cell(value: float) -> str:
 def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> str:
     """Return an HTML page with plots of loss, accuracy and spurious score by epoch.
 
+    It is written by hand, because Matplotlib takes longer to draw it than everything else that a run stores.
+
     Args:
-        history: (epoch, value) pairs for each metric.
+        history: (epoch, value) pairs for each metric; values that are not finite are left out.
         title: heading of the page.
     """
-    panels = (("loss", "nats"), ("accuracy", "share"), ("spurious", "share"))
-    figure = Figure(figsize=(12, 3.6))
-    figure.subplots_adjust(left=0.05, right=0.99, top=0.97, bottom=0.14)
-    for axis, (word, unit) in zip(figure.subplots(1, 3), panels, strict=True):
-        for name, points in history.items():
-            if word in name:
-                axis.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 20 else None)
-        axis.set(xlabel="epoch", ylabel=f"{word} ({unit})")
-        if axis.lines:
-            axis.legend(frameon=False)
-    return svg_page([figure], title)
+    finite = {name: [(x, y) for x, y in points if abs(y) < _LARGEST] for name, points in history.items()}
+    plots = []
+    for word, unit in (("loss", "nats"), ("accuracy", "share"), ("spurious", "share")):
+        lines = {name: points for name, points in finite.items() if word in name and points}
+        if lines:
+            plots.append(_line_plot(lines, f"{word} ({unit})"))
+    return _PAGE.format(title=html.escape(title), body="".join(plots))
+
+
+def _line_plot(lines: Mapping[str, Sequence[tuple[int, float]]], label: str) -> str:
+    """Return an SVG with one line per metric, whose name is written in the line's color."""
+    epochs, values = zip(*(point for points in lines.values() for point in points), strict=True)
+    across = _Axis.over(epochs, MaxNLocator(6, integer=True), _LEFT, _WIDTH - 10)
+    up = _Axis.over(values, MaxNLocator(5), _HEIGHT - _BOTTOM, _TOP)
+    parts = [f'<text x="{_LEFT}" y="14">{label}</text>']
+    parts += [f'<text class="x" x="{at}" y="{_HEIGHT - 25}">{text}</text>' for at, text in across.labels()]
+    parts.append(f'<text class="x" x="{(_LEFT + _WIDTH) / 2}" y="{_HEIGHT - 6}">epoch</text>')
+    for at, text in up.labels():
+        parts.append(f'<path stroke="#ddd" d="M{_LEFT} {at}H{_WIDTH - 10}"/>')
+        parts.append(f'<text class="y" x="{_LEFT - 6}" y="{at + 4}">{text}</text>')
+    for number, (name, points) in enumerate(lines.items()):
+        color = _LINE_COLORS[number % len(_LINE_COLORS)]
+        drawn = " ".join(f"{across.place(x)},{up.place(y)}" for x, y in points)
+        parts.append(f'<polyline points="{drawn}" stroke="{color}" marker-mid="url(#dot)" marker-end="url(#dot)"/>')
+        parts.append(f'<text x="{_LEFT + 105 + 115 * number}" y="14" fill="{color}">{html.escape(name)}</text>')
+    return _SVG.format(width=_WIDTH, height=_HEIGHT, parts="".join(parts))
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Maps values to pixels; the first and the last tick are at the ends of the axis."""
+
+    ticks: Sequence[float]
+    start: float
+    end: float
+
+    @classmethod
+    def over(cls, values: Sequence[float], locator: MaxNLocator, start: float, end: float) -> Self:
+        return cls([float(tick) for tick in locator.tick_values(min(values), max(values))], start, end)
+
+    def place(self, value: float) -> float:
+        share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
+        return round(self.start + share * (self.end - self.start), 1)
+
+    def labels(self) -> list[tuple[float, str]]:
+        return [(self.place(tick), f"{tick:.4g}") for tick in self.ticks]
 
 
 def svg_page(figures: Sequence[Figure], title: str) -> str:

@@ -47,6 +47,6 @@ def score(options: ScoreOptions) -> dict[str, float]:
         evaluation = evaluate(logits, dataset, threshold)
         metrics = evaluation.metrics(name.targets) | norm_metric(dataset)
         run.metrics(metrics, 0)
-        log_figures(run, dataset, evaluation, with_curves=False)
+        log_figures(run, dataset, evaluation)
     print(f"{run_name}: spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}", file=sys.stderr)
     return metrics

@@ -1,5 +1,6 @@
 """Training as a tracked experiment, with one run per model, also if several models are trained together."""
 
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from rsc_mlflow import tempdirs
 from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
-from rsc_mlflow.experiments.clean_baseline import Comparison, compare_with_clean
+from rsc_mlflow.experiments.clean_baseline import CleanRuns, Comparison, compare_with_clean
 from rsc_mlflow.experiments.options import TrainOptions, result_format
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
@@ -201,10 +202,12 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
             if len(live) == 1:
                 print(f"To resume, run the same command with resume_run_id={live[0].run.run_id}.", file=sys.stderr)
             raise
-        results = []
+        results, clean = [], CleanRuns()
         for k, one in enumerate(live):
-            results.append(one.finish(cohort, k, evaluations[k]))
+            results.append(one.finish(cohort, k, evaluations[k], clean))
             contexts[k].close()  # the run has finished: members after this one are compared with it if it is clean
+            if not one.prepared.targets:
+                clean.forget()
         return results
 
 
@@ -285,6 +288,8 @@ class LiveTraining:
         self._training_seconds = 0.0
         self._epochs_done = 0
         self._deletes = True
+        self._checkpoints = math.inf if run.resumed else 0  # at most so many are stored
+        self._history: dict[str, list[tuple[int, float]]] = {name: [] for name in artifacts.CURVES}
 
     def describe(self) -> None:
         """Log the configuration, datasets and spurious examples before the first epoch."""
@@ -314,33 +319,37 @@ class LiveTraining:
         self._training_seconds += report.seconds
         self._epochs_done += 1
         last = report.epoch == self.options.epochs
-        self.latest = _training_metrics(report.members[k]) | evaluation.metrics(self.prepared.targets)
-        if not last:
-            self.run.metrics(self.latest, report.epoch)
+        training = _training_metrics(report.members[k])
+        self.latest = training | evaluation.metrics(self.prepared.targets)
+        for name in self._history.keys() & self.latest.keys():
+            self._history[name].append((report.epoch, self.latest[name]))
+        self.run.metrics(training if last else self.latest, report.epoch)  # the final evaluation follows with the model
         every = self.options.checkpoint_every
         if last or (every > 0 and report.epoch % every == 0):
             self._save(cohort.checkpoint(k))
 
-    def finish(self, cohort: Cohort, k: int, evaluation: Evaluation) -> TrainResult:
+    def finish(self, cohort: Cohort, k: int, evaluation: Evaluation, clean: CleanRuns) -> TrainResult:
         """Score, log and register the finished model."""
         epoch = self.options.epochs
-        compared = self._compare(evaluation)
+        compared = self._compare(evaluation, clean)
         metrics = evaluation.metrics(self.prepared.targets) | norm_metric(self.prepared.dataset)
         metrics |= self._scores_of_clean_model(cohort, k, evaluation) | compared.metrics | self._costs()
-        self.run.metrics(self.latest | metrics, epoch)
-        self.run.set_tags(compared.tags)
-        model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch)
-        artifacts.log_figures(self.run, self.prepared.dataset, evaluation)
+        if compared.tags:
+            self.run.set_tags(compared.tags)
+        model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch, metrics)
+        history = artifacts.curves(self.run) if self.run.resumed else self._history
+        artifacts.log_figures(self.run, self.prepared.dataset, evaluation, history=history)
         self._prune(epoch)
         name = str(self.prepared.dataset.name)
         registered = self.registrar.register(self.run, model_uri, dataset=name, kind="train", metrics=metrics)
         return TrainResult(self.run, model_uri, metrics, registered.alias_uri if registered else None)
 
-    def _compare(self, evaluation: Evaluation) -> Comparison:
+    def _compare(self, evaluation: Evaluation, clean: CleanRuns) -> Comparison:
         """Compare a poisoned model with the clean models of the same recipe."""
         if evaluation.scores is None:
             return Comparison()
-        return compare_with_clean(evaluation.scores, self.prepared.dataset, self.options, self.prepared.device)
+        found, prepared = clean.of(self.options), self.prepared
+        return compare_with_clean(evaluation.scores, prepared.dataset, self.options, prepared.device, found)
 
     def _scores_of_clean_model(self, cohort: Cohort, k: int, evaluation: Evaluation) -> dict[str, float]:
         """Return a clean model's scores on every pattern; empty for a poisoned model."""
@@ -364,13 +373,15 @@ class LiveTraining:
         with tempdirs.tempdir() as folder:
             path = checkpoint.save(folder / schema.checkpoint(checkpoint.epoch))
             self.run.log_file(path, schema.CHECKPOINTS)
+        self._checkpoints += 1
         self._prune(checkpoint.epoch)
 
     def _prune(self, epoch: int) -> None:
         """Delete the checkpoints before an epoch that the option does not keep."""
         keep = self.options.keep_checkpoints
-        if isinstance(keep, int) and self._deletes:
+        if isinstance(keep, int) and self._deletes and self._checkpoints > keep + 1:
             self._deletes = prune_checkpoints(self.run, epoch, keep)
+            self._checkpoints = keep + 1
 
 
 def _training_metrics(result: EpochResult) -> dict[str, float]:

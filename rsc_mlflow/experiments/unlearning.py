@@ -246,7 +246,8 @@ class _Unlearning:
         """Log the model and its figures, register it unless it is destroyed, and return its alias or URI."""
         model_uri = log_model(self.run, model, self.dataset.test.images[:2], self.step)
         curves = self.epochs > 1
-        artifacts.log_figures(self.run, self.dataset, after.evaluation, with_curves=curves, others=self._compared)
+        history = artifacts.curves(self.run) if curves else None
+        artifacts.log_figures(self.run, self.dataset, after.evaluation, history=history, others=self._compared)
         registered = None
         if verdict(metrics) != DESTROYED:
             dataset, method = str(self.dataset.name), self.method.name

@@ -1,9 +1,12 @@
 """Logs and registers models, without pickling."""
 
 import copy
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
 from mlflow.entities.model_registry import ModelVersion
@@ -21,9 +24,12 @@ from rsc_mlflow.tracking.run import TrackedRun
 from rsc_mlflow.tracking.store import with_retries
 
 _NO_METHOD = "none"
+Created = TypeVar("Created")
 
 
-def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) -> str:
+def log_model(
+    run: TrackedRun, module: nn.Module, example: Tensor, step: int, metrics: Mapping[str, float] | None = None
+) -> str:
     """Log a model of ``run`` in the ``pt2`` format, in evaluation mode and on the CPU.
 
     Args:
@@ -31,11 +37,12 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
         module: maps float32 [N, C, H, W] to logits float32 [N, classes].  Its mode and device do not change.
         example: at least two images, float32 [N, C, H, W].
         step: number of epochs that the model was trained.
+        metrics: further metrics of run and model; those that the run has logged at this step are stored a second time
+            for the model, which takes longer.
 
     Returns:
         The model's URI ``models:/m-…``.
     """
-    run.flush()  # the model gets the run's last points, and a SQL store fails if two threads send the same point
     with run.timed(), tempdirs.tempdir() as temporary:
         images = example[:2].detach().cpu()
         folder = temporary / schema.MODEL
@@ -48,19 +55,31 @@ def log_model(run: TrackedRun, module: nn.Module, example: Tensor, step: int) ->
         record = Model(artifact_path=model.artifact_location, run_id=run.run_id, model_id=model.model_id)
         _save(module, images, folder, record)
         output = LoggedModelOutput(model.model_id, step=step)
-        with_retries(lambda: _log_output(run, output), "model")
+        _once(
+            lambda: run.client.log_outputs(run.run_id, [output]),
+            lambda: _has_output(run, output.model_id),
+            "model",
+        )
         with_retries(lambda: run.client.log_model_artifacts(model.model_id, str(folder)), "model")
-        points = [_for_model(point, model.model_id) for point in run.last_points(step)]
+        run.metrics(metrics or {}, step, model.model_id)
+        run.flush()  # a SQL store fails if two threads send the same point
+        logged = [point for point in run.last_points(step) if point.model_id != model.model_id]
+        points = [_for_model(point, model.model_id) for point in logged]
         with_retries(lambda: run.client.log_batch(run.run_id, metrics=points), "model metrics")
         with_retries(lambda: run.client.finalize_logged_model(model.model_id, "READY"), "model")
         return f"models:/{model.model_id}"
 
 
-def _log_output(run: TrackedRun, output: LoggedModelOutput) -> None:
-    """Link run and model, unless an attempt whose response was lost has done so: a SQL store fails the second time."""
+def _once(create: Callable[[], Created], find: Callable[[], Created | None], what: str) -> Created:
+    """Return ``create()``; after an attempt whose response was lost, return what it created, if ``find`` finds it."""
+    attempts = itertools.count()
+    return with_retries(lambda: (find() if next(attempts) else None) or create(), what)
+
+
+def _has_output(run: TrackedRun, model_id: str) -> bool:
+    """Return whether run and model are linked; a SQL store fails if they are linked twice."""
     outputs = run.client.get_run(run.run_id).outputs
-    if output.model_id not in {known.model_id for known in (outputs.model_outputs if outputs else ())}:
-        run.client.log_outputs(run.run_id, [output])
+    return model_id in {known.model_id for known in (outputs.model_outputs if outputs else ())}
 
 
 def _for_model(point: Metric, model_id: str) -> Metric:
@@ -124,20 +143,16 @@ def register(
     name = schema.registered_model(family, architecture)
     all_tags = {"dataset": dataset, "kind": kind, "method": method or _NO_METHOD, "run_id": run.run_id, **(tags or {})}
     with run.timed():
-        with_retries(lambda: _ensure_registered_model(run.client, name), "registration")
         about = _description(run, dataset, architecture, method, metrics or {})
-        version = with_retries(lambda: _ensure_version(run, name, model_uri, all_tags, about), "registration")
+        version = _once(
+            lambda: _create_version(run, name, model_uri, all_tags, about),
+            lambda: _find_version(run, name, model_uri),
+            "registration",
+        ).version
         alias = schema.alias(dataset, method)
-        with_retries(lambda: _move_alias(run.client, name, alias, dataset, method or _NO_METHOD), "registration")
-    return Registration(name, int(version.version), alias)
-
-
-def _ensure_registered_model(client: MlflowClient, name: str) -> None:
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):
-            raise
+        query = f"name = '{name}' AND tags.dataset = '{dataset}' AND tags.method = '{method or _NO_METHOD}'"
+        with_retries(lambda: _move_alias(run.client, name, alias, version, query), "registration")
+    return Registration(name, int(version), alias)
 
 
 def _description(
@@ -150,26 +165,41 @@ def _description(
     return ", ".join([f"{architecture} on {dataset}", *words, made])
 
 
-def _ensure_version(run: TrackedRun, name: str, model_uri: str, tags: dict[str, str], description: str) -> ModelVersion:
-    """Return the version of this model; create it unless an attempt whose response was lost has done so."""
-    for version in run.client.search_model_versions(f"name = '{name}' AND run_id = '{run.run_id}'"):
-        if version.source == model_uri:
-            return version
-    model_id = model_uri.removeprefix("models:/")
-    return run.client.create_model_version(
-        name, model_uri, run.run_id, tags, description=description, await_creation_for=0, model_id=model_id
+def _create_version(run: TrackedRun, name: str, model_uri: str, tags: dict[str, str], description: str) -> ModelVersion:
+    """Return a new version; create the registered model if this is its first one."""
+    create = partial(
+        run.client.create_model_version,
+        *(name, model_uri, run.run_id, tags),
+        description=description,
+        await_creation_for=0,
+        model_id=model_uri.removeprefix("models:/"),
     )
+    try:
+        return create()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    try:
+        run.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"):  # another process was faster
+            raise
+    return create()
 
 
-def _move_alias(client: MlflowClient, name: str, alias: str, dataset: str, method: str) -> None:
-    query = f"name = '{name}' AND tags.dataset = '{dataset}' AND tags.method = '{method}'"
-    current = None
-    while True:
-        newest = client.search_model_versions(query, max_results=1, order_by=["version_number DESC"])[0].version
-        if current == newest:
-            return
+def _find_version(run: TrackedRun, name: str, model_uri: str) -> ModelVersion | None:
+    """Return the version of this model; None if there is none."""
+    found = run.client.search_model_versions(f"name = '{name}' AND run_id = '{run.run_id}'")
+    return next((version for version in found if version.source == model_uri), None)
+
+
+def _move_alias(client: MlflowClient, name: str, alias: str, version: str, query: str) -> None:
+    """Set the alias to this version, then to newer ones of the ``query`` that other runs have registered meanwhile."""
+    newest, current = version, ""
+    while newest != current:
         client.set_registered_model_alias(name, alias, newest)
         current = newest
+        newest = client.search_model_versions(query, max_results=1, order_by=["version_number DESC"])[0].version
 
 
 def log_lineage(run: TrackedRun, model_id: str) -> None:

@@ -101,8 +101,8 @@ class TrackedRun:
             about = tags.get(schema.DESCRIPTION, "").removesuffix(stored).rstrip()
             self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: f"{about}\n\n{notes}".lstrip()})
 
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Queue one point per metric at ``step`` (the epoch).
+    def metrics(self, values: Mapping[str, float], step: int, model_id: str | None = None) -> None:
+        """Queue one point per metric at ``step`` (the epoch), also as one of a logged model.
 
         NaN is stored as NaN; MLflow stores ±infinity as ±1.797e308.  In a resumed run a point that the store has
         already (same metric and step) is left as it is.
@@ -118,7 +118,7 @@ class TrackedRun:
                 if stored := self._stored.get((key, step)):
                     self._last[key] = stored
                 else:
-                    self._last[key] = Metric(key, float(value), now, step)
+                    self._last[key] = Metric(key, float(value), now, step, model_id=model_id)
                     points.append(self._last[key])
             self._queue.add(points)
 

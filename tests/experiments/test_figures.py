@@ -1,6 +1,7 @@
 """The small pictures on a run."""
 
 import io
+import math
 import re
 
 import numpy as np
@@ -40,8 +41,28 @@ def test_the_score_matrix_is_a_table_with_a_dash_where_there_is_no_example() -> 
     assert re.findall(r"<td[^>]*>([^<]*)</td>", page) == ["0.250", "1.000", "–", "0.500"]
 
 
-def test_training_curves_name_every_metric_they_draw() -> None:
-    page = training_curves_page({"train/loss": [(1, 0.5), (2, 0.25)], "spurious/score": [(2, 0.9)]}, "a <run>")
+def test_training_curves_are_drawn_to_the_scale_of_their_ticks() -> None:
+    points = {"train/loss": [(1, 0.5), (2, 0.25), (7, 2.0)], "test/loss": [(1, 0.75), (7, math.nan), (4, 1.797e308)]}
+    page = training_curves_page(points | {"spurious/score": [(2, 0.9)], "train/accuracy": []}, "a <run>")
     assert "a &lt;run&gt;" in page
     assert "<script" not in page
-    assert page.count('id="legend_') == 2  # one in the panel of the loss, one in that of the score
+    loss, spurious = re.findall(r"<svg.*?</svg>", page, re.DOTALL)  # nothing to draw for the accuracy
+    assert "loss (nats)" in loss
+    assert read_back(loss) == {"train/loss": [(1, 0.5), (2, 0.25), (7, 2.0)], "test/loss": [(1, 0.75)]}
+    assert read_back(spurious) == {"spurious/score": [(2, 0.9)]}
+
+
+def read_back(plot: str) -> dict[str, list[tuple[float, float]]]:
+    """The values that a reader takes from a plot: positions compared with those of the tick labels."""
+    epoch = np.polynomial.Polynomial.fit(*ticks(plot, r'class="x" x="([\d.]+)" y="235.*?>([\d.]+)<'), 1)
+    value = np.polynomial.Polynomial.fit(*ticks(plot, r'class="y" x=.*?y="([\d.]+)">([-\d.]+)<', shift=-4), 1)
+    names = re.findall(r'fill="(#\w+)">([^<]+)<', plot)
+    lines = {color: drawn.split() for drawn, color in re.findall(r'<polyline points="([^"]*)" stroke="(#\w+)"', plot)}
+    found = {name: [tuple(map(float, one.split(","))) for one in lines[color]] for color, name in names}
+    return {name: [(round(epoch(x), 2), round(value(y), 2)) for x, y in line] for name, line in found.items()}
+
+
+def ticks(plot: str, pattern: str, shift: float = 0) -> tuple[list[float], list[float]]:
+    found = re.findall(pattern, plot)
+    assert len(found) >= 2
+    return [float(at) + shift for at, _ in found], [float(text) for _, text in found]

@@ -35,6 +35,21 @@ def test_the_model_belongs_to_its_run_and_epoch() -> None:
     assert model.training
 
 
+def test_metrics_logged_with_the_model_are_stored_once_for_the_run_and_once_for_the_model() -> None:
+    with open_run(kind="train", name="x", params=PARAMS) as run:
+        run.metrics({"train/loss": 0.5}, 1)
+        run.metrics({"train/loss": 0.25}, 2)
+        uri = log_model(run, small_model(), example(), 2, {"test/loss": 0.75})
+    client = MlflowClient()
+    logged = client.get_logged_model(uri.removeprefix("models:/"))
+    assert {metric.key: metric.value for metric in logged.metrics} == {"train/loss": 0.25, "test/loss": 0.75}
+    steps = {key: client.get_metric_history(run.run_id, key) for key in ("train/loss", "test/loss")}
+    assert {key: [(p.step, p.value) for p in points] for key, points in steps.items()} == {
+        "train/loss": [(1, 0.5), (2, 0.25)],
+        "test/loss": [(2, 0.75)],
+    }
+
+
 def test_the_format_signature_and_requirements(tmp_path: Path) -> None:
     _, uri, _ = trained()
     folder = Path(download_artifacts(uri, dst_path=str(tmp_path)))
@@ -84,13 +99,37 @@ def test_each_method_has_an_alias_of_its_own_that_moves_to_its_newest() -> None:
     assert first.version < unlearned.version < second.version < clean.version
 
 
-def test_registering_again_after_a_lost_answer_makes_no_second_version() -> None:
+def test_registering_again_after_a_lost_answer_makes_no_second_version(monkeypatch: pytest.MonkeyPatch) -> None:
     with open_run(kind="train", name="x", params=PARAMS) as run:
         uri = log_model(run, small_model(), example(), 2)
         names: dict[str, Any] = {"dataset": "digits", "family": "digits", "architecture": "MLP", "kind": "train"}
-        first = register(run, uri, **names)
-        assert register(run, uri, **names) == first
-    assert len(MlflowClient().search_model_versions("name = 'rsc-digits-MLP'")) == 1
+        lose_first_answer(monkeypatch, run.client, "create_model_version")
+        registered = register(run, uri, **names)
+    (version,) = MlflowClient().search_model_versions("name = 'rsc-digits-MLP'")
+    assert (registered.version, version.source) == (int(version.version), uri)
+
+
+def test_a_model_is_linked_to_its_run_once_if_the_answer_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_run(kind="train", name="x", params=PARAMS) as run:
+        lose_first_answer(monkeypatch, run.client, "log_outputs")
+        uri = log_model(run, small_model(), example(), 2)
+    (output,) = MlflowClient().get_run(run.run_id).outputs.model_outputs
+    assert f"models:/{output.model_id}" == uri
+
+
+def lose_first_answer(monkeypatch: pytest.MonkeyPatch, client: MlflowClient, name: str) -> None:
+    """Let the first successful call of a method raise as if the connection broke before the answer."""
+    real = getattr(client, name)
+    lost: list[str] = []
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        found = real(*args, **kwargs)
+        if not lost:
+            lost.append(name)
+            raise ConnectionError("the connection broke")
+        return found
+
+    monkeypatch.setattr(client, name, call)
 
 
 def test_a_run_may_register_two_models_but_none_under_a_name_that_mlflow_refuses() -> None:
