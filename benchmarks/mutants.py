@@ -64,7 +64,10 @@ class Area:
 
 
 AREAS = {
-    "data": Area(("rsc_mlflow/data/*",), ("tests/data",)),
+    "data": Area(
+        ("rsc_mlflow/data/*",),
+        ("tests/data", "tests/families", "tests/patterns", "tests/test_plugins.py", "tests/sweeps/test_estimate.py"),
+    ),
     "training": Area(("rsc_mlflow/training/*",), ("tests/training",)),
     "scoring": Area(("rsc_mlflow/scoring/*",), ("tests/scoring",)),
     "unlearning": Area(("rsc_mlflow/unlearning/*",), ("tests/unlearning",)),
@@ -73,7 +76,15 @@ AREAS = {
         ("rsc_mlflow/statistics.py", "rsc_mlflow/replication.py"),
         ("tests/test_statistics.py", "tests/test_replication.py"),
     ),
-    "aggregation": Area(("rsc_mlflow/analysis/*",), ("tests/test_analysis.py", "tests/test_aggregation.py")),
+    "aggregation": Area(
+        ("rsc_mlflow/analysis/*",),
+        (
+            "tests/test_analysis.py",
+            "tests/test_aggregation.py",
+            "tests/dashboards/test_points.py",
+            "tests/dashboards/test_figures.py",
+        ),
+    ),
 }
 
 

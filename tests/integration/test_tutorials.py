@@ -147,7 +147,7 @@ def test_a_tutorial_can_be_followed(page: Path, data_root: Path, monkeypatch: py
     text = page.read_text(encoding="utf-8")
     assert reader.left_out == [line for line in NOT_RUN if line in text], "an entry of NOT_RUN is out of date"
     runs = search([])
-    logged = [name.removeprefix("metrics.") for name in runs if name.startswith("metrics.")]
+    logged = [str(name).removeprefix("metrics.") for name in runs if str(name).startswith("metrics.")]
     for metric in NAMED_METRIC.findall(text):
         assert fnmatch.filter(logged, re.sub(r"\{\w+\}", "*", metric)), f"no run of the tutorial logs {metric}"
     for model in NAMED_MODEL.findall(text):
