@@ -141,7 +141,7 @@ def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) ->
 
 
 def panels_class(panels: Sequence[Panel]) -> str:
-    """How the panels of a page share its width: one alone takes all of it, three stand beside each other."""
+    """How the panels of a page share its width: one alone takes all of it, three are side by side."""
     narrow = sum(not is_wide(panel) for panel in panels)
     return "panels" + {1: " alone", 3: " three"}.get(narrow, "")
 
@@ -229,7 +229,7 @@ def grid(panel: Panel, repository: RunRepository) -> Component:
 
 
 def run_link(text: str, address: str) -> Component:
-    """A link to a run in MLflow's UI, in a tab of its own."""
+    """A link to a run in MLflow's UI, in a new tab."""
     return html.A(text, href=address, target="_blank", rel="noopener", title="open the run in MLflow")
 
 

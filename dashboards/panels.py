@@ -13,7 +13,7 @@ from dashboards.figures.style import Theme
 from rsc_mlflow import analysis
 
 T = TypeVar("T")
-LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,6 @@ def _safely(build: Callable[[View], Panel], view: View) -> Panel:
     try:
         return build(view)
     except Exception as error:  # shown in the panel's place; the log has the trace
-        LOG.exception("panel %s", build.__name__)
+        _logger.exception("panel %s", build.__name__)
         message = f"This panel could not be drawn ({type(error).__name__}). The log says more."
         return Panel(build.__name__, build.__name__.replace("_", " ").capitalize(), message=message)

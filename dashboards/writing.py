@@ -82,7 +82,7 @@ def _writer(repository: RunRepository) -> Writer:
 
 def _save_note(repository: RunRepository, run_id: str, text: str) -> str:
     if not (repository.snapshot().runs["run_id"] == run_id).any():
-        raise InputError("This run is not there, or you may not read it.")
+        raise InputError("This run does not exist, or you may not read it.")
     refused = _writer(repository).set_run_tag(run_id, schema.DESCRIPTION, text[:LONGEST])
     return refused or "Saved."
 

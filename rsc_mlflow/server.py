@@ -8,10 +8,10 @@ only experiments that the user may read, as MLflow's own search does.
 
 import contextlib
 import fcntl
+import logging
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -31,6 +31,8 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import mlflow_compat
 from rsc_mlflow.tracking.details import VERSIONS, Details, version_table
 from rsc_mlflow.tracking.frame import RunStore
+
+_logger = logging.getLogger(__name__)
 
 PATH = "/dashboards/"
 
@@ -221,7 +223,7 @@ def _one_at_a_time(name: str) -> Iterator[None]:
 
 def _end_server(reason: str) -> NoReturn:
     """Print one message and stop the supervisor, which would otherwise restart this worker."""
-    print(f"error: {reason}", file=sys.stderr, flush=True)
+    _logger.error("error: %s", reason)
     if multiprocessing.parent_process() is not None:
         os.kill(os.getppid(), signal.SIGTERM)
     raise SystemExit(1)

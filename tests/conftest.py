@@ -1,5 +1,6 @@
 """What all tests share: an MLflow that leaks nothing from one test into the next, real stores and a real server."""
 
+import logging
 import math
 import os
 import shutil
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import rsc_mlflow
 from tests.mlflow_server import MlflowServer
 
+for package in (rsc_mlflow.__name__, "dashboards"):
+    logging.getLogger(package).propagate = True  # so that pytest's caplog sees the records
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_worker_niceness", "0")  # Ray lowers the priority of its workers, which starve beside tests
 if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores: PyTorch's threads would fight for them

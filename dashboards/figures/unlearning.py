@@ -33,7 +33,7 @@ def _place(method: str) -> int:
 
 
 def variant_mark(variant: str, among: Sequence[str]) -> Mark:
-    """The mark of a method's variant: the method's color, and a symbol of its own among the method's variants."""
+    """The mark of a method's variant: the method's color, and its own symbol among the method's variants."""
     method = variant.split(", ")[0]
     place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
     own = method_mark(method)

@@ -101,7 +101,7 @@ def curves(view: View) -> Panel:
 
 
 def _models(table: pd.DataFrame) -> str:
-    """How many clean models stand at 0."""
+    """Number of clean models that are plotted at 0."""
     base = table[table["baseline"]]
     if base.empty:
         return ". No clean models of these recipes were scored on these patterns: nothing is tested" * bool(len(table))

@@ -224,7 +224,7 @@ class Cohort:
             configs = [self._members[self._slot[k]].config for k in diverged]
             which = [f"learning_rate {one.learning_rate:g} and random_seed {one.random_seed}" for one in configs]
             raise Diverged(
-                f"training diverged: after epoch {self.epoch} with {'; '.join(which)} not all weights are finite. "
+                f"Training diverged: after epoch {self.epoch}, not all weights are finite ({'; '.join(which)}). "
                 "Use a smaller learning_rate (or weight_decay, or input_noise).",
                 diverged,
             )

@@ -72,7 +72,7 @@ class CohortOptimizer:
                 self._load(block, [starts[k] or {} for k in range(block.first, block.last)])
 
     def set_learning_rates(self, rates: Sequence[float]) -> None:
-        """Learning rate of each of the K members (equal within a block)."""
+        """Set the learning rate of each of the K members (equal within a block)."""
         for block, group in zip(self._blocks, self._optimizer.param_groups, strict=True):
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rates[block.first])

@@ -11,7 +11,7 @@ _COPIES: MutableMapping[Tensor, dict[torch.device, tuple[int, Tensor]]] = WeakTe
 
 
 def on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Return images [N, C, H, W] on a device: themselves if they are there, else one copy for all who ask.
+    """Return images [N, C, H, W] on a device: the same tensor if it is on it, else one copy for all callers.
 
     The copy is uint8 if the images are ``uint8 / 255``, else float32; see :func:`as_floats` and :func:`gather`.
     """

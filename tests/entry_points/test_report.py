@@ -73,7 +73,7 @@ def test_a_store_that_does_not_answer_is_one_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert status(entry_point("report"), []) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: no server answers at http://127.0.0.1:9; start the server")
+    assert line.startswith("error: No server answers at http://127.0.0.1:9. Start the server")
 
 
 @pytest.mark.usefixtures("sqlite_store")

@@ -179,7 +179,7 @@ def test_a_note_is_saved_by_whoever_may_edit_the_run_and_a_reader_is_told_no(log
 
     assert note(ADMIN, runs["open"], "a *note*") == "Saved."
     assert note(BOB, runs["open"], "spoiled").startswith("You may read this run but not edit it.")
-    assert note(BOB, runs["secret"], "spoiled") == "This run is not there, or you may not read it."
+    assert note(BOB, runs["secret"], "spoiled") == "This run does not exist, or you may not read it."
     assert client.get_run(runs["open"]).data.tags["mlflow.note.content"] == "a *note*"
     assert client.get_run(runs["secret"]).data.tags.get("mlflow.note.content", "") != "spoiled"
 

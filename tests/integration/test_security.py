@@ -140,7 +140,7 @@ def test_a_checkpoint_with_a_payload_is_refused_by_the_program_itself(
 @pytest.mark.parametrize("path", ["../outside.txt", "figures/../../outside.txt", "a/../../../b.txt"])
 def test_an_artifact_cannot_leave_its_runs_folder(path: str, sqlite_store: str, tmp_path: Path) -> None:
     before = {file for file in tmp_path.rglob("*") if "mlruns" not in file.parts}
-    with pytest.raises(InputError, match="invalid artifact folder"), open_run(kind="train", name="../../x") as run:
+    with pytest.raises(InputError, match="Invalid artifact folder"), open_run(kind="train", name="../../x") as run:
         run.log_text("x", path)
     assert {file for file in tmp_path.rglob("*") if "mlruns" not in file.parts} == before
 

@@ -130,7 +130,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_what_is_left(
     worker = psutil.Process(training_processes(sqlite_store)[0])
     worker.suspend()
     os.kill(sweep.pid, signal.SIGINT)
-    sweep.until(lambda: "send the signal again to stop at once" in sweep.text())
+    sweep.until(lambda: "send the signal again to stop immediately" in sweep.text())
     time.sleep(ECHO_SECONDS + 0.2)
     assert not sweep.is_over()
     os.kill(sweep.pid, signal.SIGINT)

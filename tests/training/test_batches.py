@@ -91,7 +91,7 @@ def test_exact_retraining_keeps_all_but_the_spurious() -> None:
         ({"replaced_indices": torch.tensor([0.5, 1.0])}, "int64"),
         ({"replaced_images": torch.zeros(1, *SHAPE)}, "as many images"),
         ({"kept": torch.tensor([-1])}, "kept must be"),
-        ({"kept": torch.zeros(0, dtype=torch.int64)}, "no training example is left"),
+        ({"kept": torch.zeros(0, dtype=torch.int64)}, "No training example is left"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(changes: dict[str, torch.Tensor], message: str) -> None:
