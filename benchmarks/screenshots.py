@@ -24,12 +24,18 @@ return document.querySelector('#page h1') && !document.querySelector('#loading')
   && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'))
   && grids.every(g => g.querySelector('.ag-row') || g.querySelector('.ag-overlay-no-rows-center'));
 """
+"""Whether a page with its figures and tables is drawn."""
+CONTROLS = """
+const shown = [...document.querySelectorAll('.control')].filter(c => !c.closest('details:not([open])'));
+return shown.every(c => c.querySelector('button, input'));
+"""
+"""Whether its controls are drawn, which Dash loads apart."""
 
 
 def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
     """Wait until the page and all its figures are drawn."""
     try:
-        WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN))
+        WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN) and d.execute_script(CONTROLS))
     except TimeoutException:
         click.echo("note: the page was not drawn in time", err=True)
     time.sleep(0.7)

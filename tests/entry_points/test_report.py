@@ -109,7 +109,7 @@ def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: 
     page = Path("out.html").read_text()
     section = page[page.index('id="compare"') :]
     assert f"{chosen} ({runs[3][:6]})" in section
-    assert "One row per run; parameters and metrics that are the same in all of them are left out." in section
+    assert "One row per run. Parameters and metrics that are equal in all runs are left out." in section
     capsys.readouterr()
     assert status(entry_point("report"), ["--compare", ",".join(runs)]) == 2
     assert "'compare': 101 runs. Expected at most 100" in capsys.readouterr().err
