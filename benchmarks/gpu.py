@@ -1,8 +1,8 @@
-"""``python -m benchmarks gpu``: what a GPU takes for training, sweeps, unlearning and attacks, beside limits.
+"""``python -m benchmarks gpu``: times of training, sweeps, unlearning and attacks on a GPU, beside limits.
 
-The limits are for one H100 or H200; a row with a higher time says so, and the command goes on.  Each row also checks
-that what was computed is right, and the exit status is 1 if one is not.  It uses MNIST and CIFAR-10, or if their files
-are missing, made-up images of their sizes; the sweeps and the attack need the files of MNIST.
+The limits are for one H100 or H200; the table shows which rows reach them.  Each row also checks its result, and the
+exit status is 1 if a check fails.  The command uses MNIST and CIFAR-10, or if their files are missing, made-up images
+of their sizes; the sweeps and the attack need the files of MNIST.
 
 ``--small`` runs the same rows in seconds, on digits and with few members, also on the CPU: it tests the command.
 """
