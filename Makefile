@@ -8,7 +8,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
 PORT ?= 5000
-# Test processes: many tests wait for servers and killed processes, so a few more than there are cores are busy.
+# Test processes: more than cores, because many tests wait for servers and killed processes.
 TESTERS ?= 3
 EXTRAS := dev,cluster,postgres,docs
 # The environment whose versions `make constraints` writes down (.venv-latest: those of `make test-latest`).
@@ -21,7 +21,7 @@ quickstart serve sweep-demo screenshots: export MLFLOW_TRACKING_URI ?= sqlite://
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# uv installs in seconds what takes pip minutes; pip does it where there is no uv, or where uv fails.
+# uv installs in seconds, pip in minutes; pip is used if uv is missing or fails.
 define install
 	@{ [ -x $(BIN)/uv ] && $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt -e '$(1)'; } || \
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt -e '$(1)'
@@ -29,21 +29,21 @@ endef
 
 .venv/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); accepted: Python 3.11 or newer (make PYTHON=python3.12 …)" >&2; exit 2; }
+	  { echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1); expected Python 3.11 or newer (make PYTHON=python3.12 …)" >&2; exit 2; }
 	@echo "Setting up .venv with PyTorch and MLflow: 1 to 5 minutes, up to 3 GB of downloads on Linux (PyTorch with CUDA)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed here; pip takes longer"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv || echo "uv cannot be installed; using pip, which takes longer"
 	$(call install,.)
 	@touch $@
 
 .venv/.dev: .venv/.core
-	@echo "Adding what tests and development need (Ray, mypy, Selenium, …): 1 to 2 minutes"
+	@echo "Installing the packages for tests and development (Ray, mypy, Selenium, …): 1 to 2 minutes"
 	$(call install,.[$(EXTRAS)])
 	@touch $@
 
-setup: .venv/.dev ## Make .venv with the project and everything that tests and development need
+setup: .venv/.dev ## Create .venv with the project and all packages for tests and development
 
-quickstart: .venv/.core ## Train on digits through MLflow, run a small sweep, say where to look
+quickstart: .venv/.core ## Train on digits through MLflow, run a small sweep, print how to view the runs
 	mlflow run . --env-manager=local --experiment-name quickstart
 	mlflow run . --env-manager=local --experiment-name quickstart -e sweep -P grid=grids/quick/tour.yaml
 	@printf '\nLook at the runs and the dashboards:\n\n  make serve\n\n  MLflow      http://127.0.0.1:$(PORT)/\n  dashboards  http://127.0.0.1:$(PORT)/dashboards/\n\n'
@@ -51,13 +51,13 @@ quickstart: .venv/.core ## Train on digits through MLflow, run a small sweep, sa
 serve: .venv/.core ## Serve MLflow's UI and the dashboards on http://127.0.0.1:5000 (PORT=… for another port)
 	$(BIN)/python -m entry_points serve --port $(PORT)
 
-sweep-demo: .venv/.core ## Run a quick grid on digits, resumable: start it, kill it, start it again
+sweep-demo: .venv/.core ## Run a quick grid on digits; if you interrupt it, run it again to resume
 	mlflow run . --env-manager=local --experiment-name sweep-demo -e sweep -P grid=grids/quick/scores.yaml
 
-screenshots: .venv/.dev ## Make the README's pictures of the dashboards from the current store (needs Chromium)
+screenshots: .venv/.dev ## Take the README's pictures of the dashboards, with the current store (needs Chromium)
 	$(BIN)/python -m benchmarks screenshots --tracking_uri $(MLFLOW_TRACKING_URI)
 
-results: .venv/.core ## Make the documents' tables, numbers and figures from results/*.csv
+results: .venv/.core ## Render the documents' tables, numbers and figures from results/*.csv
 	$(BIN)/python -m results render
 
 test: .venv/.dev ## Run all tests (TESTERS=… processes)
@@ -73,7 +73,7 @@ test-latest: .venv/.core ## Run all tests with the newest versions that pyprojec
 test-fast: .venv/.dev ## Run the tests that start no servers, browsers or long processes
 	$(BIN)/python -m pytest -m 'not integration and not real'
 
-coverage: .venv/.dev ## Run all tests, then list what no test reaches, child processes included
+coverage: .venv/.dev ## Run all tests, then list the code that no test reaches, including child processes
 	$(BIN)/python -m coverage erase
 	$(BIN)/python -m coverage run -m pytest
 	$(BIN)/python -m coverage combine --quiet

@@ -5,6 +5,8 @@ import pkgutil
 import sys
 from pathlib import Path
 
+import click
+
 from rsc_mlflow.errors import unknown_name
 
 
@@ -18,10 +20,10 @@ def names() -> list[str]:
 def main() -> int:
     """Run a benchmark, with its options in ``sys.argv[1:]``."""
     if len(sys.argv) < 2:
-        print(f"error: Missing name of a benchmark. Expected one of: {', '.join(names())}.", file=sys.stderr)
+        click.echo(f"error: Missing name of a benchmark. Expected one of: {', '.join(names())}.", err=True)
         return 2
     if sys.argv[1] not in names():
-        print(f"error: {unknown_name('benchmark', sys.argv[1], names())}", file=sys.stderr)
+        click.echo(f"error: {unknown_name('benchmark', sys.argv[1], names())}", err=True)
         return 2
     name = sys.argv.pop(1)
     status = importlib.import_module(f"benchmarks.{name}").main()

@@ -1,4 +1,4 @@
-"""A headless Chromium for screenshots and browser tests, with nothing but local addresses to go to."""
+"""A headless Chromium for screenshots and browser tests that reaches only local addresses."""
 
 import json
 import os
@@ -30,7 +30,7 @@ _ITS_OWN = ("chrome:", "chrome-untrusted:")
 
 
 def found() -> tuple[str, str] | None:
-    """Paths of Chromium and its driver (``RSC_CHROMIUM``, ``RSC_CHROMEDRIVER`` or from PATH); None if absent."""
+    """Return the paths of Chromium and its driver (``RSC_CHROMIUM``, ``RSC_CHROMEDRIVER`` or from PATH), or None."""
     names = ("chromium", "chromium-browser", "google-chrome")
     browser = os.environ.get("RSC_CHROMIUM") or next((p for p in map(shutil.which, names) if p), None)
     driver = os.environ.get("RSC_CHROMEDRIVER") or shutil.which("chromedriver")
@@ -39,11 +39,11 @@ def found() -> tuple[str, str] | None:
 
 @contextmanager
 def chromium(downloads: Path | None = None, *, network: bool = False) -> Iterator[webdriver.Chrome]:
-    """A browser with a profile of its own, closed at the end.
+    """Open a browser with a new profile for the duration of the block.
 
     Args:
         downloads: folder for downloads.
-        network: keep a log of what is asked for, see :func:`asked`.
+        network: log the requested addresses, see :func:`asked`.
 
     Raises:
         RuntimeError: Chromium or its driver is not installed.
@@ -69,10 +69,10 @@ def chromium(downloads: Path | None = None, *, network: bool = False) -> Iterato
 
 
 def asked(driver: webdriver.Chrome) -> list[str]:
-    """Addresses that pages have asked for since the last call, over any protocol; the browser is opened with its log.
+    """Return the addresses that pages have requested since the last call, over any protocol.
 
-    Left out are what stands in the page itself (``data:``, ``blob:``) and what Chromium asks for its own pages
-    (``chrome:`` and ``chrome-untrusted:``, such as the new tab that it opens with).
+    Addresses of content in the page (``data:``, ``blob:``) and of Chromium's own pages (``chrome:`` and
+    ``chrome-untrusted:``, such as the first tab) are left out.  The browser must be opened with ``network``.
     """
     found = []
     for entry in driver.get_log("performance"):
@@ -86,6 +86,6 @@ def asked(driver: webdriver.Chrome) -> list[str]:
 
 
 def resize(driver: webdriver.Chrome, width: int, height: int) -> None:
-    """Sets the page's size in CSS pixels; below 500 it is a phone's."""
+    """Set the size of the page in CSS pixels; a width below 500 emulates a phone."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)

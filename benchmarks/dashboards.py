@@ -1,9 +1,8 @@
 """Speed and memory of the dashboards on a large store: ``python -m benchmarks dashboards --runs 10000``.
 
-Measured in a process of its own, so that filling the store does not count: the first load against MLflow's own
-``search_runs`` over the same runs, a refresh after ten new runs, a changed filter until the answer with the
-redrawn page is ready, and the largest memory.  Beside the clock stands this process's own processor time,
-which other users of the machine hardly move.
+Measures, in a new process after filling the store: the first load, compared with MLflow's ``search_runs`` over the same
+runs; a refresh after ten new runs; the response to a changed filter; and the peak memory.  CPU seconds of the process
+are printed next to wall time, because they depend less on other programs on the machine.
 """
 
 import json
@@ -35,14 +34,14 @@ MEMORY_GOAL_MB = 1000
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Seconds on the wall, seconds of this process's processor time, and the result."""
+    """Return wall seconds, CPU seconds of this process, and the result of a call."""
     wall, cpu = time.perf_counter(), time.process_time()
     result = work()
     return time.perf_counter() - wall, time.process_time() - cpu, result
 
 
 def measure(tracking_uri: str) -> dict[str, Any]:
-    """The measurements, on a store that is already filled."""
+    """Return the measurements on a store that is already filled."""
     store = RunStore(tracking_uri)
     store.client.search_experiments()  # opening the store is not what is measured
     first = timed(store.refresh)
@@ -74,14 +73,16 @@ def measure(tracking_uri: str) -> dict[str, Any]:
 
 
 def _peak_mb() -> float:
-    """The most resident memory of this program (``ru_maxrss`` starts at the parent's), without PyTorch, which the
-    dashboards do not load."""
+    """Return the peak resident memory in MB, without PyTorch, which the dashboards do not load.
+
+    ``ru_maxrss`` is not used, because it starts at the parent's value.
+    """
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / 1024
 
 
 def _answer(page: Any, filters: Filters, repository: RunRepository) -> str:
-    """What the server does between the request for a filtered page and its answer."""
+    """Do what the server does to respond to a request for a filtered page."""
     from plotly.utils import PlotlyJSONEncoder
 
     parts = page_body(page, repository.snapshot(), filters, repository, "/")
@@ -89,7 +90,7 @@ def _answer(page: Any, filters: Filters, repository: RunRepository) -> str:
 
 
 def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
-    """MLflow's own client reading all runs: the limit of a first load."""
+    """Read all runs with MLflow's client: a lower bound of the first load."""
     client = MlflowClient(tracking_uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
 
@@ -111,7 +112,7 @@ def reference(tracking_uri: str, runs: int) -> tuple[float, float]:
 @click.option("--runs", default=10_000, show_default=True, help="Made-up runs in the store.")
 @click.option("--measure", "uri", default="", hidden=True, help="Measure this filled store and print JSON.")
 def main(runs: int, uri: str) -> None:
-    """Fills a store and measures the dashboards on it."""
+    """Fill a store and measure the dashboards on it."""
     if uri:
         with flask.Flask("benchmark").test_request_context():  # pages read the theme from the request
             print(json.dumps(measure(uri)))

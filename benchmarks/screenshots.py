@@ -1,7 +1,6 @@
 """``python -m benchmarks screenshots``: pictures of the dashboards' pages, of a given store or of made-up runs."""
 
 import logging
-import sys
 import tempfile
 import threading
 import time
@@ -25,19 +24,25 @@ return document.querySelector('#page h1') && !document.querySelector('#loading')
   && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'))
   && grids.every(g => g.querySelector('.ag-row') || g.querySelector('.ag-overlay-no-rows-center'));
 """
+"""Whether a page with its figures and tables is drawn."""
+CONTROLS = """
+const shown = [...document.querySelectorAll('.control')].filter(c => !c.closest('details:not([open])'));
+return shown.every(c => c.querySelector('button, input'));
+"""
+"""Whether its controls are drawn, which Dash loads apart."""
 
 
 def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
-    """Waits until the page and all its figures are there."""
+    """Wait until the page and all its figures are drawn."""
     try:
-        WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN))
+        WebDriverWait(driver, seconds).until(lambda d: d.execute_script(DRAWN) and d.execute_script(CONTROLS))
     except TimeoutException:
-        print("warning: the page was not drawn in time", file=sys.stderr)
+        click.echo("note: the page was not drawn in time", err=True)
     time.sleep(0.7)
 
 
 def shoot(driver: webdriver.Chrome, address: str, path: Path, width: int, height: int | None = None) -> None:
-    """One picture; as high as the page where no height is given."""
+    """Save a picture of a page; without a height, of the whole page."""
     resize(driver, width, height or 900)
     driver.get(address)
     wait_drawn(driver)
@@ -55,7 +60,7 @@ def shoot(driver: webdriver.Chrome, address: str, path: Path, width: int, height
 @click.option("--every/--readme", default=False, help="Every page in both themes and widths, or the README's two.")
 @click.option("--only", default="", help="Comma list of page names (with --every).")
 def main(tracking_uri: str, out: Path, every: bool, only: str) -> None:
-    """Takes pictures of the dashboards with headless Chromium."""
+    """Take pictures of the dashboards with headless Chromium."""
     with tempfile.TemporaryDirectory() as folder:
         if not tracking_uri:
             tracking_uri = f"sqlite:///{folder}/made-up.db"
@@ -73,7 +78,7 @@ def main(tracking_uri: str, out: Path, every: bool, only: str) -> None:
 
 
 def _some_runs(tracking_uri: str) -> str:
-    """The newest three finished training runs, as the page Compare takes them from its address."""
+    """Return the newest three finished training runs, in the form of the address of the page Compare."""
     client = MlflowClient(tracking_uri)
     ids = [experiment.experiment_id for experiment in client.search_experiments()]
     wanted = "tags.rsc.kind = 'train' and attributes.status = 'FINISHED'"

@@ -1,7 +1,6 @@
-"""What two commands do on the way from their options to the model: ``python -m benchmarks walks``.
+"""Calls that two commands make between their options and the model: ``python -m benchmarks walks``.
 
-Counts calls, not seconds: how often a name is parsed, a model is built, an artifact is fetched and the store is asked
-whether it is there.
+Counts how often a name is parsed, a model is built, an artifact is fetched and the store is checked.
 """
 
 import os
@@ -46,7 +45,7 @@ WALKS = {
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Calls in the block by station."""
+    """Count the calls in the block, by kind."""
     counts: Counter[str] = Counter()
     names = {(str(ROOT / file), function): station for station, (file, function) in STATIONS.items()}
 
@@ -64,13 +63,13 @@ def counted() -> Iterator[Counter[str]]:
 
 @click.command()
 def main() -> None:
-    """One training and one unlearning run on a new store, and what each called."""
+    """Run one training and one unlearning on a new store, and print the calls of each."""
     found = {}
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         os.chdir(folder)
         for name, words in WALKS.items():
-            store._have_answered.clear()  # each command is a process of its own
+            store._have_answered.clear()  # each command is a separate process
             with counted() as counts:
                 if status(entry_point(name), list(words)):
                     raise SystemExit(f"{name} failed")

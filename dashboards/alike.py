@@ -1,7 +1,7 @@
 """The choices with which pages set unlike runs apart, and what they leave of the runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -18,13 +18,15 @@ COUNTS = (
     *((str(n), f"{n} examples") for n in (1, 3, 5, 10, 20, 50, 100, 2000, 5000)),
 )
 COUNT = Option("n", "Spurious examples", COUNTS, "common")
+ONE_COUNT = replace(COUNT, choices=tuple(choice for choice in COUNTS if choice[0] != "all"))
+"""The same choice where numbers are never averaged."""
 RECIPES = Option(
     "recipes",
     "Runs that differ otherwise",
     (("common", "the most common recipe alone"), ("each", "one figure per recipe")),
     "common",
 )
-HOW = "The choice “one figure per recipe” and the filters show others."
+HOW = "“One figure per recipe” and the filters show others."
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def like(
     split: str | None = None,
     cover: Sequence[str] = (),
     most: int | None = None,
+    number: Option = COUNT,
 ) -> Like:
     """The runs that a figure draws, by the page's options ``COUNT`` and ``RECIPES``.
 
@@ -65,12 +68,13 @@ def like(
         split: that of them which cuts it into facets.
         cover: see :func:`rsc_mlflow.analysis.alike`.
         most: recipes to keep; default: what the page's option says.
+        number: the page's choice of the number of spurious examples.
     """
-    key = (id(runs), tuple(shown), split, tuple(cover), most)
+    key = (id(runs), tuple(shown), split, tuple(cover), most, number)
     if key not in view.memo:
         view.memo[key] = (
             runs,
-            _like(view, runs, shown, split, cover, most),
+            _like(view, runs, shown, split, cover, most, number),
         )  # holds the runs, so that their id stays theirs
     found: Like = view.memo[key][1]
     return found
@@ -83,8 +87,9 @@ def _like(
     split: str | None,
     cover: Sequence[str],
     most: int | None,
+    number: Option,
 ) -> Like:
-    count = "" if "n_spurious" in shown else view.option(COUNT)
+    count = "" if "n_spurious" in shown else view.option(number)
     if count not in ("", "all", "common"):
         runs = runs[(runs["n_spurious"] == float(count)).to_numpy()]
     average = ("n_spurious",) if count == "all" else ()

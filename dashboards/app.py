@@ -18,6 +18,7 @@ from dashboards import components, downloads, tables, writing
 from dashboards.data import CHOICES, Filters, choices
 from dashboards.downloads import Addresses
 from dashboards.figures.style import Theme, theme_named
+from dashboards.legends import without_legend
 from dashboards.pages import PAGES, page_at
 from dashboards.panels import Page, Panel, panels
 from dashboards.repository import RunRepository, VisibleRuns
@@ -266,7 +267,8 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
             return page_body(page, visible, filters, repository, prefix), banner, drawn_from, interval, *same
         by_key = {panel.key: panel for panel in drawn}
         plots = [by_key[g["id"]["panel"]].plots[g["id"]["index"]] for g in graphs]
-        figures, styles = [plot.figure for plot in plots], [components.graph_style(plot) for plot in plots]
+        figures = [without_legend(plot.figure) for plot in plots]
+        styles = [components.graph_style(plot) for plot in plots]
         texts = [by_key[n["id"]["panel"]].note for n in notes]
         rows = [tables.row_data(by_key[t["id"]["panel"]].table, repository) for t in grids]
         words = [by_key[n["id"]["panel"]].notice for n in warned]

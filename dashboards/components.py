@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -9,13 +10,15 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from dashboards import tables
+from dashboards.alike import RECIPES
 from dashboards.data import CHOICES, Filters
 from dashboards.downloads import Addresses
 from dashboards.export import FORMATS, SIZES
 from dashboards.figures.points import counted
-from dashboards.panels import Option, Page, Panel, Picture, Plot, SavedView
+from dashboards.legends import legend, without_legend
+from dashboards.panels import Option, Page, Panel, Picture, Plot
 from dashboards.repository import RunRepository, VisibleRuns
-from dashboards.writing import READ_ONLY, note_form
+from dashboards.writing import READ_ONLY, note_form, view_item
 
 GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
@@ -120,15 +123,15 @@ def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) ->
     if panel.message:
         parts.append(html.P(panel.message, className="message"))
     if panel.notice and not panel.message:
-        notice = html.Summary(panel.notice, id={"type": "notice", "panel": panel.key})
-        parts.append(html.Details(notice, className="unlike", title="show or fold the whole notice"))
+        parts.append(_notice(panel, addresses))
     if panel.plots and not panel.message:
         plots = [_plot(panel, index, addresses) for index in range(len(panel.plots))]
-        parts.append(html.Div(plots, className="plots"))
+        parts += [*legend([plot.figure for plot in panel.plots]), html.Div(plots, className="plots")]
     if panel.pictures and not panel.message:
         parts.append(html.Div([_picture(picture, addresses) for picture in panel.pictures], className="plots pictures"))
     if panel.views and not panel.message:
-        parts.append(html.Ul([_saved(view, addresses.prefix) for view in panel.views]))
+        saved = [view_item(view, addresses.prefix, repository.writer is not None) for view in panel.views]
+        parts.append(html.Ul(saved))
     if panel.notes and not panel.message:
         writable = repository.writer is not None
         parts += [] if writable else [html.P(READ_ONLY, className="note")]
@@ -140,8 +143,26 @@ def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) ->
     return html.Section(parts, className="panel wide" if is_wide(panel) else "panel", id=f"panel-{panel.key}")
 
 
+def _notice(panel: Panel, addresses: Addresses) -> Component:
+    """What was set apart; where the page can, with a button that shows every recipe or only the most common one."""
+    words = html.Summary(panel.notice, id={"type": "notice", "panel": panel.key})
+    folded = html.Details(words, title="show or fold the whole notice")
+    if RECIPES not in addresses.page.options:
+        return html.Div(folded, className="unlike")
+    filters = Filters.parse(addresses.search)
+    options = {name: value for name, value in filters.options.items() if name != RECIPES.name}
+    apart = filters.options.get(RECIPES.name) == ("each",) or options.get("group") == ("recipe",)
+    if apart:
+        text, options = "Only the most common recipe", {k: v for k, v in options.items() if v != ("recipe",)}
+    else:
+        text, options = "One figure per recipe", options | {RECIPES.name: ("each",)}
+    search = replace(filters, options=options).search()
+    address = f"{addresses.prefix}{addresses.page.path}{search}"
+    return html.Div([folded, dcc.Link(text, href=address, className="recipes")], className="unlike")
+
+
 def panels_class(panels: Sequence[Panel]) -> str:
-    """How the panels of a page share its width: one alone takes all of it, three stand beside each other."""
+    """How the panels of a page share its width: one alone takes all of it, three are side by side."""
     narrow = sum(not is_wide(panel) for panel in panels)
     return "panels" + {1: " alone", 3: " three"}.get(narrow, "")
 
@@ -155,14 +176,10 @@ def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
     plot = panel.plots[index]
     name = f"{panel.key}-{plot.title or 'figure'}"
     key = {"panel": panel.key, "index": index}
-    buttons = [
-        html.Button(kind, id={"type": "image", "format": kind.lower(), **key}, title=f"download as {kind}", n_clicks=0)
-        for kind in ("PNG", "SVG")
-    ]
-    head = [html.H3(plot.title), html.Div([*buttons, _for_paper(panel, index, addresses)], className="buttons")]
+    head = [html.H3(plot.title), _save(panel, index, addresses)]
     graph = dcc.Graph(
         id={"type": "graph", **key},
-        figure=plot.figure,
+        figure=without_legend(plot.figure),
         config=GRAPH,
         responsive=True,
         style=graph_style(plot),
@@ -173,18 +190,18 @@ def _plot(panel: Panel, index: int, addresses: Addresses) -> Component:
     return html.Div([html.Div(head, className="head"), described, picked], className="plot", **{"data-name": name})
 
 
-def _saved(view: SavedView, prefix: str) -> Component:
-    link = dcc.Link(view.name, href=f"{prefix}{view.address}")
-    return html.Li([link, f" · {view.address.partition('?')[0] or 'overview'} · experiment {view.experiment}"])
-
-
 def _picture(picture: Picture, addresses: Addresses) -> Component:
     image = html.Img(src=addresses.picture(picture), alt=picture.title)
     return html.Figure([image, html.Figcaption(picture.title)])
 
 
-def _for_paper(panel: Panel, index: int, addresses: Addresses) -> Component:
-    """Links to the figure as a file, at the sizes of a column and of a page."""
+def _save(panel: Panel, index: int, addresses: Addresses) -> Component:
+    """The ways to save a figure: as the browser shows it, or as a file at the size of a column or a page."""
+    key = {"panel": panel.key, "index": index}
+    shown = [
+        html.Button(kind, id={"type": "image", "format": kind.lower(), **key}, title=f"download as {kind}", n_clicks=0)
+        for kind in ("PNG", "SVG")
+    ]
     rows = [
         html.P(
             [
@@ -197,12 +214,13 @@ def _for_paper(panel: Panel, index: int, addresses: Addresses) -> Component:
         )
         for name, size in SIZES.items()
     ]
-    return html.Details([html.Summary("for paper"), html.Div(rows, className="sizes")], className="paper")
+    choices = html.Div([html.P(["as shown: ", *shown]), *rows], className="sizes")
+    return html.Details([html.Summary("Save"), choices], className="save")
 
 
 def graph_style(plot: Plot) -> dict[str, str]:
     """The room that a figure takes."""
-    return {"height": f"{plot.figure.layout.height}px"}
+    return {"height": f"{plot.figure.layout.height}px", "minWidth": f"{plot.least_width}px"}
 
 
 def _data(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
@@ -229,7 +247,7 @@ def grid(panel: Panel, repository: RunRepository) -> Component:
 
 
 def run_link(text: str, address: str) -> Component:
-    """A link to a run in MLflow's UI, in a tab of its own."""
+    """A link to a run in MLflow's UI, in a new tab."""
     return html.A(text, href=address, target="_blank", rel="noopener", title="open the run in MLflow")
 
 

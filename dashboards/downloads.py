@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import flask
 
 from dashboards.data import Filters
-from dashboards.export import FORMATS, SIZES, Size, csv_text, image_bytes, latex_table
+from dashboards.export import BOUNDS, FORMATS, SIZES, Size, csv_text, image_bytes, latex_table
 from dashboards.figures.style import LIGHT
 from dashboards.pages import page_at
 from dashboards.panels import Page, Panel, Picture, panels
@@ -89,7 +89,8 @@ def size_named(text: str) -> Size:
         width, height = (float(part) for part in text.split("x"))
         return Size(width, height)
     except (ValueError, InputError):
-        accepted = f"{', '.join(SIZES)}, or WIDTHxHEIGHT in centimeters from 3 to 100, such as 12x8"
+        low, high = BOUNDS["width_cm"]
+        accepted = f"{', '.join(SIZES)}, or WIDTHxHEIGHT in centimeters from {low} to {high}, such as 12x8"
         raise invalid_value("size", text, accepted) from None
 
 

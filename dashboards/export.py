@@ -43,6 +43,10 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _MATH = {"∞": r"$\infty$", "ε": r"$\varepsilon$", "γ": r"$\gamma$", "λ": r"$\lambda$", "ρ": r"$\rho$", "ℓ": r"$\ell$"}
 
 
+BOUNDS = {"width_cm": (3, 100), "height_cm": (3, 100), "font_pt": (4, 40)}
+"""The smallest and the largest value of each field of :class:`Size`."""
+
+
 @dataclass(frozen=True)
 class Size:
     """The size of an exported figure: centimeters on paper, and the size of its letters in points."""
@@ -52,7 +56,7 @@ class Size:
     font_pt: float = 8.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("width_cm", 3, 100), ("height_cm", 3, 100), ("font_pt", 4, 40)):
+        for name, (low, high) in BOUNDS.items():
             if not low <= (value := getattr(self, name)) <= high:
                 raise InputError(f"Invalid value for '{name}': {value:g}. Expected a number from {low} to {high}.")
 

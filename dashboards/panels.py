@@ -9,19 +9,23 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.data import Filters, has_metric
-from dashboards.figures.style import Theme
+from dashboards.figures.style import Theme, common_range
 from rsc_mlflow import analysis
 
 T = TypeVar("T")
-LOG = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure with the heading that tells it from its neighbors (empty for a lone one)."""
+    """One figure with the heading that tells it from its neighbors (empty for a lone one).
+
+    A screen narrower than ``least_width`` pixels shows it in a box that scrolls sideways.
+    """
 
     figure: go.Figure
     title: str = ""
+    least_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,12 @@ class Note:
 
 @dataclass(frozen=True)
 class SavedView:
-    """A view that somebody saved: its name, its address below the dashboards', and the experiment that holds it."""
+    """A saved view: its name, its address below the dashboards, and the name and id of the experiment that holds it."""
 
     name: str
     address: str
     experiment: str
+    experiment_id: str
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,13 @@ class View:
             self._kinds[kinds] = analysis.kind(self.runs, *kinds)
         return self._kinds[kinds]
 
+    def poisoned(self) -> pd.DataFrame:
+        """The training runs with a pattern."""
+        if "poisoned" not in self.memo:
+            self.memo["poisoned"] = analysis.poisoned(self.kind("train"))
+        found: pd.DataFrame = self.memo["poisoned"]
+        return found
+
     def empty_message(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
         """Why a panel has nothing to show and what to do; empty if some run has one of the metrics.
 
@@ -198,13 +210,14 @@ class Page:
 def panels(page: Page, view: View) -> list[Panel]:
     """The page's panels; one that cannot be made says so instead of taking the page down.
 
-    Of several panels that have nothing to show for the same reason only the first is kept.
+    Of several panels that have nothing to show for the same reason only the first is kept.  Panels with nothing to show
+    come last.  Figures of one panel that show the same quantity have the same range.
     """
     kept: dict[str, Panel] = {}
     for panel in (_safely(build, view) for build in page.panels):
         if not (panel.optional and panel.message):
             kept.setdefault(panel.message or panel.key, panel)
-    return list(kept.values())
+    return sorted(kept.values(), key=lambda panel: bool(panel.message))
 
 
 def legible(read: Callable[..., T], *content: Any) -> T | None:
@@ -217,8 +230,10 @@ def legible(read: Callable[..., T], *content: Any) -> T | None:
 
 def _safely(build: Callable[[View], Panel], view: View) -> Panel:
     try:
-        return build(view)
+        panel = build(view)
+        common_range([plot.figure for plot in panel.plots])
+        return panel
     except Exception as error:  # shown in the panel's place; the log has the trace
-        LOG.exception("panel %s", build.__name__)
+        _logger.exception("panel %s", build.__name__)
         message = f"This panel could not be drawn ({type(error).__name__}). The log says more."
         return Panel(build.__name__, build.__name__.replace("_", " ").capitalize(), message=message)

@@ -83,7 +83,7 @@ def report_html(
 
 
 def _inline(text: str) -> str:
-    """JSON that cannot end the script element that it stands in."""
+    """JSON that cannot end the script element that contains it."""
     return text.replace("<", "\\u003c")
 
 

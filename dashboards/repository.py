@@ -29,6 +29,9 @@ class Writer(Protocol):
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
         """Sets a tag of an experiment; returns why it could not, empty if it could."""
 
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> str:
+        """Deletes a tag of an experiment; returns why it could not, empty if it could."""
+
 
 STALE_SECONDS = 15.0
 """Age of a snapshot from which a page says that it is being brought up to date."""

@@ -88,7 +88,7 @@ def shown_columns(table: pd.DataFrame) -> list[str]:
 
 
 def has_interval(name: str, table: pd.DataFrame) -> bool:
-    """Whether a column is a mean whose interval stands in two further columns."""
+    """Whether a column is a mean whose interval is in two further columns."""
     return all(f"{name}{end}" in table for end in INTERVAL)
 
 

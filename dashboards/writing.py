@@ -11,7 +11,7 @@ from dash import MATCH, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
 
 from dashboards.data import Filters
-from dashboards.panels import Note
+from dashboards.panels import Note, SavedView
 from dashboards.repository import RunRepository, VisibleRuns, Writer
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import schema
@@ -19,6 +19,7 @@ from rsc_mlflow.tracking import schema
 NAME = re.compile(r"[\w .-]{1,60}")
 LONGEST = 5000
 """Letters of a tag that every store takes."""
+DELETED = "View deleted."
 READ_ONLY = "Read-only here: open these dashboards in MLflow's server to save views and notes."
 
 
@@ -28,6 +29,20 @@ def view_bar() -> Component:
     label = html.Label("Save this view as", htmlFor="view-name")
     parts = [label, name, html.Button("Save", id="view-save", n_clicks=0), html.Span(id="view-said", role="status")]
     return html.Details([html.Summary("Save this view"), html.Div(parts, className="save-view")], className="views")
+
+
+def view_item(view: SavedView, prefix: str, writable: bool) -> Component:
+    """A saved view in a list: its link, what it shows, and a button that deletes it where something can be written."""
+    link = dcc.Link(view.name, href=f"{prefix}{view.address}")
+    place = f" · {view.address.partition('?')[0] or 'overview'} · experiment {view.experiment} "
+    if not writable:
+        return html.Li([link, place])
+    key = {"experiment": view.experiment_id, "name": view.name}
+    button = html.Button("Delete", title=f"delete the view {view.name}")
+    message = f"Delete the view {view.name}? It disappears for everybody who can see it."
+    delete = dcc.ConfirmDialogProvider(button, id={"type": "view-delete", **key}, message=message)
+    said = html.Span(id={"type": "view-gone", **key}, role="status")
+    return html.Li([html.Span([link, place, delete]), said], id={"type": "view", **key}, className="view")
 
 
 def note_form(note: Note, writable: bool) -> Component:
@@ -65,6 +80,18 @@ def register(app: Dash, repository: RunRepository, prefix: str) -> None:
         path = pathname.removeprefix(prefix.rstrip("/")).strip("/")
         return said(lambda: _save_view(repository, name or "", path, search or "")) if clicks else no_update
 
+    @app.callback(  # type: ignore[untyped-decorator]
+        Output({"type": "view-gone", "experiment": MATCH, "name": MATCH}, "children"),
+        Output({"type": "view", "experiment": MATCH, "name": MATCH}, "className"),
+        Input({"type": "view-delete", "experiment": MATCH, "name": MATCH}, "submit_n_clicks"),
+        prevent_initial_call=True,
+    )
+    def delete_view(clicks: int) -> tuple[Any, Any]:
+        if not clicks:
+            return no_update, no_update
+        words = said(lambda: _delete_view(repository, **{k: ctx.triggered_id[k] for k in ("experiment", "name")}))
+        return words, "view gone" if words == DELETED else "view"
+
 
 def said(work: Any) -> str:
     """What the reader is told about an attempt to write: its answer, or why it was refused."""
@@ -82,7 +109,7 @@ def _writer(repository: RunRepository) -> Writer:
 
 def _save_note(repository: RunRepository, run_id: str, text: str) -> str:
     if not (repository.snapshot().runs["run_id"] == run_id).any():
-        raise InputError("This run is not there, or you may not read it.")
+        raise InputError("This run does not exist, or you may not read it.")
     refused = _writer(repository).set_run_tag(run_id, schema.DESCRIPTION, text[:LONGEST])
     return refused or "Saved."
 
@@ -96,6 +123,12 @@ def _save_view(repository: RunRepository, name: str, path: str, search: str) -> 
         raise InputError(f"This address has {len(address):,} letters; a saved view can have {LONGEST:,}.")
     refused = _writer(repository).set_experiment_tag(experiment, f"{schema.VIEW_PREFIX}{name.strip()}", address)
     return refused or "Saved; it is listed on Overview."
+
+
+def _delete_view(repository: RunRepository, experiment: str, name: str) -> str:
+    if experiment not in repository.snapshot().experiments:
+        raise InputError("This experiment does not exist, or you may not read it.")
+    return _writer(repository).delete_experiment_tag(experiment, f"{schema.VIEW_PREFIX}{name}") or DELETED
 
 
 def _experiment(visible: VisibleRuns, filters: Filters) -> str:

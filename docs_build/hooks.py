@@ -30,7 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite the links of documents that stand in docs/."""
+    """Rewrite the links of documents in docs/."""
     path = page.file.src_uri
     if path in COPIED.values() or path.startswith("reference/"):
         return markdown

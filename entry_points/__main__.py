@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from entry_points.command import reported, status
 from entry_points.commands import commands, find_command
+from rsc_mlflow.messages import answer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -15,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(words: Sequence[str]) -> int:
     if not words or words == ["--help"]:
-        print(listing())
+        answer(listing())
         return 0
     return status(find_command(words[0]), list(words[1:]))
 

@@ -80,15 +80,20 @@ def main(entry: click.Command) -> None:
     sys.exit(status(entry, sys.argv[1:]))
 
 
-def status(entry: click.Command, arguments: list[str]) -> int:
+def status(entry: click.Command, arguments: list[str], program: str | None = None) -> int:
     """Run a command and return its exit status.
 
     Invalid input and requests that the tracking store refuses are reported as one line ``error: …`` with status 2.
+
+    Args:
+        entry: the command.
+        arguments: its arguments.
+        program: what users type to start it, for ``--help``; None: ``python -m entry_points NAME``.
     """
 
     def run() -> int:
         # not click's main(), which treats an EOFError (from a truncated file) as Ctrl-D
-        with entry.make_context(f"python -m entry_points {entry.name}", list(arguments)) as context:
+        with entry.make_context(program or f"python -m entry_points {entry.name}", list(arguments)) as context:
             return int(entry.invoke(context) or 0)
 
     return reported(run, entry)
@@ -106,7 +111,7 @@ def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
     except Exception as error:
         line = _refusal(error)
         if line is not None:
-            print(f"error: {line}", file=sys.stderr)
+            click.echo(f"error: {line}", err=True)
         if not isinstance(error, AdoptionError):
             _close_adopted_run(line or _one_line(f"{type(error).__name__}: {error}"), entry)
         if line is None:

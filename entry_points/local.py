@@ -15,6 +15,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.declarations import TOUR
 from rsc_mlflow.experiments.tour_options import TourOptions
 from rsc_mlflow.fields import Options, integer, option, text
+from rsc_mlflow.messages import answer
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ServeOptions(Options):
 def quickstart(options: TourOptions) -> None:
     """Run the tour and print how to view its runs."""
     TOUR.command(options)
-    print("To view the runs and the dashboards, run: rsc serve")
+    answer("To view the runs and the dashboards, run: rsc serve")
 
 
 def serve(options: ServeOptions) -> NoReturn:
@@ -68,9 +69,9 @@ def serve(options: ServeOptions) -> NoReturn:
         raise InputError(f"MLFLOW_TRACKING_URI is already a server: {shown!r}. Open it in a browser.")
     _check_free(options.host, options.port)
     address = f"http://{options.host}:{options.port}"
-    print(f"MLflow      {address}/#/experiments?workflowType=machine_learning")
-    print(f"dashboards  {address}/dashboards/")
-    print(f"store       {shown}", flush=True)
+    answer(f"MLflow      {address}/#/experiments?workflowType=machine_learning")
+    answer(f"dashboards  {address}/dashboards/")
+    answer(f"store       {shown}")
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # MLflow's background jobs are for GenAI evaluation
     where = ["--host", options.host, "--port", str(options.port), "--workers", "1", "--backend-store-uri", uri]
     os.execv(sys.executable, [sys.executable, "-m", "mlflow", "server", "--app-name", "rsc", *where])
@@ -81,7 +82,7 @@ def _check_free(host: str, port: int) -> None:
         with contextlib.closing(socket.create_server((host, port))):
             pass
     except OSError as error:
-        raise InputError(f"Cannot listen on {host}:{port}. Use another port, for example 5001, or host.") from error
+        raise InputError(f"Cannot listen on {host}:{port}. Use another port, such as 5001, or another host.") from error
 
 
 LOCAL = (

@@ -1,4 +1,4 @@
-"""The tour that ``make quickstart`` takes: ``python -m entry_points.main``."""
+"""The quickstart, which ``make quickstart`` runs: ``python -m entry_points.main``."""
 
 from entry_points.command import run_experiment
 

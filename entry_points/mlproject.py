@@ -6,6 +6,7 @@ never drift apart.
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
 import yaml
@@ -25,7 +26,7 @@ entry_points:
 
 
 def project() -> str:
-    """The whole MLproject file."""
+    """Return the content of the MLproject file."""
     return HEADER + "".join(map(_section, programs()))
 
 
@@ -57,9 +58,9 @@ def _declared(field: Field) -> str:
 
 
 def _key(name: str) -> str:
-    """The name as a YAML key: quoted where YAML would read something else (``yes`` is true)."""
+    """Return the name as a YAML key, quoted if YAML would read another type (``yes`` is true)."""
     return name if yaml.safe_load(name) == name else json.dumps(name)
 
 
 if __name__ == "__main__":
-    print(project(), end="")
+    sys.stdout.write(project())

@@ -10,6 +10,7 @@ from entry_points.command import command_of, main
 from rsc_mlflow.errors import InputError, invalid_value, unknown_name
 from rsc_mlflow.experiments.registry import ExperimentSpec
 from rsc_mlflow.fields import Options, option, text
+from rsc_mlflow.messages import answer
 from rsc_mlflow.tracking import schema
 
 _EXPECTED = "a file in an existing, writable folder, or none"
@@ -75,8 +76,8 @@ def report(options: ReportOptions) -> None:
             _write(output, page)
     if folder is not None:
         written = export_all(repository.view(repository.snapshot(), filters, LIGHT), folder, size)
-        print(f"{written} files in {folder}")
-    print(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
+        answer(f"{written} files in {folder}")
+    answer(f"report.html: {len(page.encode()) / 1e6:.1f} MB, artifact of run {run.run_id}")
 
 
 def _writable(path: Path) -> Path:
@@ -92,7 +93,7 @@ def _writable(path: Path) -> Path:
 
 
 def _made(folder: Path) -> Path:
-    """The folder, made if it is not there: found out before everything is drawn."""
+    """Return the folder, created if necessary.  It is checked before the figures are drawn."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

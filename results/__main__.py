@@ -47,7 +47,10 @@ def export(tracking_uri: str | None, out: str, names: tuple[str, ...], grids: tu
 @click.option("--data", default=str(FOLDER), help="Folder of the CSV files.")
 @click.option("--root", default=str(ROOT), help="Folder with README.md and docs/.")
 def render(check: bool, data: str, root: str) -> int:
-    """Render the generated parts of README.md and docs/*.md, and the figures, from the CSV files."""
+    """Render the numbers, tables and figures of the documents.
+
+    They are the generated parts of README.md and docs/*.md, which are made from the CSV files.
+    """
     from results.documents import rendered
 
     changed = rendered(Path(root), Results(Path(data)))
@@ -68,11 +71,11 @@ def render(check: bool, data: str, root: str) -> int:
 @click.argument("name")
 @click.argument("arguments", nargs=-1)
 def show(data: str, name: str, arguments: tuple[str, ...]) -> None:
-    """Print one generated text, named as in the documents: for example ``show headline R3``."""
+    """Print one generated text. NAME and ARGUMENTS are as in the documents, for example: show headline R3."""
     from results.texts import made
 
     print(made(Results(Path(data)), name, arguments))
 
 
 if __name__ == "__main__":
-    sys.exit(status(cli, sys.argv[1:]))
+    sys.exit(status(cli, sys.argv[1:], "python -m results"))

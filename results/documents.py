@@ -1,6 +1,6 @@
 """Markdown with generated parts: ``<!-- results: NAME ARGUMENT… -->`` generated text ``<!-- end -->``.
 
-A marker at the end of a line holds a block, whose text stands on lines of its own; any other holds text within its
+A marker at the end of a line starts a block on separate lines; any other marker contains text within its
 line, for example in a cell of a table.  A marker in backticks is text about markers.
 """
 

@@ -32,7 +32,7 @@ Text = Callable[..., str]
 
 
 def not_run(name: str) -> str:
-    """The text shown in place of missing results: the command that produces them."""
+    """Return the text shown instead of missing results: the command that produces them."""
     one = study(name)
     command = one.commands[0] if len(one.commands) == 1 else f"{one.commands[0].rsplit('/', 1)[0]}/NAME.yaml"
     names = [grid.rsplit("/", 1)[1].removesuffix(".yaml") for grid in one.grids] if len(one.commands) > 1 else []

@@ -40,10 +40,11 @@ def interval(row: Mapping[Any, Any], digits: int = 3) -> str:
 
     Args:
         row: ``mean``, ``low``, ``high`` and ``each``, as ``rsc_mlflow.analysis.points`` gives them.
-        digits: of the mean; its interval has one less.
+        digits: of the mean.  Its interval has one less, unless both bounds would then look like the mean.
     """
     mean, fewer = share(row["mean"], digits), max(digits - 1, 1)
     if not math.isnan(row["low"]):
+        fewer = digits if row["high"] - row["low"] < 2 * 10**-fewer else fewer
         return f"{mean} [{share(row['low'], fewer)}, {share(row['high'], fewer)}]"
     each = row["each"]
     values = each if isinstance(each, tuple) else ()

@@ -1,8 +1,8 @@
-"""Cooperative cancellation: SIGINT and SIGTERM set a flag, and long work looks at it where it can stop cleanly.
+"""Cooperative cancellation: SIGINT and SIGTERM set a flag, and long computations check it where they can stop cleanly.
 
-Training looks between two batches, unlearning between two steps or solver iterations, waiting for a store between
-two attempts.  Everything between two checks, such as a database call or an export, is never interrupted.  A second
-signal ends the process at once, and the next sweep closes its runs.
+Training checks it between two batches, unlearning between two steps or solver iterations, and retries between two
+attempts.  Nothing is interrupted between two checks, such as a database call or an export.  A second signal ends the
+process immediately; the next sweep then closes its runs.
 """
 
 import os
@@ -15,25 +15,25 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 1.0
-"""One Ctrl-C may arrive twice, from the terminal and from a runner that forwards it; what comes later asks again."""
-_MESSAGE = b"\nstopping at the next safe point; send the signal again to stop at once\n"
+"""Signals within this time count as one: the terminal and a program that forwards signals may both send a Ctrl-C."""
+_MESSAGE = b"\nstopping at the next safe point; send the signal again to stop immediately\n"
 _depth = 0
-_pending: int | None = None  # a signal that no check has raised yet
-_first_at: float | None = None  # when the first signal came (monotonic clock)
+_pending: int | None = None  # the signal that check() has not raised yet
+_first_at: float | None = None  # time of the first signal (monotonic clock)
 _previous: dict[int, Any] = {}
 
 
 class Cancelled(KeyboardInterrupt):
-    """A signal asked this process to stop; ``str()`` names the signal."""
+    """SIGINT or SIGTERM was received; the message names the signal."""
 
 
 def check() -> None:
-    """Stop here if a signal has asked for it; in threads other than the main one nothing happens.
+    """Raise :class:`Cancelled` if a signal was received.  In threads other than the main thread, do nothing.
 
-    One signal raises once: what closes the runs afterwards may call functions that check.
+    A signal is raised only once, so the code that then closes the runs may call functions that check.
 
     Raises:
-        Cancelled: SIGINT or SIGTERM came inside :func:`cancellable` and has not been raised yet.
+        Cancelled: SIGINT or SIGTERM was received inside :func:`cancellable` and has not been raised yet.
     """
     global _pending
     if _pending is not None and threading.current_thread() is threading.main_thread():
@@ -42,7 +42,7 @@ def check() -> None:
 
 
 def sleep(seconds: float) -> None:
-    """Wait, and stop early if a signal asks for it.
+    """Wait for ``seconds``, or until a signal is received.
 
     Raises:
         Cancelled: see :func:`check`.
@@ -55,10 +55,10 @@ def sleep(seconds: float) -> None:
 
 
 def request(number: int = signal.SIGTERM) -> bool:
-    """Stop at the next check as after a first signal, however often this is called; any thread may call it.
+    """Act as if the first signal was received.  Further calls have no effect.  Any thread may call this function.
 
     Returns:
-        Whether anything was or will be stopped: whether the main thread is inside :func:`cancellable`.
+        Whether the main thread is inside :func:`cancellable`, so that the next check stops it.
     """
     global _pending, _first_at
     if _depth and _first_at is None:
@@ -68,12 +68,12 @@ def request(number: int = signal.SIGTERM) -> bool:
 
 @contextmanager
 def cancellable() -> Iterator[None]:
-    """Within the block (it may be nested) SIGINT and SIGTERM are noted for :func:`check`.
+    """Record SIGINT and SIGTERM for :func:`check` during the block.  Blocks can be nested.
 
-    Python delivers signals to the main thread only: in any other thread nothing changes.
+    Python delivers signals only to the main thread.  In other threads, this function has no effect.
 
     Raises:
-        Cancelled: a signal came and the block ended without a check.
+        Cancelled: a signal was received, and the block ended without a check.
     """
     global _depth, _pending, _first_at  # noqa: PLW0603
     if threading.current_thread() is not threading.main_thread():

@@ -8,10 +8,10 @@ only experiments that the user may read, as MLflow's own search does.
 
 import contextlib
 import fcntl
+import logging
 import multiprocessing
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -31,6 +31,8 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.tracking import mlflow_compat
 from rsc_mlflow.tracking.details import VERSIONS, Details, version_table
 from rsc_mlflow.tracking.frame import RunStore
+
+_logger = logging.getLogger(__name__)
 
 PATH = "/dashboards/"
 
@@ -152,14 +154,18 @@ class ThroughRoutes:
 
     def set_run_tag(self, run_id: str, key: str, value: str) -> str:
         """Sets a tag of a run; returns why it could not, empty if it could."""
-        return self._set("runs/set-tag", "this run", run_id=run_id, key=key, value=value)
+        return self._send("runs/set-tag", "this run", run_id=run_id, key=key, value=value)
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
         """Sets a tag of an experiment; returns why it could not, empty if it could."""
         what = "this experiment"
-        return self._set("experiments/set-experiment-tag", what, experiment_id=experiment_id, key=key, value=value)
+        return self._send("experiments/set-experiment-tag", what, experiment_id=experiment_id, key=key, value=value)
 
-    def _set(self, route: str, what: str, **fields: str) -> str:
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> str:
+        """Deletes a tag of an experiment; returns why it could not, empty if it could."""
+        return self._send("experiments/delete-experiment-tag", "this experiment", experiment_id=experiment_id, key=key)
+
+    def _send(self, route: str, what: str, **fields: str) -> str:
         path = mlflow_compat.static_prefix(f"/api/2.0/mlflow/{route}")
         with contextlib.closing(self._app.test_client().post(path, json=fields, headers=_caller_headers())) as answer:
             if answer.status_code in (401, 403):
@@ -221,7 +227,7 @@ def _one_at_a_time(name: str) -> Iterator[None]:
 
 def _end_server(reason: str) -> NoReturn:
     """Print one message and stop the supervisor, which would otherwise restart this worker."""
-    print(f"error: {reason}", file=sys.stderr, flush=True)
+    _logger.error("error: %s", reason)
     if multiprocessing.parent_process() is not None:
         os.kill(os.getppid(), signal.SIGTERM)
     raise SystemExit(1)

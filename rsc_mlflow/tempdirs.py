@@ -1,7 +1,7 @@
-"""Temporary directories, all in one per process, which is removed when the process ends.
+"""Temporary directories inside one directory per process, which is removed when the process ends.
 
-:mod:`tempfile` alone would leave those of worker processes behind: they end without the interpreter's own clean-up, but
-with that of :mod:`multiprocessing`.
+:mod:`tempfile` alone would leave the directories of worker processes behind, which skip the interpreter's clean-up but
+run that of :mod:`multiprocessing`.
 """
 
 import errno
@@ -15,23 +15,23 @@ from pathlib import Path
 
 from rsc_mlflow.errors import InputError
 
-_directories: dict[int, Path] = {}  # process id → its directory: a forked process makes its own
+_directories: dict[int, Path] = {}  # process id → its directory; a forked process creates its own
 
 
 @contextmanager
 def tempdir() -> Iterator[Path]:
-    """A directory for the time of the block."""
+    """Create a temporary directory for the duration of the block."""
     with tempfile.TemporaryDirectory(dir=_process_dir()) as name:
         yield Path(name)
 
 
 def persistent_tempdir() -> Path:
-    """A directory that the caller removes, or the end of this process."""
+    """Create a temporary directory that the caller removes; otherwise it is removed when the process ends."""
     return Path(tempfile.mkdtemp(dir=_process_dir()))
 
 
 def disk_error(error: BaseException | None) -> str | None:
-    """What to say about an error whose cause is a full disk, which seldom names the file; else None."""
+    """Return a message if the error was caused by a full disk, else None.  Such errors rarely name the file."""
     while error is not None and not (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         error = error.__cause__ or error.__context__
     if error is None:
@@ -45,7 +45,7 @@ def _process_dir() -> Path:
         try:
             path = Path(tempfile.mkdtemp(prefix="rsc-"))
         except OSError as error:
-            raise InputError(f"the temporary folder ({_place()}) cannot be written ({error.strerror})") from error
+            raise InputError(f"The temporary folder ({_place()}) cannot be written: {error.strerror}.") from error
         _directories[os.getpid()] = path
         util.Finalize(None, shutil.rmtree, (path,), {"ignore_errors": True}, exitpriority=0)
     return path

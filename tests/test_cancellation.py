@@ -44,14 +44,14 @@ def test_work_between_two_checks_is_not_interrupted_and_an_echo_is_ignored(numbe
     out, errors = process.communicate(timeout=60)
     assert out.splitlines() == ["undisturbed", f"stopped by {number.name}"]
     assert process.returncode == 0
-    assert "send the signal again to stop at once" in errors
+    assert "send the signal again to stop immediately" in errors
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:
     process = working(600.0)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    while "to stop at once" not in process.stderr.readline():
+    while "to stop immediately" not in process.stderr.readline():
         assert process.poll() is None
     time.sleep(cancellation.ECHO_SECONDS + 0.2)
     process.send_signal(signal.SIGINT)

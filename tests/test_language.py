@@ -71,6 +71,12 @@ PHRASES = {
     r"whoever": "anyone who",
     r"cut short": "truncated",
     r"takes? for|taken for": "counts as",
+    r"an? \w+ of (?:its|their|our) own": "its own …, a separate …",
+    r"found out": "check, detect",
+    r"(?:ends?|stops?|stopped|exits?|raised?|reported|refused|stored|said) at once": "immediately",
+    r"in place of": "instead of",
+    r"stands? (?:in|on|at|beside)": "is in, is on",
+    r"(?:is|are) (?:not )?(?:already )?there(?=[.;:,)])": "exists",
 }
 """Turns of phrase that read as if translated → what to write."""
 
@@ -108,6 +114,8 @@ SENTENCES = [
     "[Going on] after a crash: training [goes on]. The pattern goes on each image; go on to the next page.",
     "[A line a ridge] penalty, [one row\na solver]; one line per model, a row and a column.",
     "It starts [anew], [whoever] wrote it; a file that is [cut short] is [taken for] a checkpoint.",
+    "In [a process of its own] it was [found out] that runs [end at once]; text [in place of] a file [stands in] it.",
+    "If the file [is not there], it [is already there]; is there one? It stands for a family; many at once; their own.",
     "We [normalise], re-[initialise], [Optimised] and [deserialises]; [regularisation], [quantisation], [visualisers].",
     "They [analyse] and [analysed] what [minimises] the loss, as MLflow's judges do.",
     "[Colour], [colours], [behaviour], [neighbouring], [favourite] and [honours].",

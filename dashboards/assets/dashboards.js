@@ -25,6 +25,10 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
     set_title: function (links) {
       var here = (links || []).find(function (link) { return link.props.className === "here"; });
       document.title = (here ? here.props.children + " · " : "") + "Rare spurious correlations";
+      requestAnimationFrame(function () {
+        var shown = document.querySelector("header nav a.here");
+        if (shown) shown.parentElement.scrollLeft = shown.offsetLeft - shown.parentElement.offsetLeft - 40;
+      });
       return window.dash_clientside.no_update;
     },
     toggle_theme: function (clicks) {
@@ -44,9 +48,36 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       var graph = box && box.querySelector(".js-plotly-plot");
       if (graph) {
         var name = box.dataset.name.replace(/[^A-Za-z0-9._-]+/g, "_");
-        window.Plotly.downloadImage(graph, { format: id.format, filename: name, width: 1000, height: 560, scale: 2 });
+        var layout = Object.assign({}, graph.layout, { showlegend: true });  // the file stands alone
+        window.Plotly.downloadImage({ data: graph.data, layout: layout }, { format: id.format, filename: name, width: 1000, height: 560, scale: 2 });
       }
       return Date.now();
     },
   },
 });
+
+// A button of a panel's legend shows or hides its series in all figures of the panel.
+(function () {
+  "use strict";
+  function apply(graph) {
+    var panel = graph.closest(".panel"), show = [], hide = [];
+    var off = [...panel.querySelectorAll('.series[aria-pressed="false"]')].map(function (one) { return one.dataset.name; });
+    var groups = graph.data.filter(function (one) { return off.includes(one.name); }).map(function (one) { return one.legendgroup; });
+    graph.data.forEach(function (one, place) {
+      var out = off.includes(one.name) || (one.legendgroup && groups.includes(one.legendgroup));
+      if (out !== (one.visible === false)) (out ? hide : show).push(place);
+    });
+    if (hide.length) window.Plotly.restyle(graph, { visible: false }, hide);
+    if (show.length) window.Plotly.restyle(graph, { visible: true }, show);
+  }
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest(".series");
+    if (!button) return;
+    button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "true" ? "false" : "true");
+    button.closest(".panel").querySelectorAll(".js-plotly-plot").forEach(function (graph) {
+      if (!graph.dataset.legend) graph.on("plotly_afterplot", function () { apply(graph); });  // new data hide it again
+      graph.dataset.legend = "here";
+      apply(graph);
+    });
+  });
+})();

@@ -23,6 +23,10 @@ ALWAYS = (
 """Metrics that a comparison shows unless all of them are asked for."""
 AXES = 10
 """Parameters and metrics that have an axis in parallel coordinates."""
+FEW = 4
+"""Distinct numbers up to which an axis has a tick for each."""
+AXIS_WIDTH = 80
+"""Pixels that an axis and its ticks need."""
 
 
 def differing(runs: pd.DataFrame, prefix: str, only: Sequence[str] = ()) -> pd.DataFrame:
@@ -63,13 +67,16 @@ def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> g
             rangefont={"size": 9, "color": theme.muted},
         )
     )
-    return drawn.update_layout(margin={"l": 60, "r": 60, "t": 60, "b": 20})
+    first = max((len(text) for text in drawn.data[0].dimensions[0].ticktext or ()), default=6)
+    return drawn.update_layout(margin={"l": 16 + 6 * first, "r": 60, "t": 60, "b": 20})  # ticks are left of an axis
 
 
 def _axis(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
     label = name.rpartition("/")[2] if name.count("/") == 1 else name
     if pd.api.types.is_numeric_dtype(values):
-        return {"label": label, "values": values.fillna(values.min()).to_numpy(float)}
+        known = sorted(values.dropna().unique())
+        ticks = {"tickvals": known, "ticktext": [f"{one:.4g}" for one in known]} if len(known) <= FEW else {}
+        return {"label": label, "values": values.fillna(values.min()).to_numpy(float), **ticks}
     codes, texts = pd.factorize(values, sort=True)
     shown = [text if len(text) <= 18 else f"{text[:17]}…" for text in texts]
     return {"label": label, "values": codes, "tickvals": list(range(len(texts))), "ticktext": shown}

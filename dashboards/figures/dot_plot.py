@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import escape, hover
 from dashboards.figures.scores import error, single
-from dashboards.figures.style import Mark, Theme, figure, pattern_mark, share_range
+from dashboards.figures.style import Mark, Theme, figure, share_range
 
 WIDTH = 0.7
 """Share of a category's room that its points take."""
@@ -23,9 +23,8 @@ def dot_plot(
     x: str,
     y: str,
     categories: Sequence[object],
-    groups: Sequence[str],
+    groups: Sequence[tuple[object, str, Mark]],
     label: Callable[[object], str] = str,
-    look: Callable[[str], Mark] = pattern_mark,
     least: float = -np.inf,
     most: float = np.inf,
     also: Sequence[float] = (),
@@ -40,19 +39,17 @@ def dot_plot(
         x: axis title.
         y: axis title.
         categories: the categories in order.
-        groups: the groups that the table has, in order.
+        groups: of each group the value of ``group``, its name and its mark, in order.
         label: a category in words.
-        look: a group's mark; default: the pattern's.
         least: the smallest value that there can be, at which bars are cut.
         most: the largest.
         also: further values that must be visible.
     """
     drawn = figure(theme, x=x, y=y)
     place = {value: index for index, value in enumerate(categories)}
-    for index, name in enumerate(groups):
-        rows = table[table[group] == name]
+    for index, (own_value, name, own) in enumerate(groups):
+        rows = table[table[group] == own_value]
         shift = (index - (len(groups) - 1) / 2) * WIDTH / len(groups)
-        own = look(name)
         titles = [f"{escape(name)}, {escape(label(value))}" for value in rows[category]]
         at = [place[value] + shift for value in rows[category]]
         drawn.add_trace(

@@ -12,19 +12,26 @@ from dashboards.figures.style import Theme, figure, in_order, pattern_mark, shar
 from rsc_mlflow.analysis import correlation, points
 from rsc_mlflow.tracking import schema
 
+FEWEST = 5
+"""Patterns of a family from which a correlation and a line say something."""
+
 
 def correlation_words(table: pd.DataFrame) -> str:
-    """Pearson's r and Spearman's ρ between ``norm`` and ``mean`` in words."""
-    pairs = table[["norm", "mean"]].dropna()
-    if len(pairs) < 3:
-        return f"Pearson's r needs 3 points; here are {len(pairs)}"
+    """Pearson's r and Spearman's ρ between ``norm`` and ``mean`` in words, of each family with enough patterns."""
+    pairs = table.dropna(subset=["norm", "mean"])
+    families = {str(name): rows for name, rows in pairs.groupby("dataset_family") if len(rows) >= FEWEST}
+    words = [f"{name}: {_correlation(rows)}" for name, rows in families.items()]
+    return "; ".join(words) or f"No correlation is given: no family has {FEWEST} patterns here"
+
+
+def _correlation(pairs: pd.DataFrame) -> str:
     found = correlation(pairs["norm"], pairs["mean"])
     if np.isnan(found["r"]):
-        return "Pearson's r is not defined: all points have the same norm or the same score"
-    spread = "no interval" if np.isnan(found["low"]) else f"95 % interval {found['low']:.2f} to {found['high']:.2f}"
+        return "Pearson's r is not defined, because all points have the same norm or the same score"
+    scaled = ", of which R1, R2 and R3 are the same noise, scaled" * ({"R1", "R2", "R3"} <= set(pairs["paper"]))
     return (
-        f"Pearson's r = {found['r']:.2f} ({spread}; p = {found['p_value']:.2g}), Spearman's ρ = {found['rho']:.2f}; "
-        f"{len(pairs)} points, of which R1, R2 and R3 are one noise, scaled"
+        f"Pearson's r = {found['r']:.2f} (95 % interval {found['low']:.2f} to {found['high']:.2f}; "
+        f"p = {found['p_value']:.2g}), Spearman's ρ = {found['rho']:.2f}, {len(pairs)} patterns{scaled}"
     )
 
 
@@ -37,15 +44,12 @@ def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[st
 
 
 def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Mean norm against mean score, one point per family and pattern, with the least-squares line."""
+    """Mean norm against mean score, one point per family and pattern; a least-squares line for each family that has
+    :data:`FEWEST` patterns."""
     drawn = figure(theme, x="mean ℓ2 norm of what the pattern adds", y="spurious score")
-    if table["norm"].nunique() > 2:  # a line through two points says nothing
-        slope, offset = np.polyfit(table["norm"], table["mean"], 1)
-        ends = np.array([table["norm"].min(), table["norm"].max()])
-        line = {"color": theme.muted, "dash": "dot", "width": 1.5}
-        drawn.add_trace(
-            go.Scatter(x=ends, y=offset + slope * ends, mode="lines", line=line, name="least squares", hoverinfo="skip")
-        )
+    for family, rows in table.dropna(subset=["norm", "mean"]).groupby("dataset_family"):
+        if len(rows) >= FEWEST and rows["norm"].nunique() > 2:
+            drawn.add_trace(_least_squares(rows, f"least squares, {family}", theme))
     for name in in_order(table["paper"].tolist()):
         rows = table[table["paper"] == name]
         look = pattern_mark(name)
@@ -71,3 +75,10 @@ def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
         drawn.add_traces(single(rows, drawn.data[-1], look))
     drawn.update_yaxes(range=share_range(table))
     return drawn
+
+
+def _least_squares(rows: pd.DataFrame, name: str, theme: Theme) -> go.Scatter:
+    slope, offset = np.polyfit(rows["norm"], rows["mean"], 1)
+    ends = np.array([rows["norm"].min(), rows["norm"].max()])
+    line = {"color": theme.muted, "dash": "dot", "width": 1.5}
+    return go.Scatter(x=ends, y=offset + slope * ends, mode="lines", line=line, name=escape(name), hoverinfo="skip")

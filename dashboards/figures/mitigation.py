@@ -6,18 +6,18 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import hover
-from dashboards.figures.scores import error, single
-from dashboards.figures.style import Mark, Theme, figure, mark, share_range
+from dashboards.figures.points import escape, hover, lines
+from dashboards.figures.scores import error, line_marks, single
+from dashboards.figures.style import Mark, Theme, figure, in_place, mark, plain, share_range
 from rsc_mlflow.analysis import metric, series, with_targets
 from rsc_mlflow.tracking import schema
 
 SERIES = {
-    schema.SPURIOUS_SCORE: ("spurious score", Mark("#EE6677", "circle", "solid")),
-    schema.TEST_ACCURACY: ("clean accuracy", Mark("#4477AA", "square", "dash")),
-    schema.SPURIOUS_TEST_ACCURACY: ("accuracy with pattern", Mark("#228833", "diamond", "dot")),
+    schema.SPURIOUS_SCORE: "spurious score",
+    schema.TEST_ACCURACY: "clean accuracy",
+    schema.SPURIOUS_TEST_ACCURACY: "accuracy with pattern",
 }
-"""Measures from top to bottom: metric → title and mark."""
+"""Measures from top to bottom: metric → title."""
 GAP = 0.07
 """Share of a figure's height between two of its panels."""
 
@@ -35,41 +35,59 @@ def mitigation_points(
     return whole
 
 
-def stacked(table: pd.DataFrame, option: str, theme: Theme, x: str) -> go.Figure:
-    """One panel per measure above a common axis of strengths, which have equal distances."""
+def stacked(
+    table: pd.DataFrame,
+    option: str,
+    theme: Theme,
+    x: str,
+    group: str = "paper",
+    marks: Sequence[tuple[object, str, Mark]] = (),
+) -> go.Figure:
+    """One panel per measure above a common axis of strengths, which have equal distances; one line per group.
+
+    Args:
+        table: points of :func:`mitigation_points`.
+        option: column of the strengths.
+        theme: light or dark.
+        x: title of their axis.
+        group: column that has a line per value.
+        marks: of the lines, see :func:`dashboards.figures.scores.line_marks`; for several figures the same.
+    """
     known = [name for name in SERIES if (table["measure"] == name).any()]
     drawn = figure(theme, x=x, y="", height=90 + 150 * max(len(known), 1))
-    strengths = sorted(table[option].unique())
+    strengths = in_place(table[option])
     base, share = drawn.layout.yaxis.to_plotly_json(), (1 + GAP) / max(len(known), 1)
     for place, name in enumerate(known):
-        title, look = SERIES[name]
+        rows = table[table["measure"] == name]
         axis = f"y{place + 1 if place else ''}"
-        rows = table[table["measure"] == name].sort_values(option)
-        drawn.add_trace(
-            go.Scatter(
-                x=[strengths.index(value) for value in rows[option]],
-                y=rows["mean"],
-                yaxis=axis,
-                name=title,
-                legendgroup=title,
-                mode="lines+markers",
-                line={"color": look.color, "dash": look.dash, "width": 2},
-                marker={"color": look.color, "symbol": look.symbol, "size": 9},
-                error_y=error(rows),
-                customdata=rows["links"],
-                hovertext=hover(rows, [f"{title}, {x} {value:g}" for value in rows[option]]),
-                hoverinfo="text",
-            )
-        )
-        drawn.add_traces(single(rows, drawn.data[-1], look))
+        for value, label, look in marks or line_marks(table[group]):
+            own = rows[rows[group] == value].sort_values(option, key=lambda column: column.map(strengths.index))
+            at = [strengths.index(strength) for strength in own[option]]
+            titles = [f"{escape(label)}, {SERIES[name]}, {x} {plain(strength)}" for strength in own[option]]
+            drawn.add_traces(_line(own, at, titles, label, look).update(yaxis=axis, showlegend=not place))
+            drawn.add_traces(single(own, drawn.data[-1], look))
         top = 1 - place * share
-        own = {"domain": [max(top - share + GAP, 0), top], "range": share_range(rows), "nticks": 5, "anchor": "x"}
-        words = {"text": title.replace(" ", "<br>", 1), "font": {"size": 12}, "standoff": 8}
-        drawn.update_layout({axis.replace("y", "yaxis"): base | own | {"title": words}})
-    ticks = {"tickvals": list(range(len(strengths))), "ticktext": [f"{value:g}" for value in strengths]}
-    drawn.update_xaxes(**ticks, showgrid=False, anchor=f"y{len(known)}" if len(known) > 1 else "y")
-    drawn.update_layout(showlegend=False)
-    return drawn
+        span = {"domain": [max(top - share + GAP, 0), top], "range": share_range(rows), "nticks": 5, "anchor": "x"}
+        words = {"text": SERIES[name].replace(" ", "<br>", 1), "font": {"size": 12}, "standoff": 8}
+        drawn.update_layout({axis.replace("y", "yaxis"): base | span | {"title": words}})
+    ticks = {"tickvals": list(range(len(strengths))), "ticktext": [plain(value) for value in strengths]}
+    return drawn.update_xaxes(**ticks, showgrid=False, anchor=f"y{len(known)}" if len(known) > 1 else "y")
+
+
+def _line(rows: pd.DataFrame, at: Sequence[int], titles: Sequence[str], label: str, look: Mark) -> go.Scatter:
+    return go.Scatter(
+        x=at,
+        y=rows["mean"],
+        name=lines(label),
+        legendgroup=label,
+        mode="lines+markers",
+        line={"color": look.color, "dash": look.dash, "width": 2},
+        marker={"color": look.color, "symbol": look.symbol, "size": 9},
+        error_y=error(rows),
+        customdata=rows["links"],
+        hovertext=hover(rows, titles),
+        hoverinfo="text",
+    )
 
 
 def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str) -> go.Figure:

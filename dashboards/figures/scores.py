@@ -8,7 +8,17 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboards.figures.points import TARGETS, behind, escape, hover, lines, seed_marks, symlog
-from dashboards.figures.style import Mark, Theme, figure, in_order, mark, pattern_mark, share_range
+from dashboards.figures.style import (
+    Mark,
+    Theme,
+    figure,
+    in_order,
+    in_place,
+    mark,
+    pattern_mark,
+    plain,
+    share_range,
+)
 from rsc_mlflow.analysis import (
     above_clean,
     clean_rows,
@@ -76,17 +86,25 @@ def baseline(scored: pd.DataFrame, line: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def score_curves(table: pd.DataFrame, theme: Theme, y: str, group: str = "paper") -> go.Figure:
+def score_curves(
+    table: pd.DataFrame,
+    theme: Theme,
+    y: str,
+    group: str = "paper",
+    marks: Sequence[tuple[object, str, Mark]] = (),
+) -> go.Figure:
     """A line per pattern (or value of ``group``) over the number of spurious examples (symlog), 95 % intervals.
 
     Points with too few seeds for an interval show each seed as a small mark.  Hollow points are not significantly
     above the clean models (see :func:`score_points`); where no clean model is known, points are filled.  A band spans
-    the scores of the clean models.
+    the scores of the clean models.  ``marks`` are those of :func:`line_marks`, for several figures the same.
     """
     drawn = figure(theme, x="spurious examples in the training set", y=y)
     ends = symlog([table["n_spurious"].min(), table["n_spurious"].max()]).tolist() if len(table) else [0.0, 0.0]
-    for value, name, look in line_marks(table[group]):
+    for value, name, look in marks or line_marks(table[group]):
         rows = table[table[group] == value].sort_values("n_spurious")
+        if rows.empty:
+            continue
         drawn.add_traces(_clean_band(rows, name, look, ends))
         drawn.add_trace(_line(rows, name, look))
         drawn.add_traces(single(rows, drawn.data[-1], look))
@@ -101,9 +119,7 @@ def line_marks(values: "pd.Series[Any]") -> list[tuple[object, str, Mark]]:
     """The lines of a figure in order: value, name and mark; patterns have their own, others one each by their place."""
     if values.name == "paper":
         return [(name, name, pattern_mark(name)) for name in in_order(values.tolist())]
-    found = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
-    names = [f"{value:g}" if isinstance(value, float) else str(value) for value in found]
-    return [(value, name or "no value", mark(at)) for at, (value, name) in enumerate(zip(found, names, strict=True))]
+    return [(value, plain(value) or "no value", mark(at)) for at, value in enumerate(in_place(values))]
 
 
 def _clean_band(rows: pd.DataFrame, name: str, look: Mark, ends: Sequence[float]) -> list[go.Scatter]:

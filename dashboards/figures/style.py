@@ -8,6 +8,7 @@ Methods, attacks and other groups take Paul Tol's "bright" colors.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,18 @@ def in_order(patterns: Sequence[str]) -> list[str]:
     return [name for name in PATTERN_ORDER if name in found] + sorted(found - set(PATTERN_ORDER))
 
 
+def in_place(values: "pd.Series[Any]") -> list[Any]:
+    """The distinct values of a column in order: patterns as in the paper, numbers by size, then texts."""
+    if values.name == "paper":
+        return in_order(values.tolist())
+    return sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+
+
+def plain(value: object) -> str:
+    """A value on an axis or in a legend."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
     """An empty figure in the house's look with its axis titles."""
     axis: dict[str, object] = {
@@ -132,3 +145,16 @@ def share_range(
     high = max(np.nanmax(ends, initial=-np.inf), *means)
     room = 0.05 * max(high - low, 0.02)
     return [float(low - room), float(high + room)]
+
+
+def common_range(figures: Sequence[go.Figure]) -> None:
+    """Gives vertical axes with the same title the same range, so that figures side by side can be compared.
+
+    Axes without a title or without a range are left as they are.
+    """
+    axes = [axis for one in figures for axis in one.select_yaxes() if axis.title.text and axis.range]
+    for title in {axis.title.text for axis in axes}:
+        group = [axis for axis in axes if axis.title.text == title]
+        ends = [end for axis in group for end in axis.range]
+        for axis in group:
+            axis.range = (min(ends), max(ends))

@@ -60,8 +60,8 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
     Returns:
         ``sweep``, ``id`` (after the name), ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``left``,
         ``started (UTC)``, ``minutes`` (so far, or until its end), ``minutes left`` and ``ends (UTC)`` (at the pace so
-        far; absent where the sweep has ended or nothing has finished), ``hours computed`` (of all its jobs) and
-        ``links``.
+        far; empty for a sweep that has ended or has no finished job; left out if they are empty for every sweep),
+        ``hours computed`` (of all its jobs) and ``links``.
     """
     table = sweep_table(runs)
     if table.empty:
@@ -78,7 +78,8 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
     found["hours computed"] = found["key"].map(spent)
     found["id"] = [key.rpartition("-")[2][:6] for key in found["key"]]
     order = ["sweep", "id", "state", "jobs", "finished", "running", "failed", "left", "started (UTC)", "minutes"]
-    return found.assign(links=table["links"])[[*order, "minutes left", "ends (UTC)", "hours computed", "links", "key"]]
+    order += ["minutes left", "ends (UTC)"] if found["ends (UTC)"].any() else []
+    return found.assign(links=table["links"])[[*order, "hours computed", "links", "key"]]
 
 
 def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Unlearning: before, after and reference of each method, its gap, its price."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import plotly.graph_objects as go
 
 from dashboards.figures.points import behind, escape, hover, interval, lines, records
 from dashboards.figures.scores import error
-from dashboards.figures.style import Mark, Theme, figure, mark
+from dashboards.figures.style import Mark, Theme, figure, mark, plain
 from dashboards.figures.unlearning_table import faults
 from rsc_mlflow.analysis import metric, series
 from rsc_mlflow.experiments.registry import method_names, method_title
@@ -33,7 +34,7 @@ def _place(method: str) -> int:
 
 
 def variant_mark(variant: str, among: Sequence[str]) -> Mark:
-    """The mark of a method's variant: the method's color, and a symbol of its own among the method's variants."""
+    """The mark of a method's variant: the method's color, and its own symbol among the method's variants."""
     method = variant.split(", ")[0]
     place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
     own = method_mark(method)
@@ -145,7 +146,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
         rows = known[known["variant"] == variant]
         look = variant_mark(variant, known["variant"].tolist())
         texts = [
-            f"<b>{head}</b><br>{escape(r['dataset_family'])} {r['paper']}, {r['n_spurious']:.0f} examples<br>"
+            f"<b>{head}</b><br>{_where(r)}<br>"
             f"gap {r['mean']:.4f}, {interval(r['low'], r['high'])}<br>{r['seconds']:.1f} s<br>"
             f"accuracy {_signed(r['accuracy'])} against the retrained reference<br>{behind(r)}"
             for head, r in zip(titles(rows), rows.to_dict("records"), strict=True)
@@ -170,6 +171,12 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
     drawn.update_yaxes(zeroline=True, zerolinecolor=theme.muted)
     drawn.update_xaxes(type="log", tickformat="~g", **decades(known["seconds"]))
     return drawn
+
+
+def _where(row: Mapping[Any, Any]) -> str:
+    """The family, if it is known, the pattern and the number of examples of a point."""
+    family = f"{escape(row['dataset_family'])} " if "dataset_family" in row else ""
+    return f"{family}{escape(row['paper'])}, {plain(row['n_spurious'])} examples"
 
 
 def _signed(value: float) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dashboards.figures.compare import ALWAYS, curves, differing, labels, parallel
+from dashboards.figures.compare import ALWAYS, AXIS_WIDTH, curves, differing, labels, parallel
 from dashboards.figures.weights import weight_map
 from dashboards.panels import Note, Option, Page, Panel, Picture, Plot, View, legible
 from rsc_mlflow.tracking import schema
@@ -59,7 +59,7 @@ def _values(view: View, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]
 def side_by_side(view: View) -> Panel:
     """One row per run: parameters and metrics that differ."""
     runs = chosen(view)
-    about = "One row per run; parameters and metrics that are the same in all of them are left out."
+    about = "One row per run. Parameters and metrics that are equal in all runs are left out."
     if message := _message(view, runs):
         return Panel("table", "Runs", about, message=message, show_table=True)
     parameters, metrics = _values(view, runs)
@@ -77,8 +77,11 @@ def coordinates(view: View) -> Panel:
     message = _message(view, runs)
     if not message and len(parameters.columns) + len(metrics.columns) < 2:
         message = "Parallel coordinates need two runs that differ in two parameters or metrics."
-    plots = () if message else (Plot(parallel(parameters, metrics, view.theme)),)
-    about = "A line per run through its parameters and metrics; drag along an axis to highlight a range."
+    plots: tuple[Plot, ...] = ()
+    if not message:
+        drawn = parallel(parameters, metrics, view.theme)
+        plots = (Plot(drawn, least_width=AXIS_WIDTH * len(drawn.data[0].dimensions)),)
+    about = "One line per run through its parameters and metrics. Drag along an axis to highlight a range."
     return Panel("coordinates", "Parallel coordinates", about, plots, message=message, optional=True, wide=True)
 
 
@@ -153,14 +156,14 @@ def notes(view: View) -> Panel:
     found = tuple(
         Note(run, label, str(text)) for run, label, text in zip(runs["run_id"], labels(runs), texts, strict=True)
     )
-    about = "The descriptions that MLflow's pages show (Markdown). Who may edit a run in MLflow may edit its note here."
+    about = "The runs' descriptions in MLflow (Markdown). You can edit them if you may edit the run in MLflow."
     return Panel("notes", "Notes", about, message=_message(view, runs), notes=found)
 
 
 PAGE = Page(
     "compare",
     "Compare",
-    "Any runs beside each other: parameters and metrics that differ, curves, artifacts and notes.",
+    "Up to 100 runs side by side: parameters and metrics that differ, curves, artifacts and notes.",
     (side_by_side, coordinates, over_epochs, artifacts, notes),
     (RUNS, METRICS),
     place=80,

@@ -8,47 +8,53 @@ from dashboards.alike import COUNT, PARAMETERS, RECIPES, like
 from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.factors import correlation_words, norm_points, norm_scatter
 from dashboards.figures.points import counted, summary, unlike
-from dashboards.figures.style import in_order
-from dashboards.pages.scores import MADE_BY, facets
+from dashboards.figures.scores import line_marks
+from dashboards.figures.style import in_place, plain
+from dashboards.grouping import facet_by, facet_columns, facets, group_by, with_values
+from dashboards.pages.scores import MADE_BY
 from dashboards.panels import Option, Page, Panel, Plot, View
-from rsc_mlflow.analysis import comparable, finished, points, poisoned, with_targets
+from rsc_mlflow.analysis import comparable, finished, points, with_targets
 from rsc_mlflow.tracking import schema
 
 FACTORS = tuple(
     pair for pair in PARAMETERS if pair[0] not in ("architecture", "optimizer", "pattern", "method_options")
 )
 FACTOR = Option("factor", "Another factor", FACTORS, "grad_clip")
+GROUP = group_by("Colors: group by")
+FACET = facet_by()
 OPTIMIZER = "optimizer with its momentum"
 """Column: the optimizer, and its momentum where runs differ in it; it belongs to the optimizer."""
 
 
 def _compare(view: View, column: str, title: str, about: str, label: str) -> Panel:
-    runs = poisoned(view.kind("train"))
-    shown = [column, "paper"]
+    group = view.option(GROUP)
+    facet = facet_columns(view, FACET, column, group)
+    runs = with_values(view.poisoned(), [group, *facet])
+    shown = list(dict.fromkeys([column, group, *facet]))
     if column == "optimizer":
         column, runs = OPTIMIZER, runs.assign(**{OPTIMIZER: optimizers_with_momentum(runs)})
-        shown = [column, "optimizer", "momentum", "paper"]
-    alike = like(view, runs, shown, cover=[column])
-    kept = comparable(alike.runs, column, [*alike.by, "paper"], alike.average)
-    by = [*alike.by, column, "paper"]
+        shown = [column, *shown, "momentum"]
+    alike = like(view, runs, shown, split=facet[0] if facet else None, cover=[column])
+    kept = comparable(alike.runs, column, [*facet, *alike.by, group], alike.average)
+    by = list(dict.fromkeys([*facet, *alike.by, column, group]))
     table = with_targets(points(kept, by, schema.SPURIOUS_SCORE, average=alike.average), kept, by, alike.average)
     order = runs.groupby(column)["n_parameters"].median() if column == "architecture" else None
-    plots, alone = [], []
-    for heading, rows in facets(table, *alike.by):
+    plots, alone, marks = [], [], line_marks(table[group])
+    for heading, rows in facets(table, *facet, *alike.by):
         if rows[column].nunique() < 2:
             alone += rows[column].unique().tolist()
             continue
-        values = sorted(rows[column].unique(), key=lambda v: (order[v], v) if order is not None else v)
+        values = in_place(rows[column]) if order is None else sorted(rows[column].unique(), key=lambda v: (order[v], v))
         drawn = dot_plot(
             rows,
             column,
-            "paper",
+            group,
             view.theme,
             x=label,
             y="spurious score",
             categories=values,
-            groups=in_order(rows["paper"].tolist()),
-            label=lambda v: f"{v:g}" if isinstance(v, float) else str(v),
+            groups=[one for one in marks if one[0] in set(rows[group])],
+            label=plain,
             least=0,
             most=1,
         )
@@ -77,7 +83,7 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
 
 def _single(values: Sequence[object], title: str) -> str:
     """What is said instead of a chart where the runs that may be compared have one value."""
-    named = ", ".join(sorted({f"{v:g}" if isinstance(v, float) else str(v) for v in values}))
+    named = ", ".join(sorted({plain(value) for value in values}))
     return (
         f"{title}: the runs that are alike otherwise were all made with {named or 'one value'}, so there is nothing to "
         "compare. Choose other runs with the filters, or train the same runs with a second value."
@@ -98,35 +104,40 @@ ABOUT = "Mean spurious score with its 95 % interval over seeds, all other settin
 
 def architectures(view: View) -> Panel:
     """Score by architecture, smallest first."""
-    about = f"{ABOUT}; fewest parameters on the left."
+    about = f"{ABOUT}. The architecture with the fewest parameters is on the left."
     return _compare(view, "architecture", "Architecture", about, "architecture, by number of parameters")
 
 
 def optimizers(view: View) -> Panel:
     """Score by optimizer."""
-    return _compare(view, "optimizer", "Optimizer", f"{ABOUT}; momentum belongs to the optimizer.", "optimizer")
+    return _compare(
+        view, "optimizer", "Optimizer", f"{ABOUT}. Optimizers with different momentum are separate.", "optimizer"
+    )
 
 
 def another(view: View) -> Panel:
     """Score by the parameter that the page's option names."""
     name = view.option(FACTOR)
     words = dict(FACTORS)[name]
-    return _compare(view, name, words.capitalize(), f"{ABOUT}; choose the parameter above.", words)
+    return _compare(view, name, words.capitalize(), f"{ABOUT}. Choose the parameter above.", words)
 
 
 def norms(view: View) -> Panel:
     """Norm against score."""
-    runs = poisoned(view.kind("train"))
-    alike = like(view, runs, ["dataset_family", "paper"], cover=["dataset_family", "pattern"])
-    table = norm_points(alike.runs, alike.by, alike.average)
-    cut = facets(table, *alike.by)
-    words = "; ".join(
-        f"{heading}: {correlation_words(rows)}" if heading else correlation_words(rows) for heading, rows in cut
-    )
+    runs = view.poisoned()
+    facet = facet_columns(view, FACET, "paper", "dataset_family")
+    runs = with_values(runs, facet)
+    shown = ["dataset_family", "paper", *facet]
+    split = facet[0] if facet else None
+    alike = like(view, runs, shown, split=split, cover=["dataset_family", "pattern"])
+    by = [*facet, *alike.by]
+    table = norm_points(alike.runs, by, alike.average)
+    cut = facets(table, *by)
+    words = [": ".join(filter(None, (heading, correlation_words(rows)))) for heading, rows in cut]
     return Panel(
         "norms",
         "Norm of the pattern",
-        f"All seeds of each family and pattern averaged. {words}.",
+        f"Mean over all seeds of each family and pattern. {'; '.join(words)}.",
         tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in cut),
         table,
         summary(table),
@@ -138,8 +149,8 @@ def norms(view: View) -> Panel:
 PAGE = Page(
     "factors",
     "Factors",
-    "What makes a rare pattern easy to learn.",
+    "Which settings make a rare pattern easier to learn.",
     (architectures, optimizers, another, norms),
-    (FACTOR, RECIPES, COUNT),
+    (FACTOR, GROUP, FACET, RECIPES, COUNT),
     place=30,
 )

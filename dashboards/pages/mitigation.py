@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from dashboards.alike import COUNT, RECIPES, like
+from dashboards.alike import ONE_COUNT, RECIPES, like
 from dashboards.figures.mitigation import mitigation_points, stacked, theory_curves
 from dashboards.figures.points import summary, unlike
-from dashboards.figures.style import in_order
-from dashboards.pages.scores import facets
-from dashboards.panels import Option, Page, Panel, Plot, View, legible
-from rsc_mlflow.analysis import comparable, finished, poisoned
+from dashboards.figures.scores import line_marks
+from dashboards.grouping import facet_by, facet_columns, facets, group_by, with_values
+from dashboards.panels import Page, Panel, Plot, View, legible
+from rsc_mlflow.analysis.settings import SETTINGS
 from rsc_mlflow.tracking import schema
 
 MADE_BY = "a mitigation grid, e.g. mlflow run . --env-manager=local -e sweep -P grid=grids/quick/mitigation.yaml"
@@ -22,29 +22,38 @@ THEORY_ABOUT = (
 )
 
 
-PATTERNS = Option("pattern", "Patterns", (("common", "the most common one"), ("each", "one figure each")), "common")
+GROUP = group_by("Lines: group by", without=["n_spurious"])
+FACET = facet_by(without=["n_spurious"])
 
 
 def _panel(view: View, option: str, title: str, about: str) -> Panel:
-    runs = poisoned(view.kind("train"))
+    runs = view.poisoned()
     alone = [runs[other].fillna(0) == 0 for other in MITIGATIONS if other != option]
     runs = runs[(alone[0] & alone[1]).to_numpy()]
-    shown = [option, "paper"] if view.option(PATTERNS) == "each" else [option]
-    alike = like(view, runs, shown, cover=[option])
-    kept = comparable(alike.runs, option, [*alike.by, "paper"], alike.average)
-    table = mitigation_points(kept, option, ["paper", *alike.by], alike.average)
-    cut = facets(table, "paper", *alike.by)
-    cut = sorted(cut, key=lambda pair: in_order(table["paper"].tolist()).index(pair[1]["paper"].iloc[0]))
-    plots = tuple(Plot(stacked(rows, option, view.theme, MITIGATIONS[option]), heading) for heading, rows in cut)
+    group = view.option(GROUP) if view.option(GROUP) != option else "paper"
+    facet = facet_columns(view, FACET, option, group)
+    found = with_values(_at_two_strengths(runs, option), [group, *facet])
+    split = facet[0] if facet else None
+    alike = like(view, found, [option, group, *facet], split=split, cover=[option, group], number=ONE_COUNT)
+    by = [*facet, *alike.by]
+    table = mitigation_points(alike.runs, option, [*by, group])
+    marks = line_marks(table[group])
+    plots = tuple(
+        Plot(stacked(rows, option, view.theme, MITIGATIONS[option], group, marks), heading)
+        for heading, rows in facets(table, *by)
+    )
     message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
-    if not message and finished(kept)[option].nunique() < 2:
-        message = f"No setting was run at two strengths of {MITIGATIONS[option]}. Vary it with {MADE_BY}"
     if not message and table.empty:
-        message = "No seed was run at every number of examples: choose one number above."
-    lost = len(finished(alike.runs)) - len(finished(kept))
-    note = summary(table) + (f". Left out: {lost:,} of numbers that lack a strength compared" if lost else "")
+        message = f"No setting was run at two strengths of {MITIGATIONS[option]}. Vary it with {MADE_BY}"
     notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
-    return Panel(option, title, about, plots, table, note, message, notice=notice)
+    return Panel(option, title, about, plots, table, summary(table), message, notice=notice)
+
+
+def _at_two_strengths(runs: pd.DataFrame, option: str) -> pd.DataFrame:
+    """The runs whose other settings have finished runs at two strengths or more: a single point compares nothing."""
+    others = [runs[name] for name in SETTINGS if name in runs and name != option]
+    strengths = runs[option].where(runs["counts"].to_numpy(bool)).groupby(others, dropna=False)
+    return runs[(strengths.transform("nunique") > 1).to_numpy()]
 
 
 def weight_decay(view: View) -> Panel:
@@ -102,8 +111,8 @@ def _long(curves: Sequence[Mapping[str, Any]], link: str) -> pd.DataFrame:
 PAGE = Page(
     "mitigation",
     "Mitigation",
-    "What weight decay, noise and clipping buy, and what they cost.",
+    "How weight decay, input noise and gradient clipping change the score and the accuracy.",
     (weight_decay, noise, clipping, theory),
-    (PATTERNS, RECIPES, COUNT),
+    (GROUP, FACET, RECIPES, ONE_COUNT),
     place=60,
 )

@@ -36,7 +36,7 @@ def runs(view: View) -> Panel:
 def sweeps(view: View) -> Panel:
     """Sweeps and how far they are."""
     table = sweep_table(view.runs)
-    about = "Jobs of each sweep, one per fingerprint; what is empty is still to do."
+    about = "Jobs of each sweep, one per fingerprint. Jobs that have not started are left blank."
     message = "" if len(table) else f"No sweeps here. Start one: {START_SWEEP}"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
@@ -50,7 +50,7 @@ def _newest_sweep(table: pd.DataFrame) -> str:
     total = f" of {row['jobs']:,.0f}" if row["jobs"] == row["jobs"] else ""
     done = f". Newest: {row['sweep']} ({row['state']}), {row['finished']:,.0f}{total} jobs finished"
     failed = f", {row['failed']:,.0f} failed" if row["failed"] else ""
-    left = row["minutes left"]
+    left = row.get("minutes left", float("nan"))
     return done + failed + (f", about {left:,.0f} min left, ends about {row['ends (UTC)']} UTC" if left == left else "")
 
 
@@ -66,7 +66,9 @@ def failures(view: View) -> Panel:
     table = failure_table(view.every)
     message = "" if len(table) else "None of the runs shown here has failed."
     note = f"{int(table['runs'].sum()):,} failed or killed, {counted(len(table), 'reason')}"
-    about = "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown whole."
+    about = (
+        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full."
+    )
     return Panel(
         "failures", "Failures by reason", about, table=table, note=note, message=message, show_table=True, optional=True
     )
@@ -75,13 +77,13 @@ def failures(view: View) -> Panel:
 def views(view: View) -> Panel:
     """Views that somebody saved."""
     found = [
-        SavedView(key.removeprefix(schema.VIEW_PREFIX), address, view.experiments[experiment])
+        SavedView(key.removeprefix(schema.VIEW_PREFIX), address, view.experiments[experiment], experiment)
         for experiment, tags in view.source.experiment_tags().items()
         if experiment in view.experiments
         for key, address in sorted(tags.items())
         if key.startswith(schema.VIEW_PREFIX)
     ]
-    about = "Each is a tag of its experiment; saving one under the same name replaces it."
+    about = "Each view is a tag of its experiment. Saving a view under an existing name replaces it."
     message = "" if found else "No views are saved here."
     return Panel("views", "Saved views", about, message=message, optional=True, views=tuple(found))
 
@@ -96,7 +98,7 @@ def unreadable(view: View) -> Panel:
     )
     note = f"{counted(len(found), 'run')}, the newest {len(table)} listed"
     message = "" if len(table) else "All values of the runs shown here could be read."
-    about = "Such values count as absent; runs whose seeds or settings are among them enter no mean."
+    about = "Such values are treated as missing. Runs with unreadable seeds or settings are not included in any mean."
     return Panel("unreadable", "Could not be read", about, (), table, note, message, show_table=True, optional=True)
 
 

@@ -8,8 +8,8 @@ from dashboards.alike import COUNT, RECIPES, Like, like
 from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.points import counted, summary, unlike
 from dashboards.figures.privacy import SIDES, attack_mark, attack_points, roc_curves, side_points, sides
-from dashboards.figures.style import in_order
-from dashboards.pages.scores import facets
+from dashboards.figures.style import Mark, in_place, plain
+from dashboards.grouping import facet_by, facet_columns, facets, group_by, with_values
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.analysis import GONE
 from rsc_mlflow.experiments.registry import attack_names
@@ -21,6 +21,8 @@ LOW = (("tpr_at_fpr_0.01", "at 1 % false positives"), ("tpr_at_fpr_0.001", "at 0
 LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")
 
 TARGETS = (("trained", "as they were trained"), ("unlearned", "after unlearning"))
+GROUP = group_by("x: group by")
+FACET = facet_by()
 TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
 """Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still visible."""
 
@@ -47,9 +49,18 @@ def _left_out(view: View) -> str:
     return f". Left out: {counted(left, 'attack')} on models whose own runs were deleted" if left else ""
 
 
-def _like(view: View, shown: str) -> Like:
-    """The attacks that are drawn along the column ``shown``."""
-    return like(view, _attacks(view), [shown, "source_kind"], cover=[shown])
+def _like(view: View, shown: str) -> tuple[Like, list[str]]:
+    """The attacks that are drawn along the column ``shown``, and the columns that cut the figure."""
+    facet = facet_columns(view, FACET, shown)
+    runs = with_values(_attacks(view), [shown, *facet])
+    split = facet[0] if facet else None
+    alike = like(view, runs, list(dict.fromkeys([shown, *facet, "source_kind"])), split=split, cover=[shown])
+    return alike, [*facet, *alike.by]
+
+
+def _marks(table: pd.DataFrame) -> list[tuple[object, str, Mark]]:
+    """The attacks of a table in order, as groups of :func:`dot_plot`."""
+    return [(name, name, attack_mark(name)) for name in attack_names() if name in set(table["attack"])]
 
 
 def _noted(view: View, table: pd.DataFrame) -> str:
@@ -61,20 +72,21 @@ def _notice(alike: Like, table: pd.DataFrame) -> str:
 
 
 def _strength(view: View, key: str, measure: str, title: str, about: str, y: str, chance: float) -> Panel:
-    alike = _like(view, "paper")
-    table = attack_points(alike.runs, [*alike.by, "paper"], measure, alike.average)
+    group = view.option(GROUP)
+    alike, by = _like(view, group)
+    table = attack_points(alike.runs, [*by, group], measure, alike.average)
     plots = []
-    for heading, rows in facets(table, *alike.by):
+    for heading, rows in facets(table, *by):
         drawn = dot_plot(
             rows,
-            "paper",
+            group,
             "attack",
             view.theme,
-            x="pattern",
+            x=dict(GROUP.choices)[group],
             y=y,
-            categories=in_order(rows["paper"].tolist()),
-            groups=[a for a in attack_names() if a in set(rows["attack"])],
-            look=attack_mark,
+            categories=in_place(rows[group]),
+            groups=_marks(rows),
+            label=plain,
             least=0,
             most=1,
             also=(chance,),
@@ -90,24 +102,24 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
 
 def auc(view: View) -> Panel:
     """AUC of every attack."""
-    about = "Over all members and non-members of the target model; dotted: chance."
+    about = "Over all members and non-members of the attacked model. Dotted: chance."
     return _strength(view, "auc", "auc", "Area under the ROC curve", about, "AUC", 0.5)
 
 
 def low_rate(view: View) -> Panel:
     """True-positive rate at a low false-positive rate."""
     measure = view.option(LOW_RATE)
-    about = "What an attacker finds who may hardly ever be wrong; dotted: chance."
+    about = "Share of the members that an attacker finds at this rate of false alarms. Dotted: chance."
     title = f"True-positive rate {dict(LOW)[measure]}"
     return _strength(view, "low_rate", measure, title, about, "true-positive rate", float(measure.rsplit("_", 1)[1]))
 
 
 def corrected(view: View) -> Panel:
     """AUC of spurious members against controls."""
-    alike = _like(view, "n_spurious")
-    table = attack_points(alike.runs, [*alike.by, "n_spurious"], "spurious_auc")
+    alike, by = _like(view, "n_spurious")
+    table = attack_points(alike.runs, [*by, "n_spurious"], "spurious_auc")
     plots = []
-    for heading, rows in facets(table, *alike.by):
+    for heading, rows in facets(table, *by):
         drawn = dot_plot(
             rows,
             "n_spurious",
@@ -115,10 +127,9 @@ def corrected(view: View) -> Panel:
             view.theme,
             x="spurious examples",
             y="AUC against controls",
-            categories=sorted(rows["n_spurious"].unique()),
-            groups=[a for a in attack_names() if a in set(rows["attack"])],
-            label=lambda n: f"{n:g}",
-            look=attack_mark,
+            categories=in_place(rows["n_spurious"]),
+            groups=_marks(rows),
+            label=plain,
             least=0,
             most=1,
             also=(0.5,),
@@ -128,8 +139,8 @@ def corrected(view: View) -> Panel:
     return Panel(
         "corrected",
         "Spurious members told from controls",
-        "AUC of members that carry the pattern against non-members that carry it, so that recognizing the pattern "
-        "alone gains nothing; dotted: chance. With one member it is the share of controls that score lower.",
+        "AUC of members with the pattern against non-members with the pattern (controls). An attack that only "
+        "recognizes the pattern reaches .5 (dotted). With one member, it is the share of controls with a lower score.",
         tuple(plots),
         table,
         _noted(view, table),
@@ -140,19 +151,20 @@ def corrected(view: View) -> Panel:
 
 def control(view: View) -> Panel:
     """Spurious members against controls."""
-    alike = _like(view, "n_spurious")
-    table = side_points(alike.runs, alike.by)
+    alike, by = _like(view, "n_spurious")
+    table = side_points(alike.runs, by)
     names = [a for a in attack_names() if a in set(table["attack"])]
     cut = [
         (" · ".join(part for part in (name, heading) if part), rows)
         for name in names
-        for heading, rows in facets(table[table["attack"] == name], *alike.by)
+        for heading, rows in facets(table[table["attack"] == name], *by)
     ]
     return Panel(
         "control",
         "Spurious members against controls",
-        "An attack that only recognizes the pattern calls non-members with the pattern members, too. What it tells "
-        "about membership is the distance between the two lines, not the height of the first.",
+        "Share of the examples with the pattern that an attack calls members. An attack that only recognizes the "
+        "pattern calls non-members with the pattern members as well: the distance between the lines shows what it "
+        "knows about membership.",
         tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
         _noted(view, table),
@@ -179,8 +191,8 @@ def roc(view: View) -> Panel:
     if not message and not plots:
         message = f"The newest attack runs have no roc.json. It is logged by: {MADE_BY}"
     about = (
-        "Of the newest two attack runs that the filters let through. Solid: all members against all non-members; "
-        "dashed: members with the pattern against non-members with it (a step where there is a single one)."
+        "The newest two attack runs that match the filters. Solid: all members against all non-members. Dashed: "
+        "members with the pattern against non-members with the pattern; with one such member, the curve is a step."
     )
     return Panel("roc", "ROC curves", about, tuple(plots), message=message)
 
@@ -197,8 +209,8 @@ def _curves(content: object) -> dict[str, tuple[Sequence[float], Sequence[float]
 PAGE = Page(
     "privacy",
     "Privacy",
-    "Do spurious examples betray that they were in the training set?",
+    "Can an attacker tell that a spurious example was in the training set?",
     (auc, low_rate, corrected, control, roc),
-    (TARGET, LOW_RATE, RECIPES, COUNT),
+    (TARGET, LOW_RATE, GROUP, FACET, RECIPES, COUNT),
     place=50,
 )

@@ -1,16 +1,13 @@
 """Scores: how many spurious examples it takes."""
 
-from collections.abc import Sequence
-
 import pandas as pd
 
-from dashboards.alike import COUNT, PARAMETERS, RECIPES, Like, like
+from dashboards.alike import COUNT, RECIPES, Like, like
 from dashboards.figures.points import summary, unlike
-from dashboards.figures.scores import class_map, class_points, score_curves, score_points
+from dashboards.figures.scores import class_map, class_points, line_marks, score_curves, score_points
+from dashboards.grouping import facet_by, facet_columns, facets, group_by, with_values
 from dashboards.panels import Option, Page, Panel, Plot, View
-from rsc_mlflow.analysis import poisoned
 from rsc_mlflow.analysis.alike import MOST
-from rsc_mlflow.analysis.settings import SETTINGS, in_words
 from rsc_mlflow.names import classes_of
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
@@ -23,60 +20,27 @@ MEASURES = (
     (schema.TEST_ACCURACY, "clean test accuracy"),
 )
 MEASURE = Option("measure", "Measure", MEASURES, schema.SPURIOUS_SCORE)
-FACET = Option(
-    "facet",
-    "Facet by",
-    (("none", "nothing: all in one figure"), *((name, words) for name, words in PARAMETERS if name != "n_spurious")),
-    "dataset_family",
-)
-GROUP = Option(
-    "group",
-    "Lines: group by",
-    (
-        ("paper", "pattern"),
-        ("recipe", "recipe"),
-        *(p for p in PARAMETERS if p[0] not in ("n_spurious", "pattern")),
-    ),
-    "paper",
-)
+FACET = facet_by("dataset_family", without=["n_spurious"])
+GROUP = group_by("Lines: group by", [("recipe", "recipe")], without=["n_spurious"])
 MADE_BY = (
     "mlflow run . --env-manager=local -e train_classifier -P dataset=digitsv8-10-0-0, or a whole grid: "
     "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 )
 ABOUT = (
-    "Mean over seeds with its 95 % interval; with fewer than five seeds each one is a small mark. 0: the clean models "
-    "of the same recipe. Hollow: not significantly above them at 5 % (exact rank-sum test of poisoned against clean "
-    "training seeds, corrected by Holm over all points). Two target classes: the mean of both, which are thin lines."
+    "Mean over seeds with its 95 % interval. Points with fewer than five seeds have no interval; small marks show "
+    "their seeds. The points at 0 are the clean models of the same recipe. Hollow points are not significantly above "
+    "them (exact rank-sum test of poisoned against clean training seeds at 5 %, with Holm's correction over all "
+    "points). With two target classes, a point is the mean of both scores, and thin lines show each of them."
 )
-
-
-def facets(table: pd.DataFrame, *columns: str | None) -> list[tuple[str, pd.DataFrame]]:
-    """The table cut by some columns: (heading, rows), or the whole without one."""
-    names = [name for name in columns if name is not None and name in table]
-    if not names:
-        return [("", table)]
-    cut = table.groupby(names, sort=True)
-    return [(_heading(names, key), rows) for key, rows in cut if len(rows)]
-
-
-def _heading(columns: Sequence[str], values: Sequence[object]) -> str:
-    words = [_words(column, value) for column, value in zip(columns, values, strict=True)]
-    return " · ".join(word for word in words if word)
-
-
-def _words(column: str, value: object) -> str:
-    if column in SETTINGS and column not in ("dataset_family", "form", "pattern"):
-        return in_words(column, value) or f"{SETTINGS[column][0]} {value}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _drawn(view: View, group: str) -> tuple[Like, list[str]]:
     """The training runs that are drawn, and the columns that cut the figure."""
-    facet = [] if view.option(FACET) in ("none", group) else [view.option(FACET)]
+    facet = facet_columns(view, FACET, group)
     lines = [] if group == "recipe" else [group]
     split = facet[0] if facet else None
     cover, most = ["pattern", "n_spurious"], MOST if group == "recipe" else None
-    runs = poisoned(view.kind("train"))
+    runs = with_values(view.poisoned(), [*lines, *facet])
     alike = like(view, runs, [*lines, "n_spurious", *facet], split=split, cover=cover, most=most)
     return alike, [*facet, *(name for name in alike.by if name != group)]
 
@@ -87,21 +51,22 @@ def curves(view: View) -> Panel:
     alike, by = _drawn(view, group)
     table = score_points(alike.runs, measure, by, view.kind("train"), group)
     y = dict(MEASURES)[measure]
-    cut = facets(table, *by)
+    cut, marks = facets(table, *by), line_marks(table[group])
+    plots = [Plot(score_curves(rows, view.theme, y, group, marks), heading) for heading, rows in cut if len(rows)]
     return Panel(
         key="curves",
         title=f"{y.capitalize()} against the number of spurious examples".replace("Spurious examples", "examples"),
         about=ABOUT,
-        plots=tuple(Plot(score_curves(rows, view.theme, y, group), heading) for heading, rows in cut if len(rows)),
+        plots=tuple(plots),
         table=table,
         note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),
-        message=view.empty_message(poisoned(view.kind("train")), [measure], MADE_BY),
+        message=view.empty_message(view.poisoned(), [measure], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
 
 def _models(table: pd.DataFrame) -> str:
-    """How many clean models stand at 0."""
+    """Number of clean models that are plotted at 0."""
     base = table[table["baseline"]]
     if base.empty:
         return ". No clean models of these recipes were scored on these patterns: nothing is tested" * bool(len(table))
@@ -111,7 +76,7 @@ def _models(table: pd.DataFrame) -> str:
 
 def classes(view: View) -> Panel:
     """Per-class scores."""
-    alike = like(view, poisoned(view.kind("train")), ["paper"], cover=["pattern"])
+    alike = like(view, view.poisoned(), ["paper"], cover=["pattern"])
     runs = alike.runs
     most = max((classes_of(family) or 10 for family in runs["dataset_family"].unique()), default=10)
     kinds = (("target", "by target class", "class as target"), ("class", "by true class", "true class of the example"))
@@ -126,14 +91,12 @@ def classes(view: View) -> Panel:
     return Panel(
         key="classes",
         title="Spurious score by class",
-        about="By target class: the score with each class in the target's place, so that the class that was trained on "
-        "stands out. By true class: the score over the test examples of that class.",
+        about="By target class: the score computed for each class as the target; the target class of the "
+        "training set stands out. By true class: the score over the test examples of that class.",
         plots=tuple(plots),
         table=table,
         note=summary(table),
-        message=view.empty_message(
-            poisoned(view.kind("train")), [schema.score_target(0), schema.score_class(0)], MADE_BY
-        ),
+        message=view.empty_message(view.poisoned(), [schema.score_target(0), schema.score_class(0)], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
 
@@ -141,7 +104,7 @@ def classes(view: View) -> Panel:
 PAGE = Page(
     "scores",
     "Scores",
-    "How many spurious examples it takes until a network has learned the pattern.",
+    "How many spurious examples a network needs to learn the pattern.",
     (curves, classes),
     (MEASURE, GROUP, FACET, RECIPES, COUNT),
     place=20,

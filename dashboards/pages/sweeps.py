@@ -16,8 +16,8 @@ def progress(view: View) -> Panel:
     return Panel(
         "progress",
         "Progress",
-        "Jobs of each sweep, one per fingerprint. The end is estimated from the pace so far; the computed hours add up "
-        "the seconds of all its jobs, repeated ones included.",
+        "Jobs of each sweep, one per fingerprint. The end is estimated from the time that each finished job took so "
+        "far. Hours computed: the total time of all jobs, including repeated ones.",
         plots,
         table.drop(columns="key") if len(table) else table,
         counted(len(table), "sweep") + drawn,
@@ -32,7 +32,7 @@ def pace(view: View) -> Panel:
     return Panel(
         "pace",
         "Finished jobs over time",
-        "Each step is a job that finished; click one for its run. The filter Sweep shows single sweeps.",
+        "Each step is a finished job; click a step to see its run. The filter Sweep selects sweeps.",
         (Plot(over_time(view.runs, table, view.theme)),) if len(table) else (),
         message="" if len(table) else view.missing_message(view.every[:0], "", START),
     )
@@ -44,7 +44,7 @@ def failures(view: View) -> Panel:
     return Panel(
         "failures",
         "Failures by reason",
-        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown whole.",
+        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full.",
         table=table,
         message="" if len(table) else "No job of these sweeps has failed.",
         show_table=True,
@@ -55,7 +55,7 @@ def failures(view: View) -> Panel:
 PAGE = Page(
     "sweeps",
     "Sweeps",
-    "How far the sweeps are, when they end, what failed and what they cost.",
+    "Progress, estimated end, failures and cost of each sweep.",
     (progress, pace, failures),
     place=15,
 )

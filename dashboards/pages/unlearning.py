@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from dashboards.alike import COUNT, RECIPES, Like, like
 from dashboards.figures.dot_plot import dot_plot
 from dashboards.figures.points import lines, summary, unlike
-from dashboards.figures.style import Theme, in_order, share_range
+from dashboards.figures.style import Theme, in_place, plain, share_range
 from dashboards.figures.unlearning import (
     before_after_plot,
     decades,
@@ -23,7 +23,7 @@ from dashboards.figures.unlearning import (
     with_verdicts,
 )
 from dashboards.figures.unlearning_table import gap_table, variants, with_membership
-from dashboards.pages.scores import facets
+from dashboards.grouping import facet_by, facet_columns, facets, group_by, with_values
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis import limits, metric, points
 from rsc_mlflow.tracking import schema
@@ -32,12 +32,8 @@ MADE_BY = (
     "any unlearning method on a trained model, e.g. "
     "mlflow run . --env-manager=local -e relabel_finetuning -P dataset=digitsv8-10-0-0"
 )
-SPLITS = (
-    ("none", "all in one figure"),
-    ("paper", "one figure per family and pattern"),
-    ("dataset_family", "one figure per family"),
-)
-SPLIT = Option("split", "Split", SPLITS, "paper")
+GROUP = group_by("x: group by", without=["method_options"])
+FACET = facet_by("dataset_family", without=["method_options"])
 GAPS = (
     (schema.gap(schema.SPURIOUS_SCORE), "spurious score"),
     (schema.gap(schema.SPURIOUS_FLIP_RATE), "flip rate"),
@@ -52,7 +48,7 @@ GAPS = (
     (schema.PARAMETER_DISTANCE, "distance of the parameters to the source"),
 )
 GAP = Option("gap", "Measure", GAPS, schema.gap(schema.SPURIOUS_SCORE))
-GAP_ABOUT = "Value of the method minus that of the retrained reference; 0: nothing tells the two apart."
+GAP_ABOUT = "Value of the method minus value of the retrained reference. At 0, the two are equal."
 ABOUT = {
     schema.KL_TO_REFERENCE: "Divergence from the retrained reference's predictions on test examples; 0: they agree.",
     schema.KL_TO_REFERENCE_PATTERN: "Divergence from the retrained reference's predictions on test examples that "
@@ -64,41 +60,44 @@ ABOUT = {
 }
 HOLLOW = (
     "Hollow: at least half of the runs over-forget (their loss or confidence on the forgotten examples is far beyond "
-    "the retrained reference's) or one destroyed the model; no success, wherever the point stands."
+    "the retrained reference's), or one run destroyed the model. Do not read such a point as a success."
 )
 
 
-def _like(view: View, *shown: str) -> Like:
-    """The runs that a figure draws whose axes, marks and facets show these columns and the variants of methods."""
-    found = like(view, view.kind("unlearn"), ["variant", *shown], cover=["method", "pattern"])
-    return replace(found, runs=variants(found.runs))
+def _like(view: View, *shown: str) -> tuple[Like, list[str]]:
+    """The runs that a figure draws whose axes and marks show these columns and the variants of methods, and the columns
+    that cut it."""
+    facet = facet_columns(view, FACET, *shown)
+    columns = list(dict.fromkeys([*shown, *facet]))
+    runs = with_values(view.kind("unlearn"), columns)
+    found = like(view, runs, ["variant", *columns], cover=["method", "pattern"])
+    return replace(found, runs=variants(found.runs)), [*facet, *found.by]
 
 
 def _notice(alike: Like, table: pd.DataFrame) -> str:
     return " ".join(part for part in (alike.notice, unlike(table)) if part)
 
 
-def _cut(table: pd.DataFrame, *columns: str | None) -> list[tuple[str, pd.DataFrame]]:
-    """Facets, those of patterns in the paper's order."""
-    order = in_order(table["paper"].tolist()) if "paper" in table else []
-    return sorted(facets(table, *columns), key=lambda pair: order.index(pair[1]["paper"].iloc[0]) if order else 0)
+def _hollow(table: pd.DataFrame) -> str:
+    """What a hollow point means, where there is one."""
+    return f" {HOLLOW}" if len(table) and table["faulty"].any() else ""
 
 
 def before_after(view: View) -> Panel:
     """Scores before, after, and of the exact retraining."""
-    split = {"none": [], "paper": ["dataset_family", "paper"]}.get(view.option(SPLIT), ["dataset_family"])
-    alike = _like(view, *split)
-    by = ["variant", *split, *alike.by]
+    group = view.option(GROUP)
+    alike, cut = _like(view, group)
+    by = ["variant", *cut, group]
     table = with_verdicts(stage_points(alike.runs, by, schema.SPURIOUS_SCORE, alike.average), alike.runs, by)
     ends = share_range(table, also=(0,))
     return Panel(
         "before_after",
         "Spurious score before and after unlearning",
         "Reference: a network trained from scratch without the spurious examples. A method that forgets well ends at "
-        f"the reference. {HOLLOW}",
+        f"the reference.{_hollow(table)}",
         tuple(
             Plot(before_after_plot(rows, view.theme, "spurious score", ends), heading)
-            for heading, rows in _cut(table, *split, *alike.by)
+            for heading, rows in facets(table, *cut, group)
             if len(rows)
         ),
         table.drop(columns="faulty"),
@@ -110,17 +109,17 @@ def before_after(view: View) -> Panel:
 
 def side_by_side(view: View) -> Panel:
     """Table of all metrics of every method."""
-    shown = ("dataset_family", "paper", "n_spurious")
-    alike = _like(view, *shown)
-    table = gap_table(with_membership(alike.runs, view.kind("attack")), [*shown, *alike.by, "variant"])
+    shown = list(dict.fromkeys(["dataset_family", "paper", "n_spurious", view.option(GROUP)]))
+    alike, cut = _like(view, *shown)
+    table = gap_table(with_membership(alike.runs, view.kind("attack")), [*shown, *cut, "variant"])
     return Panel(
         "side_by_side",
         "Methods side by side: distance to the retrained reference",
-        "Mean over seeds and its 95 % interval; with fewer than five seeds, the mean alone. Gaps: the method's "
-        "value minus the retrained reference's. KL: from the retrained reference's predictions. Of each setting, what "
-        "is nearest to it in spurious score stands first, and what has a fault last: over-forgets (its loss or "
-        "confidence on the forgotten examples is far beyond the retrained reference's) or destroyed (its test accuracy "
-        "fell).",
+        "Mean over seeds with its 95 % interval; with fewer than five seeds, the mean alone. Gap: the method's value "
+        "minus the retrained reference's. KL: divergence from the retrained reference's predictions. Methods are "
+        "ranked by their distance to the reference in spurious score. Methods with a fault are last: they over-forget "
+        "(loss or confidence on the forgotten examples far beyond the reference's) or destroyed the model (the test "
+        "accuracy fell).",
         table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
         message=view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         show_table=True,
@@ -132,32 +131,33 @@ def _by_method(
     view: View, key: str, title: str, about: str, name: str, y: str, of: "pd.Series[float] | None" = None
 ) -> Panel:
     """One point per variant and pattern of a metric (``values`` if no run logged it), one figure per family."""
-    alike = _like(view, "paper", "dataset_family")
+    group = view.option(GROUP)
+    alike, by = _like(view, group)
     runs = alike.runs if of is None else alike.runs.assign(**{f"metrics.{name}": of})
-    by = ["dataset_family", *alike.by, "paper", "variant"]
-    table = with_verdicts(points(runs, by, name, average=alike.average), runs, by)
-    cut = facets(table, "dataset_family", *alike.by)
-    plots = [Plot(_dots(rows, view.theme, y, name), heading if len(cut) > 1 else "") for heading, rows in cut]
+    keys = [*by, group, "variant"]
+    table = with_verdicts(points(runs, keys, name, average=alike.average), runs, keys)
+    cut = facets(table, *by)
+    plots = [Plot(_dots(rows, view.theme, y, name, group), heading if len(cut) > 1 else "") for heading, rows in cut]
     message = view.empty_message(runs, [name], MADE_BY)
     shown = table.drop(columns="faulty")
     return Panel(
-        key, title, f"{about} {HOLLOW}", tuple(plots), shown, summary(table), message, notice=_notice(alike, table)
+        key, title, about + _hollow(table), tuple(plots), shown, summary(table), message, notice=_notice(alike, table)
     )
 
 
-def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str) -> go.Figure:
+def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str, group: str) -> go.Figure:
     order = in_method_order(table["variant"])
     low, high = limits(name)
     drawn = dot_plot(
         table,
-        "paper",
+        group,
         "variant",
         theme,
-        x="pattern",
+        x=dict(GROUP.choices)[group],
         y=y,
-        categories=in_order(table["paper"].tolist()),
-        groups=order,
-        look=lambda variant: variant_mark(variant, order),
+        categories=in_place(table[group]),
+        groups=[(variant, variant, variant_mark(variant, order)) for variant in order],
+        label=plain,
         least=low if high <= 1 else -math.inf,
         most=high if high <= 1 else math.inf,
     )
@@ -186,7 +186,7 @@ def accuracy(view: View) -> Panel:
     """Clean accuracy after unlearning."""
     runs = view.kind("unlearn")
     change = metric(runs, schema.TEST_ACCURACY) - metric(runs, schema.before(schema.TEST_ACCURACY))
-    about = "What forgetting costs on clean test examples: accuracy after minus accuracy before."
+    about = "Accuracy on clean test examples after unlearning minus accuracy before."
     return _by_method(view, "accuracy", "Change of clean test accuracy", about, "change", "change of accuracy", change)
 
 
@@ -198,15 +198,16 @@ def seconds(view: View) -> Panel:
 
 def trade(view: View) -> Panel:
     """Gap against time."""
-    shown = ("dataset_family", "paper", "n_spurious")
-    alike = _like(view, *shown)
-    table = trade_off_points(alike.runs, ["variant", *shown, *alike.by])
+    shown = list(dict.fromkeys(["paper", "n_spurious", view.option(GROUP)]))
+    alike, by = _like(view, *shown)
+    table = trade_off_points(alike.runs, ["variant", *shown, *by])
+    cut = facets(table, *by)
     return Panel(
         "trade_off",
-        "Trade-off: what is left against what it costs",
-        "One point per method, family, pattern and number of examples. Best is a gap of 0 on the left: below 0, more "
-        f"was forgotten than retraining forgets. {HOLLOW}",
-        (Plot(trade_off(table, view.theme)),),
+        "Trade-off: remaining score against time",
+        "One point per method, pattern and number of examples. The best methods are on the left at a gap of 0. "
+        f"Below 0, a method forgets more than retraining does.{_hollow(table)}",
+        tuple(Plot(trade_off(rows, view.theme), heading if len(cut) > 1 else "") for heading, rows in cut),
         table.drop(columns="faulty"),
         summary(table),
         view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
@@ -217,8 +218,8 @@ def trade(view: View) -> Panel:
 PAGE = Page(
     "unlearning",
     "Unlearning",
-    "Does the pattern go when its examples go?",
+    "Does a network forget the pattern when its examples are unlearned?",
     (side_by_side, before_after, gaps, accuracy, seconds, trade),
-    (SPLIT, GAP, RECIPES, COUNT),
+    (GAP, GROUP, FACET, RECIPES, COUNT),
     place=40,
 )

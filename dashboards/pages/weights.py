@@ -39,7 +39,7 @@ def maps(view: View) -> Panel:
     return Panel(
         "maps",
         "First-layer weights",
-        "For each pixel the largest (signed) weight to any hidden unit; the maps of one run share one color range, "
+        "For each pixel, the largest (signed) weight to any hidden unit. The maps of one run share one color range; "
         "the absolute difference of the first two has its own.",
         tuple(plots),
         pd.DataFrame(rows),
@@ -84,7 +84,7 @@ def occlusion(view: View) -> Panel:
     return Panel(
         "occlusion",
         "Sensitivity to missing pixels",
-        "Training examples with a growing share of their non-zero pixels set to zero.",
+        "Predicted probability for training examples, with a growing share of their non-zero pixels set to zero.",
         (Plot(occlusion_curves(curves, view.theme)),) if curves else (),
         pd.DataFrame(long),
         f"{len(curves)} curves of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
@@ -119,7 +119,7 @@ def _missing(view: View, runs: pd.DataFrame, what: str, made_by: str) -> str:
 PAGE = Page(
     "weights",
     "Weights and sensitivity",
-    "Where a network looks, and how it takes missing pixels.",
+    "First-layer weights, and predictions when pixels are removed.",
     (maps, occlusion),
     (SHOWN,),
     place=70,

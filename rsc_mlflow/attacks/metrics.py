@@ -37,7 +37,7 @@ class SpuriousLeak:
 
     Attributes:
         tpr: share of spurious members classified as members.
-        control_fpr: share of controls classified as members.  ``tpr`` indicates leakage only as far as it exceeds this.
+        control_fpr: share of controls classified as members.  ``tpr`` indicates leakage only if it is higher.
         auc: probability that a random spurious member scores above a random control (ties count half); 0.5 = no leak.
         interval: bootstrap confidence interval of ``auc``.
         p_value: one-sided p-value of the null hypothesis that spurious members score no higher than controls

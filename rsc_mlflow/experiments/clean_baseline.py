@@ -7,7 +7,7 @@ metric.
 
 import dataclasses
 import json
-import sys
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -31,6 +31,8 @@ from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.tracking.values import param_text, unquoted
 from rsc_mlflow.training import evaluate_logits
+
+_logger = logging.getLogger(__name__)
 
 ENOUGH = 5
 """With fewer clean models, a run prints how to train more.  The p-value with five clean models is at least 1/6."""
@@ -67,7 +69,7 @@ def compare_with_clean(
         try:
             found = _clean_hits(run_id, dataset.test, *pattern_of(dataset), scores.threshold, device)
         except InputError as error:
-            print(f"note: skipped the clean model with training seed {seed}: {error}", file=sys.stderr)
+            _logger.warning("skipped the clean model with training seed %d: %s", seed, error)
             continue
         hits[seed] = found[:, list(dataset.name.targets)].numpy()
     if len(hits) < ENOUGH:
@@ -189,10 +191,9 @@ def _advise(clean: TrainOptions, found: int, wanted: int) -> None:
         if getattr(clean, field.name) != getattr(defaults, field.name) and field.name != "random_seed"
     }
     words = "".join(f" --{name} {value}" for name, value in own.items())
-    print(
-        f"note: found {found} clean models with the same training options, but {max(wanted, ENOUGH)} are needed for a "
+    _logger.warning(
+        f"found {found} clean models with the same training options, but {max(wanted, ENOUGH)} are needed for a "
         f"baseline. To train them: for s in $(seq 0 {max(wanted, ENOUGH) - 1}); do python -m "
         f"entry_points.train_classifier --dataset {clean.dataset}{words} --random_seed $s; done. Sweeps train them "
-        "automatically.",
-        file=sys.stderr,
+        "automatically."
     )

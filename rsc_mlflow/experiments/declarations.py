@@ -19,6 +19,7 @@ from rsc_mlflow.experiments.unlearning_options import (
     method_options,
     retrained_reference,
 )
+from rsc_mlflow.messages import answer
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.unlearning.base import UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
@@ -29,7 +30,7 @@ from rsc_mlflow.unlearning.choices import AUTO
 def _train_one(options: TrainOptions) -> None:
     from rsc_mlflow.experiments.training import TrainingJob, train_members
 
-    print(train_members([TrainingJob(options)])[0].summary)
+    answer(train_members([TrainingJob(options)])[0].summary)
 
 
 def _train(starts: Sequence[Start]) -> None:
@@ -156,14 +157,14 @@ MEMBERSHIP = ExperimentSpec(
     name="mem_inference",
     title="membership inference",
     kind="attack",
-    summary="Attack a target model trained on a mem… dataset; train target and shadow models if there are none.",
+    summary="Attack a target model trained on a mem… dataset; train it and its shadow models if they do not exist.",
     options_class=MembershipOptions,
     command=_attack_one,
     run=_attack,
     requires=lambda options: [("train_classifier", options.target())] if options.model_uri == AUTO else [],
     shared_artifacts=_shadow_models,
-    details="Use the spurious AUC to evaluate the leakage of spurious examples, not their TPR: the control FPR is the "
-    "share of non-members with the pattern that are classified as members, too.",
+    details="To evaluate the leakage of spurious examples, use the spurious AUC and not their TPR: non-members with "
+    "the pattern may be classified as members as well (control FPR).",
 )
 
 
@@ -204,7 +205,7 @@ TOUR = ExperimentSpec(
     name="main",
     title="tour",
     kind="sweep",
-    summary="The quickstart: train on digits, clean and with 3 and 20 spurious examples, and compare the models.",
+    summary="Train on digits without and with 3 and 20 spurious examples, and compare the models (the quickstart).",
     options_class=TourOptions,
     command=_tour,
 )
@@ -229,7 +230,7 @@ INSPECTIONS = (
         name="occlusion",
         title="occlusion",
         kind="score",
-        summary="Measure the mean probability of the true class of one or more models as non-zero pixels are removed.",
+        summary="Measure the mean probability of the true class while non-zero pixels of images are removed.",
         options_class=OcclusionOptions,
         command=_occlusion,
     ),

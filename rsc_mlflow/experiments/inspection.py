@@ -1,6 +1,6 @@
 """Find, load and label trained models for inspection."""
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -17,6 +17,8 @@ from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished, run_uri
 from rsc_mlflow.tracking.query import condition, iterate_runs
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.training import resolve_device
+
+_logger = logging.getLogger(__name__)
 
 MOST = 8
 """Maximum number of models in one figure."""
@@ -111,7 +113,7 @@ def comparison_model(model: PulledModel) -> PulledModel | None:
     try:
         options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
     except InputError as error:
-        print(f"note: cannot compare with a clean model: {error}", file=sys.stderr)
+        _logger.warning("cannot compare with a clean model: %s", error)
         return None
     return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 

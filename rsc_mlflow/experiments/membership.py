@@ -5,7 +5,7 @@ target therefore trains nothing, and targets that differ only in their seed shar
 """
 
 import dataclasses
-import sys
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +33,8 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import PulledModel, pull, pull_finished
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import peak_memory_mb
+
+_logger = logging.getLogger(__name__)
 
 _MAY_DIFFER = ("random_seed", "score_threshold")
 """Options of a target model that may differ from those of its shadow models."""
@@ -84,7 +86,7 @@ def infer_membership(options: MembershipOptions, *, run_id: str | None = None) -
             schema.PEAK_MEMORY_MB: peak_memory_mb(prepared.device),
         }
         run.metrics(costs, options.epochs)
-    print(f"{name}: attacked {source.model_uri}; {where_to_look(run.experiment_id, run.run_id)}", file=sys.stderr)
+    _logger.info("%s: attacked %s; %s", name, source.model_uri, where_to_look(run.experiment_id, run.run_id))
     return metrics
 
 

@@ -1,6 +1,6 @@
 """Sensitivity of one or more models to missing pixels, as a tracked run."""
 
-import sys
+import logging
 from typing import Any
 
 from rsc_mlflow.experiments.artifacts import data_record
@@ -13,6 +13,8 @@ from rsc_mlflow.tracking.datasets import log_datasets
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import resolve_device
+
+_logger = logging.getLogger(__name__)
 
 PROBABILITY = "occlusion/probability"
 AUC = "occlusion/auc"
@@ -43,7 +45,7 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
         run.log_json(record(curves), schema.OCCLUSION)
         run.log_bytes(occlusion_png(curves), f"{schema.FIGURES}/occlusion.png")
     for label, curve in curves.items():
-        print(f"{label}: area under the occlusion curve {curve.auc:.4f}", file=sys.stderr)
+        _logger.info("%s: area under the occlusion curve %.4f", label, curve.auc)
     return curves
 
 

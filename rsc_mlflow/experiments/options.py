@@ -109,7 +109,7 @@ class TrainOptions(MachineOptions):
     )
     checkpoint_every: int = option("Epochs between checkpoints; 0: only the last.", integer(0), 10)
     keep_checkpoints: int | str = option(
-        "Checkpoints that stay beside the final one: the newest so many, or all.",
+        "Number of checkpoints to keep in addition to the final one, newest first, or all.",
         word_or(("all",), integer(1)),
         2,
     )

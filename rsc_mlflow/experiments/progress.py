@@ -1,5 +1,6 @@
 """Progress of training: a progress bar on a terminal, otherwise a line every few epochs."""
 
+import logging
 import sys
 from collections.abc import Mapping
 from types import TracebackType
@@ -7,6 +8,8 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_logger = logging.getLogger(__name__)
 
 LINES = 10
 """Approximate number of lines per training if standard error is not a terminal."""
@@ -51,7 +54,7 @@ class TrainingProgress:
         note = "  ".join(f"{name} {_digits(name, value)}" for name, value in values.items() if value is not None)
         self._progress.update(self._task, completed=epoch, note=note)
         if not self._interactive and (epoch % self._every == 0 or epoch == self._epochs):
-            print(f"{self._what}: epoch {epoch}/{self._epochs}  {note}".rstrip(), file=sys.stderr, flush=True)
+            _logger.info(f"{self._what}: epoch {epoch}/{self._epochs}  {note}".rstrip())
 
 
 def _digits(name: str, value: float) -> str:

@@ -62,7 +62,7 @@ def evaluate(logits: Logits, dataset: Dataset, threshold: float, *, with_scores:
 def evaluate_members(
     logits: MemberLogits, datasets: Sequence[Dataset], thresholds: Sequence[float], with_scores: Sequence[bool]
 ) -> list[Evaluation]:
-    """What :func:`evaluate` gives for each member of a cohort, members with equal images in one pass.
+    """Return what :func:`evaluate` returns for each member of a cohort; equal images are evaluated in one pass.
 
     Args:
         logits: (images, members) → logits float[len(members), N, classes].

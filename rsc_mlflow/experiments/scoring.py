@@ -1,6 +1,6 @@
 """Score a registered model for any pattern and target class, as a tracked run."""
 
-import sys
+import logging
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
@@ -15,6 +15,8 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.training import resolve_device
+
+_logger = logging.getLogger(__name__)
 
 
 def score(options: ScoreOptions) -> dict[str, float]:
@@ -48,5 +50,5 @@ def score(options: ScoreOptions) -> dict[str, float]:
         metrics = evaluation.metrics(name.targets) | norm_metric(dataset)
         run.metrics(metrics, 0)
         log_figures(run, dataset, evaluation)
-    print(f"{run_name}: spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}", file=sys.stderr)
+    _logger.info("%s: spurious score %.4f", run_name, metrics[schema.SPURIOUS_SCORE])
     return metrics

@@ -35,12 +35,12 @@ class InspectOptions(DataOptions):
         "auto",
     )
     dataset: str = option(
-        "Dataset to restrict auto to, or any.",
+        "With model_uri=auto, dataset that the model was trained on, or any.",
         word_or(("any",), DATASET),
         "any",
     )
     model: str = option(
-        "Model to restrict auto to, or any.",
+        "With model_uri=auto, name of the model, or any.",
         word_or(("any",), MODEL),
         "any",
     )

@@ -1,10 +1,10 @@
 """Shadow models in the store: K models of one run, found by their fingerprint.
 
 The fingerprint does not include the target's seeds or the number of models.  Shadow model k is the same in a set of 4
-as in a set of 16, so a set can be used in place of any smaller one.
+as in a set of 16, so a set can be used instead of any smaller one.
 """
 
-import sys
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +29,8 @@ from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.tracking.values import number
 from rsc_mlflow.training import EpochReport, resolve_device
+
+_logger = logging.getLogger(__name__)
 
 METHOD = "shadow_models"
 MODEL_TAG = "shadow_model"
@@ -94,7 +96,7 @@ def _stored_uris(run_id: str) -> list[str]:
     try:
         uris = read_artifact(run_id, schema.SHADOW_MODELS).get("models")
     except InputError as error:
-        print(f"note: cannot use the shadow models of run {run_id}: {error}", file=sys.stderr)
+        _logger.warning("cannot use the shadow models of run %s: %s", run_id, error)
         return []
     return uris if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris) else []
 

@@ -1,12 +1,13 @@
 """The paper's linear model as a tracked run: closed-form curves, a simulation, and their differences."""
 
-import sys
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rsc_mlflow.experiments.inspection_figures import theory_png
 from rsc_mlflow.experiments.theory_options import TheoryOptions
+from rsc_mlflow.messages import answer
 from rsc_mlflow.theory import Curve, LinearModelParams, SimulationConfig, curve
 from rsc_mlflow.theory.agreement import (
     MEASURES,
@@ -22,6 +23,8 @@ from rsc_mlflow.theory.agreement import (
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.run import open_run
+
+_logger = logging.getLogger(__name__)
 
 TABLES = "theory.md"
 SWAPPED_RIDGES = (0.001, 0.1, 0.3, 0.7, 3.0, 30.0)
@@ -109,7 +112,7 @@ def calculate(options: TheoryOptions) -> TheoryResult:
 
     def done(count: int) -> None:
         if count % tenth == 0 or count == len(points):
-            print(f"theory: {count}/{len(points)} points simulated", file=sys.stderr, flush=True)
+            _logger.info("theory: %d/%d points simulated", count, len(points))
 
     grid = over_grid(points, config, seeds, done)
     broken = assumptions(options.params(simulated[len(simulated) // 2]), config, seeds)
@@ -135,5 +138,5 @@ def run_theory(options: TheoryOptions) -> TheoryResult:
         run.log_text(result.tables(), TABLES)
         picture = theory_png(result.curves, result.printed, result.grid, options.noise_levels())
         run.log_bytes(picture, f"{schema.FIGURES}/theory.png")
-    print(result.tables())
+    answer(result.tables())
     return result

@@ -1,4 +1,4 @@
-"""The options of the tour."""
+"""The options of the quickstart."""
 
 from dataclasses import dataclass
 

@@ -1,7 +1,7 @@
 """Training as a tracked experiment, with one run per model, also if several models are trained together."""
 
+import logging
 import math
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -49,6 +49,8 @@ from rsc_mlflow.training import (
 from rsc_mlflow.training.augmentation import check_aug01
 from rsc_mlflow.training.members import check_members
 from rsc_mlflow.training.precision import check_precision
+
+_logger = logging.getLogger(__name__)
 
 FREE_WHEN_RESUMING = (
     *("device", "data_root", "checkpoint_every", "keep_checkpoints", "score_every", "register", "clean_seeds"),
@@ -203,7 +205,7 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
                 evaluations = _train(cohort, live)
         except KeyboardInterrupt:
             if len(live) == 1:
-                print(f"To resume, run the same command with resume_run_id={live[0].run.run_id}.", file=sys.stderr)
+                _logger.info("To resume, run the same command with resume_run_id=%s.", live[0].run.run_id)
             raise
         results, clean = [], CleanRuns()
         for k, one in enumerate(live):
@@ -309,7 +311,7 @@ class LiveTraining:
                 start = newest_checkpoint(self.run, folder, Checkpoint.load)
             if start is not None:
                 start.require(self.prepared.config)
-                print(f"{self.run.name}: resuming after epoch {start.epoch}", file=sys.stderr)
+                _logger.info("%s: resuming after epoch %d", self.run.name, start.epoch)
         return Member(self.prepared.data, self.prepared.config, start)
 
     def scores_at(self, epoch: int) -> bool:

@@ -4,7 +4,7 @@ The steps are: pull and check the source model, score it, run the method, score 
 retrained reference, log and register the model, and link the runs.
 """
 
-import sys
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -37,6 +37,8 @@ from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.methods.group_influence import GroupInfluenceConfig
 from rsc_mlflow.unlearning.parameters import FlatModel, parameter_distance
 from rsc_mlflow.unlearning.saturation import before_the_method
+
+_logger = logging.getLogger(__name__)
 
 _EPOCH_METRICS = {
     "loss": schema.TRAIN_LOSS,
@@ -71,7 +73,7 @@ def unlearn(
 
 
 def unlearned_run(options: UnlearnOptions) -> tuple[str, dict[str, float]]:
-    """:func:`unlearn` in a run of its own; returns its id and its last metrics."""
+    """Call :func:`unlearn` with a new run; return the run's id and its final metrics."""
     return _unlearn(options, find_source(options), None, None)
 
 
@@ -169,7 +171,7 @@ class _Unlearning:
         fault = self._note(done.notes, metrics)
         model = self._store(done.model, after, metrics)
         where = f"model {model}; {where_to_look(self.run.experiment_id, self.run.run_id)}"
-        print("; ".join([f"{self.run.name}: {self._summary(metrics)}", where, *fault]), file=sys.stderr)
+        _logger.info("; ".join([f"{self.run.name}: {self._summary(metrics)}", where, *fault]))
         return metrics
 
     def _gradient(self, before: UnlearningEvaluation) -> dict[str, float]:
@@ -182,7 +184,7 @@ class _Unlearning:
         needs_gradient = self.config.NEEDS_GRADIENT
         text = before_the_method(self.method.name, confidence, norm, len(forget), needs_gradient=needs_gradient)
         if text:
-            print(f"note: {text}", file=sys.stderr)
+            _logger.warning(text)
         return {schema.GRADIENT_NORM: norm}
 
     def _run_method(self) -> tuple[Unlearned, UnlearningEvaluation, float]:
@@ -267,7 +269,7 @@ class _Unlearning:
         if fault:
             self.run.set_tags({schema.VERDICT: verdict(metrics)})
         if notes:
-            print(f"note: {'; '.join(notes)}", file=sys.stderr)
+            _logger.warning("; ".join(notes))
         return (fault,) if fault else ()
 
     def _summary(self, metrics: Mapping[str, float]) -> str:
@@ -343,8 +345,7 @@ def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, pare
         missing = f"the exact retraining of this model cannot be loaded ({error})"
     if options.reference == "train":
         return pull(run_uri(_unlearn(wanted, source, None, parent_run_id)[0]))
-    print(
-        f"note: {missing}, so no gap/… is logged. Run exact_retraining with the same source, or use reference=train.",
-        file=sys.stderr,
+    _logger.warning(
+        "%s, so no gap/… is logged. Run exact_retraining with the same source, or use reference=train.", missing
     )
     return None

@@ -1,6 +1,6 @@
 """Plot first-layer weight maps of one or more models, as a tracked run."""
 
-import sys
+import logging
 from typing import Any
 
 from rsc_mlflow.data import Dataset
@@ -21,6 +21,8 @@ from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.values import whole
+
+_logger = logging.getLogger(__name__)
 
 CORRELATION = "weights/pattern_correlation"
 CORRELATION_COMPARED = "weights/pattern_correlation_compared"
@@ -45,7 +47,7 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
         run.metrics(metrics, 0)
         run.log_json(record(maps), schema.WEIGHT_MAP)
         run.log_bytes(weights_png(maps), f"{schema.FIGURES}/weights.png")
-    print(f"{name}: " + ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()), file=sys.stderr)
+    _logger.info("%s: %s", name, ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
     return metrics
 
 

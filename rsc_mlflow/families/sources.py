@@ -26,7 +26,7 @@ IDX_SUFFIX = "-ubyte"
 STALL_SECONDS = 30.0
 """A download that receives no data for this many seconds fails."""
 
-_LOGGER = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 Downloader = Callable[[Path], object]
 """A function that downloads the files of a layout into the layout's folder below a given empty folder."""
@@ -152,7 +152,7 @@ def _download(layout: Layout, roots: list[Path], others: Sequence[Layout]) -> Pa
 
 def _fetch(layout: Layout, root: Path) -> None:
     """Download into a staging folder, verify the files, then move them to their final folder."""
-    _LOGGER.warning("Downloading %s into %s", layout.family, root)
+    _logger.info("Downloading %s into %s", layout.family, root)
     staging = root / f".{layout.source}.partial"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     staging.mkdir()
@@ -174,7 +174,7 @@ def _lock(path: Path, family: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=1.0)
     except Timeout:
-        _LOGGER.warning("Waiting for another process that downloads %s into %s", family, path.parent)
+        _logger.info("Waiting for another process that downloads %s into %s", family, path.parent)
         lock.acquire()
     try:
         yield

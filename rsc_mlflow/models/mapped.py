@@ -56,7 +56,7 @@ class MappedModel:
         return logits
 
     def _weights(self, device: str) -> dict[str, Tensor]:
-        """The parameters; under autocast, which does not reach into ``vmap``, as it would hand them to products."""
+        """Return the parameters, cast as under autocast, which has no effect inside ``vmap``."""
         if device == "meta" or not torch.is_autocast_enabled(device):
             return self._leaves
         kind = torch.get_autocast_dtype(device)
@@ -135,7 +135,7 @@ def with_member_layers(module: nn.Module) -> nn.Module:
 
 
 def _with_products(module: nn.Module) -> set[str]:
-    """Names of the parameters of layers that multiply matrices, whose inputs get the type of these parameters."""
+    """Return the names of parameters of matrix products, whose inputs are cast to the type of these parameters."""
     names: set[str] = set()
     for prefix, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

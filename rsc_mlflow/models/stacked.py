@@ -85,7 +85,7 @@ class StackedModel:
         return torch.cat(logits)
 
     def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
-        """See :class:`Stack`; of one member what its module alone gives, bit for bit."""
+        """See :class:`Stack`; for a single member, bitwise equal to the output of its module."""
         return self._run(of_members(self._leaves, members), x.expand(len(members), *x.shape), None)
 
     def _run(self, leaves: Mapping[str, Tensor], x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:

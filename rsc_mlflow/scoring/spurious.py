@@ -61,7 +61,7 @@ class SpuriousScores:
 
     @cached_property
     def counts(self) -> "ScoreCounts":
-        """What all shares below are made of."""
+        """The counts from which all shares are computed."""
         if self.counted is not None:
             return self.counted
         return count_scores(self.clean_logits[None], self.pattern_logits[None], self.labels, [self.threshold])[0]
@@ -131,7 +131,7 @@ _MEMBERS_AT_A_TIME = 16
 
 
 def count_scores(clean: Tensor, patterned: Tensor, labels: Tensor, thresholds: Sequence[float]) -> list[ScoreCounts]:
-    """The counts of K models, made where the logits are; only they come to the CPU.
+    """Count the scores of K models on the device of the logits; only the counts are copied to the CPU.
 
     Args:
         clean: float[K, N, C], logits on the clean test images.
@@ -151,7 +151,7 @@ def count_scores(clean: Tensor, patterned: Tensor, labels: Tensor, thresholds: S
 
 
 def _tables(clean: Tensor, patterned: Tensor, limits: Tensor, labels: Tensor, true: Tensor) -> Tensor:
-    """Hits, flips and right predictions beside each other: float64[K, C, 2C + 1]."""
+    """Hits, flips and correct predictions, concatenated: float64[K, C, 2C + 1]."""
     hits = _hits(clean, patterned, limits)  # [K, N, C]
     prediction = patterned.argmax(2)
     changed = F.one_hot(prediction, clean.shape[2]).bool() & (prediction != clean.argmax(2)).unsqueeze(2)

@@ -34,15 +34,15 @@ PER_JOB_SECONDS = 0.3
 PROBING_SECONDS = 10.0
 """After so many seconds of measurements, further kinds of models are compared with those measured."""
 MOST_ON_CPU, MOST_ON_GPU, MOST_CONVOLVING_ON_GPU = 16, 512, 32
-"""Cohorts larger than this gain little: on two cores the time per model is flat from about 10, on one H200 that of MLPs
-was 6.4 ms an epoch for 256 together and 5.5 ms for 512."""
+"""Maximum cohort sizes.  Larger cohorts gain little: on two cores, the time per model is constant from about 10 models;
+on one H200, an MLP takes 6.4 ms per epoch in a cohort of 256 and 5.5 ms in one of 512."""
 _HISTORY = 30
 _YEARS = 1e9
-"""No run takes so many seconds; MLflow stores an infinite metric as 1.797e308."""
+"""Longer durations, in seconds, are ignored: MLflow stores an infinite metric as 1.797e308."""
 
 
 def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
-    """The largest cohort of such models that is useful and fits in half of the free memory, shared by the workers."""
+    """Return the largest useful cohort of such models that fits in a worker's share of half of the free memory."""
     free, sharing = psutil.virtual_memory().available, workers
     if on_gpu and torch.cuda.is_available():
         free, sharing = torch.cuda.mem_get_info()[0], workers_on_a_gpu(workers, torch.cuda.device_count())
@@ -53,13 +53,13 @@ def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
 
 
 def _bytes_per_member(options: TrainOptions, size: "Size") -> float:
-    """Weights, gradients, two optimizer states and a temporary; twice the activations of a batch; 10 MB of its own."""
+    """Return the bytes for weights, gradients, 2 optimizer states, a temporary, twice the activations, and 10 MB."""
     return 4 * (5 * size.weights + 2 * options.batch_size * size.activations) + 10e6
 
 
 @dataclass(frozen=True)
 class Size:
-    """A model's weights; and of one example's forward pass the multiplications and the values between layers."""
+    """Number of weights of a model, and of the multiplications and activations of one example's forward pass."""
 
     weights: int
     multiplications: float

@@ -1,7 +1,7 @@
-"""One sweep at a time runs a job: the run of a sweep is its lease, for as long as that run has a heartbeat.
+"""Leases on jobs, so that only one sweep runs a job: a sweep's run holds the lease while it sends heartbeats.
 
-MLflow has no compare-and-set, so two sweeps that start at the same second can both find no other.  Then jobs are run
-twice, and counted once: the ledger and the analysis take one finished run per fingerprint.
+MLflow has no compare-and-set operation, so two sweeps that start at the same time may not see each other.  They then
+run jobs twice, but the ledger and the analysis count one finished run per fingerprint.
 """
 
 import time
@@ -18,14 +18,14 @@ from rsc_mlflow.tracking.resuming import is_alive
 from rsc_mlflow.tracking.run import TrackedRun
 
 JOBS = "jobs.json"
-"""Artifact of a sweep's run: the fingerprints of the jobs that it runs."""
+"""Artifact of a sweep's run with the fingerprints of the jobs that it runs."""
 
 
 def check_no_overlap(client: MlflowClient, jobs: Collection[str]) -> None:
-    """Refuse jobs that a living sweep runs, of all that this account may read.
+    """Check that no other live sweep runs one of the jobs.  Sweeps that this account may not read are ignored.
 
     Raises:
-        InputError: names the first such sweep, and says what to do.
+        InputError: another sweep runs some of the jobs.
     """
     running = [condition("tags", schema.KIND, "sweep"), condition("attributes", "status", "RUNNING")]
     for run in iterate_runs(client, running):
@@ -34,12 +34,12 @@ def check_no_overlap(client: MlflowClient, jobs: Collection[str]) -> None:
 
 
 def take(run: TrackedRun, jobs: Collection[str]) -> None:
-    """Write down what the sweep of this run runs, before it starts its first job."""
+    """Take the lease on the jobs of a sweep, before it starts the first one."""
     run.log_json({"jobs": sorted(jobs)}, JOBS)
 
 
 def _jobs_of(run: Run) -> set[str]:
-    """What a sweep runs; empty where it has not said so yet."""
+    """Return the jobs that a sweep runs; empty if it has not stored them yet."""
     try:
         return set(read_artifact(run.info.run_id, JOBS)["jobs"])
     except InputError:
@@ -50,7 +50,7 @@ def _refusal(run: Run, shared: int, jobs: int) -> str:
     host, pid = (run.data.tags.get(key, "unknown") for key in (schema.HOST, schema.PID))
     started = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(run.info.start_time / 1000))
     return (
-        f"another sweep runs {shared} of these {jobs} jobs: {run.data.tags.get(schema.SWEEP)} "
+        f"Another sweep runs {shared} of these {jobs} jobs: {run.data.tags.get(schema.SWEEP)} "
         f"(run {run.info.run_id}, process {pid} on {host}, started {started}). "
-        "Wait until it ends and start this one again, or look at its progress with --status true"
+        "Wait until it ends, then start this one again. To show its progress, use --status true."
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from rsc_mlflow.errors import invalid_value
 from rsc_mlflow.fields import Options, Parse, boolean, integer, option, text, word_or
 from rsc_mlflow.sweeps.executors import EXECUTORS
 
@@ -36,8 +37,17 @@ class SweepOptions(Options):
         word_or(("auto",), integer(1, 10_000)),
         "auto",
     )
-    ray_address: str = option("With executor=ray: local, auto or the address of a cluster.", text(), "local")
+    ray_address: str = option(
+        "Only with executor=ray: local (start Ray on this machine), auto, or the address of a cluster.", text(), "local"
+    )
     dry_run: bool = option("Print the plan and an estimate of the time without running anything.", boolean(), False)
     status: bool = option("Print the state of all jobs without running anything.", boolean(), False)
     yes: bool = option(f"Confirm a grid with more than {LIMIT:,} combinations.", boolean(), False)
     recheck: bool = option("Query all finished runs instead of using the summary of the last sweep.", boolean(), False)
+
+    def check(self) -> None:
+        """Check that the executor uses the address of Ray."""
+        if self.executor == "local" and self.ray_address != "local":
+            raise invalid_value(
+                "ray_address", self.ray_address, "local with executor=local. To use Ray, set executor=ray"
+            )

@@ -1,5 +1,6 @@
 """Print the plan, progress, states and failures of a sweep."""
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -11,10 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from rsc_mlflow.messages import answer
 from rsc_mlflow.sweeps.grid import Grid
 from rsc_mlflow.sweeps.plan import Plan
 from rsc_mlflow.sweeps.schedule import Schedule
 from rsc_mlflow.sweeps.state import STATES
+
+_logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 30.0
 """Minimum time between progress lines if standard error is not a terminal."""
@@ -33,13 +37,13 @@ def print_plan(
     """Print the numbers of jobs of a plan, and how they would run."""
     requested = set(plan.requested)
     serving = [key for key in plan.jobs if key not in requested]
-    print(f"{identity}: {grid.about}" if grid.about else identity)
-    print(
+    answer(f"{identity}: {grid.about}" if grid.about else identity)
+    answer(
         f"{len(requested)} jobs of {grid.entry_point}: {len(requested - set(left))} finished, "
         f"{len(requested & set(left))} to run"
     )
     for name, count in Counter(plan.jobs[key].entry_point for key in serving).items():
-        print(f"{count} additional jobs of {name}, which they depend on or are compared with")
+        answer(f"{count} additional jobs of {name}, which they depend on or are compared with")
     table = Table("jobs that run together", "number", "at most at a time")
     groups = Counter(cohorts[key] for key in left)
     for key, count in groups.items():
@@ -59,23 +63,22 @@ def _group(plan: Plan, left: Sequence[str], cohorts: Mapping[str, Hashable], key
 def print_status(identity: str, plan: Plan, states: Mapping[str, tuple[str, str]]) -> None:
     """Print the number of jobs in each state, and list those that are running, interrupted or failed."""
     counts = Counter(state for state, _ in states.values())
-    print(f"{identity}: {len(plan)} jobs, " + ", ".join(f"{counts[state]} {state}" for state in STATES))
+    answer(f"{identity}: {len(plan)} jobs, " + ", ".join(f"{counts[state]} {state}" for state in STATES))
     for state in ("running", "interrupted", "failed"):
         found = [(key, run_id) for key, (one, run_id) in states.items() if one == state]
         for key, run_id in found[:SHOWN]:
-            print(f"  {state}: {plan.jobs[key].description} (run {run_id})")
+            answer(f"  {state}: {plan.jobs[key].description} (run {run_id})")
         if len(found) > SHOWN:
-            print(f"  {state}: and {len(found) - SHOWN} more")
+            answer(f"  {state}: and {len(found) - SHOWN} more")
 
 
 def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
-    """Print failed jobs and the reasons on standard error."""
-    if failed:
-        print(f"{len(failed)} of {len(plan)} jobs failed:", file=sys.stderr)
-    for key, reason in list(failed.items())[:SHOWN]:
-        print(f"  {plan.jobs[key].description}: {reason}", file=sys.stderr)
+    """Log the failed jobs and the reasons as one error, if there are any."""
+    lines = [f"  {plan.jobs[key].description}: {reason}" for key, reason in list(failed.items())[:SHOWN]]
     if len(failed) > SHOWN:
-        print(f"  and {len(failed) - SHOWN} more; see the artifact failures.json of the sweep's run", file=sys.stderr)
+        lines.append(f"  and {len(failed) - SHOWN} more; see the artifact failures.json of the sweep's run")
+    if failed:
+        _logger.error("\n".join([f"{len(failed)} of {len(plan)} jobs failed:", *lines]))
 
 
 class Reporter:
@@ -119,7 +122,7 @@ class Reporter:
         self._bar.update(self._task, completed=done, note=note)
         line = f"{self._identity}: {done}/{self._total} finished, {note}"
         if self._lines and line != self._printed and (now >= self._next_line or schedule.over):
-            print(line, file=sys.stderr, flush=True)
+            _logger.info(line)
             self._printed, self._next_line = line, now + LINE_SECONDS
 
 

@@ -10,14 +10,14 @@ _PACKAGE = Path(rsc_mlflow.__file__).parent
 
 
 def shipped_grids() -> dict[str, Path]:
-    """Name → file, sorted: in the package where it was installed from a wheel, beside it in a checkout."""
+    """Return name → file, sorted.  A wheel contains the grids in the package, a checkout next to it."""
     inside, beside = _PACKAGE / "grids", _PACKAGE.parent / "grids"
     folder = inside if inside.is_dir() else beside
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
 
 
 def grid_file(given: str) -> Path:
-    """The file that the option ``grid`` means: a file of this path, or else the shipped grid of this name.
+    """Return the file of the option ``grid``: the file with this path, or else the shipped grid with this name.
 
     A shipped grid may be given as in the documentation, too: ``grids/quick/scores.yaml``.
 

@@ -1,7 +1,7 @@
 """Run a sweep: plan the jobs of a grid, look up finished runs, run the missing ones, and report failures."""
 
 import contextlib
-import sys
+import logging
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
@@ -17,6 +17,7 @@ from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.registry import experiments, options_of
+from rsc_mlflow.messages import answer
 from rsc_mlflow.sweeps import lease
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
 from rsc_mlflow.sweeps.executors import EXECUTORS, Executor
@@ -40,6 +41,8 @@ from rsc_mlflow.tracking.pull import resolve
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.tracking.store import connect
 from rsc_mlflow.unlearning.choices import AUTO
+
+_logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 SUMMARY_SECONDS = 600.0
@@ -82,7 +85,7 @@ def run_sweep(options: SweepOptions) -> int:
         print_dry_run(sweep, options)
         return 0
     if not sweep.left:
-        print(f"{sweep.identity}: nothing to do, all {len(sweep.plan.requested)} jobs are finished")
+        answer(f"{sweep.identity}: nothing to do, all {len(sweep.plan.requested)} jobs are finished")
         print_results(sweep)
         return 0
     check_registration(sweep.plan.jobs[key].options for key in sweep.left)
@@ -164,12 +167,12 @@ def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)
     seconds /= training_at_once(workers, gpus) if gpus else 1  # on a CPU the workers share the cores
     print_plan(sweep.identity, sweep.grid, sweep.plan, sweep.left, schedule.cohorts, schedule.sizes)
-    print(
+    answer(
         f"estimate: {span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from finished "
         "runs, the others from a short measurement on this machine)"
     )
     if estimator.unknown:
-        print(f"not in the estimate: {estimator.unknown} jobs of kinds of which no run has finished yet")
+        answer(f"not in the estimate: {estimator.unknown} jobs of kinds of which no run has finished yet")
 
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
@@ -220,7 +223,7 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         if schedule.failed:
             parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
-    print(f"{sweep.identity}: {where_to_look(parent.experiment_id, parent.run_id)}", file=sys.stderr)
+    _logger.info("%s: %s", sweep.identity, where_to_look(parent.experiment_id, parent.run_id))
     return schedule.failed
 
 

@@ -1,7 +1,7 @@
-"""One unit of work, in whatever process an executor gives it: run its jobs, and say what became of each.
+"""Run the jobs of one unit of work in a worker process, and return the outcome of each.
 
-Each experiment opens its own run, as it does when it is started alone; what the runs of a sweep have in common (their
-parent, the sweep's name) goes into MLflow's run context.
+Each experiment opens its own run, as it does without a sweep.  The tags that all runs of a sweep share, such as the
+parent and the sweep's name, are set through MLflow's run context.
 """
 
 import json
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Context:
-    """What all units of a sweep have in common."""
+    """Settings that all units of a sweep share."""
 
     tracking_uri: str
     experiment_id: str
@@ -48,22 +48,22 @@ class Context:
 
 @dataclass(frozen=True)
 class Unit:
-    """Jobs that run together: one, or the members of a cohort."""
+    """Jobs that run together: a single job, or the members of a cohort."""
 
     jobs: tuple[JobSpec, ...]
     context: Context
 
 
 def run_unit(unit: Unit) -> list[Outcome]:
-    """Run the jobs that have no finished run by now; one outcome per job, in any order.
+    """Run the jobs that have no finished run yet; return one outcome per job, in any order.
 
-    A job that fails is an outcome, not an exception; SIGTERM and SIGINT end the runs as KILLED and raise
+    A failed job is an outcome, not an exception.  SIGTERM and SIGINT end the runs as KILLED and raise
     KeyboardInterrupt.
     """
     _prepare_process(unit)
     experiment = experiments()[unit.jobs[0].entry_point]
     jobs = [Job(spec.entry_point, experiment.options_class.from_mapping(spec.params)) for spec in unit.jobs]
-    work = _Work(connect(known=True), experiment, unit.context.parent_run_id)  # the sweep has reached the store
+    work = _Work(connect(known=True), experiment, unit.context.parent_run_id)  # the sweep has reached it
     with cancellation.cancellable():
         work.run(jobs)
     return work.outcomes
@@ -74,7 +74,7 @@ def _prepare_process(unit: Unit) -> None:
     os.environ["MLFLOW_EXPERIMENT_ID"] = context.experiment_id
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
     share_gpus()
-    forget_run_id()  # of the sweep's own run, where `mlflow run` started it
+    forget_run_id()  # the sweep's own run, if `mlflow run` started the sweep
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
     tags |= {schema.COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
     os.environ[MLFLOW_RUN_CONTEXT.name] = json.dumps(tags)
@@ -84,7 +84,7 @@ def _prepare_process(unit: Unit) -> None:
 
 @dataclass
 class _Work:
-    """A unit while it is carried out."""
+    """A unit that is being run."""
 
     client: MlflowClient
     experiment: ExperimentSpec
@@ -92,7 +92,7 @@ class _Work:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run the jobs, those together that begin at the same epoch; of several groups, first what others run after."""
+        """Run the jobs, those together that start at the same epoch; of several groups, first what others run after."""
         begun = [(self._epoch(start.run_id), job, start) for job in jobs if (start := self._start(job)) is not None]
         several = len({epoch for epoch, _, _ in begun}) > 1
         groups: dict[tuple[bool, int], list[tuple[Job, Start]]] = defaultdict(list)
@@ -102,7 +102,7 @@ class _Work:
             self._run_together(groups[key])
 
     def _start(self, job: Job) -> Start | None:
-        """How the job begins: in the newest run of it that was interrupted, or in a new one; None: it is finished."""
+        """Return how to start the job: in its newest interrupted run or in a new run; None if it is finished."""
         found = iterate_runs(self.client, [condition("tags", schema.FINGERPRINT, job.fingerprint)])
         runs = [run for run in found if schema.KIND in run.data.tags]
         if finished := [run.info.run_id for run in runs if run.info.status == "FINISHED"]:
@@ -112,10 +112,10 @@ class _Work:
         return Start(job.options, interrupted[0] if interrupted and self.experiment.resumes else None)
 
     def _interrupted(self, runs: Sequence[Run]) -> Iterator[Run]:
-        """Those that nobody works on, and that this account may change; they are closed.
+        """Close and return the runs that no live process works on and that this account may change.
 
-        A sweep gives a job to one process at a time: what an earlier one of this sweep left open on another machine
-        is dead, even if its last heartbeat is fresh.  A run that somebody works on by hand is left alone.
+        A sweep gives each job to one process at a time.  So a run that a process of this sweep left open on another
+        machine is dead, even if its last heartbeat is recent.  A live run outside this sweep is not touched.
         """
         for run in runs:
             unended, tags = run.info.status in UNENDED, run.data.tags
@@ -127,7 +127,7 @@ class _Work:
             yield run
 
     def _epoch(self, run_id: str | None) -> int:
-        """The epoch of the newest checkpoint: members of a cohort must begin at the same one."""
+        """Return the epoch of the newest checkpoint, which must be the same for all members of a cohort."""
         return 0 if run_id is None else max(checkpoint_paths(self.client, run_id), default=0)
 
     def _run_together(self, group: Sequence[tuple[Job, Start]]) -> None:
@@ -138,12 +138,10 @@ class _Work:
             self._after(error, group)
         else:
             for job, _ in group:
-                self._conclude(job, "the entry point returned, but left no finished run of this job")
+                self._conclude(job, "the command returned, but the store has no finished run of this job")
 
     def _after(self, error: Exception, group: Sequence[tuple[Job, Start]]) -> None:
-        """Fail, or retry: without the members that diverged, in halves if memory was too small, one by one, or in new
-        runs if one cannot be resumed.
-        """
+        """Fail, or retry: without diverged members, in halves if memory was too small, separately, or in a new run."""
         jobs = [job for job, _ in group]
         if len(group) == 1:
             unusable = isinstance(error, InputError) and not isinstance(error, StoreError | Diverged)
@@ -157,18 +155,20 @@ class _Work:
             self.run([job for k, job in enumerate(jobs) if k not in error.members])
         elif isinstance(error, torch.OutOfMemoryError):
             half = -(-len(jobs) // 2)
-            _logger.warning("%d models together need more memory than is free; %d of them train first", len(jobs), half)
+            _logger.warning("not enough memory to train %d models together; training %d of them first", len(jobs), half)
             error.__traceback__ = None  # its frames hold the cohort
             torch.cuda.empty_cache()
             self.run(jobs[:half])
             self.run(jobs[half:])
         else:
-            _logger.warning("%d models together: %s; each is tried alone", len(group), reason(error))
+            _logger.warning(
+                "training %d models together failed (%s); training each separately", len(group), reason(error)
+            )
             for job in jobs:
                 self.run([job])
 
     def _conclude(self, job: Job, otherwise: str, error: Exception | None = None) -> None:
-        """The job has finished if the store says so, whatever was returned or raised here."""
+        """Add the outcome of a job: finished if the store has a finished run, regardless of errors in this process."""
         if (run := find_by_fingerprint(job.fingerprint, client=self.client)) is not None:
             self.outcomes.append(Outcome(job.fingerprint, "finished", "", run.info.run_id))
             return

@@ -74,7 +74,7 @@ def trouble(uri: str) -> str | None:
         return foreign_schema(uri)
     except (OSError, sqlalchemy.exc.DBAPIError) as error:
         why = error.orig if isinstance(error, sqlalchemy.exc.DBAPIError) else error
-        return f"cannot be written ({why}); free or repair {file}"
+        return f"cannot be written ({why}). Free or repair {file}"
 
 
 def foreign_schema(uri: str) -> str | None:
@@ -89,7 +89,7 @@ def foreign_schema(uri: str) -> str | None:
     address = sqlalchemy.make_url(uri).render_as_string()  # without its password
     return (
         f"was made by another version of MLflow than {mlflow.__version__} (its tables have revision {found}, not "
-        f"{_expected_revision()}); if that version is older, make a backup and run `mlflow db upgrade {address}`; "
+        f"{_expected_revision()}). If that version is older, make a backup and run `mlflow db upgrade {address}`; "
         "if it is newer, install it"
     )
 

@@ -52,14 +52,14 @@ def current_experiment(client: MlflowClient) -> str:
         named = look_up(
             lambda: client.get_experiment(experiment_id),
             "experiment",
-            lambda why: f"MLFLOW_EXPERIMENT_ID is {experiment_id!r} ({why}); {OWN_EXPERIMENT}",
+            lambda why: f"Invalid value for 'MLFLOW_EXPERIMENT_ID': {experiment_id!r} ({why}). {OWN_EXPERIMENT}",
         )
         return _described(client, named)
     name = chosen_experiment()
     found = look_up(
         lambda: client.get_experiment_by_name(name),
         "experiment",
-        lambda why: f"experiment {name!r} cannot be opened ({why}); {OWN_EXPERIMENT}",
+        lambda why: f"Experiment {name!r} cannot be opened ({why}). {OWN_EXPERIMENT}",
     )
     if found is None:
         try:
@@ -72,7 +72,7 @@ def current_experiment(client: MlflowClient) -> str:
             found = client.get_experiment_by_name(name)  # another process may have created it
             if found is None:
                 why = reason(error)
-                raise InputError(f"experiment {name!r} cannot be created ({why}); {OWN_EXPERIMENT}") from error
+                raise InputError(f"Experiment {name!r} cannot be created ({why}). {OWN_EXPERIMENT}") from error
     if found is None or found.lifecycle_stage != "active":
         raise InputError(f"Experiment {name!r} was deleted. Restore it or set MLFLOW_EXPERIMENT_NAME to another name.")
     return _described(client, found)

@@ -1,6 +1,6 @@
 """Registers the models of a run, and reports at the start if the store does not permit it."""
 
-import sys
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,7 +12,9 @@ from rsc_mlflow.tracking.permissions import is_denied, may_register
 from rsc_mlflow.tracking.store import StoreError, connect, reason
 from rsc_mlflow.tracking.tracked import TrackedRun
 
-_WAYS_OUT = f"ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under another name"
+_logger = logging.getLogger(__name__)
+
+_WAYS_OUT = f"Ask its owner for EDIT permission, or set {schema.PREFIX_VARIABLE} to register under another name."
 _printed: set[str] = set()  # notes that this process has printed
 
 
@@ -48,10 +50,10 @@ class Registrar:
             return cls(wanted, family, architecture)
         if wanted is True:
             raise StoreError(
-                f"register is true, but this account may not register models as {name!r}; {_WAYS_OUT}; or train "
-                "without registering (register=auto or register=false)"
+                f"Invalid value for 'register': true. This account may not register models as {name!r}. {_WAYS_OUT} "
+                "To train without registering, use register=auto or register=false."
             )
-        note = f"models are not registered: this account may not register them as {name!r}; {_WAYS_OUT}"
+        note = f"models are not registered: this account may not register them as {name!r}. {_WAYS_OUT}"
         _print_once(note)
         return cls(wanted, family, architecture, note)
 
@@ -87,8 +89,8 @@ class Registrar:
             name = schema.registered_model(self.family, self.architecture)
             text = f"{model_uri} is not registered: this account may no longer register models as {name!r}"
             if self.wanted is True:
-                raise StoreError(f"{text} ({reason(error)}); {_WAYS_OUT}") from error
-        print(f"note: {text}", file=sys.stderr)
+                raise StoreError(f"{text} ({reason(error)}). {_WAYS_OUT}") from error
+        _logger.warning(text)
         run.add_note(text)
         return None
 
@@ -96,4 +98,4 @@ class Registrar:
 def _print_once(note: str) -> None:
     if note not in _printed:
         _printed.add(note)
-        print(f"note: {note}", file=sys.stderr)
+        _logger.warning(note)

@@ -1,7 +1,6 @@
-"""Runs opened or adopted, and closed with the truth.
+"""Create, adopt and resume runs, and end them with the correct status.
 
-Nothing here touches MLflow's own stack of active runs for writing: one process may hold hundreds of open runs,
-as a cohort of models that train together does.
+MLflow's stack of active runs is only read: one process can have hundreds of open runs, one per model of a cohort.
 """
 
 import logging
@@ -44,52 +43,51 @@ def open_run(
     resume_run_id: str | None = None,
     free_params: Collection[str] = (),
 ) -> Iterator[TrackedRun]:
-    """A run for the time of the block.
+    """Open a run for the duration of the block.
 
-    Success ends it FINISHED, after every point and file has reached the store; SIGINT and SIGTERM end it KILLED (see
-    :mod:`rsc_mlflow.cancellation`); any exception ends it FAILED; in both cases tag ``rsc.error`` says why, and the
-    exception is raised.
+    The run ends as FINISHED after the store has all its points and files.  It ends as KILLED after SIGINT or SIGTERM
+    (see :mod:`rsc_mlflow.cancellation`), and as FAILED after any other exception.  In both cases the tag ``rsc.error``
+    gives the reason, and the exception is raised again.
 
-    Which run: ``run_id`` if given; ``resume_run_id`` if given; a child of ``parent_run_id`` if given; else the run
-    that ``mlflow run`` opened for this process (``MLFLOW_RUN_ID``), once; else MLflow's active run, which its owner
-    then ends; else a new run in the experiment of ``MLFLOW_EXPERIMENT_ID`` or ``MLFLOW_EXPERIMENT_NAME``, or
-    ``rsc``.  A run that somebody else opened is taken over only while it is unfinished and empty (see
-    :mod:`adopting`).
+    The run is the first of these that applies: ``run_id``; ``resume_run_id``; a child of ``parent_run_id``; the run
+    that ``mlflow run`` created for this process (``MLFLOW_RUN_ID``), once; MLflow's active run, which the caller ends;
+    a new run in the experiment ``MLFLOW_EXPERIMENT_ID``, ``MLFLOW_EXPERIMENT_NAME`` or ``rsc``.  A run that was created
+    elsewhere is used only if it is unfinished and empty (see :mod:`adopting`).
 
     Args:
         kind: one of :data:`schema.KINDS`.
-        name: what a person reads in the list of runs.
-        method: unlearning method or attack, for tag ``rsc.method``.
-        params: parameters to log at the start; in a resumed run they must equal the stored ones.
-        tags: further tags.
+        name: name of the run in lists.
+        method: unlearning method or attack, for the tag ``rsc.method``.
+        params: parameters to log at the start; in a resumed run they must equal the stored parameters.
+        tags: additional tags.
         run_id: empty run to write to.
-        parent_run_id: run under which this one is listed.
+        parent_run_id: parent of a new run.
         resume_run_id: unfinished run of the same kind and parameters to resume.
         free_params: parameters that may differ in a resumed run.
 
     Raises:
-        InputError: a parameter or tag that MLflow would refuse or cut; the store or its artifact folder cannot be
-            written; the run cannot be resumed.
-        AdoptionError: the run that was opened elsewhere has ended, or holds something else; it is left as it is.
-        Exception: the store stayed away longer than the retry timeout at the end, so that points would be lost.
+        InputError: MLflow would refuse or truncate a parameter or tag, the store or its artifact folder cannot be
+            written, or the run cannot be resumed.
+        AdoptionError: the run that was created elsewhere has ended or has other results.  It is not changed.
+        Exception: the store was unreachable for longer than the retry timeout at the end.
     """
-    own: dict[str, object] = {schema.KIND: kind}  # MLflow's page lists them in this order
+    own: dict[str, object] = {schema.KIND: kind}  # MLflow's UI lists the tags in this order
     own |= {schema.METHOD: method} if method else {}
     own |= {**(tags or {}), **environment.tags()}
     params = params or {}
-    for key, value in params.items():  # whether the store will take these is found out before there is a run
+    for key, value in params.items():  # before a run is created
         check_param(key, param_text(value))
     own |= {schema.HOST: environment.host(), schema.PID: os.getpid(), schema.HEARTBEAT: f"{time.time():.0f}"}
     with cancellation.cancellable():
         client = connect()
         cancellation.check()
         opening = _Opening(client, name, own, params)
-        unsaid = resume_run_id is None and parent_run_id is None
-        if given := run_id or (run_id_from_environment() if unsaid else None):
+        unspecified = resume_run_id is None and parent_run_id is None
+        if given := run_id or (run_id_from_environment() if unspecified else None):
             run = opening.adopt(given)
         elif resume_run_id is not None:
             run = opening.resume(resume_run_id, free_params)
-        elif unsaid and (active := mlflow.active_run()):
+        elif unspecified and (active := mlflow.active_run()):
             run = opening.join(active.info.run_id)
         else:
             run = opening.create(parent_run_id)
@@ -108,9 +106,9 @@ def open_run(
 
 
 def mark_failed(run_id: str, text: str, tags: Mapping[str, str] | None = None) -> None:
-    """End a run that was opened for us and came to nothing, as FAILED with ``rsc.error`` and ``tags``; never raises.
+    """End a run that was created for this process as FAILED, with ``rsc.error`` and ``tags``; never raise.
 
-    A run that has ended, or that holds anything of this project or of somebody else, is left as it is.
+    A run that has ended or has results is not changed.
     """
     try:
         client = connect()
@@ -132,7 +130,7 @@ class _Opening:
     params: Mapping[str, object]
 
     def adopt(self, run_id: str) -> TrackedRun:
-        """The run that ``MLFLOW_RUN_ID`` names, made ours, with our name where MLflow had made one up."""
+        """Adopt the run in ``MLFLOW_RUN_ID``; rename it if MLflow chose a random name."""
         with taken_over(self.client, run_id, self.tags, self.params) as run:
             adopted = TrackedRun(self.client, run, resumed=has_begun(run))
             adopted.set_tags(self.tags)
@@ -143,7 +141,7 @@ class _Opening:
         return adopted
 
     def join(self, run_id: str) -> TrackedRun:
-        """MLflow's active run, which its owner ends."""
+        """Write to MLflow's active run, which the caller ends."""
         run = with_retries(lambda: self.client.get_run(run_id), "run")
         check_active(run, self.tags, self.params)
         joined = TrackedRun(self.client, run, resumed=has_begun(run), ends=False)
@@ -151,19 +149,19 @@ class _Opening:
         return joined
 
     def create(self, parent_run_id: str | None) -> TrackedRun:
-        """A new run; where the answer is lost, an empty one without a heartbeat stays, which the next sweep closes."""
+        """Create a run.  If the response is lost, an empty run remains, which the next sweep closes."""
         tags = {**environment.source_tags(), **{key: str(value) for key, value in self.tags.items()}}
         tags |= {schema.PARENT_RUN_ID: parent_run_id} if parent_run_id else {}
         experiment_id = current_experiment(self.client)
         made = look_up(
             lambda: self.client.create_run(experiment_id, tags=tags, run_name=self.name),
             "new run",
-            lambda why: f"no run can be made in experiment {chosen_experiment()} ({why}); {OWN_EXPERIMENT}",
+            lambda why: f"Cannot create a run in experiment {chosen_experiment()!r} ({why}). {OWN_EXPERIMENT}",
         )
         return TrackedRun(self.client, made)
 
     def resume(self, run_id: str, free_params: Collection[str]) -> TrackedRun:
-        """An unfinished run, which continues; one that ``mlflow run`` opened for this process points to it."""
+        """Resume an unfinished run; the run that ``mlflow run`` created for this process then refers to it."""
         run = check_resumable(self.client, run_id, self.tags, self.params, free_params)
         if (shell := run_id_from_environment()) and shell != run_id:
             with taken_over(self.client, shell, self.tags, self.params):
@@ -173,7 +171,7 @@ class _Opening:
         with_retries(lambda: self.client.update_run(run_id, status="RUNNING"), "run")
         if schema.ERROR in run.data.tags:
             remove_tag(self.client, run_id, schema.ERROR)
-        begun = bool(run.data.params)  # else it was stopped before it had begun
+        begun = bool(run.data.params)  # False if it was stopped before its parameters were logged
         before = number(run.data.tags.get(schema.RESUMED)) or 0
         resumed = TrackedRun(self.client, run, resumed=begun)
         resumed.set_tags({**self.tags, **({schema.RESUMED: f"{before + 1:.0f}"} if begun else {})})

@@ -1,4 +1,4 @@
-"""One open run and everything that is written to it; :mod:`rsc_mlflow.tracking.run` opens and closes it."""
+"""Write parameters, tags, metrics and artifacts to an open run, which :mod:`rsc_mlflow.tracking.run` opens."""
 
 import logging
 import math
@@ -21,23 +21,23 @@ from rsc_mlflow.tracking.upload_queue import UPLOADER, UploadQueue
 from rsc_mlflow.tracking.values import check_metric_name, check_param, check_tag, param_text, same_value
 
 _SHUTDOWN_SECONDS = 10.0
-"""For how long each of the two steps of an aborted run's end is repeated while the store is away."""
+"""Retry timeout of each of the two steps that end an aborted run."""
 _logger = logging.getLogger(__name__)
-_unheard_at = -math.inf  # when an aborted run last could not reach the store (monotonic clock)
+_unheard_at = -math.inf  # when the end of an aborted run last failed to reach the store (monotonic clock)
 
 
 class TrackedRun:
     """One open MLflow run.
 
-    Metrics are queued and sent in the background (see :mod:`rsc_mlflow.tracking.upload_queue`); everything else is
-    stored at once, files after all metrics logged before them.
+    Metrics are queued and sent in the background (see :mod:`rsc_mlflow.tracking.upload_queue`).  Everything else is
+    stored immediately, and files only after all metrics that were logged before them.
 
     Attributes:
         run_id, experiment_id, name: as in MLflow.
-        params: the parameters the run carries by now, as stored.
-        logging_seconds: how long callers have waited in here.
-        resumed: whether the run had been started before.
-        client: for anything not covered here; takes ``run_id`` explicitly.
+        params: the stored parameters of the run.
+        logging_seconds: time that callers have spent in the methods of this class.
+        resumed: whether an earlier process started the run.
+        client: client of the run's store, for everything else.
     """
 
     def __init__(self, client: MlflowClient, run: Run, *, resumed: bool = False, ends: bool = True) -> None:
@@ -55,7 +55,7 @@ class TrackedRun:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Count the time of the block as logging."""
+        """Add the duration of the block to ``logging_seconds``."""
         started = time.perf_counter()
         try:
             yield
@@ -63,13 +63,13 @@ class TrackedRun:
             self.logging_seconds += time.perf_counter() - started
 
     def log_params(self, values: Mapping[str, object]) -> None:
-        """Write parameters; those that the run carries already, in whatever spelling, stay as they are.
+        """Log parameters.  Parameters that the run has with the same value, however spelled, are not changed.
 
-        ``mlflow run`` has stored its ``-P`` values before, as typed.
+        ``mlflow run`` stores the values of ``-P`` as typed, before this is called.
 
         Raises:
-            InputError: a key or value that MLflow would refuse or cut.
-            MlflowException: a parameter that the run carries with another value.
+            InputError: MLflow would refuse or truncate a key or value.
+            MlflowException: the run has a parameter with another value.
         """
         known = {key for key, value in values.items() if key in self.params and same_value(self.params[key], value)}
         new = {key: param_text(value) for key, value in values.items() if key not in known}
@@ -81,10 +81,10 @@ class TrackedRun:
         self.params.update(new)
 
     def set_tags(self, values: Mapping[str, object]) -> None:
-        """Write tags now; an existing one is replaced.
+        """Set tags immediately; replace existing ones.
 
         Raises:
-            InputError: a key or value that MLflow would refuse or cut.
+            InputError: MLflow would refuse or truncate a key or value.
         """
         tags = [RunTag(key, str(value)) for key, value in values.items()]
         for tag in tags:
@@ -93,10 +93,10 @@ class TrackedRun:
             with_retries(lambda: self.client.log_batch(self.run_id, tags=tags), "tags")
 
     def add_note(self, text: str) -> None:
-        """Add a sentence about the result that a person must know, in tag ``rsc.note`` and the run's description."""
+        """Add a remark on the result to the tag ``rsc.note`` and to the run's description."""
         tags = with_retries(lambda: self.client.get_run(self.run_id), "note").data.tags
         stored = tags.get(schema.NOTE, "")
-        if text not in stored:  # a resumed run says it once
+        if text not in stored:  # a resumed run may have it already
             notes = f"{stored}; {text}" if stored else text
             about = tags.get(schema.DESCRIPTION, "").removesuffix(stored).rstrip()
             self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: f"{about}\n\n{notes}".lstrip()})
@@ -104,11 +104,11 @@ class TrackedRun:
     def metrics(self, values: Mapping[str, float], step: int, model_id: str | None = None) -> None:
         """Queue one point per metric at ``step`` (the epoch), also as one of a logged model.
 
-        NaN is stored as NaN; MLflow stores ±infinity as ±1.797e308.  In a resumed run a point that the store has
-        already (same metric and step) is left as it is.
+        NaN is stored as NaN; MLflow stores ±infinity as ±1.797e308.  In a resumed run, points that the store already
+        has (same metric and step) are not changed.
 
         Raises:
-            ValueError: a name that MLflow would refuse.
+            ValueError: MLflow would refuse a name.
         """
         with self.timed():
             now, step = time.time_ns() // 1_000_000, int(step)
@@ -123,7 +123,7 @@ class TrackedRun:
             self._queue.add(points)
 
     def last_points(self, step: int) -> list[Metric]:
-        """The newest points of this process that belong to ``step``."""
+        """Return the last point of each metric if it belongs to ``step``."""
         return [point for point in self._last.values() if point.step == step]
 
     def log_text(self, text: str, path: str) -> None:
@@ -131,7 +131,7 @@ class TrackedRun:
         self.log_bytes(text.encode("utf-8"), path)
 
     def log_json(self, content: Mapping[str, object], path: str) -> None:
-        """Store a JSON artifact that carries a checksum (read it with :func:`artifacts.read_json`)."""
+        """Store a JSON artifact with a checksum, to be read with :func:`artifacts.read_json`."""
         self.log_text(json_text(content), path)
 
     def log_bytes(self, data: bytes, path: str) -> None:
@@ -144,62 +144,62 @@ class TrackedRun:
     def log_file(self, file: Path, folder: str | None = None) -> None:
         """Store a file in an artifact folder, after all metrics logged so far."""
         if folder is not None and (folder.startswith("/") or ".." in folder.split("/")):
-            raise InputError(f"invalid artifact folder {folder!r}; accepted: one below the run's own, without '..'")
+            raise InputError(f"Invalid artifact folder {folder!r}. Expected a relative path without '..'.")
         with self.timed():
             self._queue.flush()
             with_retries(lambda: self.client.log_artifact(self.run_id, str(file), folder), file.name)
 
     def flush(self) -> None:
-        """Wait until every point logged so far is stored."""
+        """Wait until all points logged so far are stored."""
         with self.timed():
             self._queue.flush()
 
     def begin(self) -> None:
-        """Write the environment down, which shows that artifacts can be written, and start sending."""
+        """Store the environment, which also shows whether artifacts can be written, and start sending."""
         with_retries(self._log_environment, "environment")
         UPLOADER.register(self._queue)
 
     def _log_environment(self) -> None:
-        """A folder that refuses the first artifact will refuse later ones, too, and is said at once."""
+        """Store the first artifact; if the folder refuses it, raise immediately, because it would refuse others too."""
         try:
             self.client.log_text(self.run_id, json_text(environment.record()), schema.ENVIRONMENT)
         except Exception as error:
-            if isinstance(error, MlflowException) and is_transient(error):  # the server, before it came to the folder
+            if isinstance(error, MlflowException) and is_transient(error):  # the server failed, not the folder
                 raise
             raise StoreError(
-                f"the run's artifact folder cannot be written ({reason(error)}); make it writable, or choose another "
-                "with mlflow server --artifacts-destination, or free some space"
+                f"The run's artifact folder cannot be written ({reason(error)}). Make it writable, free disk space, or "
+                "use another folder (mlflow server --artifacts-destination)."
             ) from error
 
     def finish(self) -> None:
-        """Send everything, then end the run as FINISHED (unless its owner does)."""
+        """Send all points, then end the run as FINISHED, unless the caller ends it."""
         step = max((point.step for point in self._last.values()), default=0)
         self._queue.flush()
         self.metrics({schema.LOGGING_SECONDS: self.logging_seconds}, step)
         self._queue.flush()
         UPLOADER.release(self._queue)
-        if self._ends:  # last: a signal in whatever came after it would make a finished run KILLED
+        if self._ends:  # last: a later signal would mark a finished run as KILLED
             with_retries(lambda: self.client.set_terminated(self.run_id, "FINISHED"), "end of run")
 
     def abort(self, status: str, text: str) -> None:
-        """Send what is left and end the run, as far as the store answers; otherwise the next sweep closes it."""
-        global _unheard_at  # noqa: PLW0603 - an observation of the process
+        """Send the remaining points and end the run.  If the store is unreachable, the next sweep closes the run."""
+        global _unheard_at  # noqa: PLW0603 - of the process
         UPLOADER.release(self._queue)
-        recently = time.monotonic() - _unheard_at < 60  # another run's end was not: such waits must not add up
+        recently = time.monotonic() - _unheard_at < 60  # do not add up the waits of many runs
         seconds = 0.0 if recently else min(_SHUTDOWN_SECONDS, retry_timeout())
         try:
             self._queue.flush(seconds)
         except Exception as error:
-            _logger.error("run %s: %d points not stored (%s)", self.run_id, len(self._queue.points), reason(error))
+            _logger.error("run %s: %d metric values lost (%s)", self.run_id, len(self._queue.points), reason(error))
         try:
             end_run(self.client, self.run_id, status, text, seconds, self._ends)
         except Exception as error:
             _unheard_at = time.monotonic()
-            _logger.error("run %s: not marked %s (%s); the next sweep closes it", self.run_id, status, reason(error))
+            _logger.error("run %s: not marked %s (%s). The next sweep closes it.", self.run_id, status, reason(error))
 
 
 def end_run(client: MlflowClient, run_id: str, status: str, text: str, seconds: float, ends: bool = True) -> None:
-    """Write ``rsc.error`` and, if the run ends with us, its status, trying for ``seconds``."""
+    """Set ``rsc.error`` and, if ``ends``, the status; retry for ``seconds``."""
     with_retries(lambda: client.set_tag(run_id, schema.ERROR, text[:500]), "end of run", seconds)
     if ends:
         with_retries(lambda: client.set_terminated(run_id, status), "end of run", seconds)

@@ -1,8 +1,8 @@
-"""Metric points that runs have yet to store, and the thread that sends them, so that training need not wait.
+"""Queues of metric points, and a background thread that sends them so that training does not wait for the store.
 
-This is ours, and not MLflow's own asynchronous logging, because points must outlast a store that is away: they are
-kept and sent again.  A point that is sent twice, because the answer was lost, is stored once: MLflow's SQL stores
-identify a point by run, key, step, timestamp and value.
+MLflow's own asynchronous logging is not used, because it drops points that cannot be sent; these queues keep them and
+send them again.  If a response is lost, a point is sent twice but stored once: MLflow's SQL stores identify a
+point by run, key, step, timestamp and value.
 """
 
 import logging
@@ -20,37 +20,37 @@ from rsc_mlflow.tracking.store import is_transient, reason, with_retries
 SEND_AFTER_SECONDS = 5.0
 HEARTBEAT_SECONDS = 15.0
 SENDS_PER_SECOND = 20.0
-"""A process with many open runs sends to each of them less often, so that it never asks more of the store."""
-_BATCH = 999  # MLflow's limit of entries in one call, less the heartbeat
+"""Maximum rate of a process: with many open runs, it sends the points of each run less often."""
+_BATCH = 999  # MLflow's limit of entries per call, minus the heartbeat
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class UploadQueue:
-    """The points that one run has yet to send; every call that sends some is a heartbeat, too."""
+    """The points of one run that are not sent yet.  Each call that sends points also sends a heartbeat."""
 
     client: MlflowClient
     run_id: str
-    sent_at: float = field(default_factory=time.monotonic)  # when the store was last asked to take something
+    sent_at: float = field(default_factory=time.monotonic)  # time of the last attempt
     points: list[Metric] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _sending: threading.Lock = field(default_factory=threading.Lock)
-    _store_is_away: bool = False
+    _is_unreachable: bool = False
     _refused: BaseException | None = None
 
     def add(self, points: Sequence[Metric]) -> None:
-        """Queue points; raises what the store answered if it refused earlier ones for good."""
+        """Queue points; raise the store's error if it permanently refused earlier points."""
         if self._refused is not None:
             raise self._refused
         with self._lock:
             self.points.extend(points)
 
     def is_due(self, now: float, after: float = SEND_AFTER_SECONDS) -> bool:
-        """Whether points have waited for ``after`` seconds, or it is time for a heartbeat."""
+        """Return whether points are queued and the last attempt was ``after`` seconds ago, or a heartbeat is due."""
         return self._refused is None and now - self.sent_at >= (after if self.points else HEARTBEAT_SECONDS)
 
     def send(self) -> None:
-        """Send everything queued now, or a heartbeat alone; where that fails, the rest stays queued."""
+        """Send all queued points, or only a heartbeat if there are none.  If it fails, the rest stays queued."""
         with self._sending:
             self.sent_at = time.monotonic()
             while True:
@@ -62,12 +62,12 @@ class UploadQueue:
                     del self.points[: len(batch)]
                 if not self.points:
                     break
-            self._store_is_away = False
+            self._is_unreachable = False
 
     def try_to_send(self) -> None:
-        """Send from the background thread.
+        """Send, as the background thread does.
 
-        Transient errors are logged once and retried later; permanent ones are raised by the next call of :meth:`add`.
+        Transient errors are logged once and retried later; permanent errors are raised by the next call of :meth:`add`.
         """
         try:
             self.send()
@@ -75,16 +75,16 @@ class UploadQueue:
             if not is_transient(error):
                 self._refused = error
                 return
-            if not self._store_is_away:
-                kept = f"{len(self.points)} points are kept and sent later"
-                _logger.warning("run %s: the tracking store is away; %s (%s)", self.run_id, kept, reason(error))
-            self._store_is_away = True
+            if not self._is_unreachable:
+                kept = f"{len(self.points)} metric values are kept and sent later"
+                _logger.warning("run %s: the tracking store is unreachable; %s (%s)", self.run_id, kept, reason(error))
+            self._is_unreachable = True
 
     def flush(self, seconds: float | None = None) -> None:
-        """Send everything, repeatedly for ``seconds`` (default: the store's retry timeout) while the store is away.
+        """Send all queued points; retry for ``seconds`` (default: the retry timeout) if the store is unreachable.
 
         Raises:
-            Exception: what the store said last; nothing that was not sent is forgotten.
+            Exception: the last error of the store.  Points that were not sent stay queued.
         """
         self.add([])
         if self.points:
@@ -92,7 +92,7 @@ class UploadQueue:
 
 
 class BackgroundUploader:
-    """A daemon thread that sends from all queues of this process."""
+    """A daemon thread that sends the points of all queues of this process."""
 
     def __init__(self) -> None:
         self._queues: set[UploadQueue] = set()
@@ -100,7 +100,7 @@ class BackgroundUploader:
         self._thread: threading.Thread | None = None
 
     def register(self, queue: UploadQueue) -> None:
-        """Serve this queue until :meth:`release`."""
+        """Send from this queue until :meth:`release`."""
         with self._lock:
             self._queues.add(queue)
             if self._thread is None or not self._thread.is_alive():  # a forked process has none
@@ -108,7 +108,7 @@ class BackgroundUploader:
                 self._thread.start()
 
     def release(self, queue: UploadQueue) -> None:
-        """Stop serving this queue."""
+        """Stop sending from this queue."""
         with self._lock:
             self._queues.discard(queue)
 

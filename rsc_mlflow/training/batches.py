@@ -1,31 +1,63 @@
 """Batches for all members of a cohort, by index from shared clean images.
 
 The dataset of a member consists of the shared images, a small table of replaced images, and a permutation per epoch.
-Everything that depends on the permutation is computed on the CPU before an epoch starts, so that the batches of an
-epoch are launched on CUDA without synchronization.
+What depends on the permutation is drawn on the CPU, for the next epoch while a GPU still computes the current one.
+All tensors of an epoch have the same shapes and places in memory as those of the epoch before, and the number of the
+batch is a tensor too: a CUDA graph of :meth:`BatchIterator.next` gives another batch at each replay.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor
 
 from rsc_mlflow.training.members import TrainingData
+from rsc_mlflow.training.resident import gather, on_device
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The order of an epoch.
+
+    Attributes:
+        indices: int64 [batches, K, B], the clean examples; the last batch is filled up with zeros.
+        targets: int64 [batches, slots], rows of the batch that are replaced; K·B in the slots that are not needed.
+        rows: int64 [batches, slots], the rows of the table of replaced images that they get.
+    """
+
+    indices: Tensor
+    targets: Tensor
+    rows: Tensor
 
 
 class BatchIterator:
-    """Yields the images and labels of each batch of an epoch for K members at once."""
+    """Goes through the images and labels of each batch of an epoch, for K members at once.
 
-    def __init__(self, datas: Sequence[TrainingData], batch_size: int, device: torch.device) -> None:
-        self.size = len(datas)
+    Args:
+        datas: the members' training sets, with the same number of examples.
+        batch_size: examples of a batch.
+        generators: one per member, on the CPU; they draw the order of each epoch.
+        device: the device of the batches.
+    """
+
+    def __init__(
+        self,
+        datas: Sequence[TrainingData],
+        batch_size: int,
+        generators: Sequence[torch.Generator],
+        device: torch.device,
+    ) -> None:
         self.examples = len(datas[0])
         self.batch_size = min(batch_size, self.examples)
-        self._device = device
+        full, rest = divmod(self.examples, self.batch_size)
+        self.sizes = [self.batch_size] * full + [rest] * (rest > 0)
+        """Examples per member of each batch; the last one may be smaller."""
+        self._size, self._device, self._generators = len(datas), device, generators
         self._image_shape = datas[0].clean.images.shape[1:]
         self._kept = [data.kept for data in datas]
-        self._labels = [data.clean.labels for data in datas]
-        self._sources, self._source_of = _distinct([data.clean.images for data in datas])
-        self._sources = [source.to(device).flatten(1) for source in self._sources]
+        self._sources = list(_sources(datas, device))
         self._replaced = [_kept_replacements(data) for data in datas]  # (position among the kept, row of its table)
         tables, table_of = _distinct([data.replaced_images for data in datas])
         starts = [0]
@@ -33,41 +65,65 @@ class BatchIterator:
             starts.append(starts[-1] + len(table))
         self._table_start = [starts[t] for t in table_of]
         self._table = torch.cat(tables).to(device).flatten(1)  # [M, D], all distinct tables concatenated
-        self._buffer = torch.empty(self.size * self.batch_size, self._sources[0].shape[1], device=device)
+        self._allocate()
+        self._drawn: _Epoch | None = None
+        self.end_epoch(more=False)
 
-    def epoch(self, generators: Sequence[torch.Generator]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the batches of one epoch, in an order drawn from each member's generator (on the CPU).
+    def _allocate(self) -> None:
+        batches, most = len(self.sizes), self._size * self.batch_size
+        slots = sum(min(self.batch_size, len(positions)) for positions, _ in self._replaced)
+        shapes = ((batches, self._size, self.batch_size), (batches, slots), (batches, slots))
+        self._epoch = _Epoch(*(torch.zeros(shape, dtype=torch.int64, device=self._device) for shape in shapes))
+        self._number = torch.zeros(1, dtype=torch.int64, device=self._device)
+        # The last row gets the images of slots that are not needed.
+        self._buffer = torch.zeros(most + 1, self._table.shape[1], device=self._device)
 
-        Images are float32 ``[K, B, C, H, W]``, in a buffer that the next batch overwrites and the caller may modify.
-        Labels are int64 ``[K, B]``.  The last batch may be smaller.
+    def start_epoch(self) -> None:
+        """Begin an epoch, in an order drawn from each member's generator."""
+        drawn, self._drawn = self._drawn or self._draw(), None
+        self._epoch.indices.copy_(drawn.indices)
+        self._epoch.targets.copy_(drawn.targets)
+        self._epoch.rows.copy_(drawn.rows)
+        self._number.zero_()
+
+    def next(self, size: int) -> tuple[Tensor, Tensor]:
+        """Return the next batch, whose size is that of :attr:`sizes`, without synchronization.
+
+        Images are float32 ``[K, size, C, H, W]``, in a buffer that the next batch overwrites and the caller may modify.
+        Labels are int64 ``[K, size]``.
         """
+        indices = self._epoch.indices.index_select(0, self._number)[0, :, :size]
+        images, labels = self._buffer[: indices.numel()], torch.empty_like(indices)
+        for source in self._sources:
+            source.gather(indices, images.view(self._size, size, -1), labels)
+        if self._epoch.rows.shape[1]:
+            targets, rows = (of.index_select(0, self._number)[0] for of in (self._epoch.targets, self._epoch.rows))
+            self._buffer.index_copy_(0, targets, self._table.index_select(0, rows))
+        self._number.add_(1)
+        return images.view(self._size, size, *self._image_shape), labels
+
+    def end_epoch(self, more: bool) -> None:
+        """Note the generators' states for :meth:`state`; with ``more``, then draw the order of the next epoch."""
+        self._states = [generator.get_state() for generator in self._generators]
+        if more:
+            self._drawn = self._draw()
+
+    def state(self, k: int) -> Tensor:
+        """State of member k's generator after the last epoch that ended."""
+        return self._states[k]
+
+    def _draw(self) -> _Epoch:
         orders, places = [], []
-        for k, generator in enumerate(generators):
+        for k, generator in enumerate(self._generators):
             permutation = torch.randperm(self.examples, generator=generator)
             kept = self._kept[k]
             orders.append(permutation if kept is None else kept[permutation])
             places.append(self._places(k, permutation))
-        labels = torch.stack([own[order] for own, order in zip(self._labels, orders, strict=True)])
-        indices = torch.stack(orders).to(self._device, non_blocking=True)
-        labels = labels.to(self._device, non_blocking=True)
-        bounds, targets, rows = self._replacements(places)
-        for number, start in enumerate(range(0, self.examples, self.batch_size)):
-            stop = min(start + self.batch_size, self.examples)
-            images = self._gather(indices[:, start:stop])
-            first, last = bounds[number], bounds[number + 1]
-            if last > first:
-                images.index_copy_(0, targets[first:last], self._table[rows[first:last]])
-            yield images.view(self.size, stop - start, *self._image_shape), labels[:, start:stop]
-
-    def _gather(self, indices: Tensor) -> Tensor:
-        """Return the clean images at ``indices`` ``[K, B]``, ``[K·B, D]`` in the buffer."""
-        members, count = indices.shape
-        images = self._buffer[: members * count]
-        if len(self._sources) == 1:
-            return torch.index_select(self._sources[0], 0, indices.reshape(-1), out=images)
-        for k, source in enumerate(self._source_of):
-            torch.index_select(self._sources[source], 0, indices[k], out=images[k * count : (k + 1) * count])
-        return images
+        batches = len(self.sizes)
+        indices = torch.zeros(self._size, batches * self.batch_size, dtype=torch.int64)
+        torch.stack(orders, out=indices[:, : self.examples])
+        by_batch = indices.view(self._size, batches, self.batch_size).transpose(0, 1)
+        return _Epoch(by_batch.contiguous(), *self._replacements(places))
 
     def _places(self, k: int, permutation: Tensor) -> Tensor:
         """Return the position in the epoch of each replaced example of member k, int64 ``[m]``."""
@@ -78,25 +134,48 @@ class BatchIterator:
         place_of[permutation] = torch.arange(self.examples)
         return place_of[positions]
 
-    def _replacements(self, places: Sequence[Tensor]) -> tuple[list[int], Tensor, Tensor]:
-        """Return which rows of which batch are replaced by which rows of the table.
-
-        Returns:
-            Bounds (batch i has the entries bounds[i] to bounds[i+1]) and, on the device, rows of the batch ``[K·B, D]``
-            and rows of the table.
-        """
+    def _replacements(self, places: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return ``targets`` and ``rows`` of :class:`_Epoch` from the places of each member's replaced examples."""
         batches, targets, rows = [], [], []
         for k, place in enumerate(places):
             batch = place // self.batch_size
-            count = (self.examples - batch * self.batch_size).clamp(max=self.batch_size)  # examples in that batch
+            size = (self.examples - batch * self.batch_size).clamp(max=self.batch_size)  # examples in that batch
             batches.append(batch)
-            targets.append(k * count + place % self.batch_size)
+            targets.append(k * size + place % self.batch_size)
             rows.append(self._replaced[k][1] + self._table_start[k])
-        batch = torch.cat(batches)
-        order = batch.argsort()
-        number = -(-self.examples // self.batch_size)
-        bounds = [0, *torch.bincount(batch, minlength=number).cumsum(0).tolist()]
-        return bounds, torch.cat(targets)[order].to(self._device), torch.cat(rows)[order].to(self._device)
+        batch, order = torch.cat(batches).sort()
+        in_batch = torch.bincount(batch, minlength=len(self.sizes))
+        slot = torch.arange(len(batch)) - (in_batch.cumsum(0) - in_batch)[batch]
+        shape = self._epoch.targets.shape
+        filled = torch.full(shape, self._size * self.batch_size), torch.zeros(shape, dtype=torch.int64)
+        for whole, values in zip(filled, (targets, rows), strict=True):
+            whole[batch, slot] = torch.cat(values)[order]
+        return filled
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Clean examples on the device, which the members ``first`` to ``last`` (exclusive) share."""
+
+    first: int
+    last: int
+    images: Tensor  # [N, D]
+    labels: Tensor
+
+    def gather(self, indices: Tensor, images: Tensor, labels: Tensor) -> None:
+        """Write the members' examples at ``indices`` [K, B] to their part of ``images`` [K, B, D] and ``labels``."""
+        own = indices[self.first : self.last].flatten()
+        gather(self.images, own, images[self.first : self.last].flatten(0, 1))
+        torch.index_select(self.labels, 0, own, out=labels[self.first : self.last].view(-1))
+
+
+def _sources(datas: Sequence[TrainingData], device: torch.device) -> Iterator[_Source]:
+    """One for all neighboring members with the same clean examples."""
+    for _, group in groupby(range(len(datas)), key=lambda k: (id(datas[k].clean.images), id(datas[k].clean.labels))):
+        first, *others = group
+        clean = datas[first].clean
+        images = on_device(clean.images, device).flatten(1)
+        yield _Source(first, first + len(others) + 1, images, clean.labels.to(device))
 
 
 def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:

@@ -13,17 +13,18 @@ from rsc_mlflow.models import build, build_empty, enlargement, stackable
 from rsc_mlflow.models.mapped import MappedModel
 from rsc_mlflow.models.stacked import SingleModel, Stack, StackedModel
 from rsc_mlflow.rng import torch_generator
-from rsc_mlflow.training.augmentation import aug01, check_aug01
+from rsc_mlflow.training.augmentation import check_aug01
 from rsc_mlflow.training.batches import BatchIterator
 from rsc_mlflow.training.checkpoint import Checkpoint
-from rsc_mlflow.training.losses import LOSS_FUNCTIONS
 from rsc_mlflow.training.members import Member, check_members
 from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer, block_key
 from rsc_mlflow.training.precision import autocast, check_precision, tf32_as
+from rsc_mlflow.training.resident import as_floats, on_device
 from rsc_mlflow.training.schedule import learning_rate_at
+from rsc_mlflow.training.step import PURPOSES, Step, recorder_for
 
-PURPOSES = ("batches", "noise", "dropout", "augmentation")
-"""Purposes with one generator per member; the generator of ``batches`` is on the CPU, the others on the device."""
+BATCHES = "batches"
+"""Purpose of the generators of the order of examples; they are on the CPU, those of :data:`PURPOSES` on the device."""
 EVALUATED_AT_A_TIME = {"cpu": 2048, "cuda": 16384}
 """Images of an evaluation, times the members that compute together."""
 
@@ -64,18 +65,21 @@ class Cohort:
         members: the models to train.
         classes: number of classes.
         device: the device to train on.
+        record_steps: whether a GPU records the training step and replays it.  It is slower without, and otherwise the
+            same.
 
     Raises:
         InputError: the members cannot be trained together, or the architecture does not accept the images.
     """
 
-    def __init__(self, members: Sequence[Member], classes: int, device: torch.device) -> None:
+    def __init__(
+        self, members: Sequence[Member], classes: int, device: torch.device, *, record_steps: bool = True
+    ) -> None:
         check_members(members)
         self._config = members[0].config
         self._image_shape = members[0].data.clean.image_shape
         check_aug01(self._config.model.augmentation, self._image_shape)
         check_precision(self._config.precision, device)
-        self._loss = LOSS_FUNCTIONS[self._config.model.loss]
         self._classes, self._device = classes, device
         if device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # pragma: no cover - needs a GPU; for reproducibility
@@ -87,9 +91,14 @@ class Cohort:
         self.epoch = members[0].start.epoch if members[0].start else 0
         self._stack = self._make_stack()
         self._generators = {purpose: [self._generator(m, purpose) for m in self._members] for purpose in PURPOSES}
-        self._batches = BatchIterator([m.data for m in self._members], self._config.batch_size, device)
+        orders = [self._generator(m, BATCHES) for m in self._members]
+        self._batches = BatchIterator([m.data for m in self._members], self._config.batch_size, orders, device)
         starts = [m.start.optimizer if m.start else None for m in self._members]
         self._optimizer = CohortOptimizer(self._stack.parameters, [m.config for m in self._members], starts)
+        recorder = recorder_for(device) if record_steps else None
+        self._step = Step(
+            self._members, self._stack, self._batches, self._optimizer, self._generators, device, recorder
+        )
 
     def __len__(self) -> int:
         return len(self._members)
@@ -127,10 +136,10 @@ class Cohort:
     def _logits(self, images: Tensor, slots: Sequence[int]) -> Tensor:
         rows = max(1, EVALUATED_AT_A_TIME[self._device.type] // len(slots) // self._enlargement)
         parts = []
-        for batch in torch.split(images, rows):
+        for batch in torch.split(on_device(images, self._device), rows):
             cancellation.check()
             with autocast(self._config.precision, self._device):
-                parts.append(self._stack.evaluate(batch.to(self._device, non_blocking=True), slots).float())
+                parts.append(self._stack.evaluate(as_floats(batch), slots).float())
         return torch.cat(parts, 1)
 
     def module(self, k: int) -> nn.Module:
@@ -149,7 +158,8 @@ class Cohort:
             config=config,
             model={key: value.cpu() for key, value in self._stack.member_state(slot).items()},
             optimizer=self._optimizer.member_state(slot),
-            generators={purpose: own[slot].get_state() for purpose, own in self._generators.items()},
+            generators={BATCHES: self._batches.state(slot)}
+            | {purpose: own[slot].get_state() for purpose, own in self._generators.items()},
             device=self._device.type,
             learning_rate=learning_rate_at(config, max(1, self.epoch)),
         )
@@ -177,12 +187,12 @@ class Cohort:
         return model
 
     def _generator(self, member: Member, purpose: str) -> torch.Generator:
-        device = torch.device("cpu") if purpose == "batches" else self._device
+        device = torch.device("cpu") if purpose == BATCHES else self._device
         start = member.start
         if start is None:
             return torch_generator(member.config.random_seed, purpose, device)
         state = start.generators.get(purpose)
-        if state is None or (purpose != "batches" and start.device != self._device.type):
+        if state is None or (purpose != BATCHES and start.device != self._device.type):
             # only weights are known, or the state is for another type of device: use a new generator
             return torch_generator(member.config.random_seed, f"{purpose} after epoch {start.epoch}", device)
         generator = torch.Generator(device=device)
@@ -194,21 +204,20 @@ class Cohort:
         epoch = self.epoch + 1
         rates = [learning_rate_at(member.config, epoch) for member in self._members]
         self._optimizer.set_learning_rates(rates)
-        loss_sums = torch.zeros(len(self), dtype=torch.float64, device=self._device)
-        hits = torch.zeros(len(self), dtype=torch.int64, device=self._device)
-        for step, (images, labels) in enumerate(self._batches.epoch(self._generators["batches"])):
+        self._batches.start_epoch()
+        self._step.start_epoch()
+        for number, size in enumerate(self._batches.sizes):
             cancellation.check()
-            if step % STEPS_BETWEEN_DROPS == 0:
+            if number % STEPS_BETWEEN_DROPS == 0:
                 self._optimizer.drop_negligible()
-            losses, logits = self._train_batch(images, labels)
-            loss_sums += losses * labels.shape[1]
-            hits += (logits.argmax(2) == labels).sum(1)
+            self._step(size)
+        self._batches.end_epoch(more=epoch < self._config.epochs)  # while a GPU still computes
         self.epoch = epoch
         self._refuse_diverged()
         count = self._batches.examples
         results = [
             EpochResult(loss / count, hit / count, rate)
-            for loss, hit, rate in zip(loss_sums.tolist(), hits.tolist(), rates, strict=True)
+            for loss, hit, rate in zip(self._step.losses.tolist(), self._step.hits.tolist(), rates, strict=True)
         ]
         return EpochReport(epoch, tuple(results[slot] for slot in self._slot), time.perf_counter() - began)
 
@@ -222,26 +231,7 @@ class Cohort:
             configs = [self._members[self._slot[k]].config for k in diverged]
             which = [f"learning_rate {one.learning_rate:g} and random_seed {one.random_seed}" for one in configs]
             raise Diverged(
-                f"training diverged: after epoch {self.epoch} with {'; '.join(which)} not all weights are finite. "
+                f"Training diverged: after epoch {self.epoch}, not all weights are finite ({'; '.join(which)}). "
                 "Use a smaller learning_rate (or weight_decay, or input_noise).",
                 diverged,
             )
-
-    def _train_batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Update from images ``[K, B, …]`` and labels ``[K, B]``; return losses ``[K]``, logits ``[K, B, classes]``."""
-        self._perturb(images)
-        with autocast(self._config.precision, self._device):
-            logits = self._stack.forward(images, self._generators["dropout"]).float()
-        each = self._loss(logits.flatten(0, 1), labels.flatten())
-        losses = each.view(labels.shape).mean(1)
-        self._optimizer.step(self._stack.gradients(losses.sum()))
-        return losses.detach(), logits.detach()
-
-    def _perturb(self, images: Tensor) -> None:
-        """Apply augmentation, then input noise, in place."""
-        for k, member in enumerate(self._members):
-            if member.config.model.augmentation == "aug01":
-                images[k] = aug01(images[k], self._generators["augmentation"][k])
-            if member.config.input_noise > 0:
-                noise = torch.empty_like(images[k]).normal_(generator=self._generators["noise"][k])
-                images[k].add_(noise, alpha=member.config.input_noise)

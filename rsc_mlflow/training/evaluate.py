@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.models import enlargement
+from rsc_mlflow.training.resident import as_floats, on_device
 
 
 def evaluate_logits(module: nn.Module, images: Tensor, device: torch.device, batch_size: int = 2048) -> Tensor:
@@ -28,9 +29,11 @@ def evaluate_logits(module: nn.Module, images: Tensor, device: torch.device, bat
     try:
         with torch.no_grad():
             parts = []
-            for batch in torch.split(images, max(1, batch_size // enlargement(module, images.shape))):
+            for batch in torch.split(
+                on_device(images, device), max(1, batch_size // enlargement(module, images.shape))
+            ):
                 cancellation.check()
-                parts.append(module(batch.to(device, non_blocking=True)))
+                parts.append(module(as_floats(batch)))
             return torch.cat(parts).cpu()
     finally:
         module.train(training)

@@ -49,7 +49,7 @@ class TrainingData:
                 f"{tuple(self.clean.images.shape[1:])}, got {tuple(self.replaced_images.shape)}."
             )
         if len(self) == 0:
-            raise InputError("no training example is left. Keep at least one.")
+            raise InputError("No training example is left. Keep at least one.")
 
     @classmethod
     def of(cls, dataset: Dataset, without_spurious: bool = False) -> Self:

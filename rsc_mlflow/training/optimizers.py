@@ -66,16 +66,18 @@ class CohortOptimizer:
     ) -> None:
         self._keys = list(parameters)
         self._blocks = list(_blocks(parameters, configs, starts))
-        self._fused = _can_fuse(configs[0].optimizer, next(iter(parameters.values())).device)
-        self._optimizer = _make(self._blocks, self._fused)
+        self._optimizer = _make(self._blocks, next(iter(parameters.values())).device)
         for block in self._blocks:
             if starts[block.first]:
                 self._load(block, [starts[k] or {} for k in range(block.first, block.last)])
 
     def set_learning_rates(self, rates: Sequence[float]) -> None:
-        """Learning rate of each of the K members (equal within a block)."""
+        """Set the learning rate of each of the K members (equal within a block)."""
         for block, group in zip(self._blocks, self._optimizer.param_groups, strict=True):
-            group["lr"] = rates[block.first]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rates[block.first])
+            else:
+                group["lr"] = rates[block.first]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
         """One update from the gradients [K, …] in the order of the parameters; clips them in place."""
@@ -109,7 +111,7 @@ class CohortOptimizer:
             own = self._optimizer.state[parameter]
             for name, value in states[0].get(key, {}).items():
                 if value.ndim == 0:
-                    own[name] = value.clone().to(parameter.device if self._fused else "cpu")
+                    own[name] = value.clone().to(parameter.device)
                 else:
                     own[name] = torch.stack([state[key][name] for state in states]).to(parameter.device)
             if block.config.optimizer == "rms" and block.config.momentum > 0:
@@ -127,26 +129,42 @@ def _blocks(
         yield _Block(first, last, configs[first], views)
 
 
-def _can_fuse(kind: str, device: torch.device) -> bool:
-    """Where PyTorch has a fused kernel (its step counter then lives beside the parameters, else on the CPU)."""
-    return kind in ("sgd", "adam") or (kind == "adagrad" and device.type == "cpu")
-
-
-def _make(blocks: Sequence[_Block], fused: bool) -> torch.optim.Optimizer:
-    kind = blocks[0].config.optimizer
+def _make(blocks: Sequence[_Block], device: torch.device) -> torch.optim.Optimizer:
+    """Return the optimizer; on a GPU its steps can be repeated by a CUDA graph, and learning rates are tensors."""
+    kind, on_gpu = blocks[0].config.optimizer, device.type == "cuda"
     groups: list[dict[str, Any]] = [
         {
             "params": list(block.parameters),
-            "lr": block.config.learning_rate,
+            "lr": torch.tensor(block.config.learning_rate, device=device) if on_gpu else block.config.learning_rate,
             "weight_decay": block.config.weight_decay,
         }
         | ({"momentum": block.config.momentum} if kind in ("sgd", "rms") else {})
         for block in blocks
     ]
     if kind == "sgd":
-        return torch.optim.SGD(groups, fused=fused)
+        return torch.optim.SGD(groups, fused=True)
     if kind == "adam":
-        return torch.optim.Adam(groups, fused=fused)
+        return torch.optim.Adam(groups, fused=True, capturable=on_gpu)
     if kind == "adagrad":
-        return torch.optim.Adagrad(groups, fused=fused)
-    return torch.optim.RMSprop(groups)
+        return RepeatableAdagrad(groups) if on_gpu else torch.optim.Adagrad(groups, fused=True)
+    return torch.optim.RMSprop(groups, capturable=on_gpu)
+
+
+class RepeatableAdagrad(torch.optim.Adagrad):
+    """Adagrad with steps that a CUDA graph can repeat; PyTorch's reads learning rate and step number on the CPU."""
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        super().__init__(groups)
+        for parameter, state in self.state.items():
+            state["step"] = state["step"].to(parameter.device)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update the parameters; the learning rates of the groups are tensors."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                state = self.state[parameter]
+                gradient = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                state["step"].add_(1)
+                state["sum"].addcmul_(gradient, gradient)
+                parameter.sub_(group["lr"] * gradient / (state["sum"].sqrt() + group["eps"]))

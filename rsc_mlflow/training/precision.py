@@ -9,16 +9,20 @@ from rsc_mlflow.errors import invalid_value
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises InputError if the device is not a GPU and the precision is not ``float32``."""
+    """Check the precision.
+
+    Raises:
+        InputError: the device is not a GPU and the precision is not ``float32``.
+    """
     if device.type != "cuda" and precision != "float32":
         raise invalid_value("precision", precision, "float32 on the CPU, or a CUDA device")
 
 
 @contextmanager
 def tf32_as(precision: str) -> Iterator[None]:
-    """TF32 is on in this context if the precision is ``tf32``, else off; afterwards it is as it was.
+    """Turn TF32 on if the precision is ``tf32``, else off, for the duration of the block.
 
-    It is turned off for convolutions too, where PyTorch's default is on.
+    This includes convolutions, for which PyTorch turns it on by default.
     """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     _allow_tf32(precision == "tf32", precision == "tf32")
@@ -29,7 +33,7 @@ def tf32_as(precision: str) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context of a forward pass: for ``bf16`` its products are of bfloat16 numbers, else nothing changes.
+    """Return the context of a forward pass: with ``bf16``, it computes products in bfloat16; else it has no effect.
 
     Parameters, their gradients and batch statistics stay float32.
     """

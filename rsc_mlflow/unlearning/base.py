@@ -88,7 +88,7 @@ class Examples:
         return Examples(self.images, self.labels, self.indices[chosen])
 
     def to(self, device: torch.device) -> Examples:
-        """Return the same examples on a device, without a copy if they are already there."""
+        """Return the same examples on a device, without a copy if they are already on it."""
         return Examples(self.images.to(device), self.labels.to(device), self.indices.to(device))
 
 

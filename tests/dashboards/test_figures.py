@@ -115,16 +115,28 @@ def test_class_map_holds_mean_scores_by_pattern_and_class() -> None:
 
 
 def test_norm_scatter_and_correlation() -> None:
-    norms = {"v1": (1.0, 0.1), "v8": (5.0, 0.4), "v20": (12.0, 0.9), "v30": (7.0, 0.7)}
+    norms = {"v1": (1.0, 0.1), "v3": (2.0, 0.3), "v8": (5.0, 0.4), "v20": (12.0, 0.9), "v30": (7.0, 0.7)}
     rows = [
-        run(i, p_pattern=name, p_random_seed=0, m={"spurious/pattern_norm": norm, "spurious/score": score})
-        for i, (name, (norm, score)) in enumerate(norms.items())
+        run(
+            i,
+            p_dataset_family=family,
+            p_pattern=name,
+            p_random_seed=0,
+            m={"spurious/pattern_norm": norm, "spurious/score": score + 0.01 * i},
+        )
+        for i, (family, (name, (norm, score))) in enumerate(itertools.product(("digits", "mnist"), norms.items()))
     ]
+    rows = [one for one in rows if one["params.dataset_family"] == "digits" or one["params.pattern"] != "v1"]
     table = factors.norm_points(frame(*rows))
-    expected = stats.pearsonr([n for n, _ in norms.values()], [s for _, s in norms.values()]).statistic
-    assert f"r = {expected:.2f}" in factors.correlation_words(table)
-    assert sum(len(t.x) for t in factors.norm_scatter(table, LIGHT).data if t.mode == "markers") == 4
-    assert "needs 3 points" in factors.correlation_words(table.head(2))
+    scores = [score + 0.01 * i for i, (_, score) in enumerate(norms.values())]
+    expected = stats.pearsonr([n for n, _ in norms.values()], scores).statistic
+    words = factors.correlation_words(table)
+    assert words.startswith(f"digits: Pearson's r = {expected:.2f} (95 % interval")
+    assert "mnist" not in words  # four patterns of a family are too few, and families are never pooled
+    drawn = factors.norm_scatter(table, LIGHT).data
+    assert [trace.name for trace in drawn if trace.mode == "lines"] == ["least squares, digits"]
+    assert sum(len(t.x) for t in drawn if t.mode == "markers") == 9
+    assert factors.correlation_words(table.head(2)) == "No correlation is given: no family has 5 patterns here"
 
 
 def test_attack_points_and_controls() -> None:
@@ -144,7 +156,7 @@ def test_attack_points_and_controls() -> None:
 def test_each_measure_of_a_mitigation_has_a_panel_of_its_own_over_a_common_axis() -> None:
     metrics = {"spurious/score": 0.5, "test/accuracy": 0.9, "spurious/test_accuracy": 0.6}
     runs = frame(*(run(i, p_weight_decay=w, p_pattern="v8", m=metrics) for i, w in enumerate(["0", "0.1"])))
-    table = mitigation.mitigation_points(runs, "weight_decay")
+    table = mitigation.mitigation_points(runs, "weight_decay", ["paper"])
     drawn = mitigation.stacked(table, "weight_decay", LIGHT, "weight decay")
     assert [(t.yaxis, list(t.y)) for t in drawn.data] == [("y", [0.5, 0.5]), ("y2", [0.9, 0.9]), ("y3", [0.6, 0.6])]
     assert {trace.xaxis for trace in drawn.data} == {None}
@@ -380,7 +392,7 @@ def test_numbers_too_close_for_their_ticks_share_one() -> None:
 def test_a_correlation_that_is_not_defined_says_so() -> None:
     rows = [
         run(i, p_pattern=name, m={"spurious/pattern_norm": 2.0, "spurious/score": i / 10})
-        for i, name in enumerate(("v1", "v3", "v8"))
+        for i, name in enumerate(("v1", "v3", "v8", "v18", "v20"))
     ]
     words = factors.correlation_words(factors.norm_points(frame(*rows)))
-    assert words == "Pearson's r is not defined: all points have the same norm or the same score"
+    assert words.endswith(": Pearson's r is not defined, because all points have the same norm or the same score")

@@ -8,6 +8,7 @@ import pytest
 
 from dashboards.components import panel_card
 from dashboards.downloads import Addresses
+from dashboards.legends import entries, without_legend
 from dashboards.pages import PAGES
 from dashboards.panels import Note, Page, Panel, Picture, SavedView, View, panels
 from dashboards.repository import RunRepository
@@ -124,7 +125,7 @@ def test_pictures_notes_and_saved_views_are_drawn() -> None:
         "All",
         pictures=(Picture("a1", "figures/examples.png", "the examples"),),
         notes=(Note("a1", "run 1", "a *note*"),),
-        views=(SavedView("mine", "scores?family=mnist", "rsc"),),
+        views=(SavedView("mine", "scores?family=mnist", "rsc", "1"),),
     )
     store, source = RunStore("sqlite:///nobody.db"), MadeUpSource(0)
     drawn = {
@@ -135,8 +136,9 @@ def test_pictures_notes_and_saved_views_are_drawn() -> None:
         assert "Img(alt='the examples', src='/d/artifact/a1/figures/examples.png')" in text
         assert "href='/d/scores?family=mnist'" in text
         assert "a *note*" in text
-    assert "Textarea" in drawn[True]
-    assert "Textarea" not in drawn[False]
+    for form in ("Textarea", "delete the view mine"):
+        assert form in drawn[True]
+        assert form not in drawn[False]
     assert "Read-only here" in drawn[False]
 
 
@@ -147,6 +149,9 @@ class NoWriter:
         return "no"
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
+        return "no"
+
+    def delete_experiment_tag(self, experiment_id: str, key: str) -> str:
         return "no"
 
 
@@ -237,7 +242,7 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(caplog: pytest.LogCapture
         raise ZeroDivisionError
 
     page = Page("odd", "Odd", "", (broken, *PAGES[0].panels[:1]))
-    first, second = panels(page, view(FILLED))
+    second, first = panels(page, view(FILLED))  # panels that show something come first
     assert first.message == "This panel could not be drawn (ZeroDivisionError). The log says more."
     assert (second.key, second.message) == ("runs", "")
     assert "panel broken" in caplog.text
@@ -281,3 +286,82 @@ def test_one_value_of_a_factor_is_told_in_words_and_not_drawn() -> None:
     panel = _panel("factors", 0, pd.DataFrame.from_records(rows))
     assert panel.plots == ()
     assert panel.message.startswith("Architecture: the runs that are alike otherwise were all made with MLP")
+
+
+def test_every_page_with_figures_of_runs_groups_and_facets_by_any_parameter() -> None:
+    """Two optimizers and two architectures, seeds 0 and 1: titles, places and means as counted by hand."""
+    made: dict[str, Any] = {"p_pattern": "v8", "p_n_spurious": 3, "p_dataset_family": "digits"}
+    rows = [
+        run(
+            16 * place + number,
+            kind=kind,
+            p_optimizer=optimizer,
+            p_architecture=architecture,
+            p_random_seed=seed,
+            p_weight_decay=0.1 * seed if kind == "train" else 0,
+            m={name: number / 100, "gap/spurious/score": number / 100},
+            **made,
+        )
+        | {"tags.rsc.method": method}
+        for place, (kind, name, method) in enumerate(
+            [
+                ("train", "spurious/score", "none"),
+                ("unlearn", "spurious/score", "group_influence"),
+                ("attack", "attack/lira/auc", "mem_inference"),
+            ]
+        )
+        for number, (optimizer, architecture, seed) in enumerate(
+            itertools.product(("adam", "sgd"), ("MLP", "CNN002"), range(2))
+        )
+    ]
+    raw, search = pd.DataFrame.from_records(rows), "?group=optimizer&facet=architecture"
+    means = {("CNN002", "adam"): 0.025, ("CNN002", "sgd"): 0.065, ("MLP", "adam"): 0.005, ("MLP", "sgd"): 0.045}
+    for path, place in (("unlearning", 2), ("privacy", 0)):
+        panel = _panel(path, place, raw, search)
+        assert [plot.title for plot in panel.plots] == ["CNN002", "MLP"], path
+        drawn = {
+            (plot.title, category): value
+            for plot in panel.plots
+            for category, value in zip(plot.figure.layout.xaxis.ticktext, plot.figure.data[0].y, strict=True)
+        }
+        assert drawn == {key: pytest.approx(value) for key, value in means.items()}, path
+    for panel in (_panel("mitigation", 0, raw, search), _panel("factors", 2, raw, f"{search}&factor=weight_decay")):
+        assert [plot.title for plot in panel.plots] == ["CNN002", "MLP"], panel.key
+        traces = {(p.title, t.name): list(t.y) for p in panel.plots for t in p.figure.data if t.yaxis in (None, "y")}
+        ends = {("MLP", "adam"): [0.0, 0.01], ("CNN002", "sgd"): [0.06, 0.07]}
+        assert {key: traces[key] for key in ends} == ends, panel.key
+
+
+def test_a_parameter_that_some_runs_lack_has_a_facet_for_those() -> None:
+    rows = [run(n, p_pattern="v8", p_n_spurious=3, m={"spurious/score": 0.5}) for n in range(2)]
+    rows[0]["params.momentum"] = "0.9"
+    panel = _panel("scores", 0, pd.DataFrame.from_records(rows), "?facet=momentum")
+    assert [plot.title for plot in panel.plots] == ["momentum 0.9", "no momentum"]
+
+
+def test_mitigation_never_averages_over_numbers_of_examples() -> None:
+    rows = [
+        run(n, p_pattern="v8", p_n_spurious=count, p_weight_decay=decay, m={"spurious/score": n / 10})
+        for n, (count, decay) in enumerate([(3, 0), (3, 0.1), (3, 0.2), (10, 0), (10, 0.1), (20, 0)])
+    ]
+    raw = pd.DataFrame.from_records(rows)
+    shown = {number: _panel("mitigation", 0, raw, f"?n={number}") for number in ("all", "common", "10")}
+    scores = {number: panel.table["mean"].round(1).tolist() for number, panel in shown.items()}
+    assert scores == {"all": [0.0, 0.1, 0.2], "common": [0.0, 0.1, 0.2], "10": [0.3, 0.4]}
+    assert all((panel.table["mixed"] == "").all() for panel in shown.values())
+
+
+def test_figures_side_by_side_have_one_legend_and_one_range() -> None:
+    """The legend of three families names each pattern once, filled where any of its points is; files keep their own."""
+    raw = FILLED
+    panel = panels(next(page for page in PAGES if page.path == "scores"), view(raw))[0]
+    figures = [plot.figure for plot in panel.plots]
+    assert len(figures) == 3
+    assert len({one.layout.yaxis.range for one in figures}) == 1
+    named = [entry.name for entry in entries(figures)]
+    every = {t.name for one in figures for t in one.data if t.showlegend is not False}
+    assert sorted(named) == sorted(every)
+    first = next(entry for entry in entries(figures) if entry.name == "S2")
+    assert (first.color, first.symbol, first.dash) == ("#0072B2", "square", "dash")
+    assert without_legend(figures[0])["layout"]["showlegend"] is False
+    assert figures[0].layout.showlegend is True

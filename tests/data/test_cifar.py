@@ -151,7 +151,7 @@ class TestReal:
         means = train.images.mean((0, 2, 3)).tolist()
         assert means == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-5)
 
-    @pytest.mark.parametrize("name", ["cifar10v20-100-0-0", "cifar10v19-7-3-5", "cifar10v8-3-9-2", "cifar10v30-5-1-1"])
+    @pytest.mark.parametrize("name", ["cifar10v20-100-0-0", "cifar10v8-3-9-2"])
     def test_paper_arrays(self, name: str, real_cifar: Path) -> None:
         dataset = DatasetName.parse(name)
         built = load_dataset(dataset, real_cifar)

@@ -54,7 +54,11 @@ def test_the_status_is_what_the_function_returns_and_help_is_none_of_its_busines
     assert status(entry, []) == 7
     assert status(entry, ["--number", "0"]) == 0
     assert status(entry, ["--help"]) == 0
-    assert "A number, whatever it is." in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert shown.startswith("Usage: python -m entry_points entry [OPTIONS]")
+    assert "A number, whatever it is." in shown
+    assert status(entry, ["--help"], "python -m results") == 0
+    assert capsys.readouterr().out.startswith("Usage: python -m results [OPTIONS]")
 
 
 def test_bad_input_is_status_2_and_the_reason_of_the_adopted_run(
@@ -81,9 +85,9 @@ def _answered(status_code: int) -> requests.HTTPError:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (MlflowException("not yours", PERMISSION_DENIED), "does not permit this (not yours); set MLFLOW_"),
-        (MlflowException("run is deleted", INVALID_PARAMETER_VALUE), "refused a request (run is deleted); check"),
-        (MlflowException("who", UNAUTHENTICATED), "refused the log-in (who); set MLFLOW_TRACKING_USERNAME and"),
+        (MlflowException("not yours", PERMISSION_DENIED), "does not permit this (not yours). Set MLFLOW_"),
+        (MlflowException("run is deleted", INVALID_PARAMETER_VALUE), "refused a request (run is deleted). Check"),
+        (MlflowException("who", UNAUTHENTICATED), "refused the log-in (who). Set MLFLOW_TRACKING_USERNAME and"),
         (_answered(403), "does not permit this"),
         (_answered(401), "MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"),
         (_answered(413), "refused a request"),
@@ -94,7 +98,7 @@ def test_a_refusal_of_the_store_is_bad_input(
 ) -> None:
     assert status(command("entry", Number, raising(error)), []) == 2
     (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("error: the tracking s")
+    assert said.startswith("error: The tracking s")
     assert line in said
     assert ending(adopted) == ("FAILED", said.removeprefix("error: "))
 

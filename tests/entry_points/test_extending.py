@@ -1,5 +1,6 @@
 """The examples of docs/extending.md that add an unlearning method and an attack, run as a user would."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,13 @@ from mlflow.entities import Run
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
+SEVERAL = """
+import json, sys
+from entry_points.command import status
+from entry_points.commands import find_command
+for name, *words in json.loads(sys.argv[1]):
+    assert status(find_command(name), words) == 0, name
+"""
 FILES = ("pruning.py", "margin.py", "pruned.yaml", "margins.yaml")
 _BLOCK = re.compile(r"^```(?:python|yaml)\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -50,6 +58,10 @@ class Outside:
         """``python -m entry_points …``."""
         return self.run("-m", "entry_points", *words)
 
+    def one_after_the_other(self, *commands: tuple[str, ...]) -> None:
+        """Entry points with their options, in one process: importing PyTorch and MLflow takes seconds."""
+        self.run("-c", SEVERAL, json.dumps(commands))
+
     def runs(self, method: str) -> list[Run]:
         """The finished runs of a method, the newest first, without those of sweeps."""
         ids = [one.experiment_id for one in self.client.search_experiments()]
@@ -63,8 +75,8 @@ def outside(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Outs
     folder = tmp_path_factory.mktemp("outside")
     (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     made = Outside(folder)
-    for grid in ("pruned.yaml", "margins.yaml"):
-        made.entry_point("sweep", "--grid", grid, "--workers", "1")
+    grids = ("pruned.yaml", "margins.yaml")
+    made.one_after_the_other(*(("sweep", "--grid", grid, "--workers", "1") for grid in grids))
     return made
 
 
@@ -104,14 +116,15 @@ def test_a_sweep_runs_the_attack_beside_a_built_in_one(outside: Outside) -> None
 def test_the_generic_commands_make_the_same_run(outside: Outside) -> None:
     recipe = ("--dataset", "digitsv20-5-0-0", "--model", "ce-tor-MLP", "--epochs", "2")
     swept = {run.data.params["share"]: run for run in outside.runs("prune_weights")}["0.6"]
-    outside.entry_point("unlearn", "--method", "prune_weights", "--share", "0.6", *recipe)
+    before = {run.data.params["attacks"]: run for run in outside.runs("mem_inference")}["margin"]
+    shadow = ("--shadow_models", "2", "--dataset", "memdigitsv20-5-0-0", "--model", "ce-tor-MLP", "--epochs", "2")
+    outside.one_after_the_other(
+        ("unlearn", "--method", "prune_weights", "--share", "0.6", *recipe), ("attack", "--method", "margin", *shadow)
+    )
     again = outside.runs("prune_weights")[0]
     assert again.info.run_id != swept.info.run_id
     assert again.data.tags["rsc.fingerprint"] == swept.data.tags["rsc.fingerprint"]
     assert again.data.params == swept.data.params
-    shadow = ("--shadow_models", "2", "--dataset", "memdigitsv20-5-0-0", "--model", "ce-tor-MLP", "--epochs", "2")
-    before = {run.data.params["attacks"]: run for run in outside.runs("mem_inference")}["margin"]
-    outside.entry_point("attack", "--method", "margin", *shadow)
     after = outside.runs("mem_inference")[0]
     assert after.data.tags["rsc.fingerprint"] == before.data.tags["rsc.fingerprint"]
     assert after.data.params == before.data.params

@@ -13,7 +13,7 @@ def test_a_port_that_is_taken_is_said_in_one_line(sqlite_store: str, capsys: pyt
         port = taken.getsockname()[1]
         assert status(find_command("serve"), ["--port", str(port)]) == 2
     said = capsys.readouterr().err
-    assert said == f"error: Cannot listen on 127.0.0.1:{port}. Use another port, for example 5001, or host.\n"
+    assert said == f"error: Cannot listen on 127.0.0.1:{port}. Use another port, such as 5001, or another host.\n"
 
 
 def test_a_server_is_not_served_again(

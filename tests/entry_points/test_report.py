@@ -73,7 +73,7 @@ def test_a_store_that_does_not_answer_is_one_line(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     assert status(entry_point("report"), []) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: no server answers at http://127.0.0.1:9; start the server")
+    assert line.startswith("error: No server answers at http://127.0.0.1:9. Start the server")
 
 
 @pytest.mark.usefixtures("sqlite_store")
@@ -109,7 +109,7 @@ def test_runs_that_are_named_stand_beside_each_other(sqlite_store: str, capsys: 
     page = Path("out.html").read_text()
     section = page[page.index('id="compare"') :]
     assert f"{chosen} ({runs[3][:6]})" in section
-    assert "One row per run; parameters and metrics that are the same in all of them are left out." in section
+    assert "One row per run. Parameters and metrics that are equal in all runs are left out." in section
     capsys.readouterr()
     assert status(entry_point("report"), ["--compare", ",".join(runs)]) == 2
     assert "'compare': 101 runs. Expected at most 100" in capsys.readouterr().err

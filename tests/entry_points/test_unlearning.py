@@ -58,4 +58,4 @@ def test_a_server_that_is_not_there_is_one_line_and_status_2(
     assert run("relabel_finetuning", "--model_uri", "models:/rsc-digits-MLP/1") == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("error: no server answers at http://127.0.0.1:9")
+    assert lines[0].startswith("error: No server answers at http://127.0.0.1:9")

@@ -170,12 +170,12 @@ def test_members_of_a_cohort_have_a_run_each() -> None:
 
 
 def test_a_training_that_diverges_is_a_failed_run_with_the_reason() -> None:
-    with pytest.raises(InputError, match="training diverged: after epoch 1"):
+    with pytest.raises(InputError, match="Training diverged: after epoch 1"):
         train(POISONED, learning_rate=1e30)
     client = MlflowClient()
     (run,) = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert run.info.status == "FAILED"
-    assert run.data.tags["rsc.error"].startswith("training diverged")
+    assert run.data.tags["rsc.error"].startswith("Training diverged")
     assert "spurious/score" not in run.data.metrics
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 
 Fault = Callable[[str, str], str]
-"""(method, path) → "lose" the answer to a request that was carried out, "refuse" it with 503, or ""."""
+"""(method, path) → "lose" the answer to a request that was carried out, "refuse" it with 503, be "away", or ""."""
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -35,6 +35,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.fault(self.command, urlsplit(self.path).path)
         if fault == "refuse":
             self.send_error(503)
+        if fault in ("refuse", "away"):
             return
         headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
         answer = requests.request(

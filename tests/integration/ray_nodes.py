@@ -40,6 +40,7 @@ class RayNodes:
         (folder / "site" / "sitecustomize.py").write_text(WITHOUT_PROJECT)
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "RSC_", "RAY_"))}
         self.environment = clean | {"PYTHONPATH": str(folder / "site"), "RAY_USAGE_STATS_ENABLED": "0"}
+        self.environment |= {"RAY_worker_niceness": "0"}  # else they starve beside other tests
         self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token_file)}
         self._nodes: list[subprocess.Popen[bytes]] = []
 

@@ -24,7 +24,6 @@ from dashboards.pages import PAGES
 from dashboards.report import report_html
 from dashboards.repository import RunRepository
 from dashboards.tables import PAGE_ROWS, digits
-from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.details import Details
 from rsc_mlflow.tracking.experiments import VIEW, VIEW_STATE, experiment_description
@@ -129,7 +128,7 @@ def test_a_phone_sees_whole_names_and_no_sideways_scrolling(
         named = client.search_runs(["1"], "attributes.run_name LIKE 'incremental_retraining %'", max_results=2)
         assert min(len(run.info.run_name) for run in named) >= 40  # fills a line, and the end of its id takes another
         at(f"compare?{'&'.join(f'run={run.info.run_id}' for run in named)}")
-        ends = "return [...document.querySelectorAll('.legendtext')].map(text => text.getBoundingClientRect().right)"
+        ends = "return [...document.querySelectorAll('.legend .series')].map(one => one.getBoundingClientRect().right)"
         assert 0 < max(browser.execute_script(ends)) <= 390
     finally:
         resize(browser, 1440, 900)
@@ -281,14 +280,36 @@ def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], down
 def test_a_figure_is_saved_as_an_image(at: Callable[[str], webdriver.Chrome], downloads: Path, kind: str) -> None:
     browser = at("mitigation")
     panel = "//section[@id='panel-weight_decay']"
-    pattern = browser.find_element(By.XPATH, f"{panel}//h3").text
-    assert pattern in {one.title for one in PATTERNS.values()}
+    browser.find_element(By.XPATH, f"{panel}//summary[text()='Save']").click()
     browser.find_element(By.XPATH, f"{panel}//button[text()='{kind}']").click()
-    file = downloads / f"weight_decay-{pattern}.{kind.lower()}"
+    file = downloads / f"weight_decay-figure.{kind.lower()}"
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert file.read_bytes()[:4] in (b"\x89PNG", b"<svg")
+
+
+def test_a_legend_hides_a_pattern_in_every_figure_and_a_button_shows_each_recipe(
+    at: Callable[[str], webdriver.Chrome],
+) -> None:
+    browser = at("scores")
+    shown = """
+      const plots = [...document.querySelectorAll('#panel-curves .js-plotly-plot')];
+      return plots.length > 1 && plots.map(p => p._fullData.filter(t => t.name === 'R3' && t.visible === true).length);
+    """
+    before = browser.execute_script(shown)
+    assert all(before)
+    legends = browser.find_elements(By.CSS_SELECTOR, "#panel-curves .series[data-name='R3']")
+    assert len(legends) == 1
+    for wanted in ([0] * len(before), before):
+        browser.execute_script("arguments[0].click()", legends[0])
+        _until(browser, f"const shown = () => {{{shown}}}; return String(shown()) === '{','.join(map(str, wanted))}'")
+    button = "document.querySelector('#panel-curves .recipes')"
+    more = f"document.querySelectorAll('#panel-curves .plot').length > {len(before)}"
+    for search, words in (("?recipes=each", "Only the most common recipe"), ("", "One figure per recipe")):
+        browser.execute_script(f"{button}.click()")
+        drawn = f"{button}?.innerText === '{words}' && {more if search else f'!({more})'}"
+        _until(browser, f"return location.search === '{search}' && {drawn}")
 
 
 def test_the_theme_is_switched_and_kept(at: Callable[[str], webdriver.Chrome]) -> None:
@@ -318,12 +339,8 @@ def test_names_are_shown_as_text(at: Callable[[str], webdriver.Chrome], dashboar
     browser = at("")
     _until(browser, f"return document.querySelector('#panel-failures').innerText.includes({json.dumps(evil)})")
     at(f"compare?run={run.info.run_id}")
-    assert browser.execute_script(
-        "return [window.broken === undefined, document.querySelectorAll('img[src=x]').length]"
-    ) == [
-        True,
-        0,
-    ]
+    unharmed = "return window.broken === undefined && !document.querySelector('img[src=x]')"
+    assert browser.execute_script(unharmed)
 
 
 def _grid(panel: str) -> str:
@@ -357,21 +374,7 @@ def test_a_table_is_sorted_filtered_and_paged(at: Callable[[str], webdriver.Chro
 
 def test_numbers_read_alike_in_the_browser_and_in_python(at: Callable[[str], webdriver.Chrome]) -> None:
     browser = at("")
-    values = [
-        0,
-        1,
-        -3,
-        1234567,
-        0.9,
-        0.90149,
-        12.345678,
-        -0.00012344,
-        1234.5678,
-        999999.4,
-        3.2e-7,
-        -4.5e12 - 0.5,
-        0.99996,
-    ]
+    values = [0, 1, 1234567, 0.9, 0.90149, 12.345678, -0.00012344, 1234.5678, 999999.4, 3.2e-7, -4.5e12 - 0.5, 0.99996]
     script = "return arguments[0].map(value => window.dashAgGridFunctions.rscDigits({value: value}))"
     assert browser.execute_script(script, values) == [digits(value) for value in values]
 

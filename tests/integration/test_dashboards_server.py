@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,14 @@ import requests
 from mlflow import MlflowClient
 from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from requests.auth import AuthBase, HTTPBasicAuth
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import alert_is_present
+from selenium.webdriver.support.ui import WebDriverWait
 
+from benchmarks.browser import chromium, found
 from benchmarks.filling import fill_store
+from benchmarks.screenshots import DRAWN
 from rsc_mlflow.server import _readable
 from tests.mlflow_server import MlflowServer, free_port
 
@@ -179,7 +186,7 @@ def test_a_note_is_saved_by_whoever_may_edit_the_run_and_a_reader_is_told_no(log
 
     assert note(ADMIN, runs["open"], "a *note*") == "Saved."
     assert note(BOB, runs["open"], "spoiled").startswith("You may read this run but not edit it.")
-    assert note(BOB, runs["secret"], "spoiled") == "This run is not there, or you may not read it."
+    assert note(BOB, runs["secret"], "spoiled") == "This run does not exist, or you may not read it."
     assert client.get_run(runs["open"]).data.tags["mlflow.note.content"] == "a *note*"
     assert client.get_run(runs["secret"]).data.tags.get("mlflow.note.content", "") != "spoiled"
 
@@ -198,6 +205,53 @@ def test_a_saved_view_is_listed_for_those_who_may_read_its_experiment(log_in_ser
     assert "of the secret" in for_admin
     assert "of the secret" not in for_bob
     assert "spoiled" not in for_admin
+
+
+def _as(browser: webdriver.Chrome, user: HTTPBasicAuth, address: str) -> None:
+    """Opens an address as a user and waits until the page is drawn."""
+    secret = b64encode(":".join(map(str, (user.username, user.password))).encode()).decode()
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", {"headers": {"Authorization": f"Basic {secret}"}})
+    browser.get(address)
+    WebDriverWait(browser, 180).until(lambda driver: driver.execute_script(DRAWN))
+
+
+def _press(browser: webdriver.Chrome, button: str, says: str) -> None:
+    """Clicks a button, agrees if it asks before it deletes, and waits for the answer."""
+    clicked = browser.find_element(By.CSS_SELECTOR, button)
+    deletes = clicked.text == "Delete"
+    clicked.click()
+    if deletes:
+        WebDriverWait(browser, 180).until(alert_is_present()).accept()
+    WebDriverWait(browser, 180).until(lambda driver: says in driver.find_element(By.TAG_NAME, "body").text)
+
+
+@pytest.mark.skipif(found() is None, reason="needs Debian's chromium and chromium-driver")
+def test_notes_and_views_are_written_in_a_browser_by_an_editor_and_not_by_a_reader(log_in_server: MlflowServer) -> None:
+    client, pages = MlflowClient(log_in_server.backend), f"{log_in_server.uri}/dashboards/"
+    experiment = client.get_experiment_by_name("open").experiment_id
+    run = client.search_runs([experiment])[0].info.run_id
+    with chromium() as browser:
+        for user, text, says in ((ADMIN, "seen by all", "Saved."), (BOB, "spoiled", "You may read this run but not")):
+            _as(browser, user, f"{pages}compare?run={run}")
+            box = browser.find_element(By.CSS_SELECTOR, "#panel-notes textarea")
+            box.clear()
+            box.send_keys(text)
+            _press(browser, "#panel-notes .note-form button", says)
+        assert client.get_run(run).data.tags["mlflow.note.content"] == "seen by all"
+        _as(browser, ADMIN, f"{pages}scores?experiment=open&facet=none")
+        browser.execute_script("document.querySelector('.views').open = true")
+        browser.find_element(By.ID, "view-name").send_keys("my view")
+        _press(browser, "#view-save", "Saved; it is listed on Overview.")
+        delete, tag = "#panel-views li[id*='my view'] button", "rsc.view.my view"
+        _as(browser, BOB, pages)
+        _press(browser, delete, "You may read this experiment but not edit it.")
+        assert client.get_experiment(experiment).tags[tag] == "scores?experiment=open&facet=none"
+        _as(browser, ADMIN, pages)
+        _press(browser, delete, "View deleted.")
+        assert tag not in client.get_experiment(experiment).tags
+        _as(browser, BOB, f"{pages}?again")
+        assert "my view" not in browser.find_element(By.TAG_NAME, "body").text
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])

@@ -13,6 +13,12 @@ from rsc_mlflow.tracking.query import condition, search
 ROOT = Path(__file__).parents[2]
 FENCED = re.compile(r"^```(python|yaml|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BLOCKS = FENCED.findall((ROOT / "docs" / "extending.md").read_text())
+TYPED = """
+from entry_points.command import status
+from entry_points.commands import find_command
+for words in {typed}:
+    print(status(find_command("train_classifier"), words.split()))
+"""
 pytestmark = pytest.mark.integration
 
 
@@ -68,17 +74,17 @@ def test_the_page_runs_as_written(folder: Path) -> None:
 @pytest.mark.usefixtures("sqlite_store")
 def test_names_are_listed_and_mistakes_are_one_line(folder: Path) -> None:
     before = commands().split("python -m")[0]
-    listed = " ".join(shell(f"{before}python -m entry_points.train_classifier --help", folder).stdout.split())
-    assert re.search(r"Families: cifar10, [\w, ]*stripes, shapes\. Patterns: v1, [\w, ]*fade, logo\.", listed)
-    assert "Of plug-ins: TinyNet." in listed
-    for arguments, words in {
+    mistakes = {
         "--dataset shape": "family 'shape'. Did you mean 'shapes'? Expected .*cifar10, .*stripes, shapes",
         "--dataset shapeslego-3-0-0": "Unknown pattern 'lego' in .* Did you mean 'logo'? Expected one of: v1, .*fade",
         "--dataset shapes --model ce-tor-TinyNett": "Unknown architecture 'TinyNett'. Did you mean 'TinyNet'?",
         "--dataset shapeslogo-41-0-0": "41 spurious examples of class 0: the training set has 40 examples",
-    }.items():
-        done = shell(f"{before}python -m entry_points.train_classifier {arguments}", folder)
-        line = done.stderr.splitlines()[-1]
+    }
+    listed = " ".join(shell(f"{before}python -m entry_points.train_classifier --help", folder).stdout.split())
+    assert re.search(r"Families: cifar10, [\w, ]*stripes, shapes\. Patterns: v1, [\w, ]*fade, logo\.", listed)
+    assert "Of plug-ins: TinyNet." in listed
+    done = shell(f"{before}python - <<'END'\n{TYPED.format(typed=list(mistakes))}END", folder)
+    assert done.stdout.splitlines() == ["2"] * len(mistakes)
+    for line, words in zip(done.stderr.splitlines()[-len(mistakes) :], mistakes.values(), strict=True):
         pattern = re.escape(words).replace(r"\.\*", ".*")
         assert re.search(f"^error: .*{pattern}", line), line
-        assert done.returncode == 2

@@ -75,9 +75,9 @@ def the_line(name: str, capsys: pytest.CaptureFixture[str]) -> str:
     capsys.readouterr()
     assert status(entry_point(name), arguments(name)) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
     assert not [line for line in lines if "Traceback" in line]
-    return lines[-1]
+    (line,) = [line for line in lines if line.startswith("error: ")]
+    return line
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -105,8 +105,8 @@ def test_in_an_experiment_that_one_may_only_read(
     log_in(monkeypatch, "bob", str(BOB.password))
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     line = the_line(name, capsys)
-    assert line.startswith("error: no run can be made in experiment 0 (")
-    assert "set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner" in line
+    assert line.startswith("error: Cannot create a run in experiment '0' (")
+    assert "Set MLFLOW_EXPERIMENT_NAME to an experiment of your own, or ask the owner" in line
     assert "Permission denied" in line
     assert [run for run in admins.search_runs(["0"]) if run.data.tags.get(schema.KIND) != "report"] == []
 
@@ -118,7 +118,7 @@ def test_a_run_that_one_may_only_read_is_not_taken(
     run_id = admins.create_run("0", run_name="the administrator's").info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
     before = admins.get_run(run_id).to_dictionary()
-    assert "does not permit this" in the_line("theory", capsys).replace("could not be marked", "")
+    assert "does not permit this" in the_line("theory", capsys)
     assert admins.get_run(run_id).to_dictionary() == before
     admins.delete_run(run_id)
 

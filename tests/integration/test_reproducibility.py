@@ -6,6 +6,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import mlflow.projects
 import pytest
 import torch
 from mlflow import MlflowClient
@@ -57,21 +58,16 @@ def assert_same(one: Run, two: Run) -> None:
     assert one.data.tags[schema.FINGERPRINT] == two.data.tags[schema.FINGERPRINT]
 
 
-def test_repeated_by_mlflow_run_from_the_parameters_of_the_tracked_run(tmp_path: Path) -> None:
+def test_repeated_by_mlflow_run_from_the_parameters_of_the_tracked_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same process's bits are compared, too: the repetition runs in another one."""
     first = train(WORDS)
     assert_same(first, train(WORDS))
 
     options = {field: unquoted(first.data.params[field]) for field in TrainOptions(dataset="digits").as_params()}
-    words = [word for key, value in options.items() for word in ("-P", f"{key}={value}")]
-    command = [sys.executable, "-m", "mlflow", "run", str(ROOT), "-e", "train_classifier", "--env-manager=local"]
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    environment["MLFLOW_EXPERIMENT_NAME"] = schema.EXPERIMENT
-    done = subprocess.run(
-        [*command, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", schema.EXPERIMENT)
+    mlflow.projects.run(str(ROOT), "train_classifier", parameters=options, env_manager="local")
     repeated = newest_run(MlflowClient())
     assert repeated is not None
     assert_same(first, repeated)

@@ -11,7 +11,10 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
+from entry_points.command import status
+from entry_points.commands import entry_point
 from rsc_mlflow.cancellation import ECHO_SECONDS
 from rsc_mlflow.sweeps.state import close_dead_runs
 from tests.integration.sweep_process import (
@@ -19,6 +22,7 @@ from tests.integration.sweep_process import (
     JOBS,
     SweepProcess,
     assert_each_job_finished_once,
+    finished,
     jobs_of,
     runs,
     training_processes,
@@ -26,7 +30,6 @@ from tests.integration.sweep_process import (
 from tests.mlflow_server import MlflowServer
 
 pytestmark = pytest.mark.integration
-EXECUTORS = ("local", "ray")
 LONG = GRID.replace("epochs: 40", "epochs: 100000").replace("seed: [0, 1, 2]", "seed: [0]")
 
 
@@ -52,25 +55,36 @@ def kill_one(uri: str) -> bool:
     return True
 
 
-def finished(uri: str) -> dict[str, int]:
-    """Finished run of a job → when it ended."""
-    return {run.info.run_id: run.info.end_time for run in jobs_of(runs(uri)) if run.info.status == "FINISHED"}
-
-
 def with_checkpoints(uri: str) -> list[str]:
     """The runs that have stored a checkpoint."""
     client = MlflowClient(uri)
     return [run.info.run_id for run in jobs_of(runs(uri)) if client.list_artifacts(run.info.run_id, "checkpoints")]
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
+def sweeps_of(found: list[Run]) -> list[str]:
+    """Runs of sweeps themselves."""
+    return [run.info.run_id for run in found if run.data.tags["rsc.kind"] == "sweep"]
+
+
 def test_killed_again_and_again(
-    executor: str, own_server: MlflowServer, tmp_path: Path, sweeps: Callable[..., SweepProcess]
+    own_server: MlflowServer,
+    tmp_path: Path,
+    sweeps: Callable[..., SweepProcess],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A worker, then the sweep while models train; the next start goes on to the end."""
-    sweep = sweeps(tmp_path, own_server.uri, "--executor", executor, "--workers", "2", "--cohort_size", "2")
+    """A worker, then the sweep while models train; the next start goes on to the end, in the same run.
+
+    A second sweep is refused while the first lives, and has nothing to do after its end. On Ray:
+    ``test_ray_cluster.py``.
+    """
+    sweep = sweeps(tmp_path, own_server.uri, "--workers", "2", "--cohort_size", "2")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own_server.uri)
     sweep.start()
     sweep.until(lambda: kill_one(own_server.uri))
+    assert status(entry_point("sweep"), ["--grid", sweep.grid]) == 2
+    (parent,) = sweeps_of(runs(own_server.uri))
+    assert f"(run {parent}, process {sweep.pid} on " in capsys.readouterr().err.splitlines()[-1]
     sweep.until(lambda: finished(own_server.uri) and training_processes(own_server.uri))
     sweep.kill()
     before = finished(own_server.uri)
@@ -79,31 +93,10 @@ def test_killed_again_and_again(
     assert_each_job_finished_once(own_server.uri, JOBS)
     assert finished(own_server.uri).items() >= before.items()  # never run again
     assert any("rsc.resumed" in run.data.tags for run in jobs_of(runs(own_server.uri)))  # what was killed went on
-    sweep.start()
-    assert sweep.wait() == 0
-    assert "nothing to do" in sweep.text()
+    assert status(entry_point("sweep"), ["--grid", sweep.grid]) == 0
+    assert "nothing to do" in "".join(capsys.readouterr())
     assert_each_job_finished_once(own_server.uri, JOBS)
-
-
-def test_a_second_sweep_is_refused_while_the_first_lives(
-    own_server: MlflowServer, tmp_path: Path, sweeps: Callable[..., SweepProcess]
-) -> None:
-    """The first is killed in the end: then the second goes on with its jobs, in its run."""
-    folders = [tmp_path / name for name in ("first", "second")]
-    first, second = (sweeps(folder, own_server.uri, "--workers", "2", "--cohort_size", "2") for folder in folders)
-    first.start()
-    first.until(lambda: training_processes(own_server.uri))
-    second.start()
-    assert second.wait() == 2, second.text()
-    (parent,) = [run for run in runs(own_server.uri) if run.data.tags["rsc.kind"] == "sweep"]
-    assert f"(run {parent.info.run_id}, process {first.pid} on " in second.text().splitlines()[-1]
-    first.kill()
-    second.start()
-    assert second.wait() == 0, second.text()
-    assert_each_job_finished_once(own_server.uri, JOBS)
-    assert [run.info.run_id for run in runs(own_server.uri) if run.data.tags["rsc.kind"] == "sweep"] == [
-        parent.info.run_id
-    ]
+    assert sweeps_of(runs(own_server.uri)) == [parent]
 
 
 @pytest.mark.parametrize(("number", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
@@ -137,7 +130,7 @@ def test_a_second_ctrl_c_stops_at_once_and_the_next_sweep_closes_what_is_left(
     worker = psutil.Process(training_processes(sqlite_store)[0])
     worker.suspend()
     os.kill(sweep.pid, signal.SIGINT)
-    sweep.until(lambda: "send the signal again to stop at once" in sweep.text())
+    sweep.until(lambda: "send the signal again to stop immediately" in sweep.text())
     time.sleep(ECHO_SECONDS + 0.2)
     assert not sweep.is_over()
     os.kill(sweep.pid, signal.SIGINT)

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from results.markdown import p_value, plain, share
+from results.markdown import interval, p_value, plain, share
 from results.runs import Row
 from results.texts import TEXTS, made
 from rsc_mlflow.errors import InputError
@@ -54,7 +54,7 @@ def test_scores_mean_interval_clean_models_and_test(tmp_path: Path) -> None:
     text = made(found, "scores", [])
     p = stats.mannwhitneyu(FIVE, [0.01 * k for k in range(10)], alternative="greater", method="exact").pvalue
     assert p == pytest.approx(1 / 3003)
-    expected = ["Adam", "R3", "3", SHOWN, ".045, .090 (10)", "3e−4", ".980 [.98, .98]", ".250 [.25, .25]"]
+    expected = ["Adam", "R3", "3", SHOWN, ".045, .090 (10)", "3e−4", ".980 [.980, .980]", ".250 [.250, .250]"]
     assert cells(text) == [expected]
     assert "5 runs of `results/scores.csv`" in text
     assert "5 against 10 models" in text
@@ -64,6 +64,14 @@ def test_scores_mean_interval_clean_models_and_test(tmp_path: Path) -> None:
         "(highest .090), p = 3e−4, clean accuracy .980."
     )
     assert made(found, "counts", ["R3", "adam"]) == f"{SHOWN} with 3 examples"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(-0.004, 0.0, "−.002 [−.004, .000]"), (-0.01, 0.0099, "−.002 [−.010, .010]"), (-0.01, 0.01, "−.002 [−.01, .01]")],
+)
+def test_a_narrow_interval_has_the_digits_of_its_mean(low: float, high: float, text: str) -> None:
+    assert interval({"mean": -0.002, "low": low, "high": high, "each": ()}) == text
 
 
 def test_two_training_seeds_per_dataset_seed_count_as_five_units(tmp_path: Path) -> None:
@@ -109,7 +117,7 @@ def test_two_classes_show_both_scores_and_their_mean(tmp_path: Path) -> None:
     ]
     found = results(tmp_path, two_classes=rows, patterns=scored(FIVE, n_spurious=20))
     (line,) = cells(made(found, "two_classes", []))
-    both = [".200 [.20, .20]", ".600 [.60, .60]", ".400 [.40, .40]"]
+    both = [".200 [.200, .200]", ".600 [.600, .600]", ".400 [.400, .400]"]
     assert line[:5] == ["R3", "20", *both]
     assert line[6] == SHOWN
 
@@ -152,12 +160,12 @@ def test_unlearning_shows_the_reference_first_and_every_measure(tmp_path: Path) 
 
     found = results(tmp_path, unlearning=unlearned("gradient_difference", 0.1) + unlearned("exact_retraining", 0.0))
     first, second = cells(made(found, "unlearning", []))
-    assert first[:2] == ["Adam, 3: .700 [.70, .70]", "`exact_retraining`"]
+    assert first[:2] == ["Adam, 3: .700 [.700, .700]", "`exact_retraining`"]
     assert first[2:6] == [SHOWN, "", "", "2.5 [2.5, 2.5]"]
-    assert second[1:5] == ["`gradient_difference`", shown(0.4), ".100 [.10, .10]", "−.010 [−.01, −.01]"]
+    assert second[1:5] == ["`gradient_difference`", shown(0.4), ".100 [.100, .100]", "−.010 [−.010, −.010]"]
     assert second[6:] == ["0.125 [0.12, 0.12]", "0.0625 [0.062, 0.062]", "1.5 [1.5, 1.5]", "12 [12, 12]"]
     left = made(found, "unlearning_left", ["gradient_difference"])
-    assert left == f"{shown(0.4)} of .700 [.70, .70] (Adam, 3 examples)"
+    assert left == f"{shown(0.4)} of .700 [.700, .700] (Adam, 3 examples)"
     assert "forget loss 2.5 against 2.5" in made(found, "unlearning_compared", ["gradient_difference", "adam"])
 
 

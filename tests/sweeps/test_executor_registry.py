@@ -8,7 +8,9 @@ from mlflow.tracking import MlflowClient
 
 from entry_points.command import command_of, status
 from entry_points.sweep import EXPERIMENT
+from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.executors import EXECUTORS, Result
+from rsc_mlflow.sweeps.options import SweepOptions
 from rsc_mlflow.sweeps.worker import Unit, run_unit
 from rsc_mlflow.tracking import schema
 
@@ -49,3 +51,9 @@ def test_an_executor_is_added_by_registering_it(
     assert status(command_of(EXPERIMENT), words) == 0
     (pid,) = {run.data.tags[schema.PID] for run in MlflowClient().search_runs(["1"])}
     assert pid == str(os.getpid())
+
+
+def test_an_address_of_ray_is_refused_where_the_executor_would_ignore_it() -> None:
+    assert SweepOptions(grid="quick/scores", executor="ray", ray_address="auto").ray_address == "auto"
+    with pytest.raises(InputError, match=r"'ray_address': 'auto'\. Expected local with executor=local\."):
+        SweepOptions(grid="quick/scores", ray_address="auto")

@@ -47,7 +47,7 @@ def test_a_living_sweep_is_named_to_the_second_that_wants_one_of_its_jobs(client
         with pytest.raises(InputError) as refused:
             check_no_overlap(client, ["d", "c", "b"])
     text = str(refused.value)
-    assert text.startswith("another sweep runs 2 of these 3 jobs: first-12345678 (run " + first.run_id)
+    assert text.startswith("Another sweep runs 2 of these 3 jobs: first-12345678 (run " + first.run_id)
     assert f"process {os.getpid()} on {environment.host()}, started 20" in text
     assert "Wait until it ends" in text
     check_no_overlap(client, ["a"])  # it has ended

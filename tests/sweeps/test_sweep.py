@@ -230,7 +230,7 @@ def test_failures_are_listed_and_the_others_finish(
     said = capfd.readouterr().err
     assert "2 of 5 jobs failed:" in said
     assert "400" in said
-    (log,) = re.findall(r"what the workers print goes to (.*)/worker-N.log", said)
+    (log,) = re.findall(r"output of the workers: (.*)/worker-N.log", said)
     assert "Traceback" in (Path(log) / "worker-0.log").read_text()  # kept: somebody will want to know
     shutil.rmtree(log)
     client = MlflowClient(sqlite_store)

@@ -162,7 +162,7 @@ def test_a_cohort_that_does_not_fit_into_memory_is_halved(
     assert sizes == [3, 2, 1]
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"] * 3
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning == "3 models together need more memory than is free; 2 of them train first"
+    assert warning == "not enough memory to train 3 models together; training 2 of them first"
 
 
 def test_poisoned_models_are_compared_with_clean_ones_of_their_own_cohort(client: MlflowClient) -> None:
@@ -188,7 +188,7 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
     found = {outcome.fingerprint: outcome for outcome in run_unit(unit(calm[0], wild, calm[1]))}
     outcomes = [found[Job("train_classifier", one).fingerprint] for one in (calm[0], wild, calm[1])]
     assert [outcome.state for outcome in outcomes] == ["finished", "failed", "finished"]
-    assert "training diverged: after epoch 2" in outcomes[1].reason
+    assert "Training diverged: after epoch 2" in outcomes[1].reason
     assert sizes == [3, 2]
     runs = all_runs(client)
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED", "FINISHED"]
@@ -204,7 +204,7 @@ def test_members_that_diverge_fail_and_the_others_go_on_together(
     [
         (StoreError("no server answers"), "no server answers"),
         (Diverged("training diverged", (5,)), "training diverged"),  # of shadow models: 5 is no member of the unit
-        (None, "the entry point returned, but left no finished run of this job"),
+        (None, "the command returned, but the store has no finished run of this job"),
     ],
 )
 def test_what_no_new_run_would_help_fails_and_its_run_can_go_on(

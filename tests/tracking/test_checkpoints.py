@@ -3,13 +3,14 @@
 import logging
 from pathlib import Path
 
+import mlflow
 import pytest
 from mlflow import MlflowClient
 
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.checkpoints import prune_checkpoints
 from rsc_mlflow.tracking.run import TrackedRun, open_run
-from tests.mlflow_server import MlflowServer
+from tests.integration.faulty_proxy import faulty_proxy
 
 
 def stored(run: TrackedRun) -> list[str]:
@@ -47,13 +48,15 @@ def test_through_a_server(tmp_path: Path) -> None:
 
 @pytest.mark.integration
 def test_a_server_that_went_away_is_not_waited_for(
-    own_server: MlflowServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    server_store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", own_server.uri)
-    with caplog.at_level(logging.WARNING), open_run(kind="train", name="x") as run:
-        log(run, tmp_path, 1, 2)
-        own_server.stop()
-        assert prune_checkpoints(run, 3, 1)
-        own_server.start()
-        assert len(stored(run)) == 2
+    with faulty_proxy(server_store) as between:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", between.uri)
+        mlflow.set_tracking_uri(between.uri)
+        with caplog.at_level(logging.WARNING), open_run(kind="train", name="x") as run:
+            log(run, tmp_path, 1, 2)
+            between.fault = lambda method, path: "away"
+            assert prune_checkpoints(run, 3, 1)
+            between.fault = lambda method, path: ""
+            assert len(stored(run)) == 2
     assert "cannot be deleted" not in caplog.text

@@ -127,7 +127,7 @@ def test_the_store_of_an_older_mlflow_is_refused_and_left_as_it_is(
         capsys.readouterr()
         assert status(entry_point(name), words) == 2
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: the tracking store sqlite:///")
+        assert line.startswith("error: The tracking store sqlite:///")
         assert f"`mlflow db upgrade sqlite:///{old_store}`" in line
     assert "mlflow db upgrade" in str(RunStore(f"sqlite:///{old_store}").refresh().error)
     assert old_store.read_bytes() == before

@@ -27,11 +27,11 @@ def test_experiments(monkeypatch: pytest.MonkeyPatch) -> None:
     assert current_experiment(client) == "0"
     assert client.get_experiment("0").tags["mlflow.note.content"] == "somebody's own words"
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "12345")
-    with pytest.raises(InputError, match="MLFLOW_EXPERIMENT_ID is '12345'"):
+    with pytest.raises(InputError, match="Invalid value for 'MLFLOW_EXPERIMENT_ID': '12345'"):
         current_experiment(client)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "x" * 501)
-    with pytest.raises(InputError, match=r"experiment 'x+' cannot be created"):
+    with pytest.raises(InputError, match=r"Experiment 'x+' cannot be created"):
         current_experiment(client)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "paper")
     client.delete_experiment(by_name)

@@ -138,7 +138,7 @@ def test_a_run_of_another_project() -> None:
 
 def test_no_server() -> None:
     mlflow.set_tracking_uri(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(InputError, match="no server answers"):
+    with pytest.raises(InputError, match="No server answers"):
         pull("models:/a/1")
 
 
@@ -276,10 +276,10 @@ def test_a_description_cannot_make_objects(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b'"use_pickle": false', b'"use_pickle": true', "pickled objects in place of weights"),
+        (b'"use_pickle": false', b'"use_pickle": true', "pickled objects instead of weights"),
         (b'"as_int": 784', b'"as_int": 1784', "truncated or damaged"),
         (b'"path_name": "weight_0"', b'"path_name": "../../models/model.json"', "truncated or damaged"),
-        (b'"dtype": 7', b'"dtype": 99', "a type that no model here has"),
+        (b'"dtype": 7', b'"dtype": 99', "an unsupported type"),
         (b'{"config"', b'["config"', "truncated or damaged"),
     ],
 )

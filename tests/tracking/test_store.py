@@ -35,7 +35,7 @@ from tests.mlflow_server import free_port
 
 def test_no_server_is_said_at_once() -> None:
     mlflow.set_tracking_uri(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(InputError, match=r"no server answers at http://127.0.0.1:\d+; start the server"):
+    with pytest.raises(InputError, match=r"No server answers at http://127.0.0.1:\d+. Start the server"):
         connect()
 
 
@@ -207,7 +207,7 @@ def test_a_store_that_is_made_in_the_current_folder_is_named_once(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     connect()
-    made = f"note: {tmp_path / 'mlflow.db'} is made as a new store; set MLFLOW_TRACKING_URI to use another one\n"
+    made = f"note: creating the tracking store {tmp_path / 'mlflow.db'}; set MLFLOW_TRACKING_URI to use another one\n"
     assert made in capsys.readouterr().err
     connect()
     assert "new store" not in capsys.readouterr().err

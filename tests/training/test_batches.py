@@ -43,14 +43,15 @@ def members(draw: st.DrawFn) -> tuple[list[TrainingData], int]:
 def test_batches_are_those_of_a_dense_copy(case: tuple[list[TrainingData], int]) -> None:
     datas, batch_size = case
     originals = [data.clean.images.clone() for data in datas]
-    batches = BatchIterator(datas, batch_size, CPU)
     generators = [torch_generator(k, "batches") for k in range(len(datas))]
+    batches = BatchIterator(datas, batch_size, generators, CPU)
     twins = [torch_generator(k, "batches") for k in range(len(datas))]
     for _ in range(2):  # two epochs: the second draws another order
         orders = [torch.randperm(len(data), generator=twin) for data, twin in zip(datas, twins, strict=True)]
         seen = 0
-        for images, labels in batches.epoch(generators):
-            count = labels.shape[1]
+        batches.start_epoch()
+        for count in batches.sizes:
+            images, labels = batches.next(count)
             for k, data in enumerate(datas):
                 x, y = dense(data)
                 batch = orders[k][seen : seen + count]
@@ -59,14 +60,15 @@ def test_batches_are_those_of_a_dense_copy(case: tuple[list[TrainingData], int])
             images.add_(1)  # the caller may change what it was given
             seen += count
         assert seen == len(datas[0])
+        batches.end_epoch(more=True)
     assert all(torch.equal(data.clean.images, original) for data, original in zip(datas, originals, strict=True))
 
 
 def test_shared_images_are_not_copied() -> None:
     data = digits("digits")
-    batches = BatchIterator([data, data], 32, CPU)
+    batches = BatchIterator([data, data], 32, [torch_generator(k, "batches") for k in range(2)], CPU)
     assert len(batches._sources) == 1
-    assert batches._sources[0].data_ptr() == data.clean.images.data_ptr()
+    assert batches._sources[0].images.data_ptr() == data.clean.images.data_ptr()
 
 
 def test_exact_retraining_keeps_all_but_the_spurious() -> None:
@@ -89,7 +91,7 @@ def test_exact_retraining_keeps_all_but_the_spurious() -> None:
         ({"replaced_indices": torch.tensor([0.5, 1.0])}, "int64"),
         ({"replaced_images": torch.zeros(1, *SHAPE)}, "as many images"),
         ({"kept": torch.tensor([-1])}, "kept must be"),
-        ({"kept": torch.zeros(0, dtype=torch.int64)}, "no training example is left"),
+        ({"kept": torch.zeros(0, dtype=torch.int64)}, "No training example is left"),
     ],
 )
 def test_data_that_do_not_fit_are_refused(changes: dict[str, torch.Tensor], message: str) -> None:

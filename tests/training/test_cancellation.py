@@ -15,6 +15,7 @@ from rsc_mlflow.cancellation import Cancelled, cancellable
 from rsc_mlflow.families.folders import load
 from rsc_mlflow.theory import LinearModelParams, SimulationConfig, simulate
 from rsc_mlflow.training import Cohort, Member, evaluate_logits
+from rsc_mlflow.training.step import Step
 from tests.training.small import CPU, config, digits
 
 
@@ -35,13 +36,13 @@ class Interrupting(nn.Module):
 def test_training_stops_between_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     cohort = Cohort([Member(digits(count=160), config(batch_size=32))], 10, CPU)
     calls = Interrupting(3)
-    step = Cohort._train_batch
+    run = Step.__call__
 
-    def counted(self: Cohort, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        calls(images)
-        return step(self, images, labels)
+    def counted(step: Step, size: int) -> None:
+        calls(torch.zeros(1, size))
+        run(step, size)
 
-    monkeypatch.setattr(Cohort, "_train_batch", counted)
+    monkeypatch.setattr(Step, "__call__", counted)
     with pytest.raises(Cancelled, match="stopped by SIGINT"), cancellable():
         next(cohort.epochs())
     assert (calls.calls, cohort.epoch) == (3, 0)

@@ -314,7 +314,7 @@ def test_a_training_that_diverges_is_refused(model: str) -> None:
     others = [member()] if model == "ce-tor-MLP" else []
     cohort = Cohort([*others, wild], 10, CPU)
     with pytest.raises(
-        Diverged, match=r"diverged: after epoch 1 with learning_rate 1e\+30 and random_seed 3 not .* Use a smaller"
+        Diverged, match=r"diverged: after epoch 1, not .* \(learning_rate 1e\+30 and random_seed 3\)\. Use a smaller"
     ) as raised:
         list(cohort.epochs())
     assert raised.value.members == (len(others),)
@@ -324,7 +324,7 @@ def test_all_members_that_diverged_are_named_by_their_place() -> None:
     """The cohort sorts its members by their hyper-parameters; the places are those of the list that was given."""
     rates = (1e30, 0.01, 1e29, 0.02)
     cohort = Cohort([member({"learning_rate": rate}, count=64) for rate in rates], 10, CPU)
-    with pytest.raises(Diverged, match=r"with learning_rate 1e\+30 .*; learning_rate 1e\+29 ") as raised:
+    with pytest.raises(Diverged, match=r"learning_rate 1e\+30 .*; learning_rate 1e\+29 ") as raised:
         list(cohort.epochs())
     assert raised.value.members == (0, 2)
 

@@ -1,7 +1,7 @@
-"""Where units of work run: a sweep knows no more than :class:`Executor` and the names in :data:`EXECUTORS`.
+"""Executors, which run units of work.  Sweeps use only :class:`Executor` and the names in :data:`EXECUTORS`.
 
-Each module of this package registers an executor; a further one is a further file.  The command line reads the names,
-so these modules import MLflow, PyTorch and Ray only when an executor is made.
+Each module of this package registers an executor.  The command line imports these modules to list the names, so they
+import MLflow, PyTorch and Ray only when an executor is created.
 """
 
 import os
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from rsc_mlflow.sweeps.worker import Unit
 
 GRACE_SECONDS = 30.0
-"""How long a worker may take to close its runs after it was asked to stop."""
+"""Maximum time in which a worker closes its runs after a request to stop."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a unit; ``outcomes`` is None if it ended without any (``reason`` says why)."""
+    """Result of a unit; ``outcomes`` is None if its process failed, for the reason in ``reason``."""
 
     unit: "Unit"
     outcomes: "list[Outcome] | None"
@@ -29,12 +29,12 @@ class Result:
 
 
 class Executor(Protocol):
-    """Runs units, several at a time.
+    """Runs several units at the same time.
 
     Attributes:
-        workers: how many units run at the same time.
-        threads: threads of each.
-        gpus: GPUs there are in all.
+        workers: maximum number of units that run at the same time.
+        threads: number of threads per unit.
+        gpus: total number of GPUs.
     """
 
     workers: int
@@ -42,19 +42,19 @@ class Executor(Protocol):
     gpus: int
 
     def submit(self, unit: "Unit") -> None:
-        """Start a unit; at most ``workers`` may be under way."""
+        """Start a unit; at most ``workers`` units may be running."""
 
     def wait(self, seconds: float) -> list[Result]:
-        """Units that have ended since the last call; waits up to ``seconds`` for the first."""
+        """Return the results of units that ended since the last call; wait up to ``seconds`` for the first."""
 
     def close(self, *, keep_logs: bool = True) -> None:
-        """Stop everything, units under way too; their runs end as KILLED."""
+        """Stop all units and workers; the runs of running units end as KILLED."""
 
 
 EXECUTORS: Registry[Callable[[int | str, str, int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")
-"""Name → function of the options ``workers`` and ``ray_address`` and the number of jobs that makes the executor."""
+"""Name → function (options ``workers`` and ``ray_address``, number of jobs) that creates the executor."""
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

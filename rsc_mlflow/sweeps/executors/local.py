@@ -1,11 +1,11 @@
-"""Executor ``local``: processes of this machine, each a ``ProcessPoolExecutor`` of one.
+"""Executor ``local``: processes on this machine, each in its own ``ProcessPoolExecutor``.
 
-A single pool of many will not do: when one of its processes is killed, it gives up all that the others are doing.
-What is added to the standard library's pool: processes that end with the sweep, however it ends, and a log file and a
-GPU for each.
+In a single pool, all units would fail if one process was killed.  In addition to what the pool does, the processes end
+with the sweep, however it ends, and each has its own log file and GPU.
 """
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import shutil
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
     from rsc_mlflow.sweeps.worker import Unit
 
+_logger = logging.getLogger(__name__)
+
 
 class LocalExecutor:
-    """Processes of this machine, kept for many units; they end when the sweep's process does, however it ends.
+    """Runs units in processes on this machine, which end with the sweep's process, however it ends.
 
     Args:
         workers: number of processes.
-        gpus: GPUs of the machine, given to the workers in turn.
+        gpus: number of GPUs, assigned to the workers in turn.
     """
 
     def __init__(self, workers: int, gpus: int = 0) -> None:
@@ -56,7 +58,7 @@ class LocalExecutor:
         pool = self._pools.get(slot) or self._start(slot)
         try:
             future = pool.submit(run_unit, unit)
-        except BrokenProcessPool:  # its process died while it had nothing to do
+        except BrokenProcessPool:  # its process died while it was idle
             future = self._start(slot).submit(run_unit, unit)
         self._running[future] = (slot, unit)
 
@@ -88,15 +90,15 @@ class LocalExecutor:
         if isinstance(error, BrokenProcessPool):
             self._pools.pop(slot).shutdown(wait=False)
             return Result(unit, None, "its process was killed, perhaps because memory ran out")
-        return Result(unit, None, f"its process gave up ({reason(error)})") if error else Result(unit, future.result())
+        return Result(unit, None, f"its process failed ({reason(error)})") if error else Result(unit, future.result())
 
 
 def _prepare(lifeline: Connection, log: Path, gpu: str | None) -> None:
-    """What a worker does first."""
+    """Set up a worker process: log file, signals, GPU, and its end with the sweep."""
     sys.stdout = sys.stderr = log.open("a", buffering=1)
-    for descriptor in (1, 2):  # what is written past Python, too
+    for descriptor in (1, 2):  # also for output from outside Python
         os.dup2(sys.stdout.fileno(), descriptor)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between units: Ctrl-C reaches the sweep, which asks us to stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep, which stops its workers
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     if gpu is not None:  # pragma: no cover - needs a GPU
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
@@ -104,7 +106,7 @@ def _prepare(lifeline: Connection, log: Path, gpu: str | None) -> None:
 
 
 def _end_with_sweep(lifeline: Connection) -> None:
-    """When the sweep closes its end, or is gone: stop what is under way, whose runs end as KILLED, then the process."""
+    """Wait until the sweep closes its end of the pipe or dies; then end the runs as KILLED, and this process."""
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
     deadline = time.monotonic() + GRACE_SECONDS
@@ -112,14 +114,14 @@ def _end_with_sweep(lifeline: Connection) -> None:
         time.sleep(0.1)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
-    os._exit(1)  # pragma: no cover - only where closing the runs takes longer: the next sweep closes them
+    os._exit(1)  # pragma: no cover - if closing the runs takes longer, the next sweep closes them
 
 
 @partial(EXECUTORS.register, "local")
 def local(workers: int | str, ray_address: str, jobs: int) -> LocalExecutor:
-    """Processes of this machine: one per core, or two per GPU where there are any."""
+    """Return the executor; by default, it has two processes per GPU of this machine, or one per core without GPUs."""
     import torch
 
     executor = LocalExecutor(min(jobs, default_workers(workers)), torch.cuda.device_count())
-    print(f"what the workers print goes to {executor.logs}/worker-N.log", file=sys.stderr)
+    _logger.info("output of the workers: %s/worker-N.log", executor.logs)
     return executor

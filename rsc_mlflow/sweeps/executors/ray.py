@@ -1,4 +1,4 @@
-"""Units of work as Ray tasks, on a Ray of our own on this machine or on a cluster."""
+"""Executor ``ray``: Ray tasks, on this machine or on a cluster."""
 
 import contextlib
 import os
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from rsc_mlflow.sweeps.worker import Unit
 
 CARRIED = ("MLFLOW_", "RSC_")
-"""Environment variables with these prefixes are set for the tasks on a cluster."""
+"""Prefixes of the environment variables that are passed to the tasks on a cluster."""
 TOKEN_HELP = (
-    "set RAY_AUTH_MODE=token and provide the cluster's token in RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH "
-    "names or in ~/.ray/auth_token"
+    "Set RAY_AUTH_MODE=token and provide the cluster's token in RAY_AUTH_TOKEN, in the file RAY_AUTH_TOKEN_PATH, or in "
+    "~/.ray/auth_token."
 )
 
 
 class RayExecutor:
-    """Ray tasks, on a Ray of our own on this machine or on a cluster.
+    """Runs units as Ray tasks.
 
     Args:
-        workers: tasks at the same time; None: one per CPU, or two per GPU.
-        address: ``local``, ``auto`` or a cluster's address.
+        workers: maximum number of tasks at the same time; None: two per GPU, or one per CPU without GPUs.
+        address: ``local`` to start Ray on this machine, ``auto``, or the address of a cluster.
     """
 
     def __init__(self, workers: int | None, address: str) -> None:
@@ -42,8 +42,8 @@ class RayExecutor:
             import ray
         except ImportError:
             raise InputError(
-                "executor=ray needs the package ray; "
-                "install it (pip install 'rsc-mlflow[cluster]'), or use executor=local"
+                "executor=ray requires the package ray. "
+                "Install it (pip install 'rsc-mlflow[cluster]') or use executor=local."
             ) from None
         from rsc_mlflow.sweeps.worker import run_unit
 
@@ -60,7 +60,7 @@ class RayExecutor:
         self._units: dict[Any, Unit] = {}
 
     def _connect(self, workers: int | None, address: str) -> None:
-        """Start a Ray of our own, or join a cluster and send it this package."""
+        """Start Ray on this machine, or connect to a cluster and send it this package."""
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         if address == "local":
             options |= {"num_cpus": max(cores(), workers or 1), "include_dashboard": False}
@@ -108,18 +108,18 @@ class RayExecutor:
 
 @partial(EXECUTORS.register, "ray")
 def ray_tasks(workers: int | str, ray_address: str, jobs: int) -> RayExecutor:
-    """Ray tasks, at ``ray_address``; one per CPU, or two per GPU, unless ``workers`` is a number."""
+    """Return the executor for the options ``workers`` and ``ray_address``."""
     return RayExecutor(workers if isinstance(workers, int) else None, ray_address)
 
 
 def runtime_env() -> dict[str, Any]:
-    """What a cluster's tasks get from here: this package, and the variables that decide where and how it runs."""
+    """Return Ray's runtime environment for the tasks on a cluster: this package and the variables it reads."""
     variables = {k: v for k, v in os.environ.items() if k.startswith(CARRIED) and k != RUN_ID_VARIABLE}
     return {"py_modules": [str(Path(rsc_mlflow.__file__).parent)], "env_vars": variables}
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse HOST:PORT or ray://HOST:PORT where nothing listens: Ray itself would try for a quarter of an hour."""
+    """Check that HOST:PORT or ray://HOST:PORT accepts connections; Ray itself would retry for 15 minutes."""
     if ":" not in address:
         return
     try:
@@ -130,26 +130,28 @@ def _check_reachable(address: str) -> None:
 
 
 def _absent(address: str, error: Exception) -> InputError:
-    return InputError(f"no Ray answers at ray_address {address!r} ({error}); start one (ray start --head) or use local")
+    return InputError(
+        f"No Ray answers at ray_address {address!r} ({error}). Start one (ray start --head) or use local."
+    )
 
 
 def _refused(address: str, error: Exception, written: str) -> InputError:
-    """The reason that Ray gave, in its exception or in what its core wrote to standard error (a wrong token)."""
+    """Return the error with Ray's reason, from its exception or, for a wrong token, from its standard error."""
     said = re.search(r"Unauthenticated: (?:RPC error: )?(.+)", written)
     if said or type(error).__name__ == "AuthenticationError":
         text = said[1].strip() if said else str(getattr(error, "message", error))
-        return InputError(f"Ray at ray_address {address!r} refused the log-in ({text}); {TOKEN_HELP}")
+        return InputError(f"Ray at ray_address {address!r} refused the log-in ({text}). {TOKEN_HELP}")
     if address == "auto":
         return _absent(address, error)
     text = " ".join(str(error).split())
     return InputError(
-        f"cannot join Ray at ray_address {address!r}: {text}; is it a Ray of the same Python and version?"
+        f"Cannot join Ray at ray_address {address!r}: {text}. Its versions of Ray and Python must be the same as here."
     )
 
 
 @contextlib.contextmanager
 def _standard_error() -> Iterator[Callable[[], str]]:
-    """Collect what is written to file descriptor 2, by Ray's C++ core in particular, which repeats it every second."""
+    """Capture file descriptor 2, to which Ray's C++ core writes the same error every second."""
     with tempfile.TemporaryFile("w+", errors="replace") as file:
         saved = os.dup(2)
         os.dup2(file.fileno(), 2)

@@ -42,7 +42,7 @@ class ExactRetrainingConfig(MethodConfig):
 def exact_retraining(
     model: nn.Module, forget: Examples, retain: Examples, config: ExactRetrainingConfig, observe: Observe | None = None
 ) -> Unlearned:
-    """Retrain from scratch without the spurious examples, from the same seeds: the reference.
+    """Retrain from scratch without the spurious examples and with the same seeds (the retrained reference).
 
     Only the device of ``model`` is used.  Initial weights and random generators are those of the source model, but the
     batches differ because n − m examples are permuted.  Cost: a complete training.
