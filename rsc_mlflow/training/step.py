@@ -65,12 +65,18 @@ class GraphRecorder:  # pragma: no cover - needs a GPU; see tests/cuda
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
+        device, cause = self._stream.device, None
         # thread_local: other threads, such as those that write checkpoints, may use the GPU meanwhile.
-        with (
-            torch.cuda.device(self._stream.device),
-            torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"),
-        ):
-            work()
+        recording = torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local")
+        try:
+            with torch.cuda.device(device), recording:
+                try:
+                    work()
+                except RuntimeError as error:
+                    cause = error
+                    raise
+        except RuntimeError as error:
+            raise (cause or error) from None  # after an error, ending the recording may raise another one
         return graph.replay
 
 

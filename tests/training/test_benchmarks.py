@@ -1,5 +1,6 @@
 """The speed benchmarks' arithmetic and command line, and the one promise about memory that a test can hold."""
 
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,22 @@ def test_an_unknown_benchmark_is_refused_with_the_list() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks", "trainin"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: Unknown benchmark 'trainin'. Did you mean 'training'? Expected one of: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--device", "tpu"], "error: 'tpu' is not a valid device"),
+        ([], "error: this machine has no CUDA device. Use --small to run the rows at toy size on the CPU."),
+    ],
+)
+def test_the_gpu_benchmark_refuses_devices_in_one_line(arguments: list[str], message: str) -> None:
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", "benchmarks", "gpu", *arguments]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
 
 
 def gpu_table(*only: str) -> list[str]:
