@@ -1,28 +1,37 @@
 """Mutation check, ``python -m benchmarks mutants``: do the fast tests notice mistakes?  mutmut on a sample of mutants.
 
 A mutant is the code with one small change: another operator, constant, argument or name.  It is killed if a test fails.
-mutmut works on a copy of the project in ``.mutants/PACKAGE``; ``cd`` there and ``mutmut show NAME`` prints a survivor.
+mutmut works on a copy of the project in ``.mutants/AREA`` and keeps its results there, so an interrupted check resumes:
+mutants that were killed before are not tried again as long as their function stays the same.
 """
 
+import hashlib
 import json
 import os
-import random
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import yaml
 
 from benchmarks.measuring import print_table
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".mutants"
+EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 COPIED = ("benchmarks", "dashboards", "docs", "docs_build", "entry_points", "grids", "results", "rsc_mlflow", "tests")
 CONFIG = """[mutmut]
 source_paths=rsc_mlflow
+timeout_constant=20
 only_mutate=
     {sources}
 do_not_mutate_patterns=
@@ -37,61 +46,136 @@ pytest_add_cli_args=
 pytest_add_cli_args_test_selection=
     {tests}
 """
-"""Messages of errors are not mutated: the tests ask for their essential words only."""
+"""Messages of errors are not mutated: the tests ask for their essential words only.
+
+The timeout, 15 × (20 s + the time of the tests), is far above what a mutant that ends takes on a busy machine.
+"""
+KILLED, STOPPED = ("killed",), ("timeout", "segfault", "suspicious")
+"""Statuses of mutants that made a test fail, and of those that hung or broke the test process."""
+HEADER = ["area", "mutants", "killed", "timeouts", "equivalent", "survived", "killed of the others"]
 
 
 @dataclass(frozen=True)
-class Part:
+class Area:
     """What is mutated together, and the tests that must notice."""
 
     sources: tuple[str, ...]
     tests: tuple[str, ...]
 
 
-PARTS = {
-    "data": Part(("rsc_mlflow/data/*",), ("tests/data",)),
-    "training": Part(("rsc_mlflow/training/*",), ("tests/training",)),
-    "scoring": Part(("rsc_mlflow/scoring/*",), ("tests/scoring",)),
-    "unlearning": Part(("rsc_mlflow/unlearning/*",), ("tests/unlearning",)),
-    "attacks": Part(("rsc_mlflow/attacks/*",), ("tests/attacks",)),
-    "statistics": Part(
+AREAS = {
+    "data": Area(
+        ("rsc_mlflow/data/*",),
+        ("tests/data", "tests/families", "tests/patterns", "tests/test_plugins.py", "tests/sweeps/test_estimate.py"),
+    ),
+    "training": Area(("rsc_mlflow/training/*",), ("tests/training",)),
+    "scoring": Area(("rsc_mlflow/scoring/*",), ("tests/scoring",)),
+    "unlearning": Area(("rsc_mlflow/unlearning/*",), ("tests/unlearning",)),
+    "attacks": Area(("rsc_mlflow/attacks/*",), ("tests/attacks",)),
+    "statistics": Area(
         ("rsc_mlflow/statistics.py", "rsc_mlflow/replication.py"),
         ("tests/test_statistics.py", "tests/test_replication.py"),
     ),
-    "aggregation": Part(("rsc_mlflow/analysis/*",), ("tests/test_analysis.py", "tests/test_aggregation.py")),
+    "aggregation": Area(
+        ("rsc_mlflow/analysis/*",),
+        (
+            "tests/test_analysis.py",
+            "tests/test_aggregation.py",
+            "tests/dashboards/test_points.py",
+            "tests/dashboards/test_figures.py",
+        ),
+    ),
 }
 
 
+@dataclass(frozen=True)
+class Mutant:
+    """A mutant that was tried: its name in mutmut, what became of it, and the changed lines.
+
+    Attributes:
+        name: mutmut's name, ``MODULE.x_FUNCTION__mutmut_NUMBER``.
+        status: mutmut's word for the result.
+        before: the lines of the function that the mutant changes, stripped; empty if the mutant was killed.
+        after: the lines that replace them, stripped.
+    """
+
+    name: str
+    status: str
+    before: str = ""
+    after: str = ""
+
+    @property
+    def function(self) -> str:
+        """``MODULE.FUNCTION``, or ``MODULE.CLASS.METHOD``."""
+        module, _, mangled = self.name.rpartition("__mutmut_")[0].rpartition(".")
+        return f"{module}.{re.sub('^xǁ|^x_', '', mangled).replace('ǁ', '.')}"
+
+
 @click.command()
-@click.argument("packages", nargs=-1, type=click.Choice(list(PARTS)))
-@click.option("--sample", default=50, show_default=True, help="Mutants of each package, chosen at random.")
+@click.argument("areas", nargs=-1, type=click.Choice(list(AREAS)))
+@click.option("--sample", default=40, show_default=True, help="Mutants of each area, chosen at random.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
-@click.option("--processes", default=2, show_default=True, help="Mutants tested at the same time.")
-def main(packages: tuple[str, ...], sample: int, seed: int, processes: int) -> None:
-    """Share of mutants that the fast tests kill, by package, and the names of the survivors."""
-    rows, survivors = [], []
-    for name in packages or PARTS:
-        found = tested(name, sample, seed, processes)
-        counts = Counter(found.values())
-        killed = counts["killed"] + counts["timeout"]
-        rows.append(
-            [name, str(len(found)), str(killed), str(len(found) - killed), f"{killed / max(1, len(found)):.0%}"]
-        )
-        survivors += [f"{mutant} ({status})" for mutant, status in found.items() if status not in ("killed", "timeout")]
-    print_table(["package", "mutants tried", "killed", "not killed", "killed, share"], rows)
-    print("\n".join(survivors))
+@click.option("--processes", default=1, show_default=True, help="Mutants tested at the same time.")
+def main(areas: tuple[str, ...], sample: int, seed: int, processes: int) -> None:
+    """Share of mutants that the fast tests kill, by area, and the changes that no test notices."""
+    rows = []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # mutmut ends with this process
+    for area in areas or AREAS:
+        tried = tried_mutants(area, sample, seed, processes)
+        survivors = [mutant for mutant in tried if mutant.status not in KILLED + STOPPED]
+        unlisted = [mutant for mutant in survivors if not is_equivalent(mutant)]
+        rows.append(row(area, tried, len(survivors) - len(unlisted), len(unlisted)))
+        for mutant in unlisted:
+            print(f"\n{mutant.name}: {mutant.status}\n{_marked('-', mutant.before)}\n{_marked('+', mutant.after)}")
+    print()
+    print_table(HEADER, rows)
 
 
-def tested(name: str, sample: int, seed: int, processes: int) -> dict[str, str]:
-    """Mutant → what became of it, for the sampled mutants of a package."""
-    folder = WORK / name
-    _copy(PARTS[name], folder)
-    _mutmut(folder, processes, "none")  # makes the mutants, and finds out which test runs which function
-    every = sorted(statuses(folder))
-    chosen = sorted(random.Random(seed).sample(every, min(sample, len(every))))
-    _mutmut(folder, processes, *chosen)
+def row(area: str, tried: list[Mutant], equivalent: int, survived: int) -> list[str]:
+    """Cells of an area in the table; the share is of the mutants that are not equivalent."""
+    counts = Counter(mutant.status for mutant in tried)
+    killed, stopped = (sum(counts[status] for status in group) for group in (KILLED, STOPPED))
+    share = (killed + stopped) / max(1, len(tried) - equivalent)
+    return [area, *(str(count) for count in (len(tried), killed, stopped, equivalent, survived)), f"{share:.0%}"]
+
+
+def is_equivalent(mutant: Mutant) -> bool:
+    """Whether ``equivalent_mutants.yaml`` lists the change, with the reason why it has no effect."""
+    changes = [(entry["function"], entry["before"], entry["after"]) for entry in listed_equivalents()]
+    return (mutant.function, mutant.before, mutant.after) in changes
+
+
+def listed_equivalents() -> list[dict[str, str]]:
+    """Return the entries of ``equivalent_mutants.yaml``: function, before, after, reason."""
+    entries: list[dict[str, str]] = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or []
+    return entries
+
+
+def tried_mutants(area: str, sample: int, seed: int, processes: int) -> list[Mutant]:
+    """Test the sampled mutants of an area that were not killed before; return the whole sample."""
+    folder = WORK / area
+    _copy(AREAS[area], folder)
+    print(f"{area}: making mutants and finding the tests of each function; log: {folder / 'mutmut.log'}", flush=True)
+    _run(folder, processes, ["none"])
+    every = statuses(folder)
+    chosen = sorted(every, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())[:sample]
+    left = [name for name in chosen if every[name] not in KILLED]
+    print(f"{area}: {len(every):,} mutants, {len(chosen)} in the sample, {len(left)} to test", flush=True)
+    if left:
+        _forget(folder, left)
+        _run(folder, processes, left)
     found = statuses(folder)
-    return {mutant: found[mutant] for mutant in chosen}
+    return [described(folder, name, found[name]) for name in sorted(chosen)]
+
+
+def described(folder: Path, name: str, status: str) -> Mutant:
+    """Return the mutant, with its change unless it was killed."""
+    if status in KILLED + STOPPED:
+        return Mutant(name, status)
+    words = [sys.executable, "-m", "mutmut", "show", name]
+    lines = subprocess.check_output(words, cwd=folder, text=True).partition("@@\n")[2].splitlines()
+    before, after = ("\n".join(line[1:].strip() for line in lines if line[:1] == sign) for sign in "-+")
+    return Mutant(name, status, before, after)
 
 
 def statuses(folder: Path) -> dict[str, str]:
@@ -100,26 +184,66 @@ def statuses(folder: Path) -> dict[str, str]:
 
     found: dict[str, str] = {}
     for path in (folder / "mutants").rglob("*.meta"):
-        codes = json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
-        found |= {mutant: status_by_exit_code[code] for mutant, code in codes.items()}
+        if (folder / path.relative_to(folder / "mutants")).with_suffix("").exists():
+            codes = json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
+            found |= {mutant: status_by_exit_code[code] for mutant, code in codes.items()}
     return found
 
 
-def _copy(part: Part, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+def _copy(area: Area, folder: Path) -> None:
+    """Copy the project as it is now; mutmut's results stay, and its record of which test runs which function goes."""
     for name in COPIED:
+        shutil.rmtree(folder / name, ignore_errors=True)
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(folder / "mutants" / "tests", ignore_errors=True)
+    (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     for name in ("MLproject", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     copied = "\n    ".join(name for name in COPIED if name not in ("rsc_mlflow", "tests"))
-    text = CONFIG.format(sources="\n    ".join(part.sources), tests="\n    ".join(part.tests), copied=copied)
+    text = CONFIG.format(sources="\n    ".join(area.sources), tests="\n    ".join(area.tests), copied=copied)
     (folder / "setup.cfg").write_text(text, encoding="utf-8")
 
 
-def _mutmut(folder: Path, processes: int, *mutants: str) -> None:
-    """Run mutmut; what it prints goes to a file, because it ends with an error where no mutant has such a name."""
+def _run(folder: Path, processes: int, mutants: list[str]) -> None:
+    """Run mutmut and print how far it is; it ends with an error if no mutant has such a name."""
     words = [sys.executable, "-m", "mutmut", "run", "--max-children", str(processes), *mutants]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    with (folder / "mutmut.log").open("a", encoding="utf-8") as log:
-        subprocess.run(words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False)
+    environment = os.environ | {"PYTHONPATH": str(folder / "mutants"), "OMP_NUM_THREADS": "1"}
+    with (folder / "mutmut.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            words, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            _watch(process, folder, mutants)
+        finally:
+            with suppress(ProcessLookupError):  # it has ended
+                os.killpg(process.pid, signal.SIGTERM)
+            process.wait()
+
+
+def _watch(process: subprocess.Popen[bytes], folder: Path, mutants: list[str]) -> None:
+    """Wait for mutmut; print a line whenever more of the mutants have been tested."""
+    before = 0
+    while process.poll() is None:
+        time.sleep(5)
+        try:
+            found = statuses(folder)
+        except json.JSONDecodeError:  # mutmut is writing it
+            continue
+        results = Counter(found[name] for name in mutants if found.get(name, "not checked") != "not checked")
+        if results.total() > before:
+            before = results.total()
+            counts = ", ".join(f"{count} {status}" for status, count in results.most_common())
+            print(f"{folder.name}: {before} of {len(mutants)} tested: {counts}", flush=True)
+
+
+def _forget(folder: Path, mutants: Iterable[str]) -> None:
+    """Remove the results of mutants that are tested again."""
+    for path in (folder / "mutants").rglob("*.meta"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        codes = record["exit_code_by_key"]
+        record["exit_code_by_key"] = codes | dict.fromkeys(codes.keys() & set(mutants))
+        path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _marked(sign: str, lines: str) -> str:
+    return "\n".join(f"{sign} {line}" for line in lines.splitlines())

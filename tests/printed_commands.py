@@ -26,14 +26,19 @@ _COUNT = re.compile(r"(v\d+)-\d+-")
 def fenced(page: Path) -> Iterator[str]:
     """Every command of the page's shell blocks: one line each, without comments."""
     for block in _FENCED.findall(page.read_text(encoding="utf-8")):
-        begun = ""
-        for line in block.replace("\\\n", " ").splitlines():
-            begun = f"{begun}\n{line}" if begun else line
-            with suppress(ValueError):  # an open quotation, which the next line closes
-                for command in begun.split(" && "):
-                    if words := shlex.split(command, comments=True):
-                        yield shlex.join(words)
-                begun = ""
+        yield from shell_lines(block)
+
+
+def shell_lines(block: str) -> Iterator[str]:
+    """Every command of a shell block: one line each, without comments."""
+    begun = ""
+    for line in block.replace("\\\n", " ").splitlines():
+        begun = f"{begun}\n{line}" if begun else line
+        with suppress(ValueError):  # an open quotation, which the next line closes
+            for command in begun.split(" && "):
+                if words := shlex.split(command, comments=True):
+                    yield shlex.join(words)
+            begun = ""
 
 
 def ours(file: Path) -> Iterator[str]:

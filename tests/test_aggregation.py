@@ -13,6 +13,7 @@ from dashboards.pages import PAGES
 from dashboards.panels import Panel
 from rsc_mlflow.analysis import above_clean, alike, latest_per_fingerprint, points, read, trained, with_clean_scores
 from rsc_mlflow.analysis.above_clean import parse, test_point
+from rsc_mlflow.analysis.alike import _differing
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
@@ -266,3 +267,8 @@ def test_like_with_like_after_one_run_of_another_recipe() -> None:
     panel = _panel("scores", "curves", pd.DataFrame.from_records(rows))
     assert panel.table["mean"].tolist() == [0.9]
     assert "Not shown: mnist: sgd · 5 epochs (1 run)" in panel.notice
+
+
+def test_values_of_a_setting_are_listed_in_order_and_words_after_numbers() -> None:
+    runs = pd.DataFrame({"epochs": pd.Series(["auto", 30.0, 5.0, None, 30.0], dtype=object)})
+    assert _differing(runs, "epochs") == "epochs (5, 30, auto)"

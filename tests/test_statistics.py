@@ -175,6 +175,7 @@ def test_rank_sum_drawn_is_within_its_standard_error(n: int, m: int, monkeypatch
     drawn = rank_sum(first, second)
     assert (exact.exact, drawn.exact) == (True, False)
     assert 0 < drawn.standard_error < 0.002
+    assert drawn.standard_error == pytest.approx(stats.binom(99_999, drawn.p_value).std() / 99_999)
     assert abs(drawn.p_value - exact.p_value) < 4 * drawn.standard_error
 
 
@@ -300,3 +301,10 @@ def test_correction_in_general(p: list[float]) -> None:
 def test_bad_input_says_what_is_accepted(call: object) -> None:
     with pytest.raises(InputError, match=r"Expected|resamples"):
         call()  # type: ignore[operator]
+
+
+def test_bad_input_names_the_sample() -> None:
+    with pytest.raises(InputError, match=r"Invalid first values of shape \(2,\), 1 of them not finite"):
+        pearson([1, math.nan], [1, 2])
+    with pytest.raises(InputError, match=r"Invalid second values of shape \(1,\).* at least 2 finite"):
+        pearson([1, 2], [1])

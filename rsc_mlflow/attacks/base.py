@@ -68,7 +68,7 @@ class Observations:
     labels: Ints
 
     def __post_init__(self) -> None:
-        if self.target.ndim != 2 or self.shadow.ndim != 3 or self.shadow.shape[1:] != self.target.shape:
+        if self.target.ndim != 2 or self.shadow.shape[1:] != self.target.shape:
             raise InputError(
                 f"The shapes of target logits {self.target.shape} and shadow logits {self.shadow.shape} do not match. "
                 "Expected [N, C] and [K, N, C]."

@@ -98,7 +98,7 @@ def _add_curve(row: Sequence[Axes], scores: Doubles, members: Bools, name: str, 
 
 
 def _finish_row(row: Sequence[Axes], name: str) -> None:
-    diagonal = np.logspace(-4, 0, 50)
+    diagonal = np.logspace(-4, 0)
     for axis, kind in zip(row, ("linear", "log-log"), strict=True):
         axis.plot(diagonal, diagonal, color="#999", linestyle="--", linewidth=1)
         axis.set(title=f"{name}, {kind}", xlabel="false-positive rate", ylabel="true-positive rate")

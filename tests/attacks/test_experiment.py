@@ -103,6 +103,19 @@ def test_shadow_models_train_as_the_target_with_seeds_of_their_own() -> None:
     assert len({m.config.random_seed for m in members}) == 3
 
 
+def test_the_seeds_of_shadow_models_are_seeds_that_training_takes_and_follow_the_attacks_seed() -> None:
+    config, population = TrainingConfig(ModelName("MLP")), make_population(dataset(), ShadowConfig(n_models=16))
+    seeds = [
+        [
+            member.config.random_seed
+            for member in shadow_members(population, config, ShadowConfig(n_models=16, seed=seed))
+        ]
+        for seed in (0, 1)
+    ]
+    assert all(0 <= seed < 2**32 for seed in seeds[0] + seeds[1])
+    assert not set(seeds[0]) & set(seeds[1])
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

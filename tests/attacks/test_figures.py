@@ -42,8 +42,12 @@ def test_a_thinned_curve_keeps_its_ends_and_lies_on_the_whole_one() -> None:
     members = rng.random(5000) < 0.5
     curve = roc_curve(rng.normal(members, 1), members)
     fpr, tpr = thinned(curve)
-    assert len(fpr) < 700 < len(curve.fpr)
-    assert (fpr[-1], tpr[-1]) == (1, 1)
+    assert len(fpr) <= 200 < len(curve.fpr)
+    assert (fpr[0], fpr[-1], tpr[-1]) == (0, 1, 1)
+    step = np.diff(curve.fpr).max()
+    assert np.diff(fpr).max() < 1 / 99 + step, "the linear axis has 100 points"
+    small = (fpr > 0.01) & (fpr < 0.1)
+    assert np.diff(np.log10(fpr[small])).max() < 5 / 99 + step / 0.01, "the logarithmic axis has 20 points per decade"
     assert set(zip(fpr, tpr, strict=True)) <= set(zip(curve.fpr, curve.tpr, strict=True))
 
 

@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PROGRAMS = sorted(path for name in ("entry_points", "dashboards", "rsc_mlflow") for path in (ROOT / name).rglob("*.py"))
 HINTS = sorted((ROOT / "dashboards" / "pages").glob("*.py"))
 EXECUTED_ELSEWHERE = ("extending.md",)  # by test_extending.py, which makes the page's files first
-READERS_OWN = ("own_data.md",)  # the dataset is the reader's
+TUTORIALS = sorted((ROOT / "docs" / "tutorials").glob("*.md"))  # by test_tutorials.py, with their other blocks
 RUN_BEFORE = {"membership.md": ["python -m entry_points.train_classifier --dataset memfashionv20-1-0-0"]}
 """What a page says was run before its commands."""
 OTHERS = {"sudo", "pip", "export", "curl", "pg_dump", "pg_restore", "createdb", "rsync", "ray", "srun", "sleep"}
@@ -48,7 +48,8 @@ def printed(page: Path) -> list[str]:
     return [command[found.start() :] for command in lines if (found := OURS.search(command))]
 
 
-WITH_COMMANDS = [page for page in PAGES if page.name not in (*EXECUTED_ELSEWHERE, *READERS_OWN) and printed(page)]
+WITH_COMMANDS = [page for page in PAGES if page.name not in EXECUTED_ELSEWHERE and page not in TUTORIALS]
+WITH_COMMANDS = [page for page in WITH_COMMANDS if printed(page)]
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)

@@ -41,6 +41,12 @@ def test_a_rise_of_exactly_the_threshold_does_not_count() -> None:
     assert SpuriousScores(half, certain, labels, threshold=0.4999).score(0) == 1
 
 
+def test_thresholds_are_compared_in_double_precision() -> None:
+    """0.1 in single precision is 0.1 + 1.5e-9, above this rise."""
+    clean, patterned = logits([[0.5, 0.5]]), logits([[0.6 + 7e-10, 0.4 - 7e-10]])
+    assert SpuriousScores(clean, patterned, torch.tensor([1]), threshold=0.1).score(0) == 1
+
+
 def test_flips_and_accuracy_are_counted_over_other_classes(scores: SpuriousScores) -> None:
     # Examples 0 and 1 become class 0; example 3 stays class 1 (its own); example 2 is of class 0.
     assert scores.flip_rate(0) == pytest.approx(2 / 3)

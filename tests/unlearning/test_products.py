@@ -138,6 +138,11 @@ def test_nothing_changes_the_model_that_was_given() -> None:
     assert parameter_distance(model, moved) == pytest.approx(flat.size**0.5)
 
 
+def test_models_of_different_architectures_have_no_distance() -> None:
+    with pytest.raises(ValueError, match="shorter than argument 1"):
+        parameter_distance(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), nn.Sequential(nn.Linear(3, 3)))
+
+
 @pytest.mark.parametrize(
     ("architecture", "shape"),
     [("CNN002", (1, 28, 28)), ("altResNet20Norm02", (3, 32, 32)), ("ResNet18", (3, 32, 32))],
