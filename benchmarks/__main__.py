@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rsc_mlflow.errors import unknown_name
+from rsc_mlflow.errors import InputError, unknown_name
 
 
 def names() -> list[str]:
@@ -26,7 +26,11 @@ def main() -> int:
         click.echo(f"error: {unknown_name('benchmark', sys.argv[1], names())}", err=True)
         return 2
     name = sys.argv.pop(1)
-    status = importlib.import_module(f"benchmarks.{name}").main()
+    try:
+        status = importlib.import_module(f"benchmarks.{name}").main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return status or 0
 
 

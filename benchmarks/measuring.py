@@ -89,7 +89,9 @@ def limit() -> Cost:
     return product / (2 * SIDE**3 / (6 * PARAMETERS * EXAMPLES))
 
 
-def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
+def plain_epoch(
+    data: TrainingData, optimizer: str, architecture: str = ARCHITECTURE, device: torch.device | None = None
+) -> Callable[[], None]:
     """Return the naive reference: ``DataLoader(TensorDataset(…), batch_size=128, shuffle=True, num_workers=4)``.
 
     Each call trains the same model for one more epoch with an unmodified optimizer of ``torch.optim``.
@@ -97,7 +99,8 @@ def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
     loader = DataLoader(
         TensorDataset(data.clean.images, data.clean.labels), batch_size=BATCH, shuffle=True, num_workers=4
     )
-    model = build(ARCHITECTURE, SHAPE, CLASSES, torch_generator(0, "init")).train()
+    shape = data.clean.image_shape
+    model = build(architecture, shape, CLASSES, torch_generator(0, "init")).to(device).train()
     step: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), 0.01)
     if optimizer == "sgd":
         step = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
@@ -105,7 +108,7 @@ def plain_epoch(data: TrainingData, optimizer: str) -> Callable[[], None]:
     def epoch() -> None:
         for images, labels in loader:
             step.zero_grad()
-            F.cross_entropy(model(images), labels).backward()
+            F.cross_entropy(model(images.to(device)), labels.to(device)).backward()
             step.step()
 
     return epoch

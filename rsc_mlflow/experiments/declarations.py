@@ -87,10 +87,13 @@ def _unlearn_one(options: UnlearnOptions) -> None:
 
 
 def _unlearn(starts: Sequence[Start]) -> None:
+    from rsc_mlflow.experiments.gpu_turns import gpu_turn
     from rsc_mlflow.experiments.unlearning import unlearn
+    from rsc_mlflow.training import resolve_device
 
     for start in starts:
-        unlearn(start.options, run_id=start.run_id)
+        with gpu_turn(resolve_device(start.options.device)):
+            unlearn(start.options, run_id=start.run_id)
 
 
 def _reference(options: UnlearnOptions) -> Required:
@@ -135,10 +138,13 @@ def _attack_one(options: MembershipOptions) -> None:
 
 
 def _attack(starts: Sequence[Start]) -> None:
+    from rsc_mlflow.experiments.gpu_turns import gpu_turn
     from rsc_mlflow.experiments.membership import infer_membership
+    from rsc_mlflow.training import resolve_device
 
     for start in starts:
-        infer_membership(start.options, run_id=start.run_id)
+        with gpu_turn(resolve_device(start.options.device)):
+            infer_membership(start.options, run_id=start.run_id)
 
 
 def _shadow_models(options: MembershipOptions) -> list[str]:

@@ -18,6 +18,7 @@ from rsc_mlflow.data import Dataset, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments import artifacts
 from rsc_mlflow.experiments.clean_baseline import CleanRuns, Comparison, compare_with_clean
+from rsc_mlflow.experiments.gpu_turns import gpu_turn
 from rsc_mlflow.experiments.options import TrainOptions, result_format
 from rsc_mlflow.experiments.progress import TrainingProgress
 from rsc_mlflow.experiments.scores import (
@@ -197,9 +198,11 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
         live = [LiveTraining(*one) for one in zip(prepared, runs, registrars, strict=True)]
         for one in live:
             one.describe()
-        cohort = Cohort([one.member() for one in live], prepared[0].dataset.classes, prepared[0].device)
+        members, device = [one.member() for one in live], prepared[0].device
         try:
-            evaluations = _train(cohort, live)
+            with gpu_turn(device):
+                cohort = Cohort(members, prepared[0].dataset.classes, device)
+                evaluations = _train(cohort, live)
         except KeyboardInterrupt:
             if len(live) == 1:
                 _logger.info("To resume, run the same command with resume_run_id=%s.", live[0].run.run_id)

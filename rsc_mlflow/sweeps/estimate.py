@@ -1,15 +1,14 @@
 """Estimates the time and memory of jobs before they run.
 
-The time is that of finished runs with the same settings, if the store has any.  Otherwise it is computed from 6
-operations per multiplication of the forward pass and example (2 forward, 4 backward) and the measured rate of matrix
-products on this machine.  This is a rough estimate: it ignores overheads and the work of other commands.
+The time is that of finished runs with the same settings, if the store has any.  Otherwise a few batches are trained on
+this machine; see :mod:`rsc_mlflow.sweeps.probe`.  Unlearning and attacks are estimated from finished runs only.
 """
 
 import functools
 import math
 import statistics
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -23,15 +22,17 @@ from rsc_mlflow.data import examples_and_shape
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.names import ModelName
+from rsc_mlflow.sweeps.gpus import workers_on_a_gpu
 from rsc_mlflow.sweeps.jobs import Job
+from rsc_mlflow.sweeps.probe import seconds_per_example
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.values import number
 
-PER_JOB_SECONDS = 1.0
-"""Time for logging, scoring and registration, per run."""
-ABOVE_LIMIT = 2.0
-"""Factor over the time of the matrix products, for element-wise operations, scoring and small products."""
+PER_JOB_SECONDS = 0.3
+"""Logging, scoring and registering a model, on one core."""
+PROBING_SECONDS = 10.0
+"""After so many seconds of measurements, further kinds of models are compared with those measured."""
 MOST_ON_CPU, MOST_ON_GPU, MOST_CONVOLVING_ON_GPU = 16, 512, 32
 """Maximum cohort sizes.  Larger cohorts gain little: on two cores, the time per model is constant from about 10 models;
 on one H200, an MLP takes 6.4 ms per epoch in a cohort of 256 and 5.5 ms in one of 512."""
@@ -44,7 +45,7 @@ def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
     """Return the largest useful cohort of such models that fits in a worker's share of half of the free memory."""
     free, sharing = psutil.virtual_memory().available, workers
     if on_gpu and torch.cuda.is_available():
-        free, sharing = torch.cuda.mem_get_info()[0], -(-workers // torch.cuda.device_count())
+        free, sharing = torch.cuda.mem_get_info()[0], workers_on_a_gpu(workers, torch.cuda.device_count())
     _, shape = examples_and_shape(options.dataset_name, options.data_root)
     size = _size(options.model_name, shape, options.dataset_name.classes)
     most = MOST_ON_CPU if not on_gpu else MOST_CONVOLVING_ON_GPU if size.convolves else MOST_ON_GPU
@@ -84,73 +85,90 @@ def _size(name: ModelName, shape: tuple[int, int, int], classes: int) -> Size:
     return Size(n_parameters(model), counter.get_total_flops() / 2, activations, convolves)
 
 
-@functools.cache
-def machine_rate() -> float:
-    """Return the float operations per second of one process with all its threads, for 1,024 × 1,024 matrices."""
-    left, right = torch.rand(1024, 1024), torch.rand(1024, 1024)
-    left @ right
-    best = float("inf")
-    for _ in range(3):
-        began = time.perf_counter()
-        left @ right
-        best = min(best, time.perf_counter() - began)
-    return 2 * 1024**3 / best
-
-
 @dataclass
 class Estimator:
-    """Estimates the time of jobs; ``measured`` counts those estimated from finished runs."""
+    """Estimates the time of jobs.
+
+    Attributes:
+        client: client of the store with finished runs.
+        members: number of models that a training is trained together with, itself included.
+        measured: number of jobs estimated from finished runs.
+        unknown: number of jobs without an estimate, which count as 0.
+    """
 
     client: MlflowClient
+    members: Callable[[Job], int] = lambda job: 1
     measured: int = 0
+    unknown: int = 0
     _known: dict[Hashable, float | None] = field(default_factory=dict)
     _experiments: list[str] = field(default_factory=list)
+    _probing: float = 0.0
+    _rate: float | None = None  # seconds per multiplication of the forward pass
 
     def seconds(self, jobs: Iterable[Job]) -> float:
         """Return the seconds that the jobs take one after the other, each on all cores."""
         return sum(self._job(job) for job in jobs)
 
     def _job(self, job: Job) -> float:
-        options = job.options
+        options, method = job.options, str(job.identity["method"])
         if not isinstance(options, TrainOptions):
-            return PER_JOB_SECONDS
-        method = str(job.identity["method"])
-        key = (method, options.model, options.dataset_name.family, options.optimizer, options.batch_size)
-        if key not in self._known:
-            self._known[key] = self._history(method, options)
-        per_epoch = self._known[key]
+            per_run = self._history(method, (), _seconds)
+            self.measured += per_run is not None
+            self.unknown += per_run is None
+            return per_run or 0.0
+        settings = (
+            ("model", options.model),
+            ("optimizer", options.optimizer),
+            ("batch_size", str(options.batch_size)),
+            ("dataset_family", options.dataset_name.family),
+        )
+        per_epoch = self._history(method, settings, _per_epoch)
         if per_epoch is None:
-            return PER_JOB_SECONDS + options.epochs * _arithmetic(options)
+            return PER_JOB_SECONDS + options.epochs * self._probed(options, self.members(job))
         self.measured += 1
         return options.epochs * per_epoch
 
-    def _history(self, method: str, options: TrainOptions) -> float | None:
-        """Return the median seconds per epoch (all included) of finished runs like these; None if there are none."""
-        if not self._experiments:
-            self._experiments = all_experiments(self.client)
-        conditions = [
-            condition("attributes", "status", "FINISHED"),
-            condition("tags", schema.METHOD, method),
-            condition("params", "model", options.model),
-            condition("params", "optimizer", options.optimizer),
-            condition("params", "batch_size", str(options.batch_size)),
-            condition("params", "dataset_family", options.dataset_name.family),
-        ]
-        runs = iterate_runs(self.client, conditions, self._experiments, page=_HISTORY)
-        found = [value for _, run in zip(range(_HISTORY), runs, strict=False) if (value := _per_epoch(run)) is not None]
-        return statistics.median(found) if found else None
+    def _history(
+        self, method: str, settings: Sequence[tuple[str, str]], value: Callable[[Run], float | None]
+    ) -> float | None:
+        """Return the median value of finished runs with these parameters; None if there are none."""
+        key = (method, *settings)
+        if key not in self._known:
+            self._experiments = self._experiments or all_experiments(self.client)
+            conditions = [
+                condition("attributes", "status", "FINISHED"),
+                condition("tags", schema.METHOD, method),
+                *(condition("params", name, text) for name, text in settings),
+            ]
+            runs = iterate_runs(self.client, conditions, self._experiments, page=_HISTORY)
+            newest = (run for _, run in zip(range(_HISTORY), runs, strict=False))
+            found = [number for run in newest if (number := value(run)) is not None]
+            self._known[key] = statistics.median(found) if found else None
+        return self._known[key]
+
+    def _probed(self, options: TrainOptions, members: int) -> float:
+        """Return the seconds per epoch of such a model in a cohort, measured on this machine."""
+        name = options.dataset_name
+        count, shape = examples_and_shape(name, options.data_root)
+        multiplications = _size(options.model_name, shape, name.classes).multiplications
+        if self._probing < PROBING_SECONDS or self._rate is None:
+            began = time.perf_counter()
+            self._rate = seconds_per_example(options.config(), shape, name.classes, members) / multiplications
+            self._probing += time.perf_counter() - began
+        return self._rate * multiplications * count
+
+
+def _seconds(run: Run) -> float | None:
+    """Return a run's seconds; None if it does not record them or is not a run of this project."""
+    seconds = number(run.data.metrics.get(schema.SECONDS))
+    valid = schema.KIND in run.data.tags and seconds is not None and 0 <= seconds < _YEARS
+    return seconds if valid else None
 
 
 def _per_epoch(run: Run) -> float | None:
-    """Return a run's seconds per epoch; None if it does not record them or is not a run of this project."""
-    seconds = number(run.data.metrics.get(schema.SECONDS))
+    """Return the seconds per epoch of a training run; None if it does not record them."""
+    seconds = _seconds(run)
     together, epochs = number(run.data.tags.get(schema.COHORT_SIZE, "1")), number(run.data.params.get("epochs"))
-    if schema.KIND not in run.data.tags or seconds is None or together is None or epochs is None:
+    if seconds is None or together is None or epochs is None:
         return None
-    return seconds / together / epochs if 0 <= seconds < _YEARS and together >= 1 and epochs >= 1 else None
-
-
-def _arithmetic(options: TrainOptions) -> float:
-    count, shape = examples_and_shape(options.dataset_name, options.data_root)
-    size = _size(options.model_name, shape, options.dataset_name.classes)
-    return ABOVE_LIMIT * 6 * size.multiplications * count / machine_rate()
+    return seconds / together / epochs if together >= 1 and epochs >= 1 else None

@@ -27,7 +27,7 @@ class SweepOptions(Options):
     grid: str = option("Path of a grid file, or the name of a shipped grid, e.g. quick/scores.", text())
     executor: str = option("Executor: local (processes on this machine) or ray (Ray tasks).", executor(), "local")
     workers: int | str = option(
-        "Number of jobs or cohorts to run in parallel; auto: one per CPU core, or per GPU if there are any.",
+        "Number of jobs or cohorts to run in parallel; auto: one per CPU core, or two per GPU if there are any.",
         word_or(("auto",), integer(1, 10_000)),
         "auto",
     )

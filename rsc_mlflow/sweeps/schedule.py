@@ -45,7 +45,11 @@ class Schedule:
         return len(self._left) + len(self.running)
 
     def next(self, workers: int) -> list[str] | None:
-        """Return the fingerprints to run together next, or None if no job is ready."""
+        """Return the fingerprints to run together next, or None if no job is ready.
+
+        Args:
+            workers: number of workers that train at the same time.
+        """
         self._fail_orphans()
         ready = self._ready(beside=workers == 1)
         if not ready:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +20,10 @@ from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.messages import answer
 from rsc_mlflow.sweeps import lease
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
-from rsc_mlflow.sweeps.executors import EXECUTORS, Executor, default_workers
+from rsc_mlflow.sweeps.executors import EXECUTORS, Executor
+from rsc_mlflow.sweeps.gpus import default_workers, training_at_once
 from rsc_mlflow.sweeps.grid import Grid, load_grid
-from rsc_mlflow.sweeps.jobs import Outcome
+from rsc_mlflow.sweeps.jobs import Job, Outcome
 from rsc_mlflow.sweeps.ledger import Ledger
 from rsc_mlflow.sweeps.options import LIMIT, SweepOptions
 from rsc_mlflow.sweeps.plan import Plan, make_plan
@@ -154,13 +156,23 @@ def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     """Print the plan with numbers of jobs, cohorts and an estimate of the time."""
     workers = default_workers(options.workers)
     schedule = _schedule(sweep, options, workers)
-    estimator = Estimator(sweep.client)
+    together = Counter(schedule.cohorts.values())
+
+    def members(job: Job) -> int:
+        cohort = schedule.cohorts[job.fingerprint]
+        return 1 if cohort is None else min(together[cohort], schedule.sizes[cohort])
+
+    estimator = Estimator(sweep.client, members)
+    gpus = torch.cuda.device_count()
     seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)
+    seconds /= training_at_once(workers, gpus) if gpus else 1  # on a CPU the workers share the cores
     print_plan(sweep.identity, sweep.grid, sweep.plan, sweep.left, schedule.cohorts, schedule.sizes)
     answer(
         f"estimate: {span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from finished "
-        "runs, the others roughly from the number of operations)"
+        "runs, the others from a short measurement on this machine)"
     )
+    if estimator.unknown:
+        answer(f"not in the estimate: {estimator.unknown} jobs of kinds of which no run has finished yet")
 
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
@@ -255,8 +267,9 @@ class _Coordinator:
         self.sweep.ledger.save(self.parent)
 
     def _submit(self) -> None:
-        while self._underway < self.executor.workers:
-            keys = self.schedule.next(self.executor.workers)
+        workers = self.executor.workers
+        while self._underway < workers:
+            keys = self.schedule.next(training_at_once(workers, self.executor.gpus))
             if keys is None:
                 return
             jobs = tuple(self.sweep.plan.jobs[key].spec() for key in keys)

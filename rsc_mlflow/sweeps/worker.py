@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.gpu_turns import share_gpus
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
@@ -72,6 +73,7 @@ def _prepare_process(unit: Unit) -> None:
     context = unit.context
     os.environ["MLFLOW_EXPERIMENT_ID"] = context.experiment_id
     os.environ["MLFLOW_TRACKING_URI"] = context.tracking_uri
+    share_gpus()
     forget_run_id()  # the sweep's own run, if `mlflow run` started the sweep
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
     tags |= {schema.COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
@@ -90,13 +92,14 @@ class _Work:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run the jobs, and train those together that start at the same epoch."""
-        groups: dict[int, list[tuple[Job, Start]]] = defaultdict(list)
-        for job in jobs:
-            if (start := self._start(job)) is not None:
-                groups[self._epoch(start.run_id)].append((job, start))
-        for group in groups.values():
-            self._run_together(group)
+        """Run the jobs, those together that start at the same epoch; of several groups, first what others run after."""
+        begun = [(self._epoch(start.run_id), job, start) for job in jobs if (start := self._start(job)) is not None]
+        several = len({epoch for epoch, _, _ in begun}) > 1
+        groups: dict[tuple[bool, int], list[tuple[Job, Start]]] = defaultdict(list)
+        for epoch, job, start in begun:
+            groups[several and bool(self.experiment.runs_after(job.options)), epoch].append((job, start))
+        for key in sorted(groups):
+            self._run_together(groups[key])
 
     def _start(self, job: Job) -> Start | None:
         """Return how to start the job: in its newest interrupted run or in a new run; None if it is finished."""

@@ -21,7 +21,7 @@ from rsc_mlflow.training.optimizers import STEPS_BETWEEN_DROPS, CohortOptimizer,
 from rsc_mlflow.training.precision import autocast, check_precision, tf32_as
 from rsc_mlflow.training.resident import as_floats, on_device
 from rsc_mlflow.training.schedule import learning_rate_at
-from rsc_mlflow.training.step import PURPOSES, Step
+from rsc_mlflow.training.step import PURPOSES, Step, recorder_for
 
 BATCHES = "batches"
 """Purpose of the generators of the order of examples; they are on the CPU, those of :data:`PURPOSES` on the device."""
@@ -65,12 +65,16 @@ class Cohort:
         members: the models to train.
         classes: number of classes.
         device: the device to train on.
+        record_steps: whether a GPU records the training step and replays it.  It is slower without, and otherwise the
+            same.
 
     Raises:
         InputError: the members cannot be trained together, or the architecture does not accept the images.
     """
 
-    def __init__(self, members: Sequence[Member], classes: int, device: torch.device) -> None:
+    def __init__(
+        self, members: Sequence[Member], classes: int, device: torch.device, *, record_steps: bool = True
+    ) -> None:
         check_members(members)
         self._config = members[0].config
         self._image_shape = members[0].data.clean.image_shape
@@ -91,7 +95,10 @@ class Cohort:
         self._batches = BatchIterator([m.data for m in self._members], self._config.batch_size, orders, device)
         starts = [m.start.optimizer if m.start else None for m in self._members]
         self._optimizer = CohortOptimizer(self._stack.parameters, [m.config for m in self._members], starts)
-        self._step = Step(self._members, self._stack, self._batches, self._optimizer, self._generators, device)
+        recorder = recorder_for(device) if record_steps else None
+        self._step = Step(
+            self._members, self._stack, self._batches, self._optimizer, self._generators, device, recorder
+        )
 
     def __len__(self) -> int:
         return len(self._members)

@@ -65,12 +65,18 @@ class GraphRecorder:  # pragma: no cover - needs a GPU; see tests/cuda
         graph = torch.cuda.CUDAGraph()
         for generator in generators:
             graph.register_generator_state(generator)
+        device, cause = self._stream.device, None
         # thread_local: other threads, such as those that write checkpoints, may use the GPU meanwhile.
-        with (
-            torch.cuda.device(self._stream.device),
-            torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"),
-        ):
-            work()
+        recording = torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local")
+        try:
+            with torch.cuda.device(device), recording:
+                try:
+                    work()
+                except RuntimeError as error:
+                    cause = error
+                    raise
+        except RuntimeError as error:
+            raise (cause or error) from None  # after an error, ending the recording may raise another one
         return graph.replay
 
 
@@ -81,6 +87,8 @@ def recorder_for(device: torch.device) -> Recorder | None:
 
 class Step:
     """Trains the members on one batch after the other, without waiting for a GPU.
+
+    With a recorder, the first steps of each size of batch run, the next one is recorded, and then it is replayed.
 
     Attributes:
         losses: float64 [K], sum over the epoch's examples of their losses.
@@ -95,6 +103,7 @@ class Step:
         optimizer: CohortOptimizer,
         generators: Generators,
         device: torch.device,
+        recorder: Recorder | None,
     ) -> None:
         self._members, self._stack, self._batches, self._optimizer = members, stack, batches, optimizer
         self._generators, self._device = generators, device
@@ -102,7 +111,7 @@ class Step:
         self._loss = LOSS_FUNCTIONS[members[0].config.model.loss]
         self.losses = torch.zeros(len(members), dtype=torch.float64, device=device)
         self.hits = torch.zeros(len(members), dtype=torch.int64, device=device)
-        self._recorder = recorder_for(device)
+        self._recorder = recorder
         self._replays: dict[int, Replay] = {}
         self._warmed_up: Counter[int] = Counter()
 

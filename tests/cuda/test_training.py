@@ -24,9 +24,7 @@ pytestmark = needs_gpu
 
 
 def trained(members: Sequence[Member], device: torch.device = GPU, recorded: bool = True) -> Cohort:
-    cohort = Cohort(members, 10, device)
-    if not recorded:
-        cohort._step._recorder = None
+    cohort = Cohort(members, 10, device, record_steps=recorded)
     list(cohort.epochs())
     return cohort
 

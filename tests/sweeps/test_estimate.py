@@ -1,9 +1,13 @@
-"""Estimates by hand arithmetic, and from runs of known duration."""
+"""Estimates from runs and batches of known duration."""
 
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from mlflow.tracking import MlflowClient
 from PIL import Image
 
@@ -12,10 +16,11 @@ from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.names import DatasetName, ModelName
-from rsc_mlflow.sweeps import estimate
-from rsc_mlflow.sweeps.estimate import Estimator, machine_rate, members_that_fit
+from rsc_mlflow.sweeps import estimate, probe
+from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.training import EpochReport, Member, TrainingConfig
 
 ExactRetrainingOptions = method_options("exact_retraining")
 
@@ -24,12 +29,65 @@ def train(**options: object) -> TrainOptions:
     return TrainOptions.from_mapping({"dataset": "digits", "model": "ce-tor-MLP", **options})
 
 
-def test_the_arithmetic_of_a_multi_layer_perceptron(sqlite_store: str) -> None:
-    """784 × 256 + 256 × 10 multiplications an example, six operations each (forward, twice that backward)."""
-    operations = 6 * (784 * 256 + 256 * 10) * 1437 * 10
-    expected = estimate.PER_JOB_SECONDS + estimate.ABOVE_LIMIT * operations / machine_rate()
-    found = Estimator(MlflowClient(sqlite_store)).seconds([Job("train_classifier", train(epochs=10))])
-    assert found == pytest.approx(expected)
+def test_jobs_without_runs_like_them_are_measured_until_the_time_for_it_is_over(
+    sqlite_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MLP has 784 × 256 + 256 × 10 multiplications an example, MLPv2 another number, by which it is compared."""
+    measured = []
+
+    def half_a_millisecond(config: TrainingConfig, shape: object, classes: int, members: int) -> float:
+        measured.append((config.model.architecture, shape, classes, members))
+        return 0.0005
+
+    monkeypatch.setattr(estimate, "seconds_per_example", half_a_millisecond)
+    estimator = Estimator(MlflowClient(sqlite_store), lambda job: 7)
+    per_epoch = 1437 * 0.0005
+    mlp, large = (Job("train_classifier", train(model=f"ce-tor-{name}", epochs=10)) for name in ("MLP", "VggMLP"))
+    for job in (mlp, large):
+        assert estimator.seconds([job]) == pytest.approx(estimate.PER_JOB_SECONDS + 10 * per_epoch)
+    assert measured == [("MLP", (1, 28, 28), 10, 7), ("VggMLP", (1, 28, 28), 10, 7)]
+    monkeypatch.setattr(estimate, "PROBING_SECONDS", 0.0)
+    share = (784 * 256 + 256 * 10) / (784 * 4096 + 4096 * 4096 + 4096 * 10)
+    assert estimator.seconds([mlp]) == pytest.approx(estimate.PER_JOB_SECONDS + 10 * per_epoch * share)
+    assert len(measured) == 2
+
+
+class TimedCohort:
+    """Trains nothing; a batch takes a tenth of a second and as long again for every 40 of its examples."""
+
+    batches: ClassVar[list[int]] = []
+
+    def __init__(self, members: Sequence[Member], classes: int, device: object) -> None:
+        self.rows, self.size = len(members[0].data), members[0].config.batch_size
+
+    def epochs(self) -> Iterator[EpochReport]:
+        assert self.size == self.rows
+        for epoch in itertools.count(1):
+            self.batches.append(self.rows)
+            yield EpochReport(epoch, (), 9.0 if epoch == 1 else 0.1 + 0.1 * self.rows / 40)
+
+
+def test_a_measurement_takes_small_batches_of_large_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 examples take 0.12 s; 13 (for 0.2 s, were it proportional) take 0.1325 s, shared by 3 models."""
+    monkeypatch.setattr(probe, "Cohort", TimedCohort)
+    monkeypatch.setattr(probe, "SECONDS", 0.0)
+    monkeypatch.setattr(probe, "BATCH_SECONDS", 0.2)
+    config = train(batch_size=100, optimizer="adagrad").config()
+    assert probe.seconds_per_example(config, (1, 28, 28), 10, 3) == pytest.approx(0.1325 / 13 / 3)
+    assert TimedCohort.batches == [8, 8, 13, 13]
+    same = train(batch_size=100, optimizer="adagrad", random_seed=5, epochs=3, learning_rate=7.0).config()
+    assert probe.seconds_per_example(same, (1, 28, 28), 10, 3) == pytest.approx(0.1325 / 13 / 3)
+    assert TimedCohort.batches == [8, 8, 13, 13]  # known in this process
+
+
+@pytest.mark.parametrize("model", ["ce-tor-MLP", "aug01-ce-tor-altResNet20"])
+def test_a_measurement_trains_the_model_and_leaves_random_numbers_alone(
+    model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "SECONDS", 0.01)
+    before = torch.get_rng_state()
+    assert probe.seconds_per_example(train(model=model, learning_rate=1e9).config(), (3, 32, 32), 4, 1) > 0
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_finished_runs_tell_better(sqlite_store: str) -> None:
@@ -53,8 +111,8 @@ def test_finished_runs_tell_better(sqlite_store: str) -> None:
     assert estimator.measured == 1
 
 
-def test_what_cannot_be_measured_is_left_out(sqlite_store: str) -> None:
-    """A finished run without its seconds, and jobs whose work no arithmetic knows."""
+def test_what_cannot_be_measured_is_left_out(sqlite_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finished run without its seconds, and unlearning before and after a run of this method has finished."""
     client = MlflowClient(sqlite_store)
     run = client.create_run("0", tags={schema.METHOD: "train_classifier"})
     for key, value in {
@@ -66,12 +124,19 @@ def test_what_cannot_be_measured_is_left_out(sqlite_store: str) -> None:
         client.log_param(run.info.run_id, key, value)
     client.set_terminated(run.info.run_id, "FINISHED")
     estimator = Estimator(client)
-    assert estimator.seconds([Job("train_classifier", train(epochs=1))]) > estimate.PER_JOB_SECONDS
+    monkeypatch.setattr(estimate, "seconds_per_example", lambda *about: 0.001)
+    assert estimator.seconds([Job("train_classifier", train(epochs=1))]) == estimate.PER_JOB_SECONDS + 1.437
     assert estimator.measured == 0
     both = [Job("train_classifier", train(epochs=1, batch_size=size)) for size in (64, 32)]  # no runs like these
     assert estimator.seconds(both) == pytest.approx(2 * estimator.seconds(both[:1]))
     unlearning = ExactRetrainingOptions.from_mapping({"dataset": "digitsv20-3-0-0"})
-    assert estimator.seconds([Job("exact_retraining", unlearning)] * 3) == 3 * estimate.PER_JOB_SECONDS
+    jobs = [Job("exact_retraining", unlearning)] * 3
+    assert (estimator.seconds(jobs), estimator.unknown, estimator.measured) == (0, 3, 0)
+    run = client.create_run("0", tags={schema.METHOD: "exact_retraining", schema.KIND: "unlearn"})
+    client.log_metric(run.info.run_id, schema.SECONDS, 12.5)
+    client.set_terminated(run.info.run_id, "FINISHED")
+    estimator = Estimator(client)
+    assert (estimator.seconds(jobs), estimator.unknown, estimator.measured) == (37.5, 0, 3)
 
 
 @pytest.mark.parametrize("name", ["digits", "memdigits"])

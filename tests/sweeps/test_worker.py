@@ -270,7 +270,7 @@ def test_dead_runs_that_cannot_go_on_are_closed(client: MlflowClient, monkeypatc
 
 def test_a_worker_that_is_stopped_leaves_killed_runs_that_go_on(client: MlflowClient) -> None:
     """The signal comes in the first of two groups; the second has not begun."""
-    begun, fresh = train("digitsv20-3-0-0"), train()
+    begun, fresh = train(), train("digitsv20-3-0-0")
     run_id = interrupt_after(client, begun, 1)
     with signal_after(2), pytest.raises(KeyboardInterrupt):
         run_unit(unit(begun, fresh))

@@ -58,12 +58,3 @@ EXECUTORS: Registry[Callable[[int | str, str, int], Executor]] = Registry("execu
 def cores() -> int:
     """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def default_workers(workers: int | str) -> int:
-    """Return the option ``workers``; ``auto`` is one per GPU of this machine, or one per core without GPUs."""
-    import torch
-
-    if isinstance(workers, int):
-        return workers
-    return torch.cuda.device_count() if torch.cuda.is_available() else cores()

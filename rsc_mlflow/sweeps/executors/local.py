@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rsc_mlflow import cancellation
-from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores, default_workers
+from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores
+from rsc_mlflow.sweeps.gpus import default_workers, gpu_of
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.jobs import Outcome
@@ -76,9 +77,8 @@ class LocalExecutor:
 
     def _start(self, slot: int) -> futures.ProcessPoolExecutor:
         log = self.logs / f"worker-{slot}.log"
-        gpu = slot % self.gpus if self.gpus else None
         self._pools[slot] = futures.ProcessPoolExecutor(
-            1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu)
+            1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu_of(slot, self.gpus))
         )
         return self._pools[slot]
 
@@ -93,7 +93,7 @@ class LocalExecutor:
         return Result(unit, None, f"its process failed ({reason(error)})") if error else Result(unit, future.result())
 
 
-def _prepare(lifeline: Connection, log: Path, gpu: int | None) -> None:
+def _prepare(lifeline: Connection, log: Path, gpu: str | None) -> None:
     """Set up a worker process: log file, signals, GPU, and its end with the sweep."""
     sys.stdout = sys.stderr = log.open("a", buffering=1)
     for descriptor in (1, 2):  # also for output from outside Python
@@ -101,7 +101,7 @@ def _prepare(lifeline: Connection, log: Path, gpu: int | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the sweep, which stops its workers
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit())
     if gpu is not None:  # pragma: no cover - needs a GPU
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_sweep, args=(lifeline,), name="rsc-lifeline", daemon=True).start()
 
 
@@ -119,7 +119,7 @@ def _end_with_sweep(lifeline: Connection) -> None:
 
 @partial(EXECUTORS.register, "local")
 def local(workers: int | str, ray_address: str, jobs: int) -> LocalExecutor:
-    """Return the executor; by default, it has one process per GPU of this machine, or one per core without GPUs."""
+    """Return the executor; by default, it has two processes per GPU of this machine, or one per core without GPUs."""
     import torch
 
     executor = LocalExecutor(min(jobs, default_workers(workers)), torch.cuda.device_count())

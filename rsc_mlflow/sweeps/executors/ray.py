@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import rsc_mlflow
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.sweeps.executors import EXECUTORS, GRACE_SECONDS, Result, cores
+from rsc_mlflow.sweeps.gpus import WORKERS_PER_GPU, workers_on_a_gpu
 from rsc_mlflow.tracking.project_run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class RayExecutor:
     """Runs units as Ray tasks.
 
     Args:
-        workers: maximum number of tasks at the same time; None: one per GPU, or one per CPU without GPUs.
+        workers: maximum number of tasks at the same time; None: two per GPU, or one per CPU without GPUs.
         address: ``local`` to start Ray on this machine, ``auto``, or the address of a cluster.
     """
 
@@ -51,9 +52,9 @@ class RayExecutor:
         there = ray.cluster_resources()
         total = max(1, int(there.get("CPU", 1)))
         self.gpus = int(there.get("GPU", 0))
-        self.workers = workers or self.gpus or total
+        self.workers = workers or WORKERS_PER_GPU * self.gpus or total
         self.threads = max(1, total // self.workers)
-        share = min(1.0, self.gpus / self.workers) if self.gpus else 0
+        share = 1 / workers_on_a_gpu(self.workers, self.gpus) if self.gpus else 0
         resources = {"num_cpus": self.threads, "num_gpus": share}
         self._task = ray.remote(**resources, max_retries=3, max_calls=0)(run_unit)
         self._units: dict[Any, Unit] = {}
