@@ -11,7 +11,16 @@ from scipy import stats
 
 from dashboards.pages import PAGES
 from dashboards.panels import Panel
-from rsc_mlflow.analysis import above_clean, alike, latest_per_fingerprint, points, read, trained, with_clean_scores
+from rsc_mlflow.analysis import (
+    above_clean,
+    alike,
+    latest_per_fingerprint,
+    points,
+    read,
+    series,
+    trained,
+    with_clean_scores,
+)
 from rsc_mlflow.analysis.above_clean import parse, test_point
 from rsc_mlflow.analysis.alike import _differing
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
@@ -272,3 +281,17 @@ def test_like_with_like_after_one_run_of_another_recipe() -> None:
 def test_values_of_a_setting_are_listed_in_order_and_words_after_numbers() -> None:
     runs = pd.DataFrame({"epochs": pd.Series(["auto", 30.0, 5.0, None, 30.0], dtype=object)})
     assert _differing(runs, "epochs") == "epochs (5, 30, auto)"
+
+
+def test_without_columns_to_group_by_all_runs_are_one_group() -> None:
+    score = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]])
+    (row,) = points(frame(*_crossed(1, 5, score)), [], "spurious/score").to_dict("records")
+    assert (row["runs"], row["units"], row["mean"]) == (5, 5, pytest.approx(0.3))
+
+
+def test_a_table_without_quantities_has_the_columns_of_one_with_quantities() -> None:
+    runs = frame(*_crossed(1, 2, np.array([[0.1, 0.2]])))
+    whole = series(runs, ["paper"], {"score": pd.Series([0.1, 0.2], index=runs.index)})
+    nothing = series(runs, ["paper"], {})
+    assert (len(whole), len(nothing)) == (1, 0)
+    assert list(nothing.columns) == list(whole.columns)
