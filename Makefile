@@ -7,6 +7,8 @@ BIN := .venv/bin
 # Programs started by `mlflow run --env-manager=local` are found through PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY ?= true
+# Without bytecode on disk, every program compiles PyTorch and MLflow again, which takes 5 seconds.
+export PYTHONDONTWRITEBYTECODE :=
 PORT ?= 5000
 # Test processes: more than cores, because many tests wait for servers and killed processes.
 TESTERS ?= 3

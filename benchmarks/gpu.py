@@ -31,6 +31,7 @@ from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import ModelName
 from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.sweeps.shipped import grid_file
+from rsc_mlflow.tracking import schema
 from rsc_mlflow.training import Cohort, EpochReport, Member, TrainingConfig, TrainingData, resolve_device
 from rsc_mlflow.unlearning.base import Examples
 from rsc_mlflow.unlearning.curvature import Curvature
@@ -257,7 +258,7 @@ def sweep(grid: dict[str, object], models: int) -> Measured:
             for m in client.search_registered_models()
         )
     poisoned = [run for run in runs if run.data.params["pattern"] != "none"]
-    scores = [run.data.metrics["spurious/score"] for run in poisoned]
+    scores = [run.data.metrics[schema.SPURIOUS_SCORE] for run in poisoned]
     mean = fmean(scores) if scores else nan
     check = f"{len(runs)} of {models} finished, {versions} registered, {len(scores)} scored, mean {mean:.2f}"
     return Measured(seconds, check, len(runs) == versions == models and all(0 <= score <= 1 for score in scores))

@@ -85,5 +85,5 @@ def check_refusals(nodes: RayNodes, folder: Path) -> None:
         last = sweep.text().splitlines()[-1]
         assert last.startswith(f"error: Ray at ray_address '{nodes.address}' refused the log-in (")
         assert said in last
-        assert "set RAY_AUTH_MODE=token" in last
+        assert "Set RAY_AUTH_MODE=token" in last
     assert runs(store) == []
