@@ -11,7 +11,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export PYTHONDONTWRITEBYTECODE :=
 PORT ?= 5000
 # Test processes: more than cores, because many tests wait for servers and killed processes.
-TESTERS ?= 3
+TESTERS ?= 4
 EXTRAS := dev,cluster,postgres,docs
 # The environment whose versions `make constraints` writes down (.venv-latest: those of `make test-latest`).
 TESTED ?= .venv

@@ -13,6 +13,14 @@ import psutil
 import requests
 
 START_SECONDS = 240.0
+_LOG_IN = """[mlflow]
+default_permission = {permission}
+database_uri = sqlite:///{folder}/users.db
+admin_username = admin
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 600
+"""
+"""MLflow's own settings, but for the cache: without it, each request computes a password hash, for a second."""
 
 
 def free_port() -> int:
@@ -20,6 +28,16 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def log_in(folder: Path, admins_password: str, permission: str = "READ") -> dict[str, str]:
+    """Environment of a server with MLflow's log-in, whose settings are written into ``folder``."""
+    (folder / "auth.ini").write_text(_LOG_IN.format(folder=folder, permission=permission))
+    return {
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "made by a test",
+        "MLFLOW_AUTH_ADMIN_PASSWORD": admins_password,
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+    }
 
 
 class MlflowServer:

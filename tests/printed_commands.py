@@ -67,6 +67,7 @@ def small(name: str, arguments: list[str]) -> list[str]:
     more = {key: value for key, value in SMALL.items() if key in known and not (of_source and key in _RECIPE)}
     if name == "sweep" and given.get("status", "false") == "false":
         more |= {"dry_run": "true", "executor": "local"}
+        given.pop("ray_address", None)
     if "source_epochs" in known:  # its own epochs go on from there
         more["epochs"] = "2"
     given = {key: _on_digits(value) if key in ("dataset", "model_uri") else value for key, value in given.items()}

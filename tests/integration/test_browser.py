@@ -279,9 +279,12 @@ def test_the_csv_is_the_figures_data(at: Callable[[str], webdriver.Chrome], down
 @pytest.mark.parametrize("kind", ["PNG", "SVG"])
 def test_a_figure_is_saved_as_an_image(at: Callable[[str], webdriver.Chrome], downloads: Path, kind: str) -> None:
     browser = at("mitigation")
-    panel = "//section[@id='panel-weight_decay']"
-    browser.find_element(By.XPATH, f"{panel}//summary[text()='Save']").click()
-    browser.find_element(By.XPATH, f"{panel}//button[text()='{kind}']").click()
+    script = """
+      const panel = document.querySelector('#panel-weight_decay');
+      panel.querySelector('.save summary').click();
+      [...panel.querySelectorAll('.save button')].find(button => button.textContent === arguments[0]).click();
+    """
+    browser.execute_script(script, kind)  # at once: a tick may draw the page anew
     file = downloads / f"weight_decay-figure.{kind.lower()}"
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not file.exists() and time.monotonic() < deadline:

@@ -19,6 +19,7 @@ from mlflow.server.constants import BACKEND_STORE_URI_ENV_VAR
 from requests.auth import AuthBase, HTTPBasicAuth
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import alert_is_present
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -26,7 +27,7 @@ from benchmarks.browser import chromium, found
 from benchmarks.filling import fill_store
 from benchmarks.screenshots import DRAWN
 from rsc_mlflow.server import _readable
-from tests.mlflow_server import MlflowServer, free_port
+from tests.mlflow_server import MlflowServer, free_port, log_in
 
 pytestmark = pytest.mark.integration
 
@@ -47,7 +48,8 @@ def _filled(empty_store: Path, folder: Path) -> str:
 def log_in_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("log-in")
     uri = _filled(empty_store, folder)
-    server = MlflowServer(folder, uri, ["--app-name", "rsc-basic-auth"], SECRET).start()
+    settings = log_in(folder, str(ADMIN.password))
+    server = MlflowServer(folder, uri, ["--app-name", "rsc-basic-auth"], settings).start()
     user = {"username": BOB.username, "password": BOB.password}
     requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=user, auth=ADMIN, timeout=30).raise_for_status()
     grant = {"username": BOB.username, "resource_type": "experiment", "permission": "DENY"}
@@ -235,7 +237,7 @@ def test_notes_and_views_are_written_in_a_browser_by_an_editor_and_not_by_a_read
         for user, text, says in ((ADMIN, "seen by all", "Saved."), (BOB, "spoiled", "You may read this run but not")):
             _as(browser, user, f"{pages}compare?run={run}")
             box = browser.find_element(By.CSS_SELECTOR, "#panel-notes textarea")
-            box.clear()
+            box.send_keys(Keys.CONTROL, "a")  # what other tests have written
             box.send_keys(text)
             _press(browser, "#panel-notes .note-form button", says)
         assert client.get_run(run).data.tags["mlflow.note.content"] == "seen by all"

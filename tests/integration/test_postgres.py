@@ -38,7 +38,7 @@ PATH: tuple[tuple[str, dict[str, str]], ...] = (
     ("relabel_finetuning", {"model_uri": MODEL_URI}),
     ("group_influence", {"model_uri": MODEL_URI, "curvature_examples": "200", "max_iterations": "20"}),
     ("score_model", {"model_uri": f"{MODEL_URI}--relabel_finetuning", "dataset": "digitsv8-0-1-0"}),
-    ("mem_inference", {"dataset": "memdigitsv20-5-0-0", "shadow_models": "2"}),
+    ("mem_inference", {"dataset": "memdigitsv20-5-0-0", "shadow_models": "4"}),
 )
 TRAINING = {"model": "ce-tor-MLP", "epochs": "2", "optimizer": "adam", "momentum": "0"}
 

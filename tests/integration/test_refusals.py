@@ -13,13 +13,13 @@ from requests.auth import HTTPBasicAuth
 from entry_points.command import status
 from entry_points.commands import entry_point, programs
 from rsc_mlflow.tracking import schema
+from tests import mlflow_server
 from tests.mlflow_server import MlflowServer
 
 PROGRAMS = programs(generic=False)
 
 pytestmark = pytest.mark.integration
 ADMIN, BOB = HTTPBasicAuth("admin", "admins-own-password"), HTTPBasicAuth("bob", "bobs-own-password")
-SECRET = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "made by a test", "MLFLOW_AUTH_ADMIN_PASSWORD": str(ADMIN.password)}
 OPTIONS = {
     "dataset": "digitsv20-3-0-0",
     "model_uri": "models:/m-0",
@@ -37,7 +37,8 @@ OPTIONS = {
 def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("refusing")
     shutil.copyfile(empty_store, folder / "mlflow.db")
-    server = MlflowServer(folder, arguments=["--app-name", "rsc-basic-auth"], environment=SECRET).start()
+    settings = mlflow_server.log_in(folder, str(ADMIN.password))
+    server = MlflowServer(folder, arguments=["--app-name", "rsc-basic-auth"], environment=settings).start()
     user = {"username": BOB.username, "password": BOB.password}
     requests.post(f"{server.uri}/api/2.0/mlflow/users/create", json=user, auth=ADMIN, timeout=30).raise_for_status()
     yield server

@@ -12,18 +12,9 @@ import pytest
 from requests.auth import HTTPBasicAuth
 
 from tests.integration.rest_walk import ADMIN, Walk, walk_everything, walk_permissions
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, log_in
 
 pytestmark = pytest.mark.integration
-AUTH = """[mlflow]
-default_permission = READ
-database_uri = sqlite:///basic_auth.db
-admin_username = admin
-authorization_function = mlflow.server.auth:authenticate_request_basic_auth
-auth_cache_ttl_seconds = 600
-"""
-"""MLflow's own settings; without the cache, each request computes a password hash."""
-SECRET = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "made by a test", "MLFLOW_AUTH_ADMIN_PASSWORD": str(ADMIN.password)}
 LEFT_OUT = {"/ajax-api/3.0/mlflow/demo/generate", "/ajax-api/3.0/mlflow/gateway/supported-models"}
 """The first fills the store with examples, the second asks the internet."""
 CAROL = HTTPBasicAuth("carol", "carols-own-password")
@@ -33,8 +24,7 @@ Pair = tuple[MlflowServer, MlflowServer]
 
 def _server(app: str | None, folder: Path, empty_store: Path) -> MlflowServer:
     shutil.copyfile(empty_store, folder / "mlflow.db")
-    (folder / "auth.ini").write_text(AUTH)
-    environment = SECRET | {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")}
+    environment = log_in(folder, str(ADMIN.password))
     return MlflowServer(folder, arguments=["--app-name", app] if app else [], environment=environment)
 
 

@@ -27,6 +27,7 @@ from rsc_mlflow.tracking.query import all_experiments, iterate_runs
 from rsc_mlflow.tracking.registration import Registrar
 from rsc_mlflow.tracking.run import open_run
 from rsc_mlflow.tracking.store import StoreError
+from tests import mlflow_server
 from tests.integration.processes import PATIENT, ROOT
 from tests.mlflow_server import MlflowServer
 
@@ -74,14 +75,8 @@ def log_in(
 ) -> Iterator[LogIn]:
     folder = tmp_path_factory.mktemp("log-in")
     shutil.copyfile(empty_store, folder / "mlflow.db")
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = {request.param}\ndatabase_uri = sqlite:///{folder}/users.db\n"
-        "admin_username = admin\nauthorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-        "auth_cache_ttl_seconds = 600\n"  # a password costs a second of a busy processor, at every request
-    )
-    secrets = {"MLFLOW_FLASK_SERVER_SECRET_KEY": "made by a test", "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN[1]}
-    secrets["MLFLOW_AUTH_CONFIG_PATH"] = str(folder / "auth.ini")
-    server = MlflowServer(folder, arguments=["--app-name", "rsc-basic-auth"], environment=secrets).start()
+    settings = mlflow_server.log_in(folder, ADMIN[1], request.param)
+    server = MlflowServer(folder, arguments=["--app-name", "rsc-basic-auth"], environment=settings).start()
     made = LogIn(server, request.param)
     for user in ("ann", "ben"):
         made.admin("2.0/mlflow/users/create", username=user, password=f"{user}s-own-password")
