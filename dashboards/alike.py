@@ -15,7 +15,7 @@ PARAMETERS = tuple((name, words) for name, (words, _) in SETTINGS.items())
 COUNTS = (
     ("common", "the most common number"),
     ("all", "all numbers, averaged"),
-    *((str(n), f"{n} examples") for n in (1, 3, 5, 10, 20, 50, 100, 2000, 5000)),
+    *((str(n), SETTINGS["n_spurious"][1](n)) for n in (1, 3, 5, 10, 20, 50, 100, 2000, 5000)),
 )
 COUNT = Option("n", "Spurious examples", COUNTS, "common")
 ONE_COUNT = replace(COUNT, choices=tuple(choice for choice in COUNTS if choice[0] != "all"))

@@ -287,6 +287,10 @@ def test_values_of_a_setting_are_listed_in_order_and_words_after_numbers() -> No
     assert _differing(runs, "epochs") == "epochs (5, 30, auto)"
 
 
+def test_one_example_is_not_one_examples() -> None:
+    assert [SETTINGS["n_spurious"][1](n) for n in (1.0, 3.0, 5000)] == ["1 example", "3 examples", "5000 examples"]
+
+
 def test_without_columns_to_group_by_all_runs_are_one_group() -> None:
     score = np.array([[0.1, 0.2, 0.3, 0.4, 0.5]])
     (row,) = points(frame(*_crossed(1, 5, score)), [], "spurious/score").to_dict("records")

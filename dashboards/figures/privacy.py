@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import escape, hover
+from dashboards.figures.points import counted, escape, hover
 from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, mark, share_range
 from rsc_mlflow.analysis import metric, series
@@ -55,7 +55,7 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
                 marker={"color": color, "symbol": look.symbol, "size": 9},
                 error_y=error(rows),
                 customdata=rows["links"],
-                hovertext=hover(rows, [f"{title}, {n:.0f} examples" for n in rows["n_spurious"]]),
+                hovertext=hover(rows, [f"{title}, {counted(n, 'example')}" for n in rows["n_spurious"]]),
                 hoverinfo="text",
             )
         )

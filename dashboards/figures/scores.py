@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.points import TARGETS, behind, escape, hover, lines, seed_marks, symlog
+from dashboards.figures.points import TARGETS, behind, counted, escape, hover, lines, seed_marks, symlog
 from dashboards.figures.style import (
     Mark,
     Theme,
@@ -200,7 +200,7 @@ def _ticks(numbers: Sequence[float]) -> list[float]:
 def _line(rows: pd.DataFrame, name: str, look: Mark) -> go.Scatter:
     hollow = ~rows["significant"] & rows["p"].notna()
     titles = [
-        f"{escape(name)}, {models} clean models" if base else f"{escape(name)}, {n:.0f} examples"
+        f"{escape(name)}, {models} clean models" if base else f"{escape(name)}, {counted(n, 'example')}"
         for base, n, models in zip(rows["baseline"], rows["n_spurious"], rows["n_clean"], strict=True)
     ]
     texts = hover(rows, titles)

@@ -176,7 +176,8 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
 def _where(row: Mapping[Any, Any]) -> str:
     """The family, if it is known, the pattern and the number of examples of a point."""
     family = f"{escape(row['dataset_family'])} " if "dataset_family" in row else ""
-    return f"{family}{escape(row['paper'])}, {plain(row['n_spurious'])} examples"
+    count = row["n_spurious"]
+    return f"{family}{escape(row['paper'])}, {plain(count)} example{'' if count == 1 else 's'}"
 
 
 def _signed(value: float) -> str:

@@ -72,7 +72,7 @@ SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "dataset_family": ("family", str),
     "form": ("kind of dataset", str),
     "pattern": ("pattern", str),
-    "n_spurious": ("number of examples", lambda n: f"{n:g} examples"),
+    "n_spurious": ("number of examples", lambda n: f"{n:g} example{'' if n == 1 else 's'}"),
     "target_class": ("target class", lambda k: f"class {k}"),
     "architecture": ("architecture", str),
     "loss": ("loss", lambda name: f"{name} loss"),
