@@ -305,7 +305,7 @@ def test_a_legend_hides_a_pattern_in_every_figure_and_a_button_shows_each_recipe
     legends = browser.find_elements(By.CSS_SELECTOR, "#panel-curves .series[data-name='R3']")
     assert len(legends) == 1
     for wanted in ([0] * len(before), before):
-        browser.execute_script("arguments[0].click()", legends[0])
+        browser.execute_script("document.querySelector(`#panel-curves .series[data-name='R3']`).click()")
         _until(browser, f"const shown = () => {{{shown}}}; return String(shown()) === '{','.join(map(str, wanted))}'")
     button = "document.querySelector('#panel-curves .recipes')"
     more = f"document.querySelectorAll('#panel-curves .plot').length > {len(before)}"
