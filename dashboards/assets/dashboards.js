@@ -1,22 +1,23 @@
 // The browser's part of the dashboards: controls write the address, the theme is a cookie, figures are saved.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   rsc: {
-    // Every control's value goes into the address; defaults and empty values are left out.
+    // The control that was changed goes into the address, unless its value is empty or the default. Several at once are
+    // a page that was drawn: they show an address that may be an older one by now, and must not bring it back.
     to_address: function (values, search) {
       var noUpdate = window.dash_clientside.no_update;
-      var params = new URLSearchParams(search || "");
-      var inputs = window.dash_clientside.callback_context.inputs_list[0] || [];
-      inputs.forEach(function (input) {
-        var name = input.id.name, value = input.value;
-        params.delete(name);
-        var list = Array.isArray(value) ? value : value === null || value === undefined ? [] : [value];
-        list.forEach(function (one) {
-          if (one !== "" && String(one) !== input.id.default) params.append(name, one);
-        });
+      var changed = window.dash_clientside.callback_context.triggered;
+      if (changed.length !== 1) return noUpdate;
+      var id = JSON.parse(changed[0].prop_id.replace(/\.value$/, "")), value = changed[0].value;
+      var params = new URLSearchParams(search || ""), before = new URLSearchParams(params);
+      params.delete(id.name);
+      var list = Array.isArray(value) ? value : value === null || value === undefined ? [] : [value];
+      list.forEach(function (one) {
+        if (one !== "" && String(one) !== id.default) params.append(id.name, one);
       });
-      var next = params.toString(), before = new URLSearchParams(search || "").toString();
-      var sorted = function (text) { var p = new URLSearchParams(text); p.sort(); return p.toString(); };
-      return sorted(next) === sorted(before) ? noUpdate : next ? "?" + next : "";
+      var next = params.toString();
+      params.sort();
+      before.sort();
+      return params.toString() === before.toString() ? noUpdate : next ? "?" + next : "";
     },
     reset: function (clicks) {
       return clicks ? "" : window.dash_clientside.no_update;
