@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rsc_mlflow.sweeps.executors import Result
 from rsc_mlflow.tracking.store import reason, redact_passwords
 
 if TYPE_CHECKING:
     from rsc_mlflow.sweeps.plan import Plan
-    from rsc_mlflow.sweeps.worker import Unit
 
 LINES = 40
 CHARACTERS = 6000
@@ -60,9 +58,15 @@ def end_of(log: Path) -> str:
         return ""
 
 
-def process_failed(unit: "Unit", what: str, error: BaseException, cause: BaseException | None = None) -> Result:
-    """Return the result of a unit whose process raised an error; ``cause`` is the error to name, if it is another."""
-    return Result(unit, None, f"{what} ({reason(cause or error)})", traceback_of(error))
+def explanation(what: str, error: BaseException, cause: BaseException | None = None) -> tuple[str, str]:
+    """Return the reason and the log of a unit whose process raised an error.
+
+    Args:
+        what: what failed.
+        error: the error, with its traceback.
+        cause: the error to name, if it is another.
+    """
+    return f"{what} ({reason(cause or error)})", traceback_of(error)
 
 
 def failure_list(plan: "Plan", failed: Mapping[str, str], logs: Mapping[str, str]) -> list[dict[str, Any]]:

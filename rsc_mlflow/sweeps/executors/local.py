@@ -80,7 +80,7 @@ class LocalExecutor:
         return self._pools[slot]
 
     def _collect(self, future: "futures.Future[list[Outcome]]") -> Result:
-        from rsc_mlflow.sweeps.failures import end_of, process_failed
+        from rsc_mlflow.sweeps.failures import end_of, explanation
 
         slot, unit = self._running.pop(future)
         error = future.exception()
@@ -88,7 +88,7 @@ class LocalExecutor:
             self._pools.pop(slot).shutdown(wait=False)
             log = end_of(self.logs / f"worker-{slot}.log")
             return Result(unit, None, "its process was killed, perhaps because memory ran out", log)
-        return process_failed(unit, "its process failed", error) if error else Result(unit, future.result())
+        return Result(unit, None, *explanation("its process failed", error)) if error else Result(unit, future.result())
 
 
 def _prepare(lifeline: Connection, log: Path, gpu: str | None) -> None:

@@ -95,13 +95,13 @@ class RayExecutor:
         self._ray.shutdown()
 
     def _collect(self, reference: Any) -> Result:
-        from rsc_mlflow.sweeps.failures import excerpt, process_failed
+        from rsc_mlflow.sweeps.failures import excerpt, explanation
 
         unit = self._units.pop(reference)
         try:
             return Result(unit, self._ray.get(reference))
         except self._ray.exceptions.RayTaskError as error:
-            return process_failed(unit, "its Ray task failed", error, error.cause)
+            return Result(unit, None, *explanation("its Ray task failed", error, error.cause))
         except self._ray.exceptions.RayError as error:
             lost = " ".join(str(error).split())[:200] or type(error).__name__
             return Result(unit, None, f"its Ray task was lost ({lost})", excerpt(str(error)))
