@@ -1,10 +1,16 @@
-"""The family ``digits``: scikit-learn's 1,797 handwritten digits, which need no files."""
+"""The family ``digits``: scikit-learn's 1,797 handwritten digits, which need no download."""
+
+from pathlib import Path
 
 import numpy as np
 
 from rsc_mlflow.families import FAMILIES, Family, Split
 
-TEST_SHARE = 0.2
+_FILE = Path(__file__).with_suffix(".npz")
+"""``load_digits()`` after ``train_test_split(test_size=0.2, stratify=target, random_state=0)``, as uint8.
+
+Stored, because importing scikit-learn takes a second, and because another version of it could split differently.
+"""
 
 
 def load(place: None) -> tuple[Split, Split]:
@@ -12,17 +18,14 @@ def load(place: None) -> tuple[Split, Split]:
 
     Images are float32 ``[N, 1, 28, 28]`` with values k/16.  The split is stratified, 80 % for training.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with np.load(_FILE) as stored:
+        train, test = ((stored[f"{part}_images"], stored[f"{part}_labels"]) for part in ("train", "test"))
+        return _split(*train), _split(*test)
 
-    source = load_digits()
-    small = (source.images / 16.0).astype(np.float32)  # [1797, 8, 8]
-    images = np.pad(small.repeat(3, axis=1).repeat(3, axis=2), ((0, 0), (2, 2), (2, 2)))[:, None]
-    labels = source.target.astype(np.int64)
-    train, test = train_test_split(
-        np.arange(len(labels)), test_size=TEST_SHARE, stratify=labels, random_state=0, shuffle=True
-    )
-    return (images[train], labels[train]), (images[test], labels[test])
+
+def _split(small: np.ndarray, labels: np.ndarray) -> Split:
+    images = (small / 16.0).astype(np.float32).repeat(3, axis=1).repeat(3, axis=2)  # small: [N, 8, 8]
+    return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None], labels.astype(np.int64)
 
 
 FAMILIES.register("digits", Family(10, load, lambda root: None, image_shape=(1, 28, 28), sizes=(1_437, 360)))

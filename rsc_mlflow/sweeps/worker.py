@@ -156,14 +156,16 @@ class _Work:
             self.run([job for k, job in enumerate(jobs) if k not in error.members])
         elif isinstance(error, torch.OutOfMemoryError):
             half = -(-len(jobs) // 2)
-            _logger.warning("not enough memory to train %d models together; training %d of them first", len(jobs), half)
+            _logger.warning(
+                "Not enough memory to train %d models together. Training %d of them first.", len(jobs), half
+            )
             error.__traceback__ = None  # its frames hold the cohort
             torch.cuda.empty_cache()
             self.run(jobs[:half])
             self.run(jobs[half:])
         else:
             _logger.warning(
-                "training %d models together failed (%s); training each separately", len(group), reason(error)
+                "Training %d models together failed (%s). Training each separately.", len(group), reason(error)
             )
             for job in jobs:
                 self.run([job])

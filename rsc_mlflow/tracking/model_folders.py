@@ -21,7 +21,7 @@ from mlflow.types import Schema, TensorSpec
 from torch import Tensor, nn
 
 from rsc_mlflow import tempdirs
-from rsc_mlflow.tracking import environment
+from rsc_mlflow.tracking import environment, mlflow_compat
 
 _MOST_TEMPLATES = 4
 """Maximum number of exported graphs to keep; each holds the weights of one model in memory."""
@@ -105,15 +105,16 @@ def _key(module: nn.Module, images: Tensor) -> str:
 def _export(module: nn.Module, images: Tensor, classes: int, folder: Path, record: Model) -> None:
     inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, *images.shape[1:]))])
     outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, classes))])
-    mlflow.pytorch.save_model(
-        module,
-        str(folder),
-        mlflow_model=record,
-        signature=ModelSignature(inputs=inputs, outputs=outputs),
-        input_example=images.numpy(),
-        pip_requirements=_requirements(),
-        serialization_format="pt2",
-    )
+    with mlflow_compat.unmapped_requirements():
+        mlflow.pytorch.save_model(
+            module,
+            str(folder),
+            mlflow_model=record,
+            signature=ModelSignature(inputs=inputs, outputs=outputs),
+            input_example=images.numpy(),
+            pip_requirements=_requirements(),
+            serialization_format="pt2",
+        )
 
 
 def _requirements() -> list[str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from rsc_mlflow.attacks.base import ShadowConfig, parse_attacks
 from rsc_mlflow.attacks.evaluation import Role
@@ -13,6 +14,7 @@ from rsc_mlflow.attacks.experiment import (
     attack_model,
     make_population,
     make_queries,
+    observe,
     shadow_members,
     train_models,
 )
@@ -114,6 +116,37 @@ def test_the_seeds_of_shadow_models_are_seeds_that_training_takes_and_follow_the
     ]
     assert all(0 <= seed < 2**32 for seed in seeds[0] + seeds[1])
     assert not set(seeds[0]) & set(seeds[1])
+
+
+def test_the_shadow_training_of_a_seed_never_changes() -> None:
+    """Stored attacks name their shadow models by the seed only."""
+    population = make_population(dataset("memdigitsv20-3-3-1"), ShadowConfig())
+    assert population.spurious_indices.tolist() == [220, 18, 430, 779, 590, 809]
+    first, second, *_ = shadow_members(population, TrainingConfig(ModelName("MLP")), ShadowConfig())
+    assert (first.config.random_seed, second.config.random_seed) == (594304013, 2880189937)
+
+
+class Constant(nn.Module):
+    """Gives the same logits, on the CPU, to every image; its parameter shows where it was moved."""
+
+    def __init__(self, logits: list[float]) -> None:
+        super().__init__()
+        self.logits, self.moved = torch.tensor(logits), nn.Parameter(torch.zeros(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+def test_every_model_is_asked_on_the_given_device_and_stays_in_its_place() -> None:
+    elsewhere = torch.device("meta")  # the one device besides the CPU that every machine has
+    models = [Constant([float(k), 0.5]) for k in range(3)]
+    images, labels = torch.zeros(2, 1, 4, 4, device=elsewhere), torch.tensor([1, 0])
+    seen = np.array([[True, False], [False, True]])
+    found = observe(models[0], models[1:], images, labels, seen, elsewhere)
+    assert found.target.tolist() == [[0, 0.5]] * 2
+    assert found.shadow.tolist() == [[[1, 0.5]] * 2, [[2, 0.5]] * 2]
+    assert (found.labels.tolist(), found.shadow_members.tolist()) == ([1, 0], seen.tolist())
+    assert {model.moved.device for model in models} == {elsewhere}
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,19 @@ def test_a_longer_draw_goes_on_from_a_shorter_one() -> None:
     assert len({row.tobytes() for row in long}) == 8
 
 
+def test_the_shadow_sets_of_a_seed_never_change() -> None:
+    """Stored attacks name their shadow models by the seed only."""
+    rows = draw_shadow_members(spurious(8, 0, 5), 6, seed=0).astype(int)
+    assert ["".join(map(str, row)) for row in rows] == [
+        "11110000",
+        "00001111",
+        "10011001",
+        "01100110",
+        "10011010",
+        "01100101",
+    ]
+
+
 @pytest.mark.parametrize(("n", "k"), [(5, 2), (4, 0)])
 def test_what_cannot_be_halved_is_refused(n: int, k: int) -> None:
     with pytest.raises(InputError):

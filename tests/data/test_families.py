@@ -44,10 +44,11 @@ class TestDigits:
         """Drawn by another class of scikit-learn; and written down, lest a new version move every result on digits."""
         source = load_digits()
         splitter = StratifiedShuffleSplit(1, test_size=0.2, random_state=0)
-        _, expected = next(splitter.split(source.images, source.target))
-        _, test = load_family("digits")
-        np.testing.assert_array_equal(test.images[:, 0, 3:27:3, 3:27:3].numpy() * 16, source.images[expected])
-        assert hashlib.sha256(expected.astype("<i8").tobytes()).hexdigest()[:16] == "d9101e2e97e19974"
+        places = next(splitter.split(source.images, source.target))
+        for part, expected in zip(load_family("digits"), places, strict=True):
+            np.testing.assert_array_equal(part.images[:, 0, 3:27:3, 3:27:3].numpy() * 16, source.images[expected])
+            np.testing.assert_array_equal(part.labels, source.target[expected])
+        assert hashlib.sha256(places[1].astype("<i8").tobytes()).hexdigest()[:16] == "d9101e2e97e19974"
 
     def test_needs_no_data_root(self, empty_machine: Path) -> None:
         load_family("digits", "/there/is/no/such/folder")

@@ -315,28 +315,6 @@ def test_a_legend_hides_a_pattern_in_every_figure_and_a_button_shows_each_recipe
         _until(browser, f"return location.search === '{search}' && {drawn}")
 
 
-def test_a_drawn_page_writes_no_address_and_a_changed_control_only_its_own(
-    at: Callable[[str], webdriver.Chrome],
-) -> None:
-    browser = at("")
-    call = """
-      const one = (name, value) => (
-        {prop_id: JSON.stringify({type: 'control', name: name, default: 'd', kind: 'one'}) + '.value', value: value});
-      window.dash_clientside.callback_context = {triggered: arguments[0].map(pair => one(...pair))};
-      const next = window.dash_clientside.rsc.to_address([], arguments[1]);
-      return next === window.dash_clientside.no_update ? 'same' : next;
-    """
-    for changed, search, wanted in (
-        ([["facet", "x"], ["group", "d"]], "?facet=y", "same"),  # drawn for ?facet=x, answered after the user chose y
-        ([["facet", "x"]], "?group=g&facet=y", "?group=g&facet=x"),
-        ([["facet", "d"]], "?group=g&facet=y", "?group=g"),
-        ([["seed", ["1", "2"]]], "", "?seed=1&seed=2"),
-        ([["seed", []]], "?seed=1", ""),
-        ([["facet", "x"]], "?facet=x", "same"),
-    ):
-        assert browser.execute_script(call, changed, search) == wanted
-
-
 def test_the_theme_is_switched_and_kept(at: Callable[[str], webdriver.Chrome]) -> None:
     browser = at("factors?theme=light")
     paper = "return document.querySelector('.js-plotly-plot')._fullLayout.paper_bgcolor"

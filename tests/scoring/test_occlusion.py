@@ -40,6 +40,17 @@ def test_removed_sets_are_nested() -> None:
     assert not plan.at(1).any()
 
 
+@pytest.mark.parametrize("seed", [0, 3])
+def test_pixels_go_in_the_order_of_the_numbers_drawn_for_them(seed: int) -> None:
+    """Sorted pixel by pixel: stored curves stay comparable only if a seed keeps its order."""
+    plan = occluder(images(), torch.zeros(6, dtype=torch.int64), 6, seed)
+    drawn = torch.rand(6, 20, dtype=torch.float64, generator=torch_generator(seed, "occlusion order")).tolist()
+    for image, keys, rank in zip(plan.images, drawn, plan.rank.flatten(1).tolist(), strict=True):
+        lit = [pixel for pixel, value in enumerate(image.flatten().tolist()) if value]
+        order = sorted(lit, key=keys.__getitem__)
+        assert rank == [order.index(pixel) / len(lit) if pixel in lit else 1 for pixel in range(20)]
+
+
 def test_every_pixel_goes_equally_often() -> None:
     full = torch.ones(4000, 1, 2, 2)
     removed = 1 - occluder(full, torch.zeros(4000, dtype=torch.int64), 4000).at(0.25).mean(0)
@@ -58,8 +69,10 @@ def test_examples_are_chosen_with_the_seed_and_keep_their_labels() -> None:
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.rank, again.rank)
     assert not torch.equal(first.labels, other.labels)
-    assert len(set(first.labels.tolist())) == 10
+    drawn = torch.randperm(100, generator=torch_generator(0, "occlusion examples"))
+    assert torch.equal(first.labels, drawn[:10])
     assert torch.equal(first.images.flatten(), first.labels + 1.0)
+    assert torch.equal(occluder(many, labels, 1).labels, drawn[:1])  # the seed is 0 unless it is given
 
 
 def test_curve_of_a_model_with_a_known_answer() -> None:

@@ -1,16 +1,21 @@
 """MLflow's internals are used in ``mlflow_compat.py`` alone, and are what that module takes them for."""
 
 import ast
+import logging
 import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import flask
+import importlib_metadata
+import numpy as np
 import pytest
+import torch
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST
+from mlflow.utils import requirements_utils
 
 from rsc_mlflow.tracking import mlflow_compat
 from tests.mlflow_server import MlflowServer
@@ -102,6 +107,23 @@ def test_a_post_and_its_refusals(mlflow_server: MlflowServer) -> None:
 )
 def test_status_of_an_error(error: MlflowException, status: int) -> None:
     assert mlflow_compat.http_status(error) == status
+
+
+def test_requirements_are_checked_without_a_map_of_all_packages(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def scan() -> None:
+        raise AssertionError("the file lists of all packages are read")
+
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr(importlib_metadata, "packages_distributions", scan)
+    monkeypatch.setattr(logging.getLogger("mlflow"), "propagate", True)
+    with mlflow_compat.unmapped_requirements():
+        requirements_utils.warn_dependency_requirement_mismatches([f"numpy=={np.__version__}", "torch==0.1"])
+    assert requirements_utils._MODULES_TO_PACKAGES is None
+    (warning,) = {record.getMessage() for record in caplog.records}
+    assert f"torch (current: {torch.__version__.split('+')[0]}" in warning
+    assert "numpy" not in warning
 
 
 def test_filters_are_parsed() -> None:

@@ -1,5 +1,6 @@
 """Each solver against the exact solve of a curvature matrix that is written out and inverted."""
 
+import math
 from typing import Any
 
 import pytest
@@ -112,14 +113,20 @@ def test_lissa_equals_the_recursion_written_as_a_loop() -> None:
     )
     generator = torch_generator(5, "lissa")
     batches = [torch.randint(30, (repeats, 4), generator=generator) for _ in range(depth)]
-    total = torch.zeros_like(u)
+    ends = []
     for r in range(repeats):
         v = u.clone()
         for step in range(depth):
             batch = Examples(examples.images, examples.labels, batches[step][r])
             v = u + v - Curvature(flat, batch, "ggn", 0.1).product(v) / scale
-        total += v / scale
-    torch.testing.assert_close(solve(curvature, u, config).x, total / repeats, rtol=1e-9, atol=1e-12)
+        ends.append(v / scale)
+    found, each = solve(curvature, u, config), torch.stack(ends)
+    torch.testing.assert_close(found.x, each.mean(0), rtol=1e-9, atol=1e-12)
+    error_of_the_mean = each.std(0, correction=1) / math.sqrt(repeats)
+    assert found.record == {
+        "lissa_scale": scale,
+        "lissa_spread": pytest.approx(float(error_of_the_mean.norm() / each.mean(0).norm())),
+    }
 
 
 def test_lissa_approaches_the_exact_solve_as_repeats_grow() -> None:
