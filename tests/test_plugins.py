@@ -142,6 +142,11 @@ def test_a_pattern_that_changes_its_input_leaves_the_images_as_they_were() -> No
     assert torch.equal(IMAGES, before)
 
 
+def test_a_pattern_receives_the_seed() -> None:
+    register_pattern("gray", lambda images, seed: torch.full_like(images, seed / 8))
+    assert apply_pattern("gray", IMAGES, 3).unique().tolist() == [3 / 8]
+
+
 class Net(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()

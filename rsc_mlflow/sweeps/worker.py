@@ -21,6 +21,7 @@ from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.gpu_turns import share_gpus
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
+from rsc_mlflow.sweeps.failures import traceback_of
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.checkpoints import checkpoint_paths
@@ -175,4 +176,4 @@ class _Work:
             self.outcomes.append(Outcome(job.fingerprint, "finished", "", run.info.run_id))
             return
         _logger.error("%s failed: %s", job.description, otherwise, exc_info=error)
-        self.outcomes.append(Outcome(job.fingerprint, "failed", otherwise))
+        self.outcomes.append(Outcome(job.fingerprint, "failed", otherwise, log=traceback_of(error)))
