@@ -47,7 +47,8 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
 
     Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Two kinds of jobs
     have no run with the sweep's tag: those that another sweep had finished before, and those that failed before their
-    run was created.  They are in the counts that the sweep logs, ``sweep/finished`` and ``sweep/failed``.
+    run was created.  They are in the counts that the sweep logs, ``sweep/finished`` and ``sweep/failed``.  Shadow
+    models have the tag, too, but are not jobs: there are never more finished jobs than planned ones.
 
     Returns:
         ``key`` (the tag), ``sweep`` (name), ``jobs`` (planned; nan if not logged), ``finished``, ``failed``,
@@ -63,7 +64,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         counted = metric(parents, schema.SWEEP_FINISHED).max()
         known = pd.concat([metric(parents, name) for name in COUNTS], axis=1).sum(axis=1, min_count=1)
         total = pd.concat([known, parents["n_jobs"]]).max() if len(parents) else float("nan")
-        done = int(np.nanmax([(mine["status"] == "FINISHED").sum(), counted]))
+        done = int(np.nanmin([np.nanmax([(mine["status"] == "FINISHED").sum(), counted]), total]))
         failed = np.nanmax([(mine["status"] == "FAILED").sum(), metric(parents.head(1), schema.SWEEP_FAILED).max()])
         rows.append(
             {

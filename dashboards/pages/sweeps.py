@@ -1,5 +1,6 @@
 """Sweeps: how far each one is, when it ends, what failed and what it cost."""
 
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -91,7 +92,8 @@ def all_failures(runs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _excerpt(row: dict[Any, Any]) -> LogExcerpt:
-    return LogExcerpt(f"Log of {row['job']} ({row['sweep_name']}): {row['error'][:100]}", row["log"])
+    error = textwrap.shorten(row["error"], 100, placeholder=" …")
+    return LogExcerpt(f"Log of {row['job']} ({row['sweep_name']}): {error}", row["log"])
 
 
 def failures(view: View) -> Panel:
@@ -103,7 +105,7 @@ def failures(view: View) -> Panel:
     return Panel(
         "failures",
         "Failures by reason",
-        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full."
+        "Errors that differ only in numbers, ids and paths are counted together; the newest one is shown in full."
         + shown,
         table=table,
         logs=logs,
