@@ -42,6 +42,15 @@ COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_RUNNING, sche
 """What a sweep logs of its jobs; ``n_jobs`` leaves out those that the grid's own jobs require."""
 
 
+_OF_SWEEPS = ("sweep", "kind", "status", "started_ms", "end_time", "run_name", "n_jobs", "experiment_id", "run_id")
+
+
+def narrow(runs: pd.DataFrame) -> pd.DataFrame:
+    """The columns that sweeps need: choosing rows of a frame with hundreds of columns takes milliseconds each time."""
+    wanted = {*_OF_SWEEPS, *(f"metrics.{name}" for name in (*COUNTS, schema.SECONDS)), f"tags.{schema.COHORT_SIZE}"}
+    return runs[[name for name in runs.columns if name in wanted]]
+
+
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per sweep, newest first: its jobs by state, and its run.
 
@@ -54,6 +63,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         ``key`` (the tag), ``sweep`` (name), ``jobs`` (planned; nan if not logged), ``finished``, ``failed``,
         ``stopped`` (by a signal, or with their process), ``running`` and ``links``.
     """
+    runs = narrow(runs)
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")].sort_values("started_ms", ascending=False)
     rows = []

@@ -21,9 +21,16 @@ LOGS = 20
 COLUMNS = ["fingerprint", "job", "error", "reason", "log", "sweep_name", "experiment_id", "run_id", "started_ms"]
 
 
+def _progress(view: View) -> pd.DataFrame:
+    if "progress" not in view.memo:
+        view.memo["progress"] = progress_table(view.runs, view.every)
+    found: pd.DataFrame = view.memo["progress"]
+    return found
+
+
 def progress(view: View) -> Panel:
     """A row and a bar for each sweep."""
-    table = progress_table(view.runs, view.every)
+    table = _progress(view)
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     drawn = f", the newest {SHOWN} drawn" if len(table) > SHOWN else ""
     return Panel(
@@ -42,7 +49,7 @@ def progress(view: View) -> Panel:
 
 def pace(view: View) -> Panel:
     """Finished jobs over time."""
-    table = progress_table(view.runs, view.every)
+    table = _progress(view)
     return Panel(
         "pace",
         "Finished jobs over time",
