@@ -14,7 +14,7 @@ from rsc_mlflow import analysis
 
 T = TypeVar("T")
 SAME_RUNS = "Shown and left out: the same runs as in “{}”."
-"""What stands in place of a notice that an earlier panel has."""
+"""Shown instead of a notice that an earlier panel has already."""
 _logger = logging.getLogger(__name__)
 
 
@@ -225,8 +225,8 @@ def panels(page: Page, view: View) -> list[Panel]:
     """The page's panels; one that cannot be made says so instead of taking the page down.
 
     Of several panels that have nothing to show for the same reason only the first is kept.  Panels with nothing to show
-    come last.  Figures of one panel that show the same quantity have the same range.  A notice that several panels have
-    stands in the first of them.
+    come last.  Figures of one panel that show the same quantity have the same range.  If several panels have the same
+    notice, only the first shows it.
     """
     kept: dict[str, Panel] = {}
     for panel in (_safely(build, view) for build in page.panels):

@@ -98,7 +98,7 @@ class Reader:
 def run_here(line: str) -> None:
     """Run a command of this project in this process, sweeps too; a shipped grid is replaced by a part of it."""
     name, *arguments = smaller(line)
-    if name == "quickstart":
+    if name in ("quickstart", "train_classifier") and "--epochs" not in arguments:
         arguments += ["--epochs", str(EPOCHS)]
     if name == "sweep":
         arguments += ["--executor", "in_this_process"]

@@ -52,7 +52,7 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
 
 def test_ray_that_is_not_there_or_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     for nowhere in ("127.0.0.1:1", "ray://[::1]:1", "127.0.0.1:six"):
-        with pytest.raises(InputError, match=re.escape(f"No Ray answers at ray_address '{nowhere}'")):
+        with pytest.raises(InputError, match=re.escape(f"No Ray cluster answers at ray_address '{nowhere}'")):
             RayExecutor(None, nowhere)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="requires the package ray"):

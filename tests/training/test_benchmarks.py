@@ -51,7 +51,7 @@ def test_the_gpu_benchmark_refuses_devices_in_one_line() -> None:
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line == "error: this machine has no CUDA device. Use --small to run the rows at toy size on the CPU."
+    assert line == "error: This machine has no CUDA device. Use --small to run the rows at toy size on the CPU."
 
 
 def gpu_table(*only: str) -> list[str]:

@@ -132,7 +132,7 @@ def _check_reachable(address: str) -> None:
 
 def _absent(address: str, error: Exception) -> InputError:
     return InputError(
-        f"No Ray answers at ray_address {address!r} ({error}). Start one (ray start --head) or use local."
+        f"No Ray cluster answers at ray_address {address!r} ({error}). Start one (ray start --head) or use local."
     )
 
 
