@@ -38,8 +38,11 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
     return drawn
 
 
-COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_RUNNING, schema.SWEEP_LEFT)
-"""What a sweep logs of its jobs; ``n_jobs`` leaves out those that the grid's own jobs require."""
+COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_LEFT)
+"""Counts that a sweep logs and whose sum is the number of its jobs; jobs that run are among those left.
+
+``n_jobs`` leaves out the jobs that the grid's own jobs require.
+"""
 
 
 _OF_SWEEPS = ("sweep", "kind", "status", "started_ms", "end_time", "run_name", "n_jobs", "experiment_id", "run_id")

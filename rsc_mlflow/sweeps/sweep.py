@@ -117,10 +117,13 @@ def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str
     """Run the missing jobs; return the reasons of failed jobs by fingerprint."""
     try:
         failed = _run(sweep, options, executor)
-    except BaseException:
-        executor.close()
+    except BaseException as error:
+        interrupted = isinstance(error, KeyboardInterrupt)
+        executor.close(keep_logs=not interrupted)
         with contextlib.suppress(Exception):  # of workers that had no time to close them
             close_dead_runs(sweep.client)
+        if interrupted:
+            _logger.info("%s: To resume, run the same command.", sweep.identity)
         raise
     executor.close(keep_logs=bool(failed))
     return failed

@@ -150,7 +150,7 @@ SWEEP_FAILED = "sweep/failed"
 SWEEP_RUNNING = "sweep/running"
 """Of a sweep: jobs that run now."""
 SWEEP_LEFT = "sweep/left"
-"""Of a sweep: jobs that have not started."""
+"""Of a sweep: jobs that have not ended, including those that run now."""
 
 ATTACK_MEASURES = (
     "auc",

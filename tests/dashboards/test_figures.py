@@ -249,6 +249,7 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     rows[0]["metrics.sweep/finished"] = 3.0  # one was there before the sweep, and carries no tag of it
     assert overview.sweep_table(frame(*rows)).iloc[0]["finished"] == 3
     rows[0] |= {"metrics.sweep/left": 4.0, "metrics.sweep/failed": 1.0}  # eight in all, with those required
+    rows[0] |= {"metrics.sweep/running": 2.0}  # of the four left
     assert overview.sweep_table(frame(*rows)).iloc[0]["jobs"] == 8
     rows[0] |= {"metrics.sweep/failed": 3.0}  # two failed before their run was created
     rows.append(run(6, fingerprint="e", status="KILLED") | sweep)

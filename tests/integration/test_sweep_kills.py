@@ -109,6 +109,7 @@ def test_a_signal_ends_the_runs_as_killed_with_their_checkpoints(
     sweep.until(lambda: len(with_checkpoints(sqlite_store)) == 2)
     (os.killpg if group else os.kill)(sweep.pid, number)
     assert sweep.wait() not in (0, None)
+    assert "To resume, run the same command." in sweep.text()
     found = runs(sqlite_store)
     assert len(found) == 3
     for run in found:
