@@ -22,7 +22,9 @@ def invalid_value(name: str, value: object, expected: str) -> InputError:
 
 
 def unknown_name(what: str, name: str, names: Iterable[str], within: str = "") -> str:
-    """Return the message for a name that is not one of ``names``: the closest match, and all that are accepted.
+    """Return the message for a name that is not one of ``names``: the closest match, and all accepted names.
+
+    The closest match is the name that resembles the given one most, or has a word that does.
 
     Args:
         what: what the names stand for, e.g. ``attack``.
@@ -31,7 +33,9 @@ def unknown_name(what: str, name: str, names: Iterable[str], within: str = "") -
         within: the longer text that contains the name, if any.
     """
     accepted = list(names)
-    close = difflib.get_close_matches(name, sorted(accepted), n=1)
+    words = {word: one for one in sorted(accepted, reverse=True) for word in one.split("_")}
+    words |= {one: one for one in sorted(accepted)}
+    close = difflib.get_close_matches(name, words, n=1)
     place = f" in {within!r}" if within not in ("", name) else ""
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f" Did you mean {words[close[0]]!r}?" if close else ""
     return f"Unknown {what} {name!r}{place}.{hint} Expected one of: {', '.join(accepted)}."

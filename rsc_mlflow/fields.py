@@ -231,9 +231,7 @@ class Options:
                 raise InputError(unknown_name("option", name, sorted(fields)))
         for name, field in fields.items():
             if field.default is dataclasses.MISSING and name not in values:
-                accepted = field.metadata["parse"].accepted
-                what = help_of(field) if accepted == text().accepted else f"Expected {accepted}."
-                raise InputError(f"Option {name!r} is missing. {what}")
+                raise InputError(f"Option {name!r} is missing. Expected {field.metadata['parse'].accepted}.")
         return cls(**values)
 
     def as_params(self) -> dict[str, str]:

@@ -70,6 +70,14 @@ def test_the_program_itself_shows_its_commands_and_its_version(capsys: pytest.Ca
         assert capsys.readouterr().out.startswith(shown)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("trian", "train_classifier"), ("influence", "group_influence"), ("sweeps", "sweep")]
+)
+def test_a_command_is_suggested_by_a_word_of_its_name(typed: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"Unknown command '{typed}'. Did you mean '{meant}'"):
+        find_command(typed)
+
+
 def test_an_option_that_follows_from_the_method_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for given in (["--attacks", "lira"], ["--attacks=lira"]):
         assert status(find_command("attack"), ["--method", "loss", *given]) == 2

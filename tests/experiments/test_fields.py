@@ -90,7 +90,7 @@ def test_unknown_and_missing_options() -> None:
         TrainOptions.from_mapping({"dataset": "mnist", "epoch": "3"})
     with pytest.raises(InputError, match=r"'dataset' is missing\. Expected a dataset name"):
         TrainOptions.from_mapping({})
-    with pytest.raises(InputError, match=r"'grid' is missing\. Path of a grid file"):
+    with pytest.raises(InputError, match=r"'grid' is missing\. Expected the path of a grid file"):
         SweepOptions.from_mapping({})
 
 
@@ -98,7 +98,7 @@ def test_unknown_and_missing_options() -> None:
 def test_an_empty_model_uri_means_auto(options: type[Options]) -> None:
     (field,) = [field for field in option_fields(options) if field.name == "model_uri"]
     assert field.metadata["parse"]("model_uri", "") == field.default == "auto"
-    with pytest.raises(InputError, match="not only spaces"):
+    with pytest.raises(InputError, match="text of 1 to 6,000 characters"):
         field.metadata["parse"]("model_uri", " ")
 
 
