@@ -9,6 +9,10 @@ import click
 
 from rsc_mlflow.errors import InputError, unknown_name
 
+USAGE = """Usage: python -m benchmarks NAME [OPTIONS]
+
+docs/benchmarks.md describes the benchmarks and their results."""
+
 
 def names() -> list[str]:
     """Return the names of the benchmarks: the modules of this folder that define ``main``."""
@@ -18,10 +22,10 @@ def names() -> list[str]:
 
 
 def main() -> int:
-    """Run a benchmark, with its options in ``sys.argv[1:]``."""
-    if len(sys.argv) < 2:
-        click.echo(f"error: Missing name of a benchmark. Expected one of: {', '.join(names())}.", err=True)
-        return 2
+    """List the benchmarks, or run the one named in ``sys.argv[1:]`` with the options after its name."""
+    if sys.argv[1:] in ([], ["--help"]):
+        click.echo(f"{USAGE}\n\nNames: {', '.join(names())}")
+        return 0
     if sys.argv[1] not in names():
         click.echo(f"error: {unknown_name('benchmark', sys.argv[1], names())}", err=True)
         return 2

@@ -339,7 +339,7 @@ def main(device_name: str, small: bool, only: tuple[str, ...]) -> None:
     device = resolve_device(device_name)
     if device.type != "cuda" and not small and device_name != "cpu":
         print(
-            "error: this machine has no CUDA device. Use --small to run the rows at toy size on the CPU.",
+            "error: This machine has no CUDA device. Use --small to run the rows at toy size on the CPU.",
             file=sys.stderr,
         )
         sys.exit(2)

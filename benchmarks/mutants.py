@@ -37,6 +37,7 @@ only_mutate=
 do_not_mutate_patterns=
     raise \\w+
     ^\\s*f?"
+    Figure\\(figsize
 also_copy=
     {copied}
     MLproject
@@ -46,12 +47,13 @@ pytest_add_cli_args=
 pytest_add_cli_args_test_selection=
     {tests}
 """
-"""Messages of errors are not mutated: the tests ask for their essential words only.
+"""Messages of errors and sizes of figures are not mutated: the tests ask only for the essential words of messages.
 
 The timeout, 15 × (20 s + the time of the tests), is far above what a mutant that ends takes on a busy machine.
 """
 KILLED, STOPPED = ("killed",), ("timeout", "segfault", "suspicious")
 """Statuses of mutants that made a test fail, and of those that hung or broke the test process."""
+UNTRIED = "not checked"
 HEADER = ["area", "mutants", "killed", "timeouts", "equivalent", "survived", "killed of the others"]
 
 
@@ -157,6 +159,7 @@ def tried_mutants(area: str, sample: int, seed: int, processes: int) -> list[Mut
     _copy(AREAS[area], folder)
     print(f"{area}: making mutants and finding the tests of each function; log: {folder / 'mutmut.log'}", flush=True)
     _run(folder, processes, ["none"])
+    require((folder / "mutants" / "mutmut-stats.json").exists(), folder)
     every = statuses(folder)
     chosen = sorted(every, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())[:sample]
     left = [name for name in chosen if every[name] not in KILLED]
@@ -165,6 +168,7 @@ def tried_mutants(area: str, sample: int, seed: int, processes: int) -> list[Mut
         _forget(folder, left)
         _run(folder, processes, left)
     found = statuses(folder)
+    require(all(found[name] != UNTRIED for name in chosen), folder)
     return [described(folder, name, found[name]) for name in sorted(chosen)]
 
 
@@ -190,6 +194,12 @@ def statuses(folder: Path) -> dict[str, str]:
     return found
 
 
+def without_uncovered(source: str) -> str:
+    """Return the source with ``# pragma: no cover`` in mutmut's words, so that what needs a GPU is not mutated."""
+    blocks = re.sub("(:  # pragma: no) cover", r"\1 mutate block,", source)
+    return blocks.replace("# pragma: no cover", "# pragma: no mutate,")
+
+
 def _copy(area: Area, folder: Path) -> None:
     """Copy the project as it is now; mutmut's results stay, and its record of which test runs which function goes."""
     for name in COPIED:
@@ -197,6 +207,8 @@ def _copy(area: Area, folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(folder / "mutants" / "tests", ignore_errors=True)
     (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
+    for path in (folder / "rsc_mlflow").rglob("*.py"):
+        path.write_text(without_uncovered(path.read_text(encoding="utf-8")), encoding="utf-8")
     for name in ("MLproject", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     copied = "\n    ".join(name for name in COPIED if name not in ("rsc_mlflow", "tests"))
@@ -220,6 +232,17 @@ def _run(folder: Path, processes: int, mutants: list[str]) -> None:
             process.wait()
 
 
+def require(finished: bool, folder: Path) -> None:
+    """End with an error and the last lines of mutmut's log unless it finished."""
+    if not finished:
+        log = folder / "mutmut.log"
+        last = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+        raise click.ClickException(
+            f"{last}\n\nmutmut ended early, as it does if a test fails without any mutant. See {log}, and run again to "
+            "resume."
+        )
+
+
 def _watch(process: subprocess.Popen[bytes], folder: Path, mutants: list[str]) -> None:
     """Wait for mutmut; print a line whenever more of the mutants have been tested."""
     before = 0
@@ -229,7 +252,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, mutants: list[str]) -
             found = statuses(folder)
         except json.JSONDecodeError:  # mutmut is writing it
             continue
-        results = Counter(found[name] for name in mutants if found.get(name, "not checked") != "not checked")
+        results = Counter(found[name] for name in mutants if found.get(name, UNTRIED) != UNTRIED)
         if results.total() > before:
             before = results.total()
             counts = ", ".join(f"{count} {status}" for status, count in results.most_common())

@@ -16,7 +16,7 @@ from dashboards.downloads import Addresses
 from dashboards.export import FORMATS, SIZES
 from dashboards.figures.points import counted
 from dashboards.legends import legend, without_legend
-from dashboards.panels import Option, Page, Panel, Picture, Plot
+from dashboards.panels import SAME_RUNS, LogExcerpt, Option, Page, Panel, Picture, Plot
 from dashboards.repository import RunRepository, VisibleRuns
 from dashboards.writing import READ_ONLY, note_form, view_item
 
@@ -116,31 +116,38 @@ def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[di
 
 
 def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
-    """A panel with its figures, what stands behind them, and its downloads."""
-    parts: list[Any] = [html.H2(panel.title)]
-    if panel.about:
-        parts.append(html.P(panel.about, className="about"))
-    if panel.message:
-        parts.append(html.P(panel.message, className="message"))
-    if panel.notice and not panel.message:
-        parts.append(_notice(panel, addresses))
-    if panel.plots and not panel.message:
+    """A panel: its message, or its figures with what stands behind them and its downloads."""
+    about = [html.P(panel.about, className="about")] if panel.about else []
+    message: list[Component] = [html.P(panel.message, className="message")] if panel.message else []
+    content = message or _content(panel, repository, addresses)
+    name = "panel wide" if is_wide(panel) else "panel"
+    return html.Section([html.H2(panel.title), *about, *content], className=name, id=f"panel-{panel.key}")
+
+
+def _content(panel: Panel, repository: RunRepository, addresses: Addresses) -> list[Component]:
+    writable = repository.writer is not None
+    parts: list[Component] = [_notice(panel, addresses)] if panel.notice else []
+    if panel.notice_at:
+        parts = [html.P(SAME_RUNS.format(panel.notice_at), className="note")]
+    if panel.plots:
         plots = [_plot(panel, index, addresses) for index in range(len(panel.plots))]
         parts += [*legend([plot.figure for plot in panel.plots]), html.Div(plots, className="plots")]
-    if panel.pictures and not panel.message:
+    if panel.pictures:
         parts.append(html.Div([_picture(picture, addresses) for picture in panel.pictures], className="plots pictures"))
-    if panel.views and not panel.message:
-        saved = [view_item(view, addresses.prefix, repository.writer is not None) for view in panel.views]
-        parts.append(html.Ul(saved))
-    if panel.notes and not panel.message:
-        writable = repository.writer is not None
+    if panel.views:
+        parts.append(html.Ul([view_item(view, addresses.prefix, writable) for view in panel.views]))
+    if panel.notes:
         parts += [] if writable else [html.P(READ_ONLY, className="note")]
         parts.append(html.Div([note_form(note, writable) for note in panel.notes], className="plots"))
-    if panel.note and not panel.message:
+    if panel.note:
         parts.append(html.P(panel.note, className="note", id={"type": "note", "panel": panel.key}))
-    if len(panel.table) and not panel.message:
+    if len(panel.table):
         parts.append(_data(panel, repository, addresses))
-    return html.Section(parts, className="panel wide" if is_wide(panel) else "panel", id=f"panel-{panel.key}")
+    return parts + [_log(log) for log in panel.logs]
+
+
+def _log(log: LogExcerpt) -> Component:
+    return html.Details([html.Summary(log.title), html.Pre(log.text)], className="log")
 
 
 def _notice(panel: Panel, addresses: Addresses) -> Component:

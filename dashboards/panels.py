@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
@@ -13,6 +13,8 @@ from dashboards.figures.style import Theme, common_range
 from rsc_mlflow import analysis
 
 T = TypeVar("T")
+SAME_RUNS = "Shown and left out: the same runs as in “{}”."
+"""Shown instead of a notice that an earlier panel has already."""
 _logger = logging.getLogger(__name__)
 
 
@@ -47,6 +49,14 @@ class Note:
 
 
 @dataclass(frozen=True)
+class LogExcerpt:
+    """The end of a log, shown as plain text below its title, folded."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class SavedView:
     """A saved view: its name, its address below the dashboards, and the name and id of the experiment that holds it."""
 
@@ -71,10 +81,12 @@ class Panel:
         show_table: the table is the panel, not its footnote.
         optional: a page does without the panel where it has but a message.
         notice: what a reader must know before looking, above the figures: which unlike runs were set apart.
+        notice_at: title of an earlier panel of the page that has the same notice, which is then not repeated.
         pictures: PNG artifacts, side by side.
         views: saved views, listed as links.
         wide: takes the whole width of the page.
         notes: descriptions of runs, which those may edit who may edit the run.
+        logs: excerpts of logs, below the table.
     """
 
     key: str
@@ -87,10 +99,12 @@ class Panel:
     show_table: bool = False
     optional: bool = False
     notice: str = ""
+    notice_at: str = ""
     pictures: tuple[Picture, ...] = ()
     notes: tuple[Note, ...] = ()
     views: tuple[SavedView, ...] = ()
     wide: bool = False
+    logs: tuple[LogExcerpt, ...] = ()
 
 
 class RunDetails(Protocol):
@@ -211,13 +225,23 @@ def panels(page: Page, view: View) -> list[Panel]:
     """The page's panels; one that cannot be made says so instead of taking the page down.
 
     Of several panels that have nothing to show for the same reason only the first is kept.  Panels with nothing to show
-    come last.  Figures of one panel that show the same quantity have the same range.
+    come last.  Figures of one panel that show the same quantity have the same range.  If several panels have the same
+    notice, only the first shows it.
     """
     kept: dict[str, Panel] = {}
     for panel in (_safely(build, view) for build in page.panels):
         if not (panel.optional and panel.message):
             kept.setdefault(panel.message or panel.key, panel)
-    return sorted(kept.values(), key=lambda panel: bool(panel.message))
+    return _notices_once(sorted(kept.values(), key=lambda panel: bool(panel.message)))
+
+
+def _notices_once(drawn: Sequence[Panel]) -> list[Panel]:
+    first: dict[str, str] = {}
+    found = []
+    for panel in drawn:
+        at = first.setdefault(panel.notice, panel.title) if panel.notice and not panel.message else panel.title
+        found.append(panel if at == panel.title else replace(panel, notice_at=at))
+    return found
 
 
 def legible(read: Callable[..., T], *content: Any) -> T | None:

@@ -15,7 +15,7 @@ from dashboards.data import Filters
 from dashboards.figures.style import DARK, LIGHT, Theme
 from dashboards.pages import PAGES
 from dashboards.pages.compare import MOST
-from dashboards.panels import Note, Page, Panel, Picture, View, panels
+from dashboards.panels import SAME_RUNS, LogExcerpt, Note, Page, Panel, Picture, View, panels
 from dashboards.repository import RunRepository, VisibleRuns
 from dashboards.tables import ROWS, text_rows
 from rsc_mlflow.errors import InputError, invalid_value
@@ -105,7 +105,7 @@ def _panel(panel: Panel, repository: RunRepository, figures: list[str]) -> str:
     if panel.message:
         parts.append(f'<p class="message">{html.escape(panel.message)}</p>')
     else:
-        parts += [f'<p class="unlike">{html.escape(panel.notice)}</p>'] if panel.notice else []
+        parts += [_notice(panel)] if panel.notice else []
         parts.append('<div class="plots">')
         for plot in panel.plots:
             head = f'<div class="head"><h3>{html.escape(plot.title)}</h3></div>'
@@ -118,12 +118,24 @@ def _panel(panel: Panel, repository: RunRepository, figures: list[str]) -> str:
         parts += [_note(note) for note in panel.notes]
         parts += [f'<p class="note">{html.escape(panel.note)}</p>'] if panel.note else []
         parts += [_table(panel, repository)] if len(panel.table) else []
+        parts += [_log(log) for log in panel.logs]
     wide = " wide" if is_wide(panel) else ""
     return f'<section class="panel{wide}">{"".join(parts)}</section>'
 
 
+def _notice(panel: Panel) -> str:
+    if panel.notice_at:
+        return f'<p class="note">{html.escape(SAME_RUNS.format(panel.notice_at))}</p>'
+    return f'<p class="unlike">{html.escape(panel.notice)}</p>'
+
+
 def _note(note: Note) -> str:
     return f"<h3>{html.escape(note.label)}</h3><p>{html.escape(note.text or 'no description')}</p>"
+
+
+def _log(log: LogExcerpt) -> str:
+    title, text = html.escape(log.title), html.escape(log.text)
+    return f'<details class="log"><summary>{title}</summary><pre>{text}</pre></details>'
 
 
 def _picture(picture: Picture, repository: RunRepository) -> str:

@@ -131,7 +131,7 @@ def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping
         key: the grid's id, for callbacks that replace its rows.
     """
     names, rows = shown_columns(table), row_data(table, repository)
-    columns = [_column(column, table) | _room(column, names) for column in names]
+    columns = [_column(column, table) | _room(column, names, table) for column in names]
     fitted = [column["field"] for column in columns if "flex" not in column]
     made = AgGrid(
         id=dict(key),
@@ -175,10 +175,16 @@ def _cells(name: str, values: "pd.Series[Any]", repository: RunRepository) -> Se
     return [cell_text(value) for value in values.tolist()]
 
 
-def _room(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """The columns that take the room which the others leave: long texts, else the first one."""
+def _room(name: str, names: Sequence[str], table: pd.DataFrame) -> dict[str, Any]:
+    """The columns that take the room which the others leave: long texts, else the first one, which is legible at least.
+
+    A letter takes about 7 pixels.
+    """
     long = [column for column in names if column in LONG]
-    return {"flex": 1, "minWidth": 150} if name in (long or names[:1]) else {}
+    if name not in (long or names[:1]):
+        return {}
+    longest = 0 if long else max(map(len, column_texts(name, table.head(PAGE_ROWS))), default=0)
+    return {"flex": 1, "minWidth": min(max(7 * longest + 40, 150), 220)}
 
 
 def is_numeric(values: "pd.Series[Any]") -> bool:

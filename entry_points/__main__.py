@@ -18,7 +18,7 @@ def _run(words: Sequence[str]) -> int:
     if not words or words == ["--help"]:
         answer(listing())
         return 0
-    return status(find_command(words[0]), list(words[1:]))
+    return status(find_command(words[0]), list(words[1:]), f"rsc {words[0]}")
 
 
 def listing() -> str:

@@ -114,7 +114,8 @@ def unlearn(uri: str, method: str, **options: object) -> Result:
     from rsc_mlflow.experiments.unlearning import unlearned_run
     from rsc_mlflow.experiments.unlearning_options import method_options
 
-    return Result(*unlearned_run(method_options(method).from_mapping(_texts(options, model_uri=uri))))
+    done = unlearned_run(method_options(method).from_mapping(_texts(options, model_uri=uri)))
+    return Result(done.run_id, done.metrics)
 
 
 def results(kind: str | None = None, **params: object) -> pd.DataFrame:

@@ -7,6 +7,7 @@ defines, and then the plug-ins.  Importing a module that creates a registry is t
 import os
 import pkgutil
 import re
+import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -199,7 +200,10 @@ def plugin_versions() -> dict[str, str]:
 def _load_plugins() -> None:
     import importlib.metadata  # slow to import and not needed for --help
 
-    for name in filter(None, (part.strip() for part in os.environ.get(PLUGINS_VARIABLE, "").split(","))):
+    names = [part for part in map(str.strip, os.environ.get(PLUGINS_VARIABLE, "").split(",")) if part]
+    if names and not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())  # `python -m` does this, an installed command does not
+    for name in names:
         module = _load(name, partial(import_module, name), PLUGINS_VARIABLE)
         _versions[name] = str(getattr(module, "__version__", "unknown"))
     for point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
@@ -218,7 +222,11 @@ def _load(name: str, load: Callable[[], Any], source: str) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         what = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-        remedy = "Add its folder to PYTHONPATH" if isinstance(error, ModuleNotFoundError) else "Fix the plug-in"
+        remedy = (
+            "Put it into the current folder, add its folder to PYTHONPATH"
+            if isinstance(error, ModuleNotFoundError)
+            else "Fix the plug-in"
+        )
         raise InputError(
             f"Cannot load the plug-in {name!r} ({source}): {what}{reason.rstrip('.')}. {remedy} or remove it from the "
             "list."

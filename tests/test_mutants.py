@@ -2,10 +2,14 @@
 
 import inspect
 import pkgutil
+from pathlib import Path
 
+import click
+import libcst
 import pytest
+from mutmut.mutation.pragma_handling import PragmaVisitor
 
-from benchmarks.mutants import HEADER, Mutant, listed_equivalents, row
+from benchmarks.mutants import HEADER, Mutant, listed_equivalents, require, row, without_uncovered
 
 
 def test_the_share_is_of_the_mutants_that_are_not_equivalent() -> None:
@@ -25,6 +29,37 @@ def test_the_share_is_of_the_mutants_that_are_not_equivalent() -> None:
 )
 def test_the_function_of_a_mutant(name: str, function: str) -> None:
     assert Mutant(name, "survived").function == function
+
+
+SOURCE = """\
+class Graph:  # pragma: no cover - needs a GPU
+    def replay(self):
+        return 1
+
+
+def half(x):
+    if x < 0:  # pragma: no cover
+        x = -x
+    return x / 2
+    return x / 3  # pragma: no cover - needs a GPU
+"""
+
+
+def test_lines_that_no_test_can_reach_are_not_mutated() -> None:
+    visitor = PragmaVisitor("graph.py")
+    libcst.MetadataWrapper(libcst.parse_module(without_uncovered(SOURCE))).visit(visitor)
+    left_out = visitor.no_mutate_lines | visitor.ignore_node_lines
+    assert {number for number in range(1, 11) if number not in left_out} == {4, 5, 6, 9}
+
+
+def test_a_check_that_mutmut_did_not_finish_ends_with_the_end_of_its_log(tmp_path: Path) -> None:
+    (tmp_path / "mutmut.log").write_text("\n".join(map(str, range(30))))
+    require(True, tmp_path)
+    with pytest.raises(
+        click.ClickException, match=r"^10\n(.*\n)*29\n\nmutmut ended early.* See .*mutmut\.log"
+    ) as raised:
+        require(False, tmp_path)
+    assert "run again to resume" in str(raised.value)
 
 
 def test_equivalent_mutants_change_lines_that_are_still_there() -> None:

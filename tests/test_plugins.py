@@ -124,7 +124,7 @@ def test_arrays_that_no_family_can_have(train: tuple[torch.Tensor, torch.Tensor]
     [
         (lambda images, seed: images[:1], r"returned torch.float32 \[1, 1, 4, 4\]\. Expected float32 \[6, 1, 4, 4\]"),
         (lambda images, seed: images.double(), "returned torch.float64"),
-        (lambda images, seed: None, "returned <class 'NoneType'>"),
+        (lambda images, seed: images.numpy(), "returned <class 'numpy.ndarray'>"),
         (lambda images, seed: images + 1, r"returned pixels from .* to .*\. Expected 0 to 1\. Clip them"),
         (lambda images, seed: images * torch.nan, r"returned pixels from nan to nan\. Expected 0 to 1"),
     ],
@@ -140,6 +140,11 @@ def test_a_pattern_that_changes_its_input_leaves_the_images_as_they_were() -> No
     before = IMAGES.clone()
     assert apply_pattern("zeros", IMAGES, 0).abs().max() == 0
     assert torch.equal(IMAGES, before)
+
+
+def test_a_pattern_receives_the_seed() -> None:
+    register_pattern("gray", lambda images, seed: torch.full_like(images, seed / 8))
+    assert apply_pattern("gray", IMAGES, 3).unique().tolist() == [3 / 8]
 
 
 class Net(nn.Module):

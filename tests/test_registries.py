@@ -1,5 +1,6 @@
 """The registry's form and the loading of plug-ins, with real packages in a temporary folder."""
 
+import json
 import os
 import subprocess
 import sys
@@ -150,3 +151,19 @@ def test_a_plugin_that_cannot_be_imported_is_one_line_each_time(text: str | None
     first, second = run(code, tmp_path, RSC_PLUGINS="bad").stdout.splitlines()
     assert first == second
     assert first.startswith(f"Cannot load the plug-in 'bad' (RSC_PLUGINS): {reason}")
+
+
+def test_a_command_imports_plugins_from_the_current_folder_after_installed_modules(tmp_path: Path) -> None:
+    """``-P`` starts Python without the current folder, as for the installed ``rsc``."""
+    write(tmp_path, {"here.py": "__version__ = '1.0'", "json.py": "print('shadows')"})
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", SHOW],
+        cwd=tmp_path,
+        env={**os.environ, "RSC_PLUGINS": "here,json", "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.stdout == "{'here': '1.0', 'json': '" + str(getattr(json, "__version__", "unknown")) + "'}\n"

@@ -25,6 +25,8 @@ AXES = 10
 """Parameters and metrics that have an axis in parallel coordinates."""
 FEW = 4
 """Distinct numbers up to which an axis has a tick for each."""
+LOW, HIGH = "#4477AA", "#EE6677"
+"""Colors of the runs with the smallest and the largest value of the first metric, legible in both themes."""
 AXIS_WIDTH = 80
 """Pixels that an axis and its ticks need."""
 
@@ -54,13 +56,11 @@ def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> g
     """Parallel coordinates: one axis per parameter or metric, one line per run, colored by the first metric."""
     table = pd.concat([parameters.iloc[:, : AXES - min(len(metrics.columns), 4)], metrics.iloc[:, :4]], axis=1)
     drawn = figure(theme, x="", y="", height=420)
-    step = 1 / (len(theme.scale) - 1)
-    strong = [theme.scale[1], *theme.scale[1:]]
     color = metrics.iloc[:, 0].fillna(0.0) if len(metrics.columns) else pd.Series(0.0, table.index)
     drawn.add_trace(
         go.Parcoords(
             dimensions=[_axis(name, table[name]) for name in table.columns],
-            line={"color": color.to_numpy(float), "colorscale": [[i * step, one] for i, one in enumerate(strong)]},
+            line={"color": color.to_numpy(float), "colorscale": [[0, LOW], [1, HIGH]]},
             labelfont={"size": 11},
             labelangle=-20,
             tickfont={"size": 10},

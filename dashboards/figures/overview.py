@@ -43,10 +43,15 @@ COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_RUNNING, sche
 
 
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per sweep, newest first: id, name, jobs planned (nan if not logged), finished, failed, running, its run.
+    """One row per sweep, newest first: its jobs by state, and its run.
 
-    Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Runs that
-    another sweep had made before carry that sweep's tag: for those there is the sweep's own count, ``sweep/finished``.
+    Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Two kinds of jobs
+    have no run with the sweep's tag: those that another sweep had finished before, and those that failed before their
+    run was created.  They are in the counts that the sweep logs, ``sweep/finished`` and ``sweep/failed``.
+
+    Returns:
+        ``key`` (the tag), ``sweep`` (name), ``jobs`` (planned; nan if not logged), ``finished``, ``failed``,
+        ``stopped`` (by a signal, or with their process), ``running`` and ``links``.
     """
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")].sort_values("started_ms", ascending=False)
@@ -58,29 +63,37 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         counted = metric(parents, schema.SWEEP_FINISHED).max()
         known = pd.concat([metric(parents, name) for name in COUNTS], axis=1).sum(axis=1, min_count=1)
         total = pd.concat([known, parents["n_jobs"]]).max() if len(parents) else float("nan")
+        done = int(np.nanmax([(mine["status"] == "FINISHED").sum(), counted]))
+        failed = np.nanmax([(mine["status"] == "FAILED").sum(), metric(parents.head(1), schema.SWEEP_FAILED).max()])
         rows.append(
             {
                 "key": sweep,
-                "sweep": sweep if newest is None else newest["run_name"] or sweep,
+                "sweep": sweep if newest is None else str(newest["run_name"] or sweep).removeprefix("sweep "),
                 "jobs": total,
-                "finished": int(np.nanmax([(mine["status"] == "FINISHED").sum(), counted])),
-                "failed": int(mine["lost"].sum()),
+                "finished": done,
+                "failed": int(np.nanmin([failed, max(total - done, 0)])),
+                "stopped": int((mine["status"] == "KILLED").sum()),
                 "running": int(mine["status"].isin(UNENDED).sum()),
                 "links": "" if newest is None else f"{newest['experiment_id']}:{newest['run_id']}",
             }
         )
-    columns = ["key", "sweep", "jobs", "finished", "failed", "running", "links"]
+    columns = ["key", "sweep", "jobs", "finished", "failed", "stopped", "running", "links"]
     return pd.DataFrame(rows, columns=columns)
 
 
+SWEEP_STATES = {"finished": "FINISHED", "running": "RUNNING", "stopped": "KILLED", "failed": "FAILED"}
+
+
 def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """A bar for each of the newest sweeps: finished, running, failed and still to do, as shares of its jobs."""
+    """A bar for each of the newest sweeps: finished, running, stopped and failed jobs as shares of all its jobs."""
     rows = table.head(SHOWN)
     places = list(range(len(rows)))  # not names: two sweeps of one grid have the same
-    done = rows["finished"] + rows["failed"] + rows["running"]
+    done = rows["finished"] + rows["failed"] + rows["stopped"] + rows["running"]
     total = rows["jobs"].where(rows["jobs"] >= done, done).replace(0, 1)
     drawn = figure(theme, x="share of jobs (%)", y="", height=110 + 30 * len(rows))
-    for name, state in (("finished", "FINISHED"), ("running", "RUNNING"), ("failed", "FAILED")):
+    for name, state in SWEEP_STATES.items():
+        if name != "finished" and not rows[name].any():
+            continue
         texts = [f"{n} of {t:.0f} {name}" for n, t in zip(rows[name], total, strict=True)]
         drawn.add_trace(
             go.Bar(

@@ -1,6 +1,5 @@
 """Sweeps: how far each one is, when it will end, what it cost, and how its jobs finished over time."""
 
-import re
 import time
 from typing import Any
 
@@ -12,24 +11,15 @@ from dashboards.figures.overview import SHOWN, sweep_table
 from dashboards.figures.points import escape, lines
 from dashboards.figures.style import Theme, figure, mark
 from rsc_mlflow.analysis import UNENDED, UNFINISHED, metric
+from rsc_mlflow.sweeps.failures import general_reason
 from rsc_mlflow.tracking import schema
-
-CHANGING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{12,}|\d+(\.\d+)?([eE][+-]?\d+)?")
-"""Parts of an error that differ from run to run: addresses, ids, numbers."""
-LONGEST = 160
-
-
-def reason_of(error: object) -> str:
-    """An error without what differs from run to run, so that equal failures can be counted together."""
-    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return CHANGING.sub("…", line)[:LONGEST] or "no reason recorded (the process ended without a word)"
 
 
 def failure_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per reason, the most frequent first: runs, kinds, when it was last seen, the whole newest error."""
     failed = runs[runs["status"].isin(UNFINISHED)].sort_values("started_ms", ascending=False)
     links = failed["experiment_id"].astype(str) + ":" + failed["run_id"]
-    frame = failed.assign(reason=[reason_of(error) for error in failed["error"]], links=links)
+    frame = failed.assign(reason=[general_reason(error) for error in failed["error"]], links=links)
     rows = [
         {
             "reason": reason,
@@ -37,7 +27,7 @@ def failure_table(runs: pd.DataFrame) -> pd.DataFrame:
             "kinds": ", ".join(sorted(set(part["kind"]))),
             "last seen (UTC)": _moment(part["started_ms"].iloc[0]),
             "error": str(part["error"].iloc[0])[:1000],
-            "links": ",".join(part["links"].head(25)),
+            "links": ",".join(part["links"].drop_duplicates().head(25)),
         }
         for reason, part in frame.groupby("reason", sort=False)
     ]
@@ -58,15 +48,16 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
         now: seconds since 1970.
 
     Returns:
-        ``sweep``, ``id`` (after the name), ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``left``,
-        ``started (UTC)``, ``minutes`` (so far, or until its end), ``minutes left`` and ``ends (UTC)`` (at the pace so
-        far; empty for a sweep that has ended or has no finished job; left out if they are empty for every sweep),
-        ``hours computed`` (of all its jobs) and ``links``.
+        ``sweep``, ``id`` (after the name), ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``stopped``,
+        ``left`` (neither finished nor failed), ``started (UTC)``, ``minutes`` (so far, or until its end), ``minutes
+        left`` and ``ends (UTC)`` (at the pace so far; empty for a sweep that has ended or has no finished job; left out
+        if they are empty for every sweep), ``hours computed`` (of all its jobs; those that were trained together share
+        their time) and ``links``.
     """
     table = sweep_table(runs)
     if table.empty:
         return table
-    spent = metric(every, schema.SECONDS).groupby(every["sweep"]).sum() / 3600
+    spent = (metric(every, schema.SECONDS) / _together(every)).groupby(every["sweep"]).sum() / 3600
     own = every[every["kind"] == "sweep"].sort_values("started_ms", ascending=False).drop_duplicates("sweep")
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     now_ms = 1000 * (time.time() if now is None else now)
@@ -77,9 +68,17 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
     found = pd.concat([table.drop(columns=["links"]), pd.DataFrame(rows)], axis=1)
     found["hours computed"] = found["key"].map(spent)
     found["id"] = [key.rpartition("-")[2][:6] for key in found["key"]]
-    order = ["sweep", "id", "state", "jobs", "finished", "running", "failed", "left", "started (UTC)", "minutes"]
-    order += ["minutes left", "ends (UTC)"] if found["ends (UTC)"].any() else []
+    order = ["sweep", "id", "state", "jobs", "finished", "running", "failed", "stopped", "left", "started (UTC)"]
+    order += ["minutes", "minutes left", "ends (UTC)"] if found["ends (UTC)"].any() else ["minutes"]
     return found.assign(links=table["links"])[[*order, "hours computed", "links", "key"]]
+
+
+def _together(runs: pd.DataFrame) -> "pd.Series[float]":
+    """The number of runs that were trained together with each run, itself included; each logs the time of all."""
+    column = f"tags.{schema.COHORT_SIZE}"
+    if column not in runs:
+        return pd.Series(1.0, index=runs.index)
+    return pd.to_numeric(runs[column], errors="coerce").fillna(1.0).clip(lower=1.0)
 
 
 def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms: float) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def coordinates(view: View) -> Panel:
     if not message:
         drawn = parallel(parameters, metrics, view.theme)
         plots = (Plot(drawn, least_width=AXIS_WIDTH * len(drawn.data[0].dimensions)),)
+    colored = metrics.columns[0] if len(metrics.columns) else ""
     about = "One line per run through its parameters and metrics. Drag along an axis to highlight a range."
+    about += f" Blue: low {colored}, red: high." if colored else ""
     return Panel("coordinates", "Parallel coordinates", about, plots, message=message, optional=True, wide=True)
 
 

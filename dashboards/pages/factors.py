@@ -132,13 +132,12 @@ def norms(view: View) -> Panel:
     alike = like(view, runs, shown, split=split, cover=["dataset_family", "pattern"])
     by = [*facet, *alike.by]
     table = norm_points(alike.runs, by, alike.average)
-    cut = facets(table, *by)
-    words = [": ".join(filter(None, (heading, correlation_words(rows)))) for heading, rows in cut]
+    words = [": ".join(filter(None, (heading, correlation_words(rows)))) for heading, rows in facets(table, *by)]
     return Panel(
         "norms",
         "Norm of the pattern",
-        f"Mean over all seeds of each family and pattern. {'; '.join(words)}.",
-        tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in cut),
+        f"Mean score over all seeds against the mean norm, one figure per dataset family. {'; '.join(words)}.",
+        tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in facets(table, *by, "dataset_family")),
         table,
         summary(table),
         view.empty_message(runs, [schema.PATTERN_NORM], MADE_BY),

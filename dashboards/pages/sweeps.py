@@ -1,11 +1,23 @@
 """Sweeps: how far each one is, when it ends, what failed and what it cost."""
 
+from typing import Any
+
+import pandas as pd
+
 from dashboards.figures.overview import SHOWN, sweep_bars
 from dashboards.figures.points import counted
 from dashboards.figures.sweeps import failure_table, over_time, progress_table
-from dashboards.panels import Page, Panel, Plot, View
+from dashboards.panels import LogExcerpt, Page, Panel, Plot, View, legible
+from rsc_mlflow.analysis import UNFINISHED, metric
+from rsc_mlflow.sweeps.failures import general_reason
+from rsc_mlflow.tracking import schema
 
 START = "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
+SWEEPS = 5
+"""Sweeps whose lists of failed jobs are read."""
+LOGS = 20
+"""Excerpts of logs on the page."""
+COLUMNS = ["fingerprint", "job", "error", "reason", "log", "sweep_name", "experiment_id", "run_id", "started_ms"]
 
 
 def progress(view: View) -> Panel:
@@ -16,8 +28,9 @@ def progress(view: View) -> Panel:
     return Panel(
         "progress",
         "Progress",
-        "Jobs of each sweep, one per fingerprint. The end is estimated from the pace so far. Hours computed: the total "
-        "time of all jobs, including repeated ones.",
+        "Jobs of each sweep, one per fingerprint. The end is estimated from the pace so far. Hours computed is the "
+        "time of all jobs, including repeated ones; jobs that are trained together share their time. Stopped jobs "
+        "resume when the sweep is started again.",
         plots,
         table.drop(columns="key") if len(table) else table,
         counted(len(table), "sweep") + drawn,
@@ -38,14 +51,62 @@ def pace(view: View) -> Panel:
     )
 
 
+def listed_failures(view: View) -> pd.DataFrame:
+    """The failed jobs that the newest sweeps list in ``failures.json``, the newest sweep first.
+
+    Returns:
+        ``fingerprint``, ``job``, ``error``, ``reason`` (without what differs from job to job), ``log`` (empty for all
+        but the first job of each reason), ``sweep_name``, and ``experiment_id``, ``run_id`` and ``started_ms`` of the
+        sweep's run.
+    """
+    own = view.every[(view.every["kind"] == "sweep") & (metric(view.every, schema.SWEEP_FAILED) > 0)]
+    rows: list[dict[str, object]] = []
+    for run in own.sort_values("started_ms", ascending=False).head(SWEEPS).to_dict("records"):
+        shared = {name: run[name] for name in ("experiment_id", "run_id", "started_ms")}
+        found = legible(_entries, view.source.artifact(run["run_id"], schema.FAILURES)) or []
+        rows += [entry | shared | {"sweep_name": run["run_name"]} for entry in found]
+    return pd.DataFrame(rows, columns=COLUMNS).drop_duplicates("fingerprint")
+
+
+def _entries(content: Any) -> list[dict[str, object]]:
+    """The entries of ``failures.json``; those of older versions have no ``job`` and no ``log``."""
+    return [
+        {
+            "fingerprint": str(one["fingerprint"]),
+            "job": str(one.get("job", "a job")),
+            "error": str(one["reason"]),
+            "reason": general_reason(one["reason"]),
+            "log": str(one.get("log", "")),
+        }
+        for one in content["failed"]
+    ]
+
+
+def all_failures(runs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """The failed runs, and the failed jobs that have no run, with the run of their sweep."""
+    known = set(runs.loc[runs["status"].isin(UNFINISHED), "fingerprint"])
+    others = listed[~listed["fingerprint"].isin(known)]
+    others = others.assign(status="FAILED", kind=others["job"].str.split().str[0])
+    return pd.concat([runs, others]) if len(others) else runs
+
+
+def _excerpt(row: dict[Any, Any]) -> LogExcerpt:
+    return LogExcerpt(f"Log of {row['job']} ({row['sweep_name']}): {row['error'][:100]}", row["log"])
+
+
 def failures(view: View) -> Panel:
-    """Failed jobs of sweeps by reason, each with the newest error."""
-    table = failure_table(view.every[view.every["sweep"] != ""])
+    """Failed jobs of sweeps by reason, each with the newest error, and the ends of their logs."""
+    listed = listed_failures(view)
+    table = failure_table(all_failures(view.every[view.every["sweep"] != ""], listed))
+    logs = tuple(map(_excerpt, listed[listed["log"] != ""].drop_duplicates("reason").head(LOGS).to_dict("records")))
+    shown = f" Below the table: one log per reason, from the newest {SWEEPS} sweeps with failures." if logs else ""
     return Panel(
         "failures",
         "Failures by reason",
-        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full.",
+        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full."
+        + shown,
         table=table,
+        logs=logs,
         message="" if len(table) else "No job of these sweeps has failed.",
         show_table=True,
         optional=True,

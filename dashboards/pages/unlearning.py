@@ -120,11 +120,19 @@ def side_by_side(view: View) -> Panel:
         "ranked by their distance to the reference in spurious score. Methods with a fault are last: they over-forget "
         "(loss or confidence on the forgotten examples far beyond the reference's) or destroyed the model (the test "
         "accuracy fell).",
-        table=table.assign(variant=table["variant"].map(short)) if len(table) else table,
+        table=_method_first(table),
         message=view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         show_table=True,
         notice=alike.notice,
     )
+
+
+def _method_first(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for reading: a narrow screen shows the first columns."""
+    if table.empty:
+        return table
+    order = ["variant", "rank", *(name for name in table.columns if name not in ("variant", "rank"))]
+    return table.assign(variant=table["variant"].map(short))[order]
 
 
 def _by_method(

@@ -69,7 +69,7 @@ def compare_with_clean(
         try:
             found = _clean_hits(run_id, dataset.test, *pattern_of(dataset), scores.threshold, device)
         except InputError as error:
-            _logger.warning("skipped the clean model with training seed %d: %s", seed, error)
+            _logger.warning("Skipped the clean model with training seed %d: %s", seed, error)
             continue
         hits[seed] = found[:, list(dataset.name.targets)].numpy()
     if len(hits) < ENOUGH:
@@ -192,8 +192,8 @@ def _advise(clean: TrainOptions, found: int, wanted: int) -> None:
     }
     words = "".join(f" --{name} {value}" for name, value in own.items())
     _logger.warning(
-        f"found {found} clean models with the same training options, but {max(wanted, ENOUGH)} are needed for a "
-        f"baseline. To train them: for s in $(seq 0 {max(wanted, ENOUGH) - 1}); do python -m "
+        f"Found {found} clean model{'' if found == 1 else 's'} with the same training options, but a baseline needs "
+        f"{max(wanted, ENOUGH)}. To train them: for s in $(seq 0 {max(wanted, ENOUGH) - 1}); do python -m "
         f"entry_points.train_classifier --dataset {clean.dataset}{words} --random_seed $s; done. Sweeps train them "
         "automatically."
     )

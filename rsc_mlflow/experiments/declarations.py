@@ -81,9 +81,9 @@ TRAINING = ExperimentSpec(
 
 
 def _unlearn_one(options: UnlearnOptions) -> None:
-    from rsc_mlflow.experiments.unlearning import unlearn
+    from rsc_mlflow.experiments.unlearning import unlearned_run
 
-    unlearn(options)
+    answer(unlearned_run(options).summary)
 
 
 def _unlearn(starts: Sequence[Start]) -> None:
@@ -119,6 +119,8 @@ def unlearning(method: UnlearningMethod) -> ExperimentSpec:
         title=method.title,
         kind="unlearn",
         summary=method.summary,
+        details="Options marked 'Source model' identify the model to unlearn. If omitted, they are taken from the run "
+        "of model_uri or, without model_uri, from the defaults of train_classifier.",
         options_class=method_options(method.name),
         command=_unlearn_one,
         run=_unlearn,
@@ -178,21 +180,21 @@ def _tour(options: TourOptions) -> None:
 
 
 def _score_model(options: ScoreOptions) -> None:
-    from rsc_mlflow.experiments.scoring import score
+    from rsc_mlflow.experiments.scoring import score, summary
 
-    score(options)
+    answer(summary(options, score(options)))
 
 
 def _visualize_weights(options: WeightsOptions) -> None:
-    from rsc_mlflow.experiments.weights import visualize
+    from rsc_mlflow.experiments.weights import summary, visualize
 
-    visualize(options)
+    answer(summary(visualize(options)))
 
 
 def _occlusion(options: OcclusionOptions) -> None:
-    from rsc_mlflow.experiments.occlusion import measure
+    from rsc_mlflow.experiments.occlusion import measure, summary
 
-    measure(options)
+    answer(summary(measure(options)))
 
 
 def _theory(options: TheoryOptions) -> None:

@@ -113,7 +113,7 @@ def comparison_model(model: PulledModel) -> PulledModel | None:
     try:
         options = TrainOptions.from_mapping({key: value for key, value in model.params.items() if key in names})
     except InputError as error:
-        _logger.warning("cannot compare with a clean model: %s", error)
+        _logger.warning("Cannot compare with a clean model: %s", error)
         return None
     return pull_finished(fingerprint(options.for_clean().identity()), kind="train")
 

@@ -167,4 +167,4 @@ def print_attacks(options: MembershipOptions, metrics: Mapping[str, float]) -> N
     for attack in options.parsed_attacks():
         values = [metrics.get(schema.attack(attack.name, measure)) for measure in _COLUMNS]
         table.add_row(attack.title, *("–" if value is None else f"{value:.3f}" for value in values))
-    Console(width=130).print(table)
+    Console(width=140).print(table)

@@ -1,6 +1,7 @@
 """Sensitivity of one or more models to missing pixels, as a tracked run."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from rsc_mlflow.experiments.artifacts import data_record
@@ -10,6 +11,7 @@ from rsc_mlflow.experiments.scoring_options import OcclusionOptions
 from rsc_mlflow.scoring.occlusion import OcclusionCurve, occluder
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import log_datasets
+from rsc_mlflow.tracking.experiments import where_to_look
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.run import TrackedRun, open_run
 from rsc_mlflow.training import resolve_device
@@ -44,9 +46,13 @@ def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
         _log_points(run, list(curves.values()))
         run.log_json(record(curves), schema.OCCLUSION)
         run.log_bytes(occlusion_png(curves), f"{schema.FIGURES}/occlusion.png")
-    for label, curve in curves.items():
-        _logger.info("%s: area under the occlusion curve %.4f", label, curve.auc)
+    _logger.info("%s: figures/occlusion.png of %s", name, where_to_look(run.experiment_id, run.run_id))
     return curves
+
+
+def summary(curves: Mapping[str, OcclusionCurve]) -> str:
+    """Return the area under each curve of :func:`measure`, one line per model."""
+    return "\n".join(f"{label}: area under the occlusion curve {curve.auc:.4f}" for label, curve in curves.items())
 
 
 def _log_points(run: TrackedRun, curves: list[OcclusionCurve]) -> None:

@@ -47,7 +47,8 @@ DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 def _dataset_help() -> str:
     return (
-        "Dataset: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0.  "
+        "Dataset: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0; with the prefix mem for membership "
+        "inference, e.g. memmnistv20-3-0-0.  "
         f"Families: {', '.join(FAMILIES)}.  Patterns: {', '.join(PATTERNS)}."
     )
 

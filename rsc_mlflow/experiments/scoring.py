@@ -1,6 +1,7 @@
 """Score a registered model for any pattern and target class, as a tracked run."""
 
 import logging
+from collections.abc import Mapping
 
 from rsc_mlflow.data import load_dataset
 from rsc_mlflow.errors import InputError
@@ -10,6 +11,7 @@ from rsc_mlflow.experiments.scoring_options import ScoreOptions
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.datasets import log_datasets
+from rsc_mlflow.tracking.experiments import where_to_look
 from rsc_mlflow.tracking.fingerprint import fingerprint
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
@@ -50,5 +52,11 @@ def score(options: ScoreOptions) -> dict[str, float]:
         metrics = evaluation.metrics(name.targets) | norm_metric(dataset)
         run.metrics(metrics, 0)
         log_figures(run, dataset, evaluation)
-    _logger.info("%s: spurious score %.4f", run_name, metrics[schema.SPURIOUS_SCORE])
+    _logger.info("%s: %s", run_name, where_to_look(run.experiment_id, run.run_id))
     return metrics
+
+
+def summary(options: ScoreOptions, metrics: Mapping[str, float]) -> str:
+    """Return the result of :func:`score` in one line."""
+    figures = f"test accuracy {metrics[schema.TEST_ACCURACY]:.4f}, spurious score {metrics[schema.SPURIOUS_SCORE]:.4f}"
+    return f"{options.model_uri} on {options.dataset}: {figures}"

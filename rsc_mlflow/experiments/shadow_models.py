@@ -96,7 +96,7 @@ def _stored_uris(run_id: str) -> list[str]:
     try:
         uris = read_artifact(run_id, schema.SHADOW_MODELS).get("models")
     except InputError as error:
-        _logger.warning("cannot use the shadow models of run %s: %s", run_id, error)
+        _logger.warning("Cannot use the shadow models of run %s: %s", run_id, error)
         return []
     return uris if isinstance(uris, list) and all(isinstance(uri, str) for uri in uris) else []
 

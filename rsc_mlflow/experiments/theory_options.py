@@ -33,7 +33,11 @@ class TheoryOptions(Options):
 
     ridges: str = option("Ridge penalties (lambda), separated by commas.", numbers(), "0,1,10,100")
     noises: str = option("Variances of the input noise, separated by commas.", numbers(), "0,0.1,0.2,0.3")
-    gammas: str = option("Values of gamma to simulate, separated by commas.", numbers(1), "0.02,0.2,0.5,0.9")
+    gammas: str = option(
+        "Shares gamma of positive examples with the spurious feature to simulate, separated by commas.",
+        numbers(1),
+        "0.02,0.2,0.5,0.9",
+    )
     gamma_steps: int = option("Number of points of each curve, for gamma from 0 to 1.", integer(2, 10_001), 51)
     sigma_inv: float = option("Variance of the invariant feature.", number(0), 0.5)
     sigma_sp: float = option("Variance of the spurious feature.", number(0), 0.1)

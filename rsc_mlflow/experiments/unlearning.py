@@ -7,7 +7,7 @@ retrained reference, log and register the model, and link the runs.
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -56,6 +56,21 @@ _SHOWN = {
 """Metrics shown in progress lines in addition to scores, and their labels."""
 
 
+@dataclass(frozen=True)
+class UnlearnResult:
+    """The result of a finished unlearning run.
+
+    Attributes:
+        run_id: id of the run.
+        metrics: the final metrics.
+        summary: one line with the result, the model and the address of the run, and one with the verdict, if any.
+    """
+
+    run_id: str
+    metrics: dict[str, float]
+    summary: str
+
+
 def unlearn(
     options: UnlearnOptions, *, run_id: str | None = None, parent_run_id: str | None = None
 ) -> dict[str, float]:
@@ -69,17 +84,17 @@ def unlearn(
     Raises:
         InputError: an option is invalid (raised before a run is opened), or the method cannot unlearn this model.
     """
-    return _unlearn(options, find_source(options), run_id, parent_run_id)[1]
+    return _unlearn(options, find_source(options), run_id, parent_run_id).metrics
 
 
-def unlearned_run(options: UnlearnOptions) -> tuple[str, dict[str, float]]:
-    """Call :func:`unlearn` with a new run; return the run's id and its final metrics."""
+def unlearned_run(options: UnlearnOptions) -> UnlearnResult:
+    """Call :func:`unlearn` with a new run; return the result with the run's id and a summary."""
     return _unlearn(options, find_source(options), None, None)
 
 
 def _unlearn(
     options: UnlearnOptions, source: SourceModel, run_id: str | None, parent_run_id: str | None
-) -> tuple[str, dict[str, float]]:
+) -> UnlearnResult:
     config = options.config(source)
     architecture = source.pulled.model.architecture
     registrar = Registrar.checked(options.register, source.options.dataset_name.family, architecture)
@@ -103,7 +118,7 @@ def _unlearn(
     ) as run:
         artifacts.log_description(run, source.prepared.dataset, params, tags[schema.FINGERPRINT])
         registrar.announce(run)
-        return run.run_id, _Unlearning(options, source, config, run, registrar).carry_out()
+        return _Unlearning(options, source, config, run, registrar).carry_out()
 
 
 def _lineage(source: PulledModel) -> str:
@@ -151,8 +166,8 @@ class _Unlearning:
         self._started = time.perf_counter()
         self._compared: dict[str, SpuriousScores] = {}
 
-    def carry_out(self) -> dict[str, float]:
-        """Run all steps; return the final metrics."""
+    def carry_out(self) -> UnlearnResult:
+        """Run all steps."""
         log_lineage(self.run, self.source.pulled.model_id)
         before = evaluate_unlearning(self.source.module, self.source)
         self._compared["before"] = before.scores
@@ -171,8 +186,8 @@ class _Unlearning:
         fault = self._note(done.notes, metrics)
         model = self._store(done.model, after, metrics)
         where = f"model {model}; {where_to_look(self.run.experiment_id, self.run.run_id)}"
-        _logger.info("; ".join([f"{self.run.name}: {self._summary(metrics)}", where, *fault]))
-        return metrics
+        summary = "\n".join([f"{self.run.name}: {self._summary(metrics)}; {where}", *fault])
+        return UnlearnResult(self.run.run_id, metrics, summary)
 
     def _gradient(self, before: UnlearningEvaluation) -> dict[str, float]:
         """Return the norm of the forgotten examples' summed gradient; print a note if the method cannot use it."""
@@ -262,18 +277,18 @@ class _Unlearning:
         """Store notes and the verdict as a tag and as the run's description; return the verdict, if any."""
         targets, fault = self.dataset.name.targets, sentence(metrics)
         if verdict(metrics) == DESTROYED and self.options.register:
-            fault += f"; it was not registered and remains {run_uri(self.run.run_id)}"
-        both = _scores(metrics, targets) if len(targets) > 1 else ""
-        if text := "; ".join(filter(None, [*notes, fault, both])):
+            fault += f" It was not registered. Its URI is {run_uri(self.run.run_id)}."
+        both = f"Scores of both classes: {_scores(metrics, targets)}." if len(targets) > 1 else ""
+        if text := " ".join(filter(None, [*notes, fault, both])):
             self.run.add_note(text)
         if fault:
             self.run.set_tags({schema.VERDICT: verdict(metrics)})
         if notes:
-            _logger.warning("; ".join(notes))
+            _logger.warning(" ".join(notes))
         return (fault,) if fault else ()
 
     def _summary(self, metrics: Mapping[str, float]) -> str:
-        """Return the result in one line: before → after (retrained reference)."""
+        """Return the main metrics in one line: before → after (retrained reference)."""
         parts = [
             _scores(metrics, self.dataset.name.targets),
             f"test accuracy {_change(metrics, schema.TEST_ACCURACY, '.4f')}",
@@ -337,15 +352,16 @@ def _find_retrained_reference(options: UnlearnOptions, source: SourceModel, pare
     if options.reference == "none":
         return None
     wanted = retrained_reference(source.options)
-    missing = "no exact retraining of this model was run"
+    missing = "No exact retraining of this model was run"
     try:
         if found := pull_finished(fingerprint(wanted.identity()), kind="unlearn"):
             return found
     except InputError as error:  # the run is almost finished and must not fail
-        missing = f"the exact retraining of this model cannot be loaded ({error})"
+        missing = f"The exact retraining of this model cannot be loaded ({error})"
     if options.reference == "train":
-        return pull(run_uri(_unlearn(wanted, source, None, parent_run_id)[0]))
+        return pull(run_uri(_unlearn(wanted, source, None, parent_run_id).run_id))
     _logger.warning(
-        "%s, so no gap/… is logged. Run exact_retraining with the same source, or use reference=train.", missing
+        "%s, so no metrics gap/… are logged. Run exact_retraining with the same source, or use reference=train.",
+        missing,
     )
     return None

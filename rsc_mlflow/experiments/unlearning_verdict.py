@@ -80,9 +80,9 @@ def sentence(metrics: Mapping[str, float]) -> str:
     if found == DESTROYED:
         before, after = metrics[schema.BEFORE_PREFIX + schema.TEST_ACCURACY], metrics[schema.TEST_ACCURACY]
         fall = f"its test accuracy fell from {before:.4f} to {after:.4f}"
-        return f"the model is destroyed: {fall}, so that its spurious score means nothing"
+        return f"The model is destroyed: {fall}, so its spurious score is meaningless."
     if found == OVER_FORGETS:
-        return f"it over-forgets: on the forgotten examples, {' and '.join(_excesses(metrics))}"
+        return f"The model over-forgets: on the forgotten examples, {', and '.join(_excesses(metrics))}."
     return ""
 
 
@@ -90,12 +90,12 @@ def _excesses(metrics: Mapping[str, float]) -> Iterator[str]:
     """Yield a description of each rule that applies, with both numbers."""
     value = _of_one(metrics)
     for broken, name, words in (
-        (_loses_too_much, schema.FORGET_LOSS, "its mean loss at their old labels is"),
+        (_loses_too_much, schema.FORGET_LOSS, "its mean loss for their original labels is"),
         (_is_too_unsure, schema.FORGET_CONFIDENCE, "its mean confidence in these labels is"),
     ):
         if broken(value)[0]:
             (_,), (reference,) = _beside_reference(value, name)
-            yield f"{words} {metrics[name]:.4g}, that of the retrained reference {reference:.4g}"
+            yield f"{words} {metrics[name]:.4g} (retrained reference: {reference:.4g})"
 
 
 def _of_one(metrics: Mapping[str, float]) -> Values:

@@ -1,6 +1,7 @@
 """Plot first-layer weight maps of one or more models, as a tracked run."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from rsc_mlflow.data import Dataset
@@ -17,6 +18,7 @@ from rsc_mlflow.experiments.inspection_figures import weights_png
 from rsc_mlflow.experiments.scoring_options import WeightsOptions
 from rsc_mlflow.scoring.weights import WeightMaps, as_picture, pattern_correlation, weight_map
 from rsc_mlflow.tracking import schema
+from rsc_mlflow.tracking.experiments import where_to_look
 from rsc_mlflow.tracking.models import log_lineage
 from rsc_mlflow.tracking.pull import pull
 from rsc_mlflow.tracking.run import open_run
@@ -27,6 +29,11 @@ _logger = logging.getLogger(__name__)
 CORRELATION = "weights/pattern_correlation"
 CORRELATION_COMPARED = "weights/pattern_correlation_compared"
 DIFFERENCE = "weights/mean_absolute_difference"
+_WORDS = {
+    CORRELATION: "correlation of the weights with the pattern",
+    CORRELATION_COMPARED: "correlation of the second model's weights with the pattern",
+    DIFFERENCE: "mean absolute difference of the weights of the two models",
+}
 
 
 def visualize(options: WeightsOptions) -> dict[str, float]:
@@ -47,8 +54,14 @@ def visualize(options: WeightsOptions) -> dict[str, float]:
         run.metrics(metrics, 0)
         run.log_json(record(maps), schema.WEIGHT_MAP)
         run.log_bytes(weights_png(maps), f"{schema.FIGURES}/weights.png")
-    _logger.info("%s: %s", name, ", ".join(f"{key} {value:.3f}" for key, value in metrics.items()))
+    _logger.info("%s: figures/weights.png of %s", name, where_to_look(run.experiment_id, run.run_id))
     return metrics
+
+
+def summary(metrics: Mapping[str, float]) -> str:
+    """Return the metrics of :func:`visualize`, one line each."""
+    lines = [f"{words}: {metrics[name]:.3f}" for name, words in _WORDS.items() if name in metrics]
+    return "\n".join(lines) or "The weights were plotted. There is no pattern or second model to compare them with."
 
 
 def record(maps: WeightMaps) -> dict[str, Any]:

@@ -164,7 +164,10 @@ def _hits(clean: Tensor, patterned: Tensor, limit: Tensor | float) -> Tensor:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of examples whose largest logit is the label's; logits ``[N, C]``, labels int64 ``[N]``."""
+    """Return the share of examples whose largest logit is the label's (0 if there are none).
+
+    Logits ``[N, C]``, labels int64 ``[N]``.
+    """
     return _mean(logits.argmax(1) == labels)
 
 

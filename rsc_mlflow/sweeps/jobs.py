@@ -56,9 +56,10 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job; ``state`` is ``finished`` or ``failed``."""
+    """The result of a job; ``state`` is ``finished`` or ``failed``, ``log`` an excerpt that explains a failure."""
 
     fingerprint: str
     state: str
     reason: str = ""
     run_id: str = ""
+    log: str = ""

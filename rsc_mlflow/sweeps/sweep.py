@@ -2,10 +2,11 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlflow
@@ -21,6 +22,7 @@ from rsc_mlflow.messages import answer
 from rsc_mlflow.sweeps import lease
 from rsc_mlflow.sweeps.estimate import Estimator, members_that_fit
 from rsc_mlflow.sweeps.executors import EXECUTORS, Executor
+from rsc_mlflow.sweeps.failures import failure_list
 from rsc_mlflow.sweeps.gpus import default_workers, training_at_once
 from rsc_mlflow.sweeps.grid import Grid, load_grid
 from rsc_mlflow.sweeps.jobs import Job, Outcome
@@ -47,6 +49,8 @@ _logger = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
 SUMMARY_SECONDS = 600.0
 """Time between summaries of the ledger."""
+FAILURES_SECONDS = 60.0
+"""Time between updates of ``failures.json``."""
 
 
 @dataclass(frozen=True)
@@ -216,12 +220,12 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
         context = Context(
             mlflow.get_tracking_uri(), parent.experiment_id, parent.run_id, sweep.identity, executor.threads
         )
+        if previous is not None:
+            parent.log_json({"failed": []}, schema.FAILURES)  # those of the previous attempt
         try:
             _Coordinator(sweep, schedule, executor, context, parent).run()
         finally:
             executor.close()  # before the run ends, because the run holds the lease on the jobs
-        if schedule.failed:
-            parent.log_json({"failed": _failures(sweep.plan, schedule)}, schema.FAILURES)
     print_failures(sweep.plan, schedule.failed)
     _logger.info("%s: %s", sweep.identity, where_to_look(parent.experiment_id, parent.run_id))
     return schedule.failed
@@ -230,13 +234,6 @@ def _run(sweep: Sweep, options: SweepOptions, executor: Executor) -> dict[str, s
 def _params(sweep: Sweep, options: SweepOptions) -> dict[str, Any]:
     names = ("grid", "executor", "workers", "cohort_size")
     return {name: getattr(options, name) for name in names} | {"n_jobs": len(sweep.plan.requested)}
-
-
-def _failures(plan: Plan, schedule: Schedule) -> list[dict[str, Any]]:
-    return [
-        {"fingerprint": key, "reason": reason, "options": plan.jobs[key].options.as_params()}
-        for key, reason in schedule.failed.items()
-    ]
 
 
 @dataclass
@@ -250,6 +247,9 @@ class _Coordinator:
     parent: TrackedRun
     _underway: int = 0
     _saved: float = 0.0
+    _logs: dict[str, str] = field(default_factory=dict)
+    _listed: int = 0
+    _listed_at: float = -math.inf
 
     def run(self) -> None:
         """Run all jobs of the schedule."""
@@ -262,6 +262,7 @@ class _Coordinator:
                 cancellation.check()
                 self._submit()
                 self._collect()
+                self._list_failures()
                 reporter.update(self.schedule)
         self._log_progress()
         self.sweep.ledger.save(self.parent)
@@ -281,7 +282,9 @@ class _Coordinator:
         for result in self.executor.wait(POLL_SECONDS):
             self._underway -= 1
             if result.outcomes is None:
-                self.schedule.died([job.fingerprint for job in result.unit.jobs], result.reason)
+                keys = [job.fingerprint for job in result.unit.jobs]
+                self.schedule.died(keys, result.reason)
+                self._logs |= dict.fromkeys(keys, result.log)
             else:
                 self._take(result.outcomes)
             self._log_progress()
@@ -291,10 +294,20 @@ class _Coordinator:
         for outcome in outcomes:
             if outcome.state == "finished":
                 self.sweep.ledger.add(outcome.fingerprint, outcome.run_id, self.context.experiment_id)
+            else:
+                self._logs[outcome.fingerprint] = outcome.log
         if time.monotonic() - self._saved > SUMMARY_SECONDS:
             self._saved = time.monotonic()
             self.sweep.ledger.refresh()
             self.sweep.ledger.save(self.parent)
+
+    def _list_failures(self) -> None:
+        """Store the failures in ``failures.json``: the first one at once, later ones once a minute and at the end."""
+        failed, now = self.schedule.failed, time.monotonic()
+        due = self.schedule.over or now - self._listed_at > FAILURES_SECONDS
+        if len(failed) > self._listed and due:
+            self.parent.log_json({"failed": failure_list(self.sweep.plan, failed, self._logs)}, schema.FAILURES)
+            self._listed, self._listed_at = len(failed), now
 
     def _log_progress(self) -> None:
         """Log the sweep's progress; ``step`` is the number of jobs that have ended."""

@@ -21,6 +21,7 @@ from rsc_mlflow import cancellation
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.gpu_turns import share_gpus
 from rsc_mlflow.experiments.registry import ExperimentSpec, Start, experiments
+from rsc_mlflow.sweeps.failures import traceback_of
 from rsc_mlflow.sweeps.jobs import Job, JobSpec, Outcome
 from rsc_mlflow.tracking import environment, schema
 from rsc_mlflow.tracking.checkpoints import checkpoint_paths
@@ -155,14 +156,16 @@ class _Work:
             self.run([job for k, job in enumerate(jobs) if k not in error.members])
         elif isinstance(error, torch.OutOfMemoryError):
             half = -(-len(jobs) // 2)
-            _logger.warning("not enough memory to train %d models together; training %d of them first", len(jobs), half)
+            _logger.warning(
+                "Not enough memory to train %d models together. Training %d of them first.", len(jobs), half
+            )
             error.__traceback__ = None  # its frames hold the cohort
             torch.cuda.empty_cache()
             self.run(jobs[:half])
             self.run(jobs[half:])
         else:
             _logger.warning(
-                "training %d models together failed (%s); training each separately", len(group), reason(error)
+                "Training %d models together failed (%s). Training each separately.", len(group), reason(error)
             )
             for job in jobs:
                 self.run([job])
@@ -173,4 +176,4 @@ class _Work:
             self.outcomes.append(Outcome(job.fingerprint, "finished", "", run.info.run_id))
             return
         _logger.error("%s failed: %s", job.description, otherwise, exc_info=error)
-        self.outcomes.append(Outcome(job.fingerprint, "failed", otherwise))
+        self.outcomes.append(Outcome(job.fingerprint, "failed", otherwise, log=traceback_of(error)))

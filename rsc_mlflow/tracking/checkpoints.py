@@ -43,7 +43,7 @@ def newest_checkpoint_of(
         try:
             return load(Path(path))
         except InputError as error:
-            _logger.warning("run %s: skipped %s: %s", run_id, name, error)
+            _logger.warning("Skipped %s of run %s: %s", name, run_id, error)
             refusal = refusal or error
     if refusal is not None:
         raise refusal
@@ -65,7 +65,7 @@ def prune_checkpoints(run: TrackedRun, epoch: int, keep: int) -> bool:
     except (MlflowException, requests.RequestException, OSError, NotImplementedError) as error:
         if is_transient(error):
             return True
-        _logger.warning("run %s: checkpoints cannot be deleted (%s). All are kept.", run.run_id, reason(error))
+        _logger.warning("The checkpoints of run %s cannot be deleted (%s). All are kept.", run.run_id, reason(error))
         return False
     return True
 

@@ -106,7 +106,8 @@ def run_link(experiment_id: str, run_id: str, text: str) -> str:
 
 def where_to_look(experiment_id: str, run_id: str) -> str:
     """Return the run's id and address, for the last line of a command."""
-    return f"run {run_id}, {run_page(experiment_id, run_id) or 'to view it, run: rsc serve'}"
+    page = run_page(experiment_id, run_id)
+    return f"run {run_id}, {page}" if page else f"run {run_id} (to view it: rsc serve)"
 
 
 def _described(client: MlflowClient, experiment: Experiment) -> str:

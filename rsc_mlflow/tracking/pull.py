@@ -135,7 +135,7 @@ def pull_finished(fingerprint: str, *, kind: str) -> PulledModel | None:
         except StoreError:
             raise
         except InputError as error:
-            _logger.warning("Skipping run %s: %s", run.info.run_id, error)
+            _logger.warning("Skipped run %s: %s", run.info.run_id, error)
             refusal = refusal or error
     if refusal is not None:
         raise refusal

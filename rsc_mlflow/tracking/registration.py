@@ -53,7 +53,7 @@ class Registrar:
                 f"Invalid value for 'register': true. This account may not register models as {name!r}. {_WAYS_OUT} "
                 "To train without registering, use register=auto or register=false."
             )
-        note = f"models are not registered: this account may not register them as {name!r}. {_WAYS_OUT}"
+        note = f"Models are not registered: this account may not register them as {name!r}. {_WAYS_OUT}"
         _print_once(note)
         return cls(wanted, family, architecture, note)
 
@@ -87,11 +87,11 @@ class Registrar:
             if not is_denied(error):
                 raise
             name = schema.registered_model(self.family, self.architecture)
-            text = f"{model_uri} is not registered: this account may no longer register models as {name!r}"
+            text = f"The model {model_uri} is not registered: this account may no longer register models as {name!r}"
             if self.wanted is True:
                 raise StoreError(f"{text} ({reason(error)}). {_WAYS_OUT}") from error
-        _logger.warning(text)
-        run.add_note(text)
+        _logger.warning(f"{text}.")
+        run.add_note(f"{text}.")
         return None
 
 

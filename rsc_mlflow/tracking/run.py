@@ -117,7 +117,7 @@ def mark_failed(run_id: str, text: str, tags: Mapping[str, str] | None = None) -
             with_retries(lambda: client.log_batch(run_id, tags=marks), "run")
             end_run(client, run_id, "FAILED", text, retry_timeout())
     except Exception as error:
-        _logger.error("run %s: could not be marked FAILED (%s)", run_id, reason(error))
+        _logger.error("Run %s could not be marked FAILED (%s).", run_id, reason(error))
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def connect(*, known: bool = False) -> MlflowClient:
     if uri not in _have_answered:
         if not _store_is_named() and uri.startswith("sqlite") and not databases.exists(uri):
             where = databases.sqlite_file(uri)
-            _logger.warning("creating the tracking store %s; set MLFLOW_TRACKING_URI to use another one", where)
+            _logger.warning("Creating the tracking store %s. Set MLFLOW_TRACKING_URI to use another one.", where)
         with_retries(lambda: _ask(uri), "connecting", seconds if known else 0.0)
         _have_answered.add(uri)
     return MlflowClient(uri)
@@ -229,7 +229,7 @@ def with_retries(call: Callable[[], Result], what: str, seconds: float | None = 
             if not is_transient(error) or time.monotonic() + pause > deadline:
                 raise
             if pause == 0.25:
-                _logger.warning("%s: the tracking store is unreachable, retrying (%s)", what, reason(error))
+                _logger.warning("The tracking store is unreachable (%s: %s). Retrying.", what, reason(error))
         cancellation.sleep(pause)
         pause = min(2 * pause, 5.0)
 

@@ -97,7 +97,7 @@ class TrackedRun:
         tags = with_retries(lambda: self.client.get_run(self.run_id), "note").data.tags
         stored = tags.get(schema.NOTE, "")
         if text not in stored:  # a resumed run may have it already
-            notes = f"{stored}; {text}" if stored else text
+            notes = f"{stored} {text}".strip()
             about = tags.get(schema.DESCRIPTION, "").removesuffix(stored).rstrip()
             self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: f"{about}\n\n{notes}".lstrip()})
 
@@ -190,12 +190,14 @@ class TrackedRun:
         try:
             self._queue.flush(seconds)
         except Exception as error:
-            _logger.error("run %s: %d metric values lost (%s)", self.run_id, len(self._queue.points), reason(error))
+            _logger.error(
+                "Run %s: %d metric values were lost (%s).", self.run_id, len(self._queue.points), reason(error)
+            )
         try:
             end_run(self.client, self.run_id, status, text, seconds, self._ends)
         except Exception as error:
             _unheard_at = time.monotonic()
-            _logger.error("run %s: not marked %s (%s). The next sweep closes it.", self.run_id, status, reason(error))
+            _logger.error("Run %s is not marked %s (%s). The next sweep closes it.", self.run_id, status, reason(error))
 
 
 def end_run(client: MlflowClient, run_id: str, status: str, text: str, seconds: float, ends: bool = True) -> None:

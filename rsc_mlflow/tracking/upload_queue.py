@@ -76,8 +76,8 @@ class UploadQueue:
                 self._refused = error
                 return
             if not self._is_unreachable:
-                kept = f"{len(self.points)} metric values are kept and sent later"
-                _logger.warning("run %s: the tracking store is unreachable; %s (%s)", self.run_id, kept, reason(error))
+                kept = f"{len(self.points)} metric values are kept and will be sent later."
+                _logger.warning("Run %s: the tracking store is unreachable (%s). %s", self.run_id, reason(error), kept)
             self._is_unreachable = True
 
     def flush(self, seconds: float | None = None) -> None:

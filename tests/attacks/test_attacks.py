@@ -8,7 +8,15 @@ from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from rsc_mlflow.attacks.base import ATTACKS, Attack, Observations, parse_attacks
+from rsc_mlflow.attacks.base import (
+    ATTACKS,
+    Attack,
+    AttackResult,
+    Observations,
+    attack_names,
+    parse_attacks,
+    register_attack,
+)
 from rsc_mlflow.attacks.leave_one_out import best_threshold, leave_one_out_rounds, mean_over_out_models
 from rsc_mlflow.attacks.methods import lira, loss, rmia, shadow
 from rsc_mlflow.attacks.metrics import auc, balanced_accuracy
@@ -27,6 +35,19 @@ def ids(attack: Attack) -> str:
 
 def test_the_registry_holds_the_attacks_of_the_contract() -> None:
     assert set(ATTACKS) == {"lira", "loss", "rmia", "shadow"}
+
+
+def test_an_attack_is_registered_under_the_name_of_its_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ATTACKS, "_values", dict(ATTACKS.registered()))
+
+    def guess(queries: Observations, population: Observations) -> AttackResult:
+        return AttackResult(np.zeros(len(queries)), 0.5)
+
+    assert register_attack(title="Guess (we, this year)", min_shadow_models=3)(guess) is guess
+    assert ATTACKS["guess"] == Attack("guess", "Guess (we, this year)", 3, guess)
+    assert attack_names() == ["shadow", "loss", "lira", "rmia", "guess"]
+    with pytest.raises(InputError, match="already registered"):
+        register_attack(title="Guess again")(guess)
 
 
 @pytest.mark.parametrize("attack", ALL, ids=ids)

@@ -22,6 +22,8 @@ from rsc_mlflow.config import TrainingConfig
 from rsc_mlflow.data import Dataset, ImageSet, load_dataset
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.names import DatasetName, ModelName
+from rsc_mlflow.training import Cohort
+from rsc_mlflow.training.cohort import EpochReport
 from rsc_mlflow.training.members import Member, TrainingData
 
 CPU = torch.device("cpu")
@@ -124,6 +126,21 @@ def test_the_shadow_training_of_a_seed_never_changes() -> None:
     assert population.spurious_indices.tolist() == [220, 18, 430, 779, 590, 809]
     first, second, *_ = shadow_members(population, TrainingConfig(ModelName("MLP")), ShadowConfig())
     assert (first.config.random_seed, second.config.random_seed) == (594304013, 2880189937)
+
+
+@pytest.mark.parametrize(("model", "at_once"), [("MLP", [3]), ("altResNet20", [1, 1])])
+def test_models_train_together_where_that_is_faster(model: str, at_once: list[int]) -> None:
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    data = TrainingData(ImageSet(images, torch.arange(4)), torch.empty(0, dtype=torch.int64), images[:0])
+    config = TrainingConfig(ModelName(model), epochs=1, batch_size=4)
+    members = [Member(data, replace(config, random_seed=seed)) for seed in range(sum(at_once))]
+    reports: list[EpochReport] = []
+    modules = train_models(members, 4, CPU, reports.append)
+    assert [len(report.members) for report in reports] == at_once
+    for module, member in zip(modules, members, strict=True):
+        alone = Cohort([member], 4, CPU)
+        list(alone.epochs())
+        torch.testing.assert_close(module(images), alone.module(0)(images))
 
 
 class Constant(nn.Module):

@@ -10,6 +10,7 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from rsc_mlflow.attacks import metrics
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.statistics import rank_sum
 
 SCORES = np.array([9.0, 8, 7, 6, 5, 4, 3, 2])
 MEMBERS = np.array([True, True, False, True, False, True, False, False])
@@ -119,6 +120,17 @@ def test_spurious_leak_p_value_stays_exact_with_ties(member: float, expected: fl
     leak = metrics.spurious_leak(np.array([member]), np.array([0.0, *range(99)]), threshold=0)
     assert leak.p_value == pytest.approx(expected)
     assert leak.p_value_error == 0
+
+
+def test_spurious_leak_draws_with_its_seed() -> None:
+    """So many controls that the p-value is taken from random assignments."""
+    rng = np.random.default_rng(0)
+    members, controls = rng.normal(0.3, 1, 20), rng.normal(0, 1, 2000)
+    leak = metrics.spurious_leak(members, controls, 0, seed=3)
+    test = rank_sum(members, controls, seed=3)
+    assert (leak.p_value, leak.p_value_error) == (test.p_value, test.standard_error)
+    assert leak.p_value_error > 0
+    assert leak.interval == metrics.auc_interval(members, controls, seed=3) != metrics.auc_interval(members, controls)
 
 
 def test_spurious_leak_needs_both_groups() -> None:

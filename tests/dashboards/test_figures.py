@@ -248,11 +248,11 @@ def test_sweeps_count_jobs_once_a_fingerprint() -> None:
     assert row["key"] == "s"
     rows[0]["metrics.sweep/finished"] = 3.0  # one was there before the sweep, and carries no tag of it
     assert overview.sweep_table(frame(*rows)).iloc[0]["finished"] == 3
-    rows[0] |= {
-        "metrics.sweep/left": 4.0,
-        "metrics.sweep/failed": 1.0,
-    }  # eight in all, with those required
+    rows[0] |= {"metrics.sweep/left": 4.0, "metrics.sweep/failed": 1.0}  # eight in all, with those required
     assert overview.sweep_table(frame(*rows)).iloc[0]["jobs"] == 8
+    rows[0] |= {"metrics.sweep/failed": 3.0}  # two failed before their run was created
+    rows.append(run(6, fingerprint="e", status="KILLED") | sweep)
+    assert overview.sweep_table(frame(*rows)).iloc[0][["failed", "stopped"]].tolist() == [3, 1]
 
 
 def test_compare_shows_only_what_differs() -> None:
@@ -354,7 +354,7 @@ def test_sweeps_of_one_grid_have_a_bar_each_and_a_running_one_comes_first() -> N
     drawn = overview.sweep_bars(table, LIGHT)
     finished = drawn.data[0]
     assert (list(finished.y), list(finished.x)) == ([0, 1, 2], [75, 50, 25])
-    assert list(drawn.layout.yaxis.ticktext) == ["sweep mnist", "sweep scores", "sweep scores"]
+    assert list(drawn.layout.yaxis.ticktext) == ["mnist", "scores", "scores"]
 
 
 def test_more_sweeps_than_bars_are_told() -> None:

@@ -47,6 +47,15 @@ def test_a_filled_store_fills_every_panel(page: Page) -> None:
             assert plot.figure.data, panel.key
 
 
+def test_norms_have_a_figure_for_each_family() -> None:
+    (page,) = (page for page in PAGES if page.path == "factors")
+    (panel,) = (panel for panel in panels(page, view(FILLED)) if panel.key == "norms")
+    assert [plot.title for plot in panel.plots] == sorted(set(panel.table["dataset_family"]))
+    for plot in panel.plots:
+        norms = {x for trace in plot.figure.data if trace.mode == "markers" for x in trace.x}
+        assert norms == set(panel.table.loc[panel.table["dataset_family"] == plot.title, "norm"])
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_an_empty_store_says_what_to_do(page: Page) -> None:
     found = panels(page, view(empty()))

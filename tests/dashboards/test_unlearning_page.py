@@ -90,6 +90,10 @@ def test_families_options_and_recipes_are_never_averaged() -> None:
         assert (shown[key].table["runs"] == 1).all(), key
         assert (shown[key].table["mixed"] == "").all()
         assert "epochs (10, 30)" in shown[key].notice
+    table = shown["side_by_side"]
+    assert table.notice_at == ""
+    assert {shown[key].notice_at for key in ("before_after", "gaps", "accuracy", "seconds")} == {table.title}
+    assert list(table.table.columns[:2]) == ["variant", "rank"]
     gaps = shown["gaps"]
     assert [plot.title for plot in gaps.plots] == ["fashion", "mnist"]
     assert sorted(gaps.table["mean"].round(2)) == [0.08, 0.28, 0.48]

@@ -51,6 +51,12 @@ def test_more_images_than_one_block() -> None:
     )
 
 
+def test_the_norm_is_the_mean_over_all_blocks() -> None:
+    """Nine pixels rise by 1 on the first 3,000 images and by 1/2 on the other 1,000."""
+    images = torch.cat([torch.zeros(3000, 1, 28, 28), torch.full((1000, 1, 28, 28), 0.5)])
+    assert pattern_norm("v3", images, 0) == pytest.approx((3000 * 3 + 1000 * 1.5) / 4000)
+
+
 @pytest.mark.parametrize(("pattern", "pixels"), [("v1", 1), ("v3", 9), ("v8", 25), ("v30", 22 * 3)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_pixels_that_a_patch_sets(pattern: str, pixels: int, channels: int) -> None:

@@ -217,8 +217,8 @@ def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(capsys: pytest.
     assert pull(result.model_uri).run_id == result.run_id
     assert schema.REFERENCE_SCORE not in result.metrics
     said = capsys.readouterr().err
-    assert f"skipped the clean model with training seed 0: Cannot use the file of model {model_id}" in said
-    assert "found 0 clean models with the same training options" in said
+    assert f"note: Skipped the clean model with training seed 0: Cannot use the file of model {model_id}" in said
+    assert "Found 0 clean models with the same training options" in said
 
 
 def test_a_model_for_other_images_is_refused() -> None:

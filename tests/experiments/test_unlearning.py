@@ -118,7 +118,7 @@ def test_a_method_that_does_nothing_has_the_gap_of_the_source() -> None:
 @pytest.mark.usefixtures("source_run")
 def test_exact_retraining_is_found_again_however_its_source_was_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert not any(name.startswith("gap/") for name in unlearn(small("relabel_finetuning")))
-    assert "no exact retraining of this model was run" in capsys.readouterr().err
+    assert "No exact retraining of this model was run" in capsys.readouterr().err
     unlearn(small("exact_retraining"))
     by_recipe = ExactRetrainingOptions.from_mapping(RECIPE)
     assert runs("exact_retraining")[0].data.tags[schema.FINGERPRINT] == fingerprint(by_recipe.identity())
@@ -136,7 +136,7 @@ def test_a_lost_reference_costs_the_gaps_and_not_the_run(capsys: pytest.CaptureF
     assert not any(name.startswith("gap/") for name in unlearn(small("relabel_finetuning")))
     (run,) = runs("relabel_finetuning")
     assert run.info.status == "FINISHED"
-    assert "note: the exact retraining of this model cannot be loaded (Cannot use the file" in capsys.readouterr().err
+    assert "note: The exact retraining of this model cannot be loaded (Cannot use the file" in capsys.readouterr().err
     assert schema.SPEEDUP in unlearn(small("relabel_finetuning", reference="train"))
     assert len(runs("exact_retraining")) == 2
 

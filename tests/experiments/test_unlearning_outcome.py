@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from rsc_mlflow.data import load_dataset
-from rsc_mlflow.experiments.unlearning import unlearn
+from rsc_mlflow.experiments.unlearning import unlearn, unlearned_run
 from rsc_mlflow.names import DatasetName
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import pull
@@ -16,11 +16,6 @@ from tests.experiments.stored import probabilities
 from tests.experiments.unlearning_runs import DATASET, runs, small, train, versions
 
 DESTRUCTIVE = {"unlearn_learning_rate": 10, "ceiling": 1e9}
-
-
-def last_line(text: str, method: str) -> str:
-    """The line of the result, which is the method's last one."""
-    return [line for line in text.splitlines() if line.startswith(f"{method} ")][-1]
 
 
 @pytest.mark.usefixtures("source_run")
@@ -51,19 +46,19 @@ def test_confidence_and_divergences_are_those_of_the_stored_weights(source_run: 
 
 
 @pytest.mark.usefixtures("source_run")
-def test_a_destroyed_model_is_called_so_and_not_registered(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_destroyed_model_is_called_so_and_not_registered() -> None:
     unlearn(small("gradient_difference", unlearn_learning_rate=1e-6))
     alias = f"models:/rsc-digits-MLP@{DATASET}--gradient_difference"
     good, before = pull(alias).run_id, versions()
-    capsys.readouterr()
-    done = unlearn(small("gradient_difference", **DESTRUCTIVE))
+    result = unlearned_run(small("gradient_difference", **DESTRUCTIVE))
+    done = result.metrics
     assert done[schema.TEST_ACCURACY] < 0.3 < done["before/test/accuracy"]
     (bad,) = (run for run in runs("gradient_difference") if run.info.run_id != good)
     assert bad.info.status == "FINISHED"
     words = (
-        f"the model is destroyed: its test accuracy fell from {done['before/test/accuracy']:.4f} to "
-        f"{done['test/accuracy']:.4f}, so that its spurious score means nothing; it was not registered and remains "
-        f"runs:/{bad.info.run_id}/model"
+        f"The model is destroyed: its test accuracy fell from {done['before/test/accuracy']:.4f} to "
+        f"{done['test/accuracy']:.4f}, so its spurious score is meaningless. It was not registered. Its URI is "
+        f"runs:/{bad.info.run_id}/model."
     )
     tags = bad.data.tags
     assert (tags[schema.VERDICT], tags[schema.NOTE]) == ("destroyed", words)
@@ -72,7 +67,7 @@ def test_a_destroyed_model_is_called_so_and_not_registered(capsys: pytest.Captur
         f"Unlearns {tags[schema.SOURCE_MODEL_URI]} of [{DATASET} MLP sgd seed 0]({link}?"
     )
     assert tags[schema.DESCRIPTION].endswith(f".\n\n{words}")
-    assert last_line(capsys.readouterr().err, "gradient_difference").endswith(words)
+    assert result.summary.endswith("\n" + words)
     assert (versions(), pull(alias).run_id) == (before, good)
     assert pull(f"runs:/{bad.info.run_id}/model").run_id == bad.info.run_id
     (kept,) = (run for run in runs("gradient_difference") if run.info.run_id == good)
@@ -80,31 +75,31 @@ def test_a_destroyed_model_is_called_so_and_not_registered(capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("source_run")
-def test_a_run_that_over_forgets_says_so_with_both_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_over_forgets_says_so_with_both_numbers() -> None:
     """Ascent without a ceiling against what the retrained reference's own run logged."""
     unlearn(small("exact_retraining"))
     before = versions()
-    capsys.readouterr()
-    done = unlearn(small("gradient_difference", unlearn_learning_rate=0.0003, ceiling=0))
+    result = unlearned_run(small("gradient_difference", unlearn_learning_rate=0.0003, ceiling=0))
+    done = result.metrics
     (reference,), (run,) = runs("exact_retraining"), runs("gradient_difference")
     assert done[schema.TEST_ACCURACY] > done["before/test/accuracy"] - 0.2
     theirs = reference.data.metrics[schema.FORGET_LOSS]
-    words = f"its mean loss at their old labels is {done[schema.FORGET_LOSS]:.4g}, that of the retrained reference"
+    words = f"its mean loss for their original labels is {done[schema.FORGET_LOSS]:.4g} (retrained reference:"
     note = run.data.tags[schema.NOTE]
-    assert note.startswith(f"it over-forgets: on the forgotten examples, {words} {theirs:.4g}")
+    assert note.startswith(f"The model over-forgets: on the forgotten examples, {words} {theirs:.4g})")
     assert run.data.tags[schema.VERDICT] == "over-forgets"
-    assert last_line(capsys.readouterr().err, "gradient_difference").endswith(note)
+    assert result.summary.endswith("\n" + note)
     assert versions() == before + 1  # a warning, no refusal
     assert schema.VERDICT not in reference.data.tags
     assert schema.NOTE not in reference.data.tags
 
 
 @pytest.mark.usefixtures("sqlite_store")
-def test_both_scores_of_two_target_classes_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+def test_both_scores_of_two_target_classes_are_reported() -> None:
     run_id = train(dataset="twoclassdigitsv20-5-1-0-0")
     unlearn(small("exact_retraining", model_uri=f"runs:/{run_id}/model"))
-    capsys.readouterr()
-    done = unlearn(small("relabel_finetuning", model_uri=f"runs:/{run_id}/model"))
+    result = unlearned_run(small("relabel_finetuning", model_uri=f"runs:/{run_id}/model"))
+    done = result.metrics
     source, (reference,) = MlflowClient().get_run(run_id).data.metrics, runs("exact_retraining")
     (run,) = runs("relabel_finetuning")
     assert source[schema.score_target(0)] != source[schema.score_target(1)]
@@ -117,7 +112,7 @@ def test_both_scores_of_two_target_classes_are_reported(capsys: pytest.CaptureFi
         parts.append(f"of class {k} {source[name]:.4f} → {done[name]:.4f} (retrained reference {theirs:.4f})")
     words = f"spurious score {', '.join(parts)}"
     assert words in run.data.tags[schema.NOTE]
-    assert f": {words}, test accuracy " in last_line(capsys.readouterr().err, "relabel_finetuning")
+    assert f": {words}, test accuracy " in result.summary
     for prefix in ("", "before/", "gap/"):
         both = [done[f"{prefix}{schema.score_target(k)}"] for k in (0, 1)]
         assert done[f"{prefix}{schema.SPURIOUS_SCORE}"] == pytest.approx(sum(both) / 2, abs=1e-12)

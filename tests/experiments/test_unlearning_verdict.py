@@ -83,12 +83,12 @@ def test_many_runs_at_once_get_what_each_gets_alone() -> None:
 def test_a_sentence_names_the_rules_that_were_broken_with_both_numbers() -> None:
     kept = accuracies(0.95, 0.94)
     assert sentence(kept | forget("loss", 25.0, 2.5) | forget("confidence", 0.0, 0.05)) == (
-        "it over-forgets: on the forgotten examples, its mean loss at their old labels is 25, that of the retrained "
-        "reference 2.5"
+        "The model over-forgets: on the forgotten examples, its mean loss for their original labels is 25 (retrained "
+        "reference: 2.5)."
     )
     both = sentence(kept | forget("loss", 25.0, 2.5) | forget("confidence", 0.001, 0.25))
-    assert "is 25, that of the retrained reference 2.5 and its mean confidence in these labels is 0.001, that" in both
-    assert both.endswith("reference 0.25")
+    assert "is 25 (retrained reference: 2.5), and its mean confidence in these labels is 0.001 (retrained" in both
+    assert both.endswith("reference: 0.25).")
     assert sentence(accuracies(0.91, 0.10) | forget("loss", 1e8, 2.5)) == (
-        "the model is destroyed: its test accuracy fell from 0.9100 to 0.1000, so that its spurious score means nothing"
+        "The model is destroyed: its test accuracy fell from 0.9100 to 0.1000, so its spurious score is meaningless."
     )

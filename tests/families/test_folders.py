@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rsc_mlflow.data import load_dataset, load_family
+from rsc_mlflow.data import examples_and_shape, load_dataset, load_family
 from rsc_mlflow.data.content import outside_digests
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import TrainOptions
@@ -191,10 +191,14 @@ def test_the_option_data_root_is_searched_once_it_was_read(zoo: Path, tmp_path: 
         TrainOptions(dataset="park")
     options = TrainOptions(dataset="parkv3-1-0-0", data_root=str(other))
     assert len(load_dataset(options.dataset_name, options.data_root).train) == 18
-    write(tmp_path / "other" / "folders" / "zoo", pixels(seed=1))
+    others = pixels(size=(11, 8), seed=1)
+    write(tmp_path / "other" / "folders" / "zoo", others)
     first, second = load_family("zoo", str(zoo.parents[1]))[0], load_family("zoo", str(other))[0]
-    np.testing.assert_array_equal(second.images[0, 0].numpy(), pixels(seed=1)["train/cat/0.png"] / np.float32(255))
-    assert not torch.equal(first.images, second.images)
+    np.testing.assert_array_equal(second.images[0, 0].numpy(), others["train/cat/0.png"] / np.float32(255))
+    assert first.image_shape == (1, 9, 7)
+    name = DatasetName.parse("zoov3-1-0-0")
+    assert torch.equal(load_dataset(name, str(other)).train.images, second.images)
+    assert examples_and_shape(name, str(other)) == (18, (1, 11, 8))
 
 
 def test_a_fingerprint_holds_what_the_folder_holds(zoo: Path, tmp_path: Path) -> None:

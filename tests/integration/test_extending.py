@@ -22,13 +22,13 @@ for words in {typed}:
 pytestmark = pytest.mark.integration
 
 
-def shell(command: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RSC_")}
     return subprocess.run(
         ["bash", "-ec", command],
         cwd=folder,
-        env={**inherited, "PATH": path, "XDG_CACHE_HOME": str(folder / "cache"), **environment},
+        env={**inherited, "PATH": path, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True,
         text=True,
         timeout=500,
@@ -49,8 +49,7 @@ def folder(tmp_path: Path) -> Path:
 
 def commands() -> str:
     (script,) = (text for kind, text in BLOCKS if kind == "sh")
-    assert "PYTHONPATH=$PWD\n" in script
-    return script.replace("PYTHONPATH=$PWD\n", f"PYTHONPATH=$PWD:{ROOT}\n")
+    return script
 
 
 @pytest.mark.usefixtures("sqlite_store")
@@ -65,7 +64,7 @@ def test_the_page_runs_as_written(folder: Path) -> None:
     assert set(runs["tags.rsc.plugins"]) == {"stripes 1.2, fading 0.1, tinynet 2.0"}
     assert len(runs) == 1 + 8 + 8, "the command's, 2 families × 2 models × 2 patterns, and 2 clean seeds of each model"
     assert runs["tags.rsc.fingerprint"].nunique() == len(runs)
-    report = shell("python -m entry_points.report --output report.html", folder, PYTHONPATH=str(ROOT))
+    report = shell("python -m entry_points.report --output report.html", folder)
     assert report.returncode == 0, report.stderr
     html = (folder / "report.html").read_text()
     assert all(word in html for word in ("shapes", "stripes", "logo", "fade", "TinyNet"))

@@ -30,7 +30,7 @@ def test_a_run_whose_server_stays_away_is_closed_by_the_next_sweep(
 
         with pytest.raises(Exception, match=r"HTTPConnectionPool|Connection aborted"):
             train()
-    assert "1 metric values lost" in caplog.text
+    assert "1 metric values were lost" in caplog.text
     client = MlflowClient(server_store)
     assert [client.get_run(run_id).info.status for run_id in runs] == ["FINISHED", "RUNNING"]
     client.set_tag(runs[1], schema.HEARTBEAT, "1")  # as if minutes had passed

@@ -98,7 +98,7 @@ class Reader:
 def run_here(line: str) -> None:
     """Run a command of this project in this process, sweeps too; a shipped grid is replaced by a part of it."""
     name, *arguments = smaller(line)
-    if name == "quickstart":
+    if name in ("quickstart", "train_classifier") and "--epochs" not in arguments:
         arguments += ["--epochs", str(EPOCHS)]
     if name == "sweep":
         arguments += ["--executor", "in_this_process"]
@@ -109,11 +109,11 @@ def run_here(line: str) -> None:
 
 
 def run_in_a_process(line: str) -> None:
-    """Run a command with variables before it as the installed ``rsc``, whose path lacks the current folder."""
+    """Run a command with variables before it.  ``-P``: without the current folder, as Python starts ``rsc``."""
     variables, command = line.split(" rsc ")
     given = dict(word.split("=", 1) for word in shlex.split(variables))
     Path(f"{given['RSC_PLUGINS']}.py").write_text(plug_in(given["RSC_PLUGINS"]), encoding="utf-8")
-    given["PYTHONPATH"] = os.pathsep.join([given["PYTHONPATH"], str(ROOT)])
+    given["PYTHONPATH"] = str(ROOT)
     words = [sys.executable, "-P", "-m", "entry_points", *smaller(f"rsc {command}")]
     done = subprocess.run(words, env=os.environ | given, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr

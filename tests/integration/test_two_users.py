@@ -155,7 +155,7 @@ def test_register_true_is_refused_before_any_run_and_auto_finishes_unregistered(
     assert _runs("bens-first") == []
     assert status(entry_point("train_classifier"), ["--dataset", "digits", *SMALL]) == 0
     (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
-    assert f"models are not registered: this account may not register them as '{NAME}'" in note
+    assert f"Models are not registered: this account may not register them as '{NAME}'" in note
     (run,) = _runs("bens-first")
     assert run.info.status == "FINISHED"
     assert note == f"note: {run.data.tags[schema.NOTE]}"

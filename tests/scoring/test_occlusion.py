@@ -69,8 +69,10 @@ def test_examples_are_chosen_with_the_seed_and_keep_their_labels() -> None:
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.rank, again.rank)
     assert not torch.equal(first.labels, other.labels)
-    assert len(set(first.labels.tolist())) == 10
+    drawn = torch.randperm(100, generator=torch_generator(0, "occlusion examples"))
+    assert torch.equal(first.labels, drawn[:10])
     assert torch.equal(first.images.flatten(), first.labels + 1.0)
+    assert torch.equal(occluder(many, labels, 1).labels, drawn[:1])  # the seed is 0 unless it is given
 
 
 def test_curve_of_a_model_with_a_known_answer() -> None:

@@ -104,6 +104,8 @@ def test_accuracy_and_cross_entropy() -> None:
     assert accuracy(CLEAN, LABELS) == 1
     expected = -(math.log(0.8) + math.log(0.6) + math.log(0.9) + math.log(0.5)) / 4
     assert cross_entropy(CLEAN, LABELS) == pytest.approx(expected)
+    assert accuracy(CLEAN, torch.tensor([1, 0, 0, 2])) == 2 / 4
+    assert accuracy(CLEAN[:0], LABELS[:0]) == 0
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.0])

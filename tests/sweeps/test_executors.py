@@ -50,7 +50,7 @@ def test_a_worker_that_is_killed_costs_its_own_unit_only(sqlite_store: str) -> N
         executor.submit(unknown)
         (failed,) = executor.wait(TIMEOUT_SECONDS)
         assert (failed.unit, failed.outcomes) == (unknown, None)
-        assert "no entry point" in failed.reason
+        assert "KeyError: 'no entry point'" in failed.log
     finally:
         executor.close(keep_logs=False)
     assert sorted(statuses()) == ["KILLED", "RUNNING"]  # the victim's is closed by the next to look

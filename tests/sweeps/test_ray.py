@@ -31,6 +31,7 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
         assert failed.outcomes is None
         assert failed.reason.startswith("its Ray task failed (")
         assert "no entry point" in failed.reason
+        assert "Traceback" in failed.log
         executor.submit(endless)
         (task,) = executor._units
         client = MlflowClient()
@@ -38,7 +39,8 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
         executor._ray.cancel(task, force=True)
         (lost,) = executor.wait(TIMEOUT_SECONDS)
         assert (lost.unit, lost.outcomes) == (endless, None)
-        assert lost.reason.startswith("its Ray task was lost")
+        assert lost.reason.startswith("its Ray task was lost (")
+        assert not lost.reason.endswith("()")
         executor.submit(endless)  # goes on in the run that was left
         wait_for("it goes on", lambda: schema.RESUMED in client.search_runs(["0"])[0].data.tags)
     finally:
@@ -50,7 +52,7 @@ def test_ray_tasks_that_fail_are_lost_or_stopped(sqlite_store: str, monkeypatch:
 
 def test_ray_that_is_not_there_or_not_installed_is_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     for nowhere in ("127.0.0.1:1", "ray://[::1]:1", "127.0.0.1:six"):
-        with pytest.raises(InputError, match=re.escape(f"No Ray answers at ray_address '{nowhere}'")):
+        with pytest.raises(InputError, match=re.escape(f"No Ray cluster answers at ray_address '{nowhere}'")):
             RayExecutor(None, nowhere)
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match="requires the package ray"):

@@ -244,6 +244,9 @@ def test_failures_are_listed_and_the_others_finish(
     assert {run.data.tags[schema.PARENT_RUN_ID] for run in jobs} == {parent.info.run_id}
     listed = read_artifact(parent.info.run_id, "failures.json")["failed"]
     assert ["400" in one["reason"] for one in listed] == [True, True]
+    assert "log" not in listed[1]  # it has the same reason
+    assert listed[0]["log"].startswith("Traceback")
+    assert listed[0]["log"].endswith(listed[0]["reason"])
 
 
 @pytest.mark.integration

@@ -162,7 +162,7 @@ def test_a_cohort_that_does_not_fit_into_memory_is_halved(
     assert sizes == [3, 2, 1]
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"] * 3
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warning == "not enough memory to train 3 models together; training 2 of them first"
+    assert warning == "Not enough memory to train 3 models together. Training 2 of them first."
 
 
 def test_poisoned_models_are_compared_with_clean_ones_of_their_own_cohort(client: MlflowClient) -> None:

@@ -207,7 +207,7 @@ def test_a_store_that_is_made_in_the_current_folder_is_named_once(
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
     connect()
-    made = f"note: creating the tracking store {tmp_path / 'mlflow.db'}; set MLFLOW_TRACKING_URI to use another one\n"
+    made = f"note: Creating the tracking store {tmp_path / 'mlflow.db'}. Set MLFLOW_TRACKING_URI to use another one.\n"
     assert made in capsys.readouterr().err
     connect()
     assert "new store" not in capsys.readouterr().err

@@ -51,7 +51,10 @@ def test_an_outage_is_reported_once_and_nothing_is_lost(
     for _ in range(2):
         queue.try_to_send()
         assert not queue.is_due(queue.sent_at)
-    assert len([message for message in caplog.messages if "3 metric values are kept and sent later" in message]) == 1
+    assert (
+        len([message for message in caplog.messages if "3 metric values are kept and will be sent later" in message])
+        == 1
+    )
     queue.client = real
     queue.flush()
     assert steps(queue) == [1]

@@ -39,6 +39,8 @@ def test_an_unknown_benchmark_is_refused_with_the_list() -> None:
     done = subprocess.run([sys.executable, "-m", "benchmarks", "trainin"], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: Unknown benchmark 'trainin'. Did you mean 'training'? Expected one of: ")
+    done = subprocess.run([sys.executable, "-m", "benchmarks", "--help"], check=True, capture_output=True, text=True)
+    assert done.stdout.endswith(f"\nNames: {', '.join(names())}\n")
 
 
 def test_the_gpu_benchmark_refuses_devices_in_one_line() -> None:
@@ -49,7 +51,7 @@ def test_the_gpu_benchmark_refuses_devices_in_one_line() -> None:
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line == "error: this machine has no CUDA device. Use --small to run the rows at toy size on the CPU."
+    assert line == "error: This machine has no CUDA device. Use --small to run the rows at toy size on the CPU."
 
 
 def gpu_table(*only: str) -> list[str]:

@@ -218,14 +218,16 @@ def test_reports_loss_accuracy_and_rate_of_each_member() -> None:
         assert result.learning_rate == 1e-12
 
 
-def test_a_partial_last_batch_counts_its_examples_once() -> None:
+def test_loss_and_accuracy_of_an_epoch_count_each_example_of_each_batch_once() -> None:
+    """70 examples in batches of 32, 32 and 6, in two epochs; the weights stay as they were drawn."""
     data = digits(count=70)
-    tiny = config(batch_size=32, learning_rate=1e-12)
+    tiny = config(batch_size=32, learning_rate=1e-12, epochs=2)
     cohort = Cohort([Member(data, tiny)], 10, CPU)
     images, labels = dense(data)
-    expected = F.cross_entropy(cohort.logits(images)[0], labels).item()
-    (report,) = cohort.epochs()
-    assert report.members[0].loss == pytest.approx(expected, rel=1e-5)
+    logits = cohort.logits(images)[0]
+    for report in cohort.epochs():
+        assert report.members[0].loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+        assert report.members[0].accuracy == int((logits.argmax(1) == labels).sum()) / 70
 
 
 def test_the_order_of_members_is_kept_whatever_their_hyper_parameters() -> None:

@@ -87,6 +87,13 @@ def test_power_iteration_finds_the_largest_eigenvalue() -> None:
     largest = max(float(torch.linalg.eigvalsh(exact_gauss_newton(model, one))[-1]) for one in one_by_one)
     found = largest_sampled_curvature(curvature, 1, torch.Generator().manual_seed(0), batches=40, iterations=40)
     assert found == pytest.approx(largest + 0.5, rel=1e-3)
+    before = torch.get_rng_state()
+    one, other, third = (
+        largest_sampled_curvature(curvature, 2, torch.Generator().manual_seed(seed), batches=2, iterations=3)
+        for seed in (0, 1, 0)
+    )
+    assert one == third != other
+    assert torch.equal(torch.get_rng_state(), before)  # all is drawn from the generator that was given
 
 
 def test_ekfac_keeps_the_trace_of_every_layer() -> None:
@@ -111,7 +118,7 @@ def test_ekfac_names_a_layer_it_has_no_block_for() -> None:
         EigenKroneckerFactors.fit(FlatModel(model), blobs(4))
 
 
-def test_confidence_is_the_mean_probability_of_the_labels() -> None:
+def test_loss_accuracy_and_confidence_are_means_over_the_examples() -> None:
     """Logits (0, ln 3) and (ln 4, 0), both of label 1: probabilities 3/4 and 1/5."""
     logits = torch.tensor([[0.0, math.log(3)], [math.log(4), 0.0]], dtype=torch.float64)
     model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False)).double()
@@ -120,6 +127,9 @@ def test_confidence_is_the_mean_probability_of_the_labels() -> None:
     examples = Examples.of(logits.view(2, 1, 1, 2), torch.tensor([1, 1]))
     for batch_size in (1, 2):
         assert label_confidence(model, examples, batch_size) == pytest.approx((3 / 4 + 1 / 5) / 2, abs=1e-12)
+        loss, accuracy = loss_and_accuracy(model, examples, batch_size)
+        assert loss == pytest.approx((math.log(4 / 3) + math.log(5)) / 2, abs=1e-12)
+        assert accuracy == 1 / 2
 
 
 def test_nothing_changes_the_model_that_was_given() -> None:

@@ -1,6 +1,6 @@
 """Exact and incremental retraining against the trainer itself."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -47,14 +47,15 @@ def test_incremental_retraining_goes_on_from_the_checkpoint_at_its_last_rate(sou
     assert start.learning_rate is not None
     constant = replace(CONFIG, epochs=4, schedule="none", learning_rate=start.learning_rate)
     on = Cohort([Member(TrainingData.of(dataset, without_spurious=True), constant, start)], 10, CPU)
-    list(on.epochs())
+    reports = list(on.epochs())
     seen = []
     config = IncrementalRetrainingConfig(start=start, epochs=4, classes=10)
     done = incremental_retraining(
-        cohort.module(0), forget, retain, config, lambda epoch, m, r: seen.append((epoch, r["learning_rate"]))
+        cohort.module(0), forget, retain, config, lambda epoch, m, found: seen.append((epoch, found))
     )
     assert torch.equal(flat_parameters(done.model), flat_parameters(on.module(0)))
-    assert seen == [(3, 0.05), (4, 0.05)]
+    assert seen == [(report.epoch, asdict(report.members[0])) for report in reports]
+    assert [(epoch, found["learning_rate"]) for epoch, found in seen] == [(3, 0.05), (4, 0.05)]
     assert done.record == {}
 
 

@@ -99,6 +99,7 @@ def test_lissa_with_exact_products_converges_to_the_exact_solve_for_any_number_o
     config = SolverConfig(solver="lissa", recursion_depth=300, repeats=repeats, batch_size=2)
     solution = solve(Curvature(flat, examples, "ggn", 2.0), u, config)
     assert relative_error(solution.x, torch.linalg.solve(matrix, u)) < 1e-6
+    assert solution.iterations == 300
     assert solution.record["lissa_scale"] > float(torch.linalg.eigvalsh(matrix)[-1])
     assert ("lissa_spread" in solution.record) == (repeats > 1)
 
@@ -163,6 +164,7 @@ def test_ekfac_is_exact_where_the_curvature_is_one_kronecker_product() -> None:
     exact = torch.linalg.solve(exact_gauss_newton(model, examples) + LAMBDA * torch.eye(51, dtype=torch.float64), u)
     solution = solve(Curvature(flat, examples, "ggn", LAMBDA, batch_size=11), u, SolverConfig(solver="ekfac"))
     assert relative_error(solution.x, exact) < 1e-9
+    assert (solution.iterations, solution.record, solution.notes) == (1, {}, ())
 
 
 def test_ekfac_is_close_in_direction_on_the_mlp(system: System) -> None:

@@ -6,7 +6,7 @@ import MLflow, PyTorch and Ray only when an executor is created.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rsc_mlflow.registries import Registry
@@ -21,11 +21,12 @@ GRACE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Result:
-    """Result of a unit; ``outcomes`` is None if its process failed, for the reason in ``reason``."""
+    """Result of a unit; ``outcomes`` is None if its process failed: why, and the end of its log if there is one."""
 
     unit: "Unit"
     outcomes: "list[Outcome] | None"
     reason: str = ""
+    log: str = field(default="", compare=False)
 
 
 class Executor(Protocol):

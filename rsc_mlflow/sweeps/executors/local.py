@@ -64,8 +64,7 @@ class LocalExecutor:
 
     def wait(self, seconds: float) -> list[Result]:
         """See :class:`Executor`."""
-        ended, _ = futures.wait(self._running, seconds, futures.FIRST_COMPLETED)
-        return [self._collect(future) for future in ended]
+        return [self._collect(one) for one in futures.wait(self._running, seconds, futures.FIRST_COMPLETED).done]
 
     def close(self, *, keep_logs: bool = True) -> None:
         """See :class:`Executor`."""
@@ -76,21 +75,20 @@ class LocalExecutor:
             shutil.rmtree(self.logs, ignore_errors=True)
 
     def _start(self, slot: int) -> futures.ProcessPoolExecutor:
-        log = self.logs / f"worker-{slot}.log"
-        self._pools[slot] = futures.ProcessPoolExecutor(
-            1, self._context, initializer=_prepare, initargs=(self._lifeline, log, gpu_of(slot, self.gpus))
-        )
+        arguments = (self._lifeline, self.logs / f"worker-{slot}.log", gpu_of(slot, self.gpus))
+        self._pools[slot] = futures.ProcessPoolExecutor(1, self._context, initializer=_prepare, initargs=arguments)
         return self._pools[slot]
 
     def _collect(self, future: "futures.Future[list[Outcome]]") -> Result:
-        from rsc_mlflow.tracking.store import reason
+        from rsc_mlflow.sweeps.failures import end_of, explanation
 
         slot, unit = self._running.pop(future)
         error = future.exception()
         if isinstance(error, BrokenProcessPool):
             self._pools.pop(slot).shutdown(wait=False)
-            return Result(unit, None, "its process was killed, perhaps because memory ran out")
-        return Result(unit, None, f"its process failed ({reason(error)})") if error else Result(unit, future.result())
+            log = end_of(self.logs / f"worker-{slot}.log")
+            return Result(unit, None, "its process was killed, perhaps because memory ran out", log)
+        return Result(unit, None, *explanation("its process failed", error)) if error else Result(unit, future.result())
 
 
 def _prepare(lifeline: Connection, log: Path, gpu: str | None) -> None:

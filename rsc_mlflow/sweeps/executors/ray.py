@@ -95,15 +95,16 @@ class RayExecutor:
         self._ray.shutdown()
 
     def _collect(self, reference: Any) -> Result:
-        from rsc_mlflow.tracking.store import reason
+        from rsc_mlflow.sweeps.failures import excerpt, explanation
 
         unit = self._units.pop(reference)
         try:
             return Result(unit, self._ray.get(reference))
         except self._ray.exceptions.RayTaskError as error:
-            return Result(unit, None, f"its Ray task failed ({reason(error.cause)})")
+            return Result(unit, None, *explanation("its Ray task failed", error, error.cause))
         except self._ray.exceptions.RayError as error:
-            return Result(unit, None, f"its Ray task was lost ({' '.join(str(error).split())[:200]})")
+            lost = " ".join(str(error).split())[:200] or type(error).__name__
+            return Result(unit, None, f"its Ray task was lost ({lost})", excerpt(str(error)))
 
 
 @partial(EXECUTORS.register, "ray")
@@ -131,7 +132,7 @@ def _check_reachable(address: str) -> None:
 
 def _absent(address: str, error: Exception) -> InputError:
     return InputError(
-        f"No Ray answers at ray_address {address!r} ({error}). Start one (ray start --head) or use local."
+        f"No Ray cluster answers at ray_address {address!r} ({error}). Start one (ray start --head) or use local."
     )
 
 
