@@ -31,6 +31,7 @@ EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
 COPIED = ("benchmarks", "dashboards", "docs", "docs_build", "entry_points", "grids", "results", "rsc_mlflow", "tests")
 CONFIG = """[mutmut]
 source_paths=rsc_mlflow
+debug=true
 timeout_constant=20
 only_mutate=
     {sources}
@@ -206,6 +207,7 @@ def _copy(area: Area, folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(folder / "mutants" / "tests", ignore_errors=True)
+    (folder / "mutants").mkdir(exist_ok=True)  # Python ignores entries of PYTHONPATH that are missing when it starts
     (folder / "mutants" / "mutmut-stats.json").unlink(missing_ok=True)
     for path in (folder / "rsc_mlflow").rglob("*.py"):
         path.write_text(without_uncovered(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -113,7 +113,7 @@ def word_or(words: tuple[str, ...], other: Parse) -> Parse:
     return Parse(convert, first + other.accepted.removeprefix(first))  # ``other`` may accept the same words
 
 
-def text() -> Parse:
+def text(accepted: str = f"text of 1 to {LONGEST_TEXT:,} characters without NUL characters") -> Parse:
     """Return a parser for text that MLflow can store as a parameter and that can be a file name."""
 
     def convert(value: str) -> str:
@@ -121,7 +121,7 @@ def text() -> Parse:
             raise ValueError
         return value
 
-    return Parse(convert, f"1 to {LONGEST_TEXT} characters, not only spaces and none of them NUL")
+    return Parse(convert, accepted)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ class ScoreOptions(MachineOptions):
     """Options of ``score_model``."""
 
     model_uri: str = option(
-        "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.", text()
+        "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.",
+        text("a model URI such as models:/NAME@ALIAS"),
     )
     dataset: str = option("Dataset with the pattern and target class to score, e.g. mnistv20-0-0-0.", DATASET)
     pattern_seed: int | str = option(

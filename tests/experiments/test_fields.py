@@ -56,7 +56,7 @@ def test_what_unlearning_trains_is_registered_as_it_is_itself() -> None:
         ("learning_rate", "nan", "a finite number > 0"),
         ("learning_rate", "1_0", "a finite number > 0"),
         ("learning_rate", "٣", "a finite number > 0"),
-        ("data_root", "a\0b", "none of them NUL"),
+        ("data_root", "a\0b", "without NUL"),
         ("learning_rate", "inf", "a finite number > 0"),
         ("learning_rate", "0", "> 0"),
         ("momentum", "1", "< 1"),
