@@ -143,7 +143,7 @@ def share_range(
     ends = np.clip(table[["low", "high"]].to_numpy(), least, most)
     low = min(np.nanmin(ends, initial=np.inf), *means)
     high = max(np.nanmax(ends, initial=-np.inf), *means)
-    room = 0.05 * max(high - low, 0.02)
+    room = 0.05 * (high - low) if high - low > 1e-6 else 0.05  # equal values: no axis with five decimals
     return [float(low - room), float(high + room)]
 
 
