@@ -124,6 +124,11 @@ def text(accepted: str = f"text of 1 to {LONGEST_TEXT:,} characters without NUL 
     return Parse(convert, accepted)
 
 
+def text_or_auto() -> Parse:
+    """Return a parser like that of :func:`text` that reads an empty text as ``auto``."""
+    return Parse(lambda value: text().convert(value) if value else "auto", text().accepted)
+
+
 @dataclasses.dataclass(frozen=True)
 class Parsed:
     """A parsed value and its canonical text."""
@@ -226,7 +231,9 @@ class Options:
                 raise InputError(unknown_name("option", name, sorted(fields)))
         for name, field in fields.items():
             if field.default is dataclasses.MISSING and name not in values:
-                raise InputError(f"Option {name!r} is missing. Expected {field.metadata['parse'].accepted}.")
+                accepted = field.metadata["parse"].accepted
+                what = help_of(field) if accepted == text().accepted else f"Expected {accepted}."
+                raise InputError(f"Option {name!r} is missing. {what}")
         return cls(**values)
 
     def as_params(self) -> dict[str, str]:
