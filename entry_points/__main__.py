@@ -9,14 +9,19 @@ from rsc_mlflow.messages import answer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """List the commands, or run the given one and exit with its status."""
+    """List the commands, print the version, or run the given command and exit with its status."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(reported(lambda: _run(words)))
 
 
 def _run(words: Sequence[str]) -> int:
-    if not words or words == ["--help"]:
+    if not words or words in (["--help"], ["-h"]):
         answer(listing())
+        return 0
+    if words == ["--version"]:
+        from importlib.metadata import version  # slow to import
+
+        answer(f"rsc-mlflow {version('rsc-mlflow')}")
         return 0
     return status(find_command(words[0]), list(words[1:]), f"rsc {words[0]}")
 

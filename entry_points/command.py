@@ -13,6 +13,8 @@ from rsc_mlflow.fields import Options, help_of, option_fields, param_text
 from rsc_mlflow.tracking.project_run import run_id_from_environment
 
 EXIT_STATUS = "Exit status: 0: success; 2: invalid input; 1: any other error."
+HELP = {"help_option_names": ["-h", "--help"]}
+"""Settings of all commands."""
 _LONGEST_LINE = 1000  # characters; our messages are shorter, apart from the values in them
 
 
@@ -51,7 +53,9 @@ def command(
         return run(options_class.from_mapping(given)) or 0
 
     text = "\n\n".join(filter(None, (summary, details, EXIT_STATUS)))
-    return OptionsCommand(name, options_class, kind, params=_parameters(options_class), callback=callback, help=text)
+    parameters = _parameters(options_class)
+    settings = {"params": parameters, "callback": callback, "help": text, "context_settings": HELP}
+    return OptionsCommand(name, options_class, kind, **settings)
 
 
 def command_of(experiment: ExperimentSpec) -> OptionsCommand:

@@ -43,6 +43,8 @@ class Generic:
             if method is None:
                 return self._without_method(context)
             experiment, more = self.find(method)
+            if clash := {argument.partition("=")[0] for argument in context.args} & set(more[::2]):
+                raise InputError(f"Option '{clash.pop()[2:]}' follows from method={method}. Leave it out.")
             chosen = command_of(experiment)
             name = f"{context.info_name} --method {method}"
             with chosen.make_context(name, [*more, *context.args], parent=context.parent) as inner:
@@ -59,7 +61,7 @@ class Generic:
         )
 
     def _without_method(self, context: click.Context) -> int:
-        if "--help" in context.args:
+        if {"-h", "--help"} & set(context.args):
             click.echo(context.get_help())
             return 0
         raise InputError(f"Option 'method' is missing. Expected one of: {', '.join(self.names())}.")

@@ -113,7 +113,7 @@ def word_or(words: tuple[str, ...], other: Parse) -> Parse:
     return Parse(convert, first + other.accepted.removeprefix(first))  # ``other`` may accept the same words
 
 
-def text() -> Parse:
+def text(accepted: str = f"text of 1 to {LONGEST_TEXT:,} characters without NUL characters") -> Parse:
     """Return a parser for text that MLflow can store as a parameter and that can be a file name."""
 
     def convert(value: str) -> str:
@@ -121,7 +121,12 @@ def text() -> Parse:
             raise ValueError
         return value
 
-    return Parse(convert, f"1 to {LONGEST_TEXT} characters, not only spaces and none of them NUL")
+    return Parse(convert, accepted)
+
+
+def text_or_auto() -> Parse:
+    """Return a parser like that of :func:`text` that reads an empty text as ``auto``."""
+    return Parse(lambda value: text().convert(value) if value else "auto", text().accepted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +231,9 @@ class Options:
                 raise InputError(unknown_name("option", name, sorted(fields)))
         for name, field in fields.items():
             if field.default is dataclasses.MISSING and name not in values:
-                raise InputError(f"Option {name!r} is missing. Expected {field.metadata['parse'].accepted}.")
+                accepted = field.metadata["parse"].accepted
+                what = help_of(field) if accepted == text().accepted else f"Expected {accepted}."
+                raise InputError(f"Option {name!r} is missing. {what}")
         return cls(**values)
 
     def as_params(self) -> dict[str, str]:

@@ -118,6 +118,19 @@ class Registry(Mapping[str, T]):
             raise InputError(self.unknown(name))
         return found
 
+    def unambiguous(self, name: str) -> T:
+        """Return the value registered under a name, which no finder may have as well.
+
+        Raises:
+            InputError: as for ``[name]``, or a user's file or folder has the name of a registered entry.
+        """
+        if name in self.registered() and any(finder.has(name) for finder in self._finders):
+            raise InputError(
+                f"The {self.what} {name!r} exists twice: a file or folder of a data root has the name of a registered "
+                f"{self.what}. Rename the file or folder."
+            )
+        return self[name]
+
     def unknown(self, name: str, within: str = "") -> str:
         """Return the message for an unknown name; see :func:`rsc_mlflow.errors.unknown_name`."""
         return unknown_name(self.what, name, self.names(), within)

@@ -211,7 +211,7 @@ def _tail(steps: npt.NDArray[np.int64], n: int, most: int) -> float:
         drawn = p[:-1, : max(most + 1 - step, 0)] * take[:-1]
         p *= 1 - take
         p[1:, step:] += drawn
-    return float(p[n].sum())
+    return min(float(p[n].sum()), 1.0)  # rounding can make it 1 + 2e-16
 
 
 def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples: int, seed: int) -> int:

@@ -1,10 +1,13 @@
 """What commands say: answers on standard output, everything else on standard error, with a prefix for its level."""
 
+import ast
 import contextlib
 import io
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +27,27 @@ logger.error("2 jobs failed:\\n  100 % of them")
 logging.getLogger("another.package").info("not ours")
 answer("score 0.5")
 """
+
+
+def texts_of_notes(source: str) -> Iterator[str]:
+    """The texts of all calls of ``_logger.warning`` in a module, with ``%s`` for what is filled in."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="_logger"), attr="warning"), args=[text, *_]):
+                if isinstance(text, ast.Constant):
+                    yield str(text.value)
+                elif isinstance(text, ast.JoinedStr):
+                    yield "".join(str(part.value) if isinstance(part, ast.Constant) else "%s" for part in text.values)
+
+
+def test_notes_are_whole_sentences() -> None:
+    """They begin with a capital letter and end with a period, or with the message of an error, which has one."""
+    root = Path(__file__).parents[1]
+    files = [path for folder in ("rsc_mlflow", "dashboards", "entry_points") for path in (root / folder).rglob("*.py")]
+    found = [text for path in files for text in texts_of_notes(path.read_text(encoding="utf-8"))]
+    assert len(found) > 12
+    assert [text for text in found if not text.endswith((".", "%s"))] == []
+    assert [text for text in found if not (text[0].isupper() or text.startswith("%s"))] == []
 
 
 def output(settings: str) -> tuple[str, str]:

@@ -140,6 +140,13 @@ def test_rank_sum_counted_by_hand(first: list[float], second: list[float], expec
     assert (found.p_value, found.exact, found.standard_error) == (pytest.approx(expected, rel=1e-12), True, 0)
 
 
+@pytest.mark.parametrize("m", [4, 6, 8, 17, 18])
+def test_rank_sum_of_equal_values_is_not_rounded_above_1(m: int) -> None:
+    p = rank_sum(np.zeros(1), np.zeros(m)).p_value
+    assert p == pytest.approx(1.0, abs=1e-12)
+    assert p <= 1.0
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=6), st.lists(st.integers(0, 4), min_size=1, max_size=6))
 @settings(deadline=None)
 def test_rank_sum_with_ties_is_the_share_of_all_assignments(first: list[int], second: list[int]) -> None:

@@ -43,10 +43,11 @@ def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[st
     return table.merge(norms, on=by, how="inner")
 
 
-def norm_scatter(table: pd.DataFrame, theme: Theme) -> go.Figure:
+def norm_scatter(table: pd.DataFrame, theme: Theme, ends: tuple[float, float] | None = None) -> go.Figure:
     """Mean norm against mean score, one point per family and pattern; a least-squares line for each family that has
-    :data:`FEWEST` patterns."""
+    :data:`FEWEST` patterns.  ``ends`` are those of the axis of norms."""
     drawn = figure(theme, x="mean ℓ2 norm of what the pattern adds", y="spurious score")
+    drawn.update_xaxes(range=ends)
     for family, rows in table.dropna(subset=["norm", "mean"]).groupby("dataset_family"):
         if len(rows) >= FEWEST and rows["norm"].nunique() > 2:
             drawn.add_trace(_least_squares(rows, f"least squares, {family}", theme))

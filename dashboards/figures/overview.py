@@ -42,17 +42,28 @@ COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_RUNNING, sche
 """What a sweep logs of its jobs; ``n_jobs`` leaves out those that the grid's own jobs require."""
 
 
+_OF_SWEEPS = ("sweep", "kind", "status", "started_ms", "end_time", "run_name", "n_jobs", "experiment_id", "run_id")
+
+
+def narrow(runs: pd.DataFrame) -> pd.DataFrame:
+    """The columns that sweeps need: choosing rows of a frame with hundreds of columns takes milliseconds each time."""
+    wanted = {*_OF_SWEEPS, *(f"metrics.{name}" for name in (*COUNTS, schema.SECONDS)), f"tags.{schema.COHORT_SIZE}"}
+    return runs[[name for name in runs.columns if name in wanted]]
+
+
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row per sweep, newest first: its jobs by state, and its run.
 
     Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Two kinds of jobs
     have no run with the sweep's tag: those that another sweep had finished before, and those that failed before their
-    run was created.  They are in the counts that the sweep logs, ``sweep/finished`` and ``sweep/failed``.
+    run was created.  They are in the counts that the sweep logs, ``sweep/finished`` and ``sweep/failed``.  Shadow
+    models have the tag, too, but are not jobs: there are never more finished jobs than planned ones.
 
     Returns:
         ``key`` (the tag), ``sweep`` (name), ``jobs`` (planned; nan if not logged), ``finished``, ``failed``,
         ``stopped`` (by a signal, or with their process), ``running`` and ``links``.
     """
+    runs = narrow(runs)
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
     own = runs[(runs["sweep"] != "") & (runs["kind"] == "sweep")].sort_values("started_ms", ascending=False)
     rows = []
@@ -63,7 +74,7 @@ def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
         counted = metric(parents, schema.SWEEP_FINISHED).max()
         known = pd.concat([metric(parents, name) for name in COUNTS], axis=1).sum(axis=1, min_count=1)
         total = pd.concat([known, parents["n_jobs"]]).max() if len(parents) else float("nan")
-        done = int(np.nanmax([(mine["status"] == "FINISHED").sum(), counted]))
+        done = int(np.nanmin([np.nanmax([(mine["status"] == "FINISHED").sum(), counted]), total]))
         failed = np.nanmax([(mine["status"] == "FAILED").sum(), metric(parents.head(1), schema.SWEEP_FAILED).max()])
         rows.append(
             {

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboards.figures.overview import SHOWN, sweep_table
+from dashboards.figures.overview import SHOWN, narrow, sweep_table
 from dashboards.figures.points import escape, lines
 from dashboards.figures.style import Theme, figure, mark
 from rsc_mlflow.analysis import UNENDED, UNFINISHED, metric
@@ -57,6 +57,7 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
     table = sweep_table(runs)
     if table.empty:
         return table
+    runs, every = narrow(runs), narrow(every)
     spent = (metric(every, schema.SECONDS) / _together(every)).groupby(every["sweep"]).sum() / 3600
     own = every[every["kind"] == "sweep"].sort_values("started_ms", ascending=False).drop_duplicates("sweep")
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
@@ -107,6 +108,7 @@ def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms
 def over_time(runs: pd.DataFrame, table: pd.DataFrame, theme: Theme) -> go.Figure:
     """Finished jobs by minutes since the first job of the sweep started, one line per sweep."""
     drawn = figure(theme, x="minutes since the first job began", y="jobs finished")
+    runs = narrow(runs)
     jobs = runs[(runs["kind"] != "sweep") & (runs["status"] == "FINISHED") & runs["end_time"].notna()]
     for place, row in enumerate(table.head(SHOWN).to_dict("records")):
         mine = jobs[jobs["sweep"] == row["key"]].sort_values("end_time")

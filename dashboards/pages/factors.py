@@ -132,12 +132,17 @@ def norms(view: View) -> Panel:
     alike = like(view, runs, shown, split=split, cover=["dataset_family", "pattern"])
     by = [*facet, *alike.by]
     table = norm_points(alike.runs, by, alike.average)
+    width = max(table["norm"].max() - table["norm"].min(), 1.0) if len(table) else 1.0
+    ends = (table["norm"].min() - 0.05 * width, table["norm"].max() + 0.05 * width)
     words = [": ".join(filter(None, (heading, correlation_words(rows)))) for heading, rows in facets(table, *by)]
     return Panel(
         "norms",
         "Norm of the pattern",
         f"Mean score over all seeds against the mean norm, one figure per dataset family. {'; '.join(words)}.",
-        tuple(Plot(norm_scatter(rows, view.theme), heading) for heading, rows in facets(table, *by, "dataset_family")),
+        tuple(
+            Plot(norm_scatter(rows, view.theme, ends), heading)
+            for heading, rows in facets(table, *by, "dataset_family")
+        ),
         table,
         summary(table),
         view.empty_message(runs, [schema.PATTERN_NORM], MADE_BY),

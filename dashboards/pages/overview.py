@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dashboards.figures.overview import SHOWN, states, sweep_bars, sweep_table
+from dashboards.figures.overview import SHOWN, states, sweep_bars
 from dashboards.figures.points import counted
 from dashboards.figures.sweeps import failure_table, progress_table
 from dashboards.panels import Page, Panel, Plot, SavedView, View
@@ -15,6 +15,7 @@ from rsc_mlflow.tracking.schema import score_target
 START_SWEEP = "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 START = "make quickstart, or mlflow run . --env-manager=local -e train_classifier -P dataset=digitsv8-10-0-0"
 NEWEST = 15
+SWEEP_COLUMNS = ["sweep", "jobs", "finished", "failed", "stopped", "running", "links"]
 LISTED = 150
 """Runs and models that a table lists, page by page."""
 
@@ -35,13 +36,13 @@ def runs(view: View) -> Panel:
 
 def sweeps(view: View) -> Panel:
     """Sweeps and how far they are."""
-    table = sweep_table(view.runs)
+    table = progress_table(view.runs, view.every)
     about = "Jobs of each sweep, one per fingerprint. Jobs that have not started are left blank."
     message = "" if len(table) else f"No sweeps here. Start one: {START_SWEEP}"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
-    note += _newest_sweep(progress_table(view.runs, view.every)) if len(table) else ""
-    return Panel("sweeps", "Sweeps", about, plots, table.drop(columns="key"), note, message)
+    note += _newest_sweep(table) if len(table) else ""
+    return Panel("sweeps", "Sweeps", about, plots, table[SWEEP_COLUMNS], note, message)
 
 
 def _newest_sweep(table: pd.DataFrame) -> str:
@@ -66,9 +67,7 @@ def failures(view: View) -> Panel:
     table = failure_table(view.every)
     message = "" if len(table) else "None of the runs shown here has failed."
     note = f"{int(table['runs'].sum()):,} failed or killed, {counted(len(table), 'reason')}"
-    about = (
-        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full."
-    )
+    about = "Errors that differ only in numbers, ids and paths are counted together; the newest one is shown in full."
     return Panel(
         "failures", "Failures by reason", about, table=table, note=note, message=message, show_table=True, optional=True
     )

@@ -139,8 +139,9 @@ def corrected(view: View) -> Panel:
     return Panel(
         "corrected",
         "Spurious members told from controls",
-        "AUC of members with the pattern against non-members with the pattern (controls). An attack that only "
-        "recognizes the pattern reaches .5 (dotted). With one member, it is the share of controls with a lower score.",
+        "AUC of members with the pattern against controls, which are non-members with the pattern. At 0.5 (dotted), "
+        "the attack recognizes the pattern, not the membership. With one member, the AUC is the share of controls that "
+        "the attack ranks below it.",
         tuple(plots),
         table,
         _noted(view, table),
@@ -162,9 +163,8 @@ def control(view: View) -> Panel:
     return Panel(
         "control",
         "Spurious members against controls",
-        "Share of the examples with the pattern that an attack calls members. An attack that only recognizes the "
-        "pattern calls non-members with the pattern members as well: the distance between the lines shows what it "
-        "knows about membership.",
+        "Share of the examples with the pattern that an attack calls members. The distance between the lines is what "
+        "the attack knows about membership: if it only recognizes the pattern, the lines coincide.",
         tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
         _noted(view, table),

@@ -8,7 +8,7 @@ from dashboards.figures.scores import class_map, class_points, line_marks, score
 from dashboards.grouping import facet_by, facet_columns, facets, group_by, with_values
 from dashboards.panels import Option, Page, Panel, Plot, View
 from rsc_mlflow.analysis.alike import MOST
-from rsc_mlflow.names import classes_of
+from rsc_mlflow.names import TWO_CLASSES, classes_of
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.schema import SPURIOUS_SCORE
 
@@ -27,11 +27,11 @@ MADE_BY = (
     "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 )
 ABOUT = (
-    "Mean over seeds with its 95 % interval. Points with fewer than five seeds have no interval; small marks show "
-    "their seeds. The points at 0 are the clean models of the same recipe. Hollow points are not significantly above "
-    "them (exact rank-sum test of poisoned against clean training seeds at 5 %, with Holm's correction over all "
-    "points). With two target classes, a point is the mean of both scores, and thin lines show each of them."
+    "Mean over seeds with its 95 % interval. With fewer than five seeds, small marks show the single seeds instead. "
+    "Points at 0 are clean models of the same recipe. Hollow points are not significantly above the clean models "
+    "(rank-sum test over training seeds, 5 %, Holm's correction)."
 )
+OF_BOTH = " With two target classes, a point is the mean of both scores; thin lines show each score."
 
 
 def _drawn(view: View, group: str) -> tuple[Like, list[str]]:
@@ -56,7 +56,7 @@ def curves(view: View) -> Panel:
     return Panel(
         key="curves",
         title=f"{y.capitalize()} against the number of spurious examples".replace("Spurious examples", "examples"),
-        about=ABOUT,
+        about=ABOUT + OF_BOTH * bool((alike.runs["form"] == TWO_CLASSES).any()),
         plots=tuple(plots),
         table=table,
         note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),

@@ -1,5 +1,6 @@
 """Sweeps: how far each one is, when it ends, what failed and what it cost."""
 
+import textwrap
 from typing import Any
 
 import pandas as pd
@@ -20,9 +21,16 @@ LOGS = 20
 COLUMNS = ["fingerprint", "job", "error", "reason", "log", "sweep_name", "experiment_id", "run_id", "started_ms"]
 
 
+def _progress(view: View) -> pd.DataFrame:
+    if "progress" not in view.memo:
+        view.memo["progress"] = progress_table(view.runs, view.every)
+    found: pd.DataFrame = view.memo["progress"]
+    return found
+
+
 def progress(view: View) -> Panel:
     """A row and a bar for each sweep."""
-    table = progress_table(view.runs, view.every)
+    table = _progress(view)
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     drawn = f", the newest {SHOWN} drawn" if len(table) > SHOWN else ""
     return Panel(
@@ -41,7 +49,7 @@ def progress(view: View) -> Panel:
 
 def pace(view: View) -> Panel:
     """Finished jobs over time."""
-    table = progress_table(view.runs, view.every)
+    table = _progress(view)
     return Panel(
         "pace",
         "Finished jobs over time",
@@ -91,7 +99,8 @@ def all_failures(runs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
 
 
 def _excerpt(row: dict[Any, Any]) -> LogExcerpt:
-    return LogExcerpt(f"Log of {row['job']} ({row['sweep_name']}): {row['error'][:100]}", row["log"])
+    error = textwrap.shorten(row["error"], 100, placeholder=" …")
+    return LogExcerpt(f"Log of {row['job']} ({row['sweep_name']}): {error}", row["log"])
 
 
 def failures(view: View) -> Panel:
@@ -103,7 +112,7 @@ def failures(view: View) -> Panel:
     return Panel(
         "failures",
         "Failures by reason",
-        "Errors that differ only in numbers, ids and addresses are counted together; the newest one is shown in full."
+        "Errors that differ only in numbers, ids and paths are counted together; the newest one is shown in full."
         + shown,
         table=table,
         logs=logs,

@@ -115,11 +115,10 @@ def side_by_side(view: View) -> Panel:
     return Panel(
         "side_by_side",
         "Methods side by side: distance to the retrained reference",
-        "Mean over seeds with its 95 % interval; with fewer than five seeds, the mean alone. Gap: the method's value "
-        "minus the retrained reference's. KL: divergence from the retrained reference's predictions. Methods are "
-        "ranked by their distance to the reference in spurious score. Methods with a fault are last: they over-forget "
-        "(loss or confidence on the forgotten examples far beyond the reference's) or destroyed the model (the test "
-        "accuracy fell).",
+        "Mean over seeds with its 95 % interval; with fewer than five seeds, the mean alone. Gap: value of the method "
+        "minus value of the retrained reference. KL: divergence from the reference's predictions. The method with the "
+        "smallest absolute gap in spurious score has rank 1. Methods that over-forget (their loss or confidence on the "
+        "forgotten examples is far beyond the reference's) or destroy the model (its test accuracy fell) are last.",
         table=_method_first(table),
         message=view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         show_table=True,
@@ -213,8 +212,8 @@ def trade(view: View) -> Panel:
     return Panel(
         "trade_off",
         "Trade-off: remaining score against time",
-        "One point per method, pattern and number of examples. The best methods are on the left at a gap of 0. "
-        f"Below 0, a method forgets more than retraining does.{_hollow(table)}",
+        "One point per method, pattern and number of examples. Fast methods that match the retrained reference are on "
+        f"the left at 0. Below 0, a method forgets more than retraining does.{_hollow(table)}",
         tuple(Plot(trade_off(rows, view.theme), heading if len(cut) > 1 else "") for heading, rows in cut),
         table.drop(columns="faulty"),
         summary(table),

@@ -11,6 +11,8 @@ Range = tuple[float, float]
 SHARE: Range = (0.0, 1.0)
 LARGEST = 1e100
 """Larger numbers could overflow when they are averaged or squared."""
+ROUNDING = 1e-12
+"""How far outside its range a value may be; it then counts as the end of the range."""
 ANY: Range = (-LARGEST, LARGEST)
 _SHARES = re.compile(
     r"(before/)?spurious/(score.*|flip_rate|test_accuracy|p_value.*|reference_score.*)|reference/.*"
@@ -44,7 +46,7 @@ def metric(runs: pd.DataFrame, name: str) -> "pd.Series[float]":
     if column not in runs:
         return pd.Series(np.nan, index=runs.index)
     values = runs[column].astype(float)
-    return values.where(~_outside(values.to_numpy(), name))
+    return values.where(~_outside(values.to_numpy(), name)).clip(*limits(name))
 
 
 def unreadable(runs: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
@@ -70,4 +72,4 @@ def unreadable_values(runs: pd.DataFrame) -> "pd.Series[str]":
 def _outside(values: npt.NDArray[Any], name: str) -> npt.NDArray[np.bool_]:
     low, high = limits(name)
     with np.errstate(invalid="ignore"):
-        return (values < low) | (values > high)
+        return (values < low - ROUNDING) | (values > high + ROUNDING)

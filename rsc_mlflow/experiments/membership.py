@@ -108,9 +108,9 @@ def _checked(source: PulledModel, options: MembershipOptions) -> PulledModel:
             "Expected a trained or an unlearned model."
         )
     if source.dataset != options.dataset_name:
+        fitting = f"Use dataset={source.dataset} or another model" if source.dataset.quarters else "Use a model of it"
         raise InputError(
-            f"{options.model_uri} was trained on {source.dataset}, but dataset is {options.dataset}. "
-            f"Use dataset={source.dataset} or another model."
+            f"{options.model_uri} was trained on {source.dataset}, but dataset is {options.dataset}. {fitting}."
         )
     names = [field.name for field in dataclasses.fields(TrainOptions)]
     if kind == "unlearn":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import SEED, TrainOptions
-from rsc_mlflow.fields import boolean, integer, option, text, word_or
+from rsc_mlflow.fields import boolean, integer, option, text, text_or_auto, word_or
 
 if TYPE_CHECKING:
     from rsc_mlflow.attacks.base import Attack, ShadowConfig
@@ -45,7 +45,7 @@ class MembershipOptions(TrainOptions):
     model_uri: str = option(
         "Target model: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the model "
         "with these training options, which is trained if there is none.",
-        text(),
+        text_or_auto(),
         "auto",
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from rsc_mlflow.experiments.options import DATASET, MODEL, SEED, DataOptions, MachineOptions
-from rsc_mlflow.fields import integer, number, option, text, word_or
+from rsc_mlflow.fields import integer, number, option, text, text_or_auto, word_or
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,7 +11,8 @@ class ScoreOptions(MachineOptions):
     """Options of ``score_model``."""
 
     model_uri: str = option(
-        "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.", text()
+        "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.",
+        text("a model URI such as models:/NAME@ALIAS"),
     )
     dataset: str = option("Dataset with the pattern and target class to score, e.g. mnistv20-0-0-0.", DATASET)
     pattern_seed: int | str = option(
@@ -31,7 +32,7 @@ class InspectOptions(DataOptions):
     model_uri: str = option(
         "Models, separated by commas: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; "
         "auto: the newest finished training run that matches dataset and model.",
-        text(),
+        text_or_auto(),
         "auto",
     )
     dataset: str = option(

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.experiments.options import MachineOptions, TrainOptions
-from rsc_mlflow.fields import boolean, choice, help_of, integer, option, option_fields, text, word_or
+from rsc_mlflow.fields import boolean, choice, help_of, integer, option, option_fields, text_or_auto, word_or
 from rsc_mlflow.unlearning.base import METHODS, MethodConfig, SourceTraining, UnlearningMethod
 from rsc_mlflow.unlearning.choices import AUTO
 
@@ -61,7 +61,7 @@ class UnlearnOptions(MachineOptions):
     model_uri: str = option(
         "Model to unlearn: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the "
         "newest finished training run with these training options.",
-        text(),
+        text_or_auto(),
         AUTO,
     )
     reference: str = option(
@@ -71,7 +71,8 @@ class UnlearnOptions(MachineOptions):
     )
     score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
     register: bool | str = option(
-        "Register the model: auto (if the store allows it), true (an error if it does not) or false.",
+        "Register the model: auto (if the store allows it), true (an error if it does not) or false; a destroyed model "
+        "is never registered.",
         word_or(("auto",), boolean()),
         "auto",
     )

@@ -30,7 +30,7 @@ class OcclusionCurve:
 
     @property
     def auc(self) -> float:
-        """Area under the curve by the trapezoidal rule, in [0, 1]; higher = less sensitive."""
+        """Area under the curve by the trapezoidal rule, in [0, 1]; higher means less sensitive."""
         pairs = zip(pairwise(self.shares), pairwise(self.probabilities), strict=True)
         return sum((right - left) * (first + second) / 2 for (left, right), (first, second) in pairs)
 

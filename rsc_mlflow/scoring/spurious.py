@@ -108,7 +108,7 @@ class ScoreCounts:
         examples: [C], all.
         hits: [C, C], hits for each target class (columns).
         flips: [C, C], examples that the pattern turns into predictions of each class (columns).
-        correct: [C], right predictions with the pattern.
+        correct: [C], correct predictions with the pattern.
     """
 
     examples: Tensor
@@ -117,11 +117,11 @@ class ScoreCounts:
     correct: Tensor
 
     def share_of_hits(self, target: int) -> float:
-        """Hits for ``target`` over all examples."""
+        """Return the share of hits for ``target`` among all examples."""
         return _share(int(self.hits[:, target].sum()), int(self.examples.sum()))
 
     def share_of_others(self, by_true_class: Tensor, target: int) -> float:
-        """A count [C] over the examples of the classes that are not ``target``; 0 if there are none."""
+        """Return a count [C] as a share of the examples of other classes than ``target``; 0 if there are none."""
         counted, all_examples = by_true_class.sum() - by_true_class[target], self.examples.sum() - self.examples[target]
         return _share(int(counted), int(all_examples))
 

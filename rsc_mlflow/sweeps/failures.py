@@ -18,11 +18,11 @@ EXCERPTS = 100
 """Maximum number of excerpts in ``failures.json``, one per reason."""
 LONGEST_REASON = 160
 _WHILE_HANDLING = "During handling of the above exception, another exception occurred:\n"
-_CHANGING = re.compile(r"0x[0-9a-f]+|[0-9a-f]{12,}|\d+(\.\d+)?([eE][+-]?\d+)?")
+_CHANGING = re.compile(r"(/[\w.~-]+){2,}|0x[0-9a-f]+|[0-9a-f]{12,}|\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
 def general_reason(error: object) -> str:
-    """Return the first line of an error without numbers, ids and addresses, so that equal failures can be counted."""
+    """Return the first line of an error without numbers, ids and paths, so that equal failures can be counted."""
     line = str(error).strip().splitlines()[0] if str(error).strip() else ""
     return _CHANGING.sub("…", line)[:LONGEST_REASON] or "no reason recorded (the process ended without a message)"
 

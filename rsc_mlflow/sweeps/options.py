@@ -24,7 +24,10 @@ def executor() -> Parse:
 class SweepOptions(Options):
     """Options of ``sweep``."""
 
-    grid: str = option("Path of a grid file, or the name of a shipped grid, e.g. quick/scores.", text())
+    grid: str = option(
+        "Path of a grid file, or the name of a shipped grid, e.g. quick/scores.",
+        text("the path of a grid file or the name of a shipped grid such as quick/scores"),
+    )
     executor: str = option("Executor: local (processes on this machine) or ray (Ray tasks).", executor(), "local")
     workers: int | str = option(
         "Number of jobs or cohorts to run in parallel; auto: one per CPU core, or two per GPU if there are any.",

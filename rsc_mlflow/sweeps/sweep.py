@@ -171,10 +171,12 @@ def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     seconds = estimator.seconds(sweep.plan.jobs[key] for key in sweep.left)
     seconds /= training_at_once(workers, gpus) if gpus else 1  # on a CPU the workers share the cores
     print_plan(sweep.identity, sweep.grid, sweep.plan, sweep.left, schedule.cohorts, schedule.sizes)
-    answer(
-        f"estimate: {span(seconds)} on {workers} workers ({estimator.measured} of {len(sweep.left)} jobs from finished "
-        "runs, the others from a short measurement on this machine)"
-    )
+    numbers = {
+        "finished runs": estimator.measured,
+        "a short measurement on this machine": len(sweep.left) - estimator.measured - estimator.unknown,
+    }
+    sources = " and ".join(f"from {source} for {number} jobs" for source, number in numbers.items() if number)
+    answer(f"estimate: {span(seconds)} on {workers} workers, {sources or 'no jobs to run'}")
     if estimator.unknown:
         answer(f"not in the estimate: {estimator.unknown} jobs of kinds of which no run has finished yet")
 

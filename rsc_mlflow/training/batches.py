@@ -103,7 +103,7 @@ class BatchIterator:
         return images.view(self._size, size, *self._image_shape), labels
 
     def end_epoch(self, more: bool) -> None:
-        """Note the generators' states for :meth:`state`; with ``more``, then draw the order of the next epoch."""
+        """Store the generators' states for :meth:`state`; if ``more``, then draw the order of the next epoch."""
         self._states = [generator.get_state() for generator in self._generators]
         if more:
             self._drawn = self._draw()

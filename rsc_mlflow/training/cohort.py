@@ -65,8 +65,8 @@ class Cohort:
         members: the models to train.
         classes: number of classes.
         device: the device to train on.
-        record_steps: whether a GPU records the training step and replays it.  It is slower without, and otherwise the
-            same.
+        record_steps: whether to record the training step on a GPU and replay it.  Without recording, training is
+            slower but gives the same result.
 
     Raises:
         InputError: the members cannot be trained together, or the architecture does not accept the images.
@@ -118,14 +118,14 @@ class Cohort:
             yield report
 
     def logits(self, images: Tensor, members: Sequence[int] | None = None) -> Tensor:
-        """Logits on ``images`` [N, C, H, W]: float32 [K, N, classes], on the cohort's device.
+        """Return the members' logits on ``images``, float32 ``[K, N, classes]``, on the cohort's device.
+
+        On the CPU, members are evaluated one by one, because evaluating them together would hardly be faster.  The
+        logits are bitwise equal to those that :func:`evaluate_logits` returns for a member's :meth:`module`.
 
         Args:
-            images: the same for all members, on any device.
-            members: places in the cohort; None: all.
-
-        On the CPU a member's are bit for bit those of its :meth:`module`, which :func:`evaluate_logits` gives: there
-        each computes alone, since together they would be hardly faster.
+            images: ``[N, C, H, W]``, the same for all members, on any device.
+            members: positions in the cohort; None: all.
         """
         slots = [self._slot[k] for k in (range(len(self)) if members is None else members)]
         together = len(slots) if self._device.type == "cuda" else 1

@@ -33,12 +33,14 @@ class _Block:
 def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
     """Set entries of the optimizer's state below 1e-30 in absolute value to zero.
 
-    Where a gradient becomes zero and stays so (a dead unit's), the first moment decays by a constant factor
-    each step and after some 800 steps (β = 0.9), in the second epoch of MNIST, reaches the denormal
-    numbers below 1.2e-38, on which processors are slower.  It never leaves them, since the smallest ones
-    times 0.9 round to themselves.  Called at least every 175 steps, nothing decays from 1e-30 to there in
-    between.  ``torch.set_flush_denormal`` does not help: it acts on the calling thread and on threads made
-    after it, not on the pool that already exists, and results would depend on which thread did what.
+    If a gradient becomes zero and stays zero, as in a dead unit, the first moment shrinks by a constant factor in each
+    step.  With β = 0.9, it reaches the denormal numbers below 1.2e-38 after about 800 steps, in the second epoch of
+    MNIST.  Processors compute more slowly with denormal numbers, and the moment stays denormal, because the smallest of
+    them times 0.9 rounds to itself.  If this function is called at least every 175 steps, no value can shrink from
+    1e-30 to a denormal number between two calls.
+
+    ``torch.set_flush_denormal`` is not sufficient.  It affects only the calling thread and threads created later, not
+    PyTorch's existing thread pool, so results would depend on which thread computes what.
     """
     for state in optimizer.state.values():
         for tensor in state.values():
@@ -47,7 +49,7 @@ def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
 
 
 def block_key(config: TrainingConfig, start: State | None) -> tuple[Any, ...]:
-    """Members with equal keys may share a block (all that the update depends on but the gradient)."""
+    """Return all that a member's update depends on except its gradient; members with equal keys may share a block."""
     states = list((start or {}).values())
     kept = tuple(sorted({name for tensors in states for name in tensors}))
     steps = tuple(sorted({float(tensors["step"]) for tensors in states if "step" in tensors}))
@@ -80,7 +82,7 @@ class CohortOptimizer:
                 group["lr"] = rates[block.first]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """One update from the gradients [K, …] in the order of the parameters; clips them in place."""
+        """Update the parameters from their gradients [K, …], in the same order; the gradients are clipped in place."""
         for block in self._blocks:
             clip = block.config.grad_clip
             for parameter, gradient in zip(block.parameters, gradients, strict=True):

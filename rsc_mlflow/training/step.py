@@ -81,7 +81,7 @@ class GraphRecorder:  # pragma: no cover - needs a GPU; see tests/cuda
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """Return what records a step on this device; None on the CPU, which runs each step as it is."""
+    """Return the recorder of steps for this device; None on the CPU, where steps are not recorded."""
     return GraphRecorder(device) if device.type == "cuda" else None
 
 
@@ -92,7 +92,7 @@ class Step:
 
     Attributes:
         losses: float64 [K], sum over the epoch's examples of their losses.
-        hits: int64 [K], right predictions in the epoch, each made before the weights were changed by its batch.
+        hits: int64 [K], correct predictions in the epoch, each made before the weights were changed by its batch.
     """
 
     def __init__(

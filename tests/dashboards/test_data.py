@@ -1,10 +1,12 @@
 """Filters in the address, fingerprints, columns."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dashboards.data import Filters, choices
 from rsc_mlflow.analysis import latest_per_fingerprint, read
+from rsc_mlflow.analysis.values import metric, unreadable
 from rsc_mlflow.errors import InputError
 from tests.dashboards.frames import frame, made_up, run
 
@@ -111,3 +113,11 @@ def test_every_filter_keeps_the_runs_with_its_value(name: str, column: str, valu
     by_hand = runs[(runs[column].astype(str) == value) | clean]
     assert 0 < len(kept) < len(runs)
     assert kept["run_id"].tolist() == by_hand["run_id"].tolist()
+
+
+def test_a_share_that_rounding_moved_past_its_end_is_the_end() -> None:
+    runs = pd.DataFrame({"metrics.spurious/p_value": [1 + 2.3e-16, -1e-17, 1.001, 0.5]})
+    assert runs["metrics.spurious/p_value"][0] > 1
+    assert metric(runs, "spurious/p_value").tolist()[:2] == [1.0, 0.0]
+    assert np.isnan(metric(runs, "spurious/p_value")[2])
+    assert unreadable(runs, "spurious/p_value").tolist() == [False, False, True, False]

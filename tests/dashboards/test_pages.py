@@ -51,6 +51,7 @@ def test_norms_have_a_figure_for_each_family() -> None:
     (page,) = (page for page in PAGES if page.path == "factors")
     (panel,) = (panel for panel in panels(page, view(FILLED)) if panel.key == "norms")
     assert [plot.title for plot in panel.plots] == sorted(set(panel.table["dataset_family"]))
+    assert len({tuple(plot.figure.layout.xaxis.range) for plot in panel.plots}) == 1
     for plot in panel.plots:
         norms = {x for trace in plot.figure.data if trace.mode == "markers" for x in trace.x}
         assert norms == set(panel.table.loc[panel.table["dataset_family"] == plot.title, "norm"])

@@ -183,7 +183,7 @@ def test_every_option_wrong_once(name: str, store: Store, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(LONG, "Expected 1 to 6000 characters"), ("a\udcffb", "can be encoded as UTF-8")]
+    ("text", "message"), [(LONG, "Expected text of 1 to 6,000 characters"), ("a\udcffb", "can be encoded as UTF-8")]
 )
 def test_text_that_the_store_cannot_hold(
     text: str, message: str, store: Store, capsys: pytest.CaptureFixture[str]

@@ -14,6 +14,7 @@ from mlflow.protos.databricks_pb2 import (
     UNAUTHENTICATED,
 )
 
+from entry_points.__main__ import main
 from entry_points.command import command, status
 from entry_points.commands import find_command
 from rsc_mlflow.errors import InputError
@@ -57,8 +58,22 @@ def test_the_status_is_what_the_function_returns_and_help_is_none_of_its_busines
     shown = capsys.readouterr().out
     assert shown.startswith("Usage: python -m entry_points entry [OPTIONS]")
     assert "A number, whatever it is." in shown
-    assert status(entry, ["--help"], "python -m results") == 0
+    assert status(entry, ["-h"], "python -m results") == 0
     assert capsys.readouterr().out.startswith("Usage: python -m results [OPTIONS]")
+
+
+def test_the_program_itself_shows_its_commands_and_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, shown in (("", "Usage: rsc COMMAND"), ("-h", "Usage: rsc COMMAND"), ("--version", "rsc-mlflow 0.1.0")):
+        with pytest.raises(SystemExit) as ended:
+            main(words.split())
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.startswith(shown)
+
+
+def test_an_option_that_follows_from_the_method_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for given in (["--attacks", "lira"], ["--attacks=lira"]):
+        assert status(find_command("attack"), ["--method", "loss", *given]) == 2
+        assert capsys.readouterr().err == "error: Option 'attacks' follows from method=loss. Leave it out.\n"
 
 
 def test_bad_input_is_status_2_and_the_reason_of_the_adopted_run(

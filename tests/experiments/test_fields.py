@@ -5,8 +5,12 @@ from dataclasses import replace
 import pytest
 
 from rsc_mlflow.errors import InputError
+from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
-from rsc_mlflow.experiments.unlearning_options import method_options
+from rsc_mlflow.experiments.scoring_options import WeightsOptions
+from rsc_mlflow.experiments.unlearning_options import UnlearnOptions, method_options
+from rsc_mlflow.fields import Options, option_fields
+from rsc_mlflow.sweeps.options import SweepOptions
 from rsc_mlflow.tracking.fingerprint import fingerprint
 
 ExactRetrainingOptions = method_options("exact_retraining")
@@ -56,7 +60,7 @@ def test_what_unlearning_trains_is_registered_as_it_is_itself() -> None:
         ("learning_rate", "nan", "a finite number > 0"),
         ("learning_rate", "1_0", "a finite number > 0"),
         ("learning_rate", "٣", "a finite number > 0"),
-        ("data_root", "a\0b", "none of them NUL"),
+        ("data_root", "a\0b", "without NUL"),
         ("learning_rate", "inf", "a finite number > 0"),
         ("learning_rate", "0", "> 0"),
         ("momentum", "1", "< 1"),
@@ -84,8 +88,18 @@ def test_bad_values_name_the_option_and_what_is_accepted(name: str, value: str, 
 def test_unknown_and_missing_options() -> None:
     with pytest.raises(InputError, match="Did you mean 'epochs'"):
         TrainOptions.from_mapping({"dataset": "mnist", "epoch": "3"})
-    with pytest.raises(InputError, match="'dataset' is missing"):
+    with pytest.raises(InputError, match=r"'dataset' is missing\. Expected a dataset name"):
         TrainOptions.from_mapping({})
+    with pytest.raises(InputError, match=r"'grid' is missing\. Path of a grid file"):
+        SweepOptions.from_mapping({})
+
+
+@pytest.mark.parametrize("options", [UnlearnOptions, MembershipOptions, WeightsOptions])
+def test_an_empty_model_uri_means_auto(options: type[Options]) -> None:
+    (field,) = [field for field in option_fields(options) if field.name == "model_uri"]
+    assert field.metadata["parse"]("model_uri", "") == field.default == "auto"
+    with pytest.raises(InputError, match="not only spaces"):
+        field.metadata["parse"]("model_uri", " ")
 
 
 def identity(**changes: object) -> dict[str, object]:

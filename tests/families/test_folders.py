@@ -176,6 +176,9 @@ def test_names_that_a_folder_cannot_have_are_not_names(data_root: Path) -> None:
     with pytest.raises(InputError, match=r"the name 'memory' starts with 'mem', which is reserved .*\. Rename"):
         FAMILIES["memory"]
     assert FAMILIES["mnist"].image_shape == (1, 28, 28), "a folder does not replace a built-in family"
+    write(data_root / "folders" / "digits", pixels())
+    with pytest.raises(InputError, match=r"The dataset family 'digits' exists twice: .* Rename the file or folder\.$"):
+        load_family("digits")
 
 
 def test_a_near_name_is_suggested_and_targets_are_checked(zoo: Path) -> None:

@@ -72,6 +72,7 @@ def test_each_reason_keeps_the_log_of_its_first_job(monkeypatch: pytest.MonkeyPa
     ("error", "general"),
     [
         ("loss is nan at epoch 3\nmore", "loss is nan at epoch …"),
+        ("no file /tmp/rsc-1x/tmpab/MLmodel: 3 of 4", "no file …: … of …"),
         ("no file 0x7f00 of run 0123456789abcdef, 1.5e-3", "no file … of run …, …"),
         ("", "no reason recorded (the process ended without a message)"),
     ],

@@ -72,7 +72,9 @@ def test_dry_run_says_what_would_be_done_and_does_nothing(
     printed = capsys.readouterr().out
     assert f"{JOBS} jobs of train_classifier: 1 finished, 2 to run" in printed
     assert "cohort: train_classifier" in printed
-    assert "estimate: " in printed
+    assert re.search(
+        r"^estimate: .* workers?, from a short measurement on this machine for 2 jobs$", printed, re.MULTILINE
+    )
     assert runs(sqlite_store) == before
 
 
