@@ -73,8 +73,8 @@ def load_family(family: str, data_root: str | Path = "auto") -> tuple[ImageSet, 
         data_root: a folder with datasets, or ``auto``; see :func:`rsc_mlflow.roots.data_roots`.
 
     Raises:
-        InputError: the family is unknown or defined twice, its data is missing or damaged, or a plug-in returned invalid images or
-            labels.
+        InputError: the family is unknown or defined twice, its data is missing or damaged, or a plug-in returned invalid
+            images or labels.
     """
     place = FAMILIES.unambiguous(family).locate(data_root)
     with _LOAD_LOCK:

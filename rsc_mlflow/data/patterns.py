@@ -17,8 +17,8 @@ def apply_pattern(pattern: str, images: Tensor, seed: int) -> Tensor:
         seed: seed of the noise, 0 to 2³²-1; patches do not depend on it.
 
     Raises:
-        InputError: the pattern is unknown or defined twice, the seed is out of range, the images are too small for the pattern, or a
-            plug-in's pattern returned invalid images.
+        InputError: the pattern is unknown or defined twice, the seed is out of range, the images are too small for the
+            pattern, or a plug-in's pattern returned invalid images.
     """
     found = PATTERNS.unambiguous(pattern)
     check_seed(seed)
