@@ -1,9 +1,10 @@
-"""``python -m benchmarks sweeps [JOBS] [FINISHED]``: overhead of a sweep, and time to restart a large one.
+"""``python -m benchmarks sweeps [JOBS] [FINISHED] [--members MEMBERS]``: overhead and cost per model of sweeps.
 
 Part 1 runs JOBS (20) short training runs on digits one after the other in this process, then the same with a sweep with
 one worker, each with a new SQLite store.  The difference is the time for planning, the ledger and starting processes.
 Part 2 fills a store with made-up runs, of which FINISHED (10,000) are jobs of a grid, and measures the time in which a
 sweep finds the remaining jobs, without a summary (as in the first sweep on this store) and with one.
+Part 3 trains MEMBERS (1,000) small models in one sweep; see :mod:`benchmarks.sweep_members`.
 """
 
 import os
@@ -20,6 +21,7 @@ from mlflow.tracking import MlflowClient
 
 from benchmarks.filling import fill_store
 from benchmarks.measuring import machine, print_table
+from benchmarks.sweep_members import members
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.registry import experiments, options_of
 from rsc_mlflow.experiments.training import TrainingJob, train_members
@@ -48,12 +50,19 @@ axes:
 @click.command()
 @click.argument("jobs", default=20)
 @click.argument("finished", default=10_000)
-def main(jobs: int, finished: int) -> None:
-    """Measure the overhead for JOBS short runs, and the restart with FINISHED finished runs (0: skip this part)."""
+@click.option("--members", "count", default=1000, show_default=True, help="Models of the large sweep.")
+def main(jobs: int, finished: int, count: int) -> None:
+    """Measure the overhead for JOBS short runs, the restart with FINISHED finished runs, and a large sweep.
+
+    Each part is skipped if its number is 0.
+    """
     print(machine())
-    overhead(jobs)
+    if jobs:
+        overhead(jobs)
     if finished:
         restart(finished)
+    if count:
+        members(count)
 
 
 def overhead(jobs: int) -> None:

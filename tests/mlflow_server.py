@@ -102,6 +102,11 @@ class MlflowServer:
         """How many of its processes have loaded a library, such as ``uvloop``."""
         return sum(any(f"/{library}/" in one.path for one in process.memory_maps()) for process in self._processes())
 
+    def processor_seconds(self) -> float:
+        """CPU time that its processes have used so far."""
+        times = [one.cpu_times() for one in self._processes()]
+        return sum(one.user + one.system for one in times)
+
     def _processes(self) -> list[psutil.Process]:
         assert self._process is not None
         parent = psutil.Process(self._process.pid)

@@ -143,7 +143,9 @@ def share_range(
     ends = np.clip(table[["low", "high"]].to_numpy(), least, most)
     low = min(np.nanmin(ends, initial=np.inf), *means)
     high = max(np.nanmax(ends, initial=-np.inf), *means)
-    room = 0.05 * (high - low) if high - low > 1e-6 else 0.05  # equal values: no axis with five decimals
+    if high - low < 1e-6:  # equal values: no axis with five decimals
+        return [float(max(low - 0.05, least - 0.005)), float(min(high + 0.05, most + 0.005))]
+    room = 0.05 * (high - low)
     return [float(low - room), float(high + room)]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dashboards.figures.points import counted
 from dashboards.figures.weights import occlusion_curves, weight_map
 from dashboards.panels import Option, Page, Panel, Plot, View, legible
 from rsc_mlflow.tracking import schema
@@ -43,7 +44,7 @@ def maps(view: View) -> Panel:
         "the absolute difference of the first two has its own.",
         tuple(plots),
         pd.DataFrame(rows),
-        f"{len(plots)} images of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
+        f"{counted(len(plots), 'image')} of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
         message,
     )
 
@@ -87,7 +88,7 @@ def occlusion(view: View) -> Panel:
         "Predicted probability for training examples, with a growing share of their non-zero pixels set to zero.",
         (Plot(occlusion_curves(curves, view.theme)),) if curves else (),
         pd.DataFrame(long),
-        f"{len(curves)} curves of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
+        f"{counted(len(curves), 'curve')} of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
         "" if curves else _missing(view, runs, "occlusion.json or occlusion/probability", CURVES_BY),
     )
 

@@ -17,6 +17,7 @@ from rsc_mlflow.scoring import SpuriousScores, accuracy, count_scores, cross_ent
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.pull import PulledModel
 from rsc_mlflow.training import evaluate_logits
+from rsc_mlflow.training.resident import on_device
 
 MemberLogits = Callable[[Tensor, Sequence[int]], Tensor]
 Logits = Callable[[Tensor], Tensor]
@@ -73,13 +74,13 @@ def evaluate_members(
     clean: dict[int, Tensor] = {}
     for test, members in _grouped(range(len(datasets)), lambda k: datasets[k].test):
         clean |= dict(zip(members, logits(test.images, members), strict=True))
-    found = [Evaluation(clean[k], one.test.labels.to(clean[k].device), None) for k, one in enumerate(datasets)]
+    found = [Evaluation(clean[k], on_device(one.test.labels, clean[k].device), None) for k, one in enumerate(datasets)]
     scored = [k for k, one in enumerate(datasets) if with_scores[k] and one.name.pattern is not None]
     for (test, *pattern), members in _grouped(scored, lambda k: (datasets[k].test, *pattern_of(datasets[k]))):
         patterned = logits(patterned_images(test, *pattern), members)
         limits = [thresholds[k] for k in members]
         together = torch.stack([clean[k] for k in members])
-        counts = count_scores(together, patterned, test.labels, limits)
+        counts = count_scores(together, patterned, found[members[0]].labels, limits)
         for k, own, counted in zip(members, patterned, counts, strict=True):
             scores = SpuriousScores(clean[k], own, found[k].labels, thresholds[k], counted)
             found[k] = replace(found[k], scores=scores)
@@ -117,7 +118,7 @@ def clean_model_scores(logits: Logits, dataset: Dataset, clean_logits: Tensor, t
         if not declared.fits(*dataset.image_shape[1:]):
             continue
         patterned = logits(apply_pattern(pattern, dataset.test.images, CLEAN_PATTERN_SEED))
-        labels = dataset.test.labels.to(clean_logits.device)
+        labels = on_device(dataset.test.labels, clean_logits.device)
         scores = SpuriousScores(clean_logits, patterned, labels, threshold)
         for k, score in enumerate(scores.by_target):
             metrics[schema.reference_score_target(pattern, k)] = score

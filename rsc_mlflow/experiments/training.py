@@ -3,10 +3,10 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from statistics import fmean
 from typing import Any
 
@@ -191,7 +191,8 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
     """
     prepared = [prepare(job) for job in jobs]
     check_members([Member(one.data, one.config) for one in prepared])
-    registrars = [registrar(one.options) for one in jobs]
+    check = cache(Registrar.checked)  # once per registered model of the cohort
+    registrars = [registrar(one.options, check) for one in jobs]
     with ExitStack() as stack:
         contexts = [stack.enter_context(ExitStack()) for _ in prepared]
         runs = [own.enter_context(_open(one, parent_run_id)) for own, one in zip(contexts, prepared, strict=True)]
@@ -216,9 +217,9 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
         return results
 
 
-def registrar(options: TrainOptions) -> Registrar:
+def registrar(options: TrainOptions, checked: Callable[..., Registrar] = Registrar.checked) -> Registrar:
     """Return the registrar of models trained with these options; see :meth:`Registrar.checked`."""
-    return Registrar.checked(options.register, options.dataset_name.family, options.model_name.architecture)
+    return checked(options.register, options.dataset_name.family, options.model_name.architecture)
 
 
 def _open(prepared: PreparedTraining, parent_run_id: str | None) -> Any:
@@ -339,9 +340,8 @@ class LiveTraining:
         compared = self._compare(evaluation, clean)
         metrics = evaluation.metrics(self.prepared.targets) | norm_metric(self.prepared.dataset)
         metrics |= self._scores_of_clean_model(cohort, k, evaluation) | compared.metrics | self._costs()
-        if compared.tags:
-            self.run.set_tags(compared.tags)
-        model_uri = log_model(self.run, cohort.module(k), self.prepared.dataset.test.images[:2], epoch, metrics)
+        images = self.prepared.dataset.test.images[:2]
+        model_uri = log_model(self.run, cohort.module(k), images, epoch, metrics, compared.tags)
         history = artifacts.curves(self.run) if self.run.resumed else self._history
         artifacts.log_figures(self.run, self.prepared.dataset, evaluation, history=history)
         self._prune(epoch)

@@ -22,6 +22,7 @@ from rsc_mlflow.data import examples_and_shape
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.models import build_empty, n_parameters
 from rsc_mlflow.names import ModelName
+from rsc_mlflow.sweeps.executors import cores
 from rsc_mlflow.sweeps.gpus import workers_on_a_gpu
 from rsc_mlflow.sweeps.jobs import Job
 from rsc_mlflow.sweeps.probe import seconds_per_example
@@ -30,7 +31,7 @@ from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.values import number
 
 PER_JOB_SECONDS = 0.3
-"""Logging, scoring and registering a model, on one core."""
+"""Logging and registering a model, if no finished run tells how long this takes in the store."""
 PROBING_SECONDS = 10.0
 """After so many seconds of measurements, further kinds of models are compared with those measured."""
 MOST_ON_CPU, MOST_ON_GPU, MOST_CONVOLVING_ON_GPU = 16, 512, 32
@@ -124,7 +125,9 @@ class Estimator:
         )
         per_epoch = self._history(method, settings, _per_epoch)
         if per_epoch is None:
-            return PER_JOB_SECONDS + options.epochs * self._probed(options, self.members(job))
+            logging = self._history(method, (), _logging_seconds)
+            per_job = PER_JOB_SECONDS if logging is None else logging
+            return per_job + options.epochs * self._probed(options, self.members(job))
         self.measured += 1
         return options.epochs * per_epoch
 
@@ -158,11 +161,25 @@ class Estimator:
         return self._rate * multiplications * count
 
 
-def _seconds(run: Run) -> float | None:
-    """Return a run's seconds; None if it does not record them or is not a run of this project."""
-    seconds = number(run.data.metrics.get(schema.SECONDS))
-    valid = schema.KIND in run.data.tags and seconds is not None and 0 <= seconds < _YEARS
-    return seconds if valid else None
+def _seconds(run: Run, name: str = schema.SECONDS) -> float | None:
+    """Return a run's seconds on all cores; None if it does not record them or is not a run of this project."""
+    seconds = number(run.data.metrics.get(name))
+    if schema.KIND not in run.data.tags or seconds is None or not 0 <= seconds < _YEARS:
+        return None
+    return seconds * _share_of_cores(run)
+
+
+def _logging_seconds(run: Run) -> float | None:
+    """Return the seconds in which a run was logged and its model registered; None if it does not record them."""
+    return _seconds(run, schema.LOGGING_SECONDS)
+
+
+def _share_of_cores(run: Run) -> float:
+    """Return the share of the cores that a run used, at most 1: on a CPU, other processes of its sweep had the rest."""
+    threads = number(run.data.tags.get(schema.THREADS))
+    if threads is None or threads < 1 or torch.cuda.is_available():
+        return 1.0
+    return min(1.0, threads / cores())
 
 
 def _per_epoch(run: Run) -> float | None:

@@ -77,7 +77,7 @@ def _prepare_process(unit: Unit) -> None:
     share_gpus()
     forget_run_id()  # the sweep's own run, if `mlflow run` started the sweep
     tags = {schema.PARENT_RUN_ID: context.parent_run_id, schema.SWEEP: context.sweep}
-    tags |= {schema.COHORT_SIZE: str(len(unit.jobs))} if len(unit.jobs) > 1 else {}
+    tags |= {schema.COHORT_SIZE: str(len(unit.jobs)), schema.THREADS: str(context.threads)}
     os.environ[MLFLOW_RUN_CONTEXT.name] = json.dumps(tags)
     mlflow.set_tracking_uri(context.tracking_uri)
     torch.set_num_threads(context.threads)

@@ -15,6 +15,7 @@ from mlflow.environment_variables import _MLFLOW_SGI_NAME
 from mlflow.exceptions import ERROR_CODE_TO_HTTP_STATUS, MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
+from mlflow.tracking._tracking_service import utils as tracking_utils
 from mlflow.tracking.context import registry
 from mlflow.utils import requirements_utils
 from mlflow.utils.credentials import get_default_host_creds
@@ -31,6 +32,7 @@ NOISY_LOGGERS = ("alembic", "mlflow.store.db.utils", "urllib3.connectionpool")
 _host_creds: Callable[[str], Any] = get_default_host_creds  # these have no type annotations
 _artifact_repository: Callable[..., Any] = get_artifact_repository
 _http_request: Callable[..., requests.Response] = http_request
+_REMEMBERED = 1024  # MLflow's own limit
 _STATUS_IN_MESSAGE = re.compile(r"failed with error code (\d{3}) != \d{3}")
 
 Validators = dict[tuple[str, str], Callable[[], bool]]
@@ -51,6 +53,14 @@ def host_creds(uri: str) -> Any:
 def post(uri: str, endpoint: str, fields: Mapping[str, str]) -> requests.Response:
     """Send a POST request with the credentials and retries of MLflow's client; return the response, also an error."""
     return _http_request(host_creds(uri), endpoint, "POST", json=dict(fields), raise_on_status=False)
+
+
+def remember_artifact_folder(client: MlflowClient, owner: str, uri: str) -> None:
+    """Tell MLflow's client the artifact folder of a new run or logged model, which it would request from the store."""
+    folders = tracking_utils._artifact_repos_cache
+    folders[owner] = _artifact_repository(uri, tracking_uri=client.tracking_uri)
+    while len(folders) > _REMEMBERED:
+        folders.popitem(last=False)
 
 
 def delete_artifact(client: MlflowClient, run_id: str, path: str) -> None:

@@ -1,14 +1,16 @@
 """Write models in MLflow's pickle-free ``pt2`` format, which can be loaded with ``mlflow`` and ``torch`` only.
 
 ``torch.export`` takes a second or more and never frees some memory.  Models of the same architecture differ only in
-their weights, so each process exports the first one and replaces the weights in its graph for later ones.
+their weights, so each process exports the first one and replaces the weights in its file for later ones.
 """
 
 import hashlib
+import json
 import shutil
 import threading
 import time
 import uuid
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,23 +28,43 @@ from rsc_mlflow.tracking import environment, mlflow_compat
 _MOST_TEMPLATES = 4
 """Maximum number of exported graphs to keep; each holds the weights of one model in memory."""
 _FILE = Path("data") / "model.pt2"
+_ABOUT = "MLmodel"
+_WEIGHTS_TABLE = "model_weights_config.json"
+"""Record of a ``pt2`` file with the record name, type and shape of each tensor of the state dict."""
 
 
 @dataclass(frozen=True)
 class _Template:
-    """A model folder written by MLflow, its graph, and the graph as a callable module."""
+    """A model folder written by MLflow, and what is needed to write it with other weights.
+
+    Attributes:
+        folder: the folder without the files that differ between models.
+        about: content of its ``MLmodel``.
+        records: name → content of each record of its ``pt2`` file, which is a ZIP archive.
+        weights: name of each record that holds weights → name in the state dict.
+        module: its graph as a callable module.
+    """
 
     folder: Path
-    program: torch.export.ExportedProgram
+    about: Model
+    records: Mapping[str, bytes]
+    weights: Mapping[str, str]
     module: nn.Module
 
     @classmethod
-    def of(cls, folder: Path) -> "_Template":
+    def of(cls, folder: Path, state: Mapping[str, Tensor]) -> "_Template | None":
+        """Return a template for models like that of ``folder``; None if its weights are not stored as plain bytes."""
+        with zipfile.ZipFile(folder / _FILE) as archive:
+            records = {name: archive.read(name) for name in archive.namelist()}
+        table = next(name for name in records if name.endswith(_WEIGHTS_TABLE))
+        entries = json.loads(records[table])["config"].items()
+        weights = {table.replace(_WEIGHTS_TABLE, entry["path_name"]): key for key, entry in entries}
+        if not all(state[key].is_contiguous() and records[name] == _bytes(state[key]) for name, key in weights.items()):
+            return None
         copy = tempdirs.persistent_tempdir() / "model"
-        shutil.copytree(folder, copy)
-        program = torch.export.load(copy / _FILE)
-        (copy / _FILE).unlink()  # written for each model
-        return cls(copy, program, program.module())
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(_FILE.name, _ABOUT))
+        module = torch.export.load(folder / _FILE).module()
+        return cls(copy, Model.load(str(folder / _ABOUT)), records, weights, module)
 
     def gives(self, state: Mapping[str, Tensor], images: Tensor, logits: Tensor) -> bool:
         """Return whether the graph with these weights gives these logits, i.e. contains nothing else of a model."""
@@ -52,14 +74,18 @@ class _Template:
     def write(self, state: Mapping[str, Tensor], folder: Path, record: Model) -> None:
         """Write the folder of the model with these weights."""
         shutil.copytree(self.folder, folder)
-        for name, tensor in self.program.state_dict.items():
-            tensor.copy_(state[name])
-        torch.export.save(self.program, folder / _FILE)
-        about = Model.load(str(folder / "MLmodel"))
+        with zipfile.ZipFile(folder / _FILE, "w") as archive:
+            for name, content in self.records.items():
+                archive.writestr(name, _bytes(state[self.weights[name]]) if name in self.weights else content)
+        about = self.about
         about.artifact_path, about.run_id, about.model_id = record.artifact_path, record.run_id, record.model_id
         about.model_uuid = uuid.uuid4().hex
         about.utc_time_created = time.strftime("%Y-%m-%d %H:%M:%S.000000", time.gmtime())
-        about.save(str(folder / "MLmodel"))
+        about.save(str(folder / _ABOUT))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return bytes(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 _templates: dict[str, _Template] = {}
@@ -84,9 +110,11 @@ def write_model_folder(module: nn.Module, images: Tensor, folder: Path, record: 
             template.write(module.state_dict(), folder, record)
             return
         _export(module, images, logits.shape[1], folder, record)
+        if (template := _Template.of(folder, module.state_dict())) is None:
+            return
         if len(_templates) >= _MOST_TEMPLATES:
             shutil.rmtree(_templates.pop(next(iter(_templates))).folder.parent, ignore_errors=True)
-        _templates[key] = _Template.of(folder)
+        _templates[key] = template
 
 
 def _key(module: nn.Module, images: Tensor) -> str:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric
+from mlflow.entities import LoggedModelInput, LoggedModelOutput, Metric, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from torch import Tensor, nn
 
 from rsc_mlflow import tempdirs
-from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking import environment, mlflow_compat, schema
 from rsc_mlflow.tracking.experiments import run_link
 from rsc_mlflow.tracking.model_folders import write_model_folder
 from rsc_mlflow.tracking.permissions import where_allowed
@@ -28,7 +28,12 @@ Created = TypeVar("Created")
 
 
 def log_model(
-    run: TrackedRun, module: nn.Module, example: Tensor, step: int, metrics: Mapping[str, float] | None = None
+    run: TrackedRun,
+    module: nn.Module,
+    example: Tensor,
+    step: int,
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
     """Log a model of ``run`` in the ``pt2`` format, in evaluation mode and on the CPU.
 
@@ -39,6 +44,7 @@ def log_model(
         step: number of epochs that the model was trained.
         metrics: further metrics of run and model; those that the run has logged at this step are stored a second time
             for the model, which takes longer.
+        tags: tags of the run, stored in the same request as metrics of the model.
 
     Returns:
         The model's URI ``models:/m-…``.
@@ -52,6 +58,7 @@ def log_model(
             ),
             "model",
         )
+        mlflow_compat.remember_artifact_folder(run.client, model.model_id, model.artifact_location)
         record = Model(artifact_path=model.artifact_location, run_id=run.run_id, model_id=model.model_id)
         _save(module, images, folder, record)
         output = LoggedModelOutput(model.model_id, step=step)
@@ -65,7 +72,8 @@ def log_model(
         run.flush()  # a SQL store fails if two threads send the same point
         logged = [point for point in run.last_points(step) if point.model_id != model.model_id]
         points = [_for_model(point, model.model_id) for point in logged]
-        with_retries(lambda: run.client.log_batch(run.run_id, metrics=points), "model metrics")
+        marks = [RunTag(key, value) for key, value in (tags or {}).items()]
+        with_retries(lambda: run.client.log_batch(run.run_id, points, tags=marks), "model metrics")
         with_retries(lambda: run.client.finalize_logged_model(model.model_id, "READY"), "model")
         return f"models:/{model.model_id}"
 

@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from rsc_mlflow import tempdirs
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.tracking import environment, schema
+from rsc_mlflow.tracking import environment, mlflow_compat, schema
 from rsc_mlflow.tracking.artifacts import json_text
 from rsc_mlflow.tracking.resuming import stored_points
 from rsc_mlflow.tracking.store import StoreError, is_transient, reason, retry_timeout, with_retries
@@ -45,13 +45,13 @@ class TrackedRun:
         self.run_id: str = run.info.run_id
         self.experiment_id: str = run.info.experiment_id
         self.name: str = run.info.run_name or ""
-        self.resumed = resumed
-        self._ends = ends
+        self.resumed, self._ends = resumed, ends
         self.params: dict[str, str] = dict(run.data.params)
         self.logging_seconds = 0.0
         self._stored = stored_points(client, run) if resumed else {}
         self._last: dict[str, Metric] = {}
         self._queue = UploadQueue(client, self.run_id)
+        mlflow_compat.remember_artifact_folder(client, self.run_id, run.info.artifact_uri)
 
     @contextmanager
     def timed(self) -> Iterator[None]:

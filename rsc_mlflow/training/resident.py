@@ -1,4 +1,4 @@
-"""Images on a GPU: each set once per process, as bytes where these give its values exactly."""
+"""Images and labels on a GPU: each set once per process, images as bytes where these give their values exactly."""
 
 from collections.abc import MutableMapping
 
@@ -7,19 +7,21 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _COPIES: MutableMapping[Tensor, dict[torch.device, tuple[int, Tensor]]] = WeakTensorKeyDictionary()
-"""Images on the CPU → device → (their version, the copy); a copy lives as long as the images."""
+"""Images or labels on the CPU → device → (their version, the copy); a copy lives as long as the tensor."""
 
 
-def on_device(images: Tensor, device: torch.device) -> Tensor:
-    """Return images [N, C, H, W] on a device: the same tensor if it is on it, else one copy for all callers.
+def on_device(data: Tensor, device: torch.device) -> Tensor:
+    """Return images [N, C, H, W] or labels [N] on a device: the same tensor if it is on it, else one copy for all.
 
-    The copy is uint8 if the images are ``uint8 / 255``, else float32; see :func:`as_floats` and :func:`gather`.
+    The copy of images is uint8 if they are ``uint8 / 255``, else float32; see :func:`as_floats` and :func:`gather`.
+    Labels keep their type.
     """
-    if images.device == device:
-        return images
-    copies = _COPIES.setdefault(images, {})
-    if device not in copies or copies[device][0] != images._version:
-        copies[device] = images._version, as_bytes(images.to(device))
+    if data.device == device:
+        return data
+    copies = _COPIES.setdefault(data, {})
+    if device not in copies or copies[device][0] != data._version:
+        copy = data.to(device)
+        copies[device] = data._version, as_bytes(copy) if copy.is_floating_point() else copy
     return copies[device][1]
 
 

@@ -90,25 +90,41 @@ def test_a_measurement_trains_the_model_and_leaves_random_numbers_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def add_training(client: MlflowClient, seconds: dict[str, float], tags: dict[str, str]) -> None:
+    """Add a finished training of 10 epochs to the store."""
+    run = client.create_run("0", tags={schema.METHOD: "train_classifier", schema.KIND: "train", **tags})
+    params = {"model": "ce-tor-MLP", "optimizer": "sgd", "batch_size": 128, "dataset_family": "digits", "epochs": 10}
+    for key, value in params.items():
+        client.log_param(run.info.run_id, key, value)
+    for name, value in seconds.items():
+        client.log_metric(run.info.run_id, name, value)
+    client.set_terminated(run.info.run_id, "FINISHED")
+
+
 def test_finished_runs_tell_better(sqlite_store: str) -> None:
     client = MlflowClient(sqlite_store)
-    tags = {schema.METHOD: "train_classifier", schema.KIND: "train"}
     for seconds, together in ((20.0, "1"), (120.0, "4")):  # 2 and 3 seconds an epoch and model
-        run = client.create_run("0", tags={**tags, schema.COHORT_SIZE: together})
-        params = {
-            "model": "ce-tor-MLP",
-            "optimizer": "sgd",
-            "batch_size": 128,
-            "dataset_family": "digits",
-            "epochs": 10,
-        }
-        for key, value in params.items():
-            client.log_param(run.info.run_id, key, value)
-        client.log_metric(run.info.run_id, schema.SECONDS, seconds)
-        client.set_terminated(run.info.run_id, "FINISHED")
+        add_training(client, {schema.SECONDS: seconds}, {schema.COHORT_SIZE: together})
     estimator = Estimator(client)
     assert estimator.seconds([Job("train_classifier", train(epochs=7))]) == pytest.approx(7 * 2.5)
     assert estimator.measured == 1
+
+
+def test_a_run_beside_others_of_its_sweep_had_a_share_of_the_cores(
+    sqlite_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job took 80 s with 1 of 4 threads: 4 of them beside each other take 80 s, so each counts as 20 s."""
+    monkeypatch.setattr(estimate, "cores", lambda: 4)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(estimate, "seconds_per_example", lambda *about: 0.001)
+    client = MlflowClient(sqlite_store)
+    add_training(client, {schema.SECONDS: 80.0, schema.LOGGING_SECONDS: 8.0}, {schema.THREADS: "1"})
+    four = [Job("train_classifier", train(epochs=10, random_seed=seed)) for seed in range(4)]
+    assert Estimator(client).seconds(four) == pytest.approx(80.0)
+    other = Job("train_classifier", train(epochs=10, batch_size=64))  # measured here, but for logging
+    assert Estimator(client).seconds([other]) == pytest.approx(8.0 / 4 + 10 * 1.437)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert Estimator(client).seconds(four[:1]) == pytest.approx(80.0)
 
 
 def test_what_cannot_be_measured_is_left_out(sqlite_store: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,7 @@ TAGS = st.fixed_dictionaries(
         schema.PID: TEXTS,
         schema.RESUMED: TEXTS,
         schema.COHORT_SIZE: TEXTS,
+        schema.THREADS: TEXTS,
         "rsc.claim.somebody": TEXTS,  # of older versions
     },
 )
@@ -91,7 +92,8 @@ NAMED |= {"optimizer": OPTIONS.optimizer, "batch_size": str(OPTIONS.batch_size)}
 PARAMS = st.dictionaries(
     st.sampled_from([*OPTIONS.as_params(), "shadow_models", "n_spurious", "target_class"]), TEXTS, max_size=8
 ).map(lambda odd: NAMED | odd)
-METRICS = st.dictionaries(st.sampled_from([schema.SECONDS, schema.SPURIOUS_SCORE, schema.TRAIN_LOSS]), st.floats())
+NAMES = [schema.SECONDS, schema.LOGGING_SECONDS, schema.SPURIOUS_SCORE, schema.TRAIN_LOSS]
+METRICS = st.dictionaries(st.sampled_from(NAMES), st.floats())
 RUNS = st.fixed_dictionaries(
     {
         "tags": TAGS,

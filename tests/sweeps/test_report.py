@@ -42,6 +42,7 @@ def test_the_time_left_is_that_of_the_pace_so_far(
 
 def test_spans_read_as_a_person_says_them() -> None:
     assert [span(seconds) for seconds in (5.4, 119.4, 120, 7199, 7200)] == ["5 s", "119 s", "2 min", "120 min", "2.0 h"]
+    assert span(12_345 * 3600.0) == "12,345.0 h"
 
 
 def plan_of(count: int) -> Plan:

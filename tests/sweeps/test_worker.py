@@ -60,7 +60,7 @@ def test_a_run_in_a_sweep_is_the_run_that_one_starts_alone(client: MlflowClient)
     assert swept.data.params == alone.data.params
     exact = {key for key in alone.data.metrics if not key.startswith("cost/")}
     assert {key: swept.data.metrics[key] for key in exact} == {key: alone.data.metrics[key] for key in exact}
-    extra = {schema.SWEEP, schema.PARENT_RUN_ID}
+    extra = {schema.SWEEP, schema.PARENT_RUN_ID, schema.COHORT_SIZE, schema.THREADS}
     assert set(swept.data.tags) - set(alone.data.tags) <= extra
 
 

@@ -4,7 +4,8 @@ import ast
 import logging
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import flask
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED, RESOURCE_DOES_NOT_EXIST
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service import utils as tracking_utils
 from mlflow.utils import requirements_utils
 
 from rsc_mlflow.tracking import mlflow_compat
@@ -107,6 +111,30 @@ def test_a_post_and_its_refusals(mlflow_server: MlflowServer) -> None:
 )
 def test_status_of_an_error(error: MlflowException, status: int) -> None:
     assert mlflow_compat.http_status(error) == status
+
+
+def test_the_client_does_not_ask_for_a_remembered_artifact_folder(
+    sqlite_store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mlflow_compat, "_REMEMBERED", 2)
+    monkeypatch.setattr(tracking_utils, "_artifact_repos_cache", OrderedDict())
+    asked: list[str] = []
+    get_run: Callable[[SqlAlchemyStore, str], Run] = SqlAlchemyStore.get_run
+
+    def counted(store: SqlAlchemyStore, run_id: str) -> Run:
+        asked.append(run_id)
+        return get_run(store, run_id)
+
+    monkeypatch.setattr(SqlAlchemyStore, "get_run", counted)
+    client = MlflowClient()
+    runs = [client.create_run("0") for _ in range(3)]
+    for run in runs:
+        mlflow_compat.remember_artifact_folder(client, run.info.run_id, run.info.artifact_uri)
+    for run in reversed(runs):  # the first one is forgotten, because there are more than two
+        client.log_text(run.info.run_id, run.info.run_id, "own.txt")
+    assert asked == [runs[0].info.run_id]
+    for run in runs:
+        assert (Path(run.info.artifact_uri) / "own.txt").read_text() == run.info.run_id
 
 
 def test_requirements_are_checked_without_a_map_of_all_packages(

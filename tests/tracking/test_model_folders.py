@@ -122,6 +122,28 @@ def test_each_folder_describes_its_own_model_and_is_otherwise_what_mlflow_writes
     assert files[0] == files[1]
 
 
+class Transposed(nn.Module):
+    """A linear layer whose weights are stored column by column, at first all zero."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter((value * torch.arange(12.0).reshape(3, 4)).t())
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images @ self.weight
+
+
+def test_weights_that_are_not_plain_bytes_are_exported_each_time(tmp_path: Path, exports: list[nn.Module]) -> None:
+    images = torch.rand(2, 4)
+    for value in (0.0, 1.0):
+        module = Transposed(value)
+        write(module, images, tmp_path / str(value))
+        assert torch.equal(load_state(tmp_path / str(value), "m")["weight"], module.weight)
+        program = torch.export.load(tmp_path / str(value) / "data" / "model.pt2")
+        assert torch.equal(program.module()(images), module(images))
+    assert len(exports) == 2
+
+
 def test_templates_are_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exports: list[nn.Module]) -> None:
     monkeypatch.setattr(model_folders, "_MOST_TEMPLATES", 2)
     for width in (1, 2, 3, 1):

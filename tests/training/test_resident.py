@@ -39,6 +39,13 @@ def test_images_that_are_where_they_are_needed_are_not_copied() -> None:
     assert on_device(images, CPU) is images
 
 
+def test_labels_keep_their_type() -> None:
+    labels = torch.tensor([1, 0, 1])
+    copy = on_device(labels, torch.device("meta"))
+    assert (copy.dtype, copy.shape) == (labels.dtype, labels.shape)
+    assert on_device(labels, torch.device("meta")) is copy
+
+
 def test_one_copy_for_all_who_ask_until_the_images_change_or_die(monkeypatch: pytest.MonkeyPatch) -> None:
     meta = torch.device("meta")  # its tensors have no values to compare
     monkeypatch.setattr(resident, "as_bytes", lambda images: images)
