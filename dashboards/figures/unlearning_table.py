@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dashboards.figures.points import INTERVAL
@@ -62,11 +63,15 @@ def faults(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         The columns of ``by``, ``verdict`` and ``faulty`` (bool: a run destroyed its model, or at least half of the runs
         over-forget; of few, one alone can be the spread of training).
     """
-    runs = finished(runs)
-    found = verdicts(lambda name: metric(runs, name).to_numpy(float))
-    unjudged = metric(runs, schema.GAP_PREFIX + schema.FORGET_LOSS).isna().to_numpy()
-    found = np.where((found == "") & unjudged, NO_REFERENCE, found)
-    table = runs[list(by)].assign(found=found)
+    done = runs["counts"].to_numpy(bool)
+
+    def value(name: str) -> npt.NDArray[np.float64]:
+        values: npt.NDArray[np.float64] = metric(runs, name).to_numpy(float)
+        return values[done]
+
+    found = verdicts(value)
+    found = np.where((found == "") & np.isnan(value(schema.GAP_PREFIX + schema.FORGET_LOSS)), NO_REFERENCE, found)
+    table = runs[list(by)][done].assign(found=found)
     rows = [
         (*(group if isinstance(group, tuple) else (group,)), *_words(Counter(part["found"])))
         for group, part in table.groupby(list(by), sort=True)

@@ -45,8 +45,9 @@ def metric(runs: pd.DataFrame, name: str) -> "pd.Series[float]":
     column = f"metrics.{name}"
     if column not in runs:
         return pd.Series(np.nan, index=runs.index)
-    values = runs[column].astype(float)
-    return values.where(~_outside(values.to_numpy(), name)).clip(*limits(name))
+    values = runs[column].to_numpy(float)
+    readable = np.where(_outside(values, name), np.nan, np.clip(values, *limits(name)))
+    return pd.Series(readable, index=runs.index, name=column)
 
 
 def unreadable(runs: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
