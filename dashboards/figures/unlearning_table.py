@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,9 +66,8 @@ def faults(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     done = runs["counts"].to_numpy(bool)
 
-    def value(name: str) -> npt.NDArray[np.float64]:
-        values: npt.NDArray[np.float64] = metric(runs, name).to_numpy(float)
-        return values[done]
+    def value(name: str) -> npt.NDArray[np.floating[Any]]:
+        return metric(runs, name)[done].to_numpy(float)
 
     found = verdicts(value)
     found = np.where((found == "") & np.isnan(value(schema.GAP_PREFIX + schema.FORGET_LOSS)), NO_REFERENCE, found)
