@@ -44,10 +44,10 @@ def test_a_traceback_has_its_causes_but_not_the_error_that_was_being_handled() -
 
 def test_the_end_of_a_log_file_holds_what_a_killed_process_wrote(tmp_path: Path) -> None:
     log = tmp_path / "worker-0.log"
-    program = "import os, sys; print('x' * 50_000); print('last words', flush=True); os.kill(os.getpid(), 9)"
+    program = "import os, sys; print('x' * 50_000); print('the last line', flush=True); os.kill(os.getpid(), 9)"
     with log.open("w") as file:
         assert subprocess.run([sys.executable, "-c", program], check=False, stdout=file).returncode == -9
-    assert end_of(log).endswith("x\nlast words")
+    assert end_of(log).endswith("x\nthe last line")
     assert len(end_of(log)) == failures.CHARACTERS
     assert end_of(tmp_path / "none.log") == ""
 
