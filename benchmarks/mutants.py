@@ -86,6 +86,8 @@ AREAS = {
         (
             "tests/test_analysis.py",
             "tests/test_aggregation.py",
+            "tests/test_alike.py",
+            "tests/dashboards/test_odd_runs.py",
             "tests/dashboards/test_points.py",
             "tests/dashboards/test_figures.py",
         ),

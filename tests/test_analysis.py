@@ -231,6 +231,9 @@ def test_correlation_is_over_patterns_not_over_seeds() -> None:
     assert (found["r"], found["p_value"]) == pytest.approx((theirs.statistic, theirs.pvalue))
     assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
     assert (found["patterns"], found["p_holm"]) == (5, found["p_value"])
+    ranks = [stats.spearmanr(list(size.values()), order).statistic for order in itertools.permutations(mean.values())]
+    assert found["rho"] == pytest.approx(ranks[0])
+    assert found["rho_p_value"] == pytest.approx(np.mean(np.abs(ranks) >= abs(ranks[0]) - 1e-12))
 
 
 def test_two_patterns_have_no_correlation() -> None:
