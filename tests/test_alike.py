@@ -91,6 +91,14 @@ def test_all_unreadable_values_of_a_run_are_listed_newest_run_first() -> None:
     assert listed.tolist() == [f"run {number}" for number in range(40)]
 
 
+def test_texts_are_objects_and_only_unlearning_runs_have_options_of_a_method() -> None:
+    every = read(pd.DataFrame.from_records([run(1, p_epochs=5), run(2, kind="unlearn", p_damping=0.1)]))
+    assert every["method_options"].tolist() == ["", "damping=0.1"]
+    assert {str(every[name].dtype) for name in ("kind", "dataset", "optimizer", "method_options", "paper")} == {
+        "object"
+    }
+
+
 def test_unreadable_values_keep_the_index_of_the_runs() -> None:
     runs = pd.DataFrame({"metrics.test/loss": [np.nan, -1.0], "metrics.test/accuracy": [2.0, 0.5]}, index=[7, 3])
     expected = {7: "test/accuracy: 2 (expected 0 to 1)", 3: "test/loss: -1 (expected a finite number ≥ 0)"}

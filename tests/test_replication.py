@@ -126,6 +126,19 @@ def test_bounded_interval_holds_the_mean_and_stays_within_the_bounds(values: lis
     assert (1 - mirrored.high, 1 - mirrored.low) == pytest.approx((found.low, found.high), abs=1e-6)
 
 
+def test_an_interval_of_values_between_other_bounds_is_scaled() -> None:
+    values, seeds = [0.1, 0.2, 0.2, 0.4, 0.8], {"dataset": range(5)}
+    unit = seed_interval(values, seeds, bounds=(0, 1))
+    wide = seed_interval([2 * v - 1 for v in values], seeds, bounds=(-1, 1))
+    assert (wide.low, wide.high) == pytest.approx((2 * unit.low - 1, 2 * unit.high - 1))
+
+
+def test_one_run_is_of_one_set_of_seeds() -> None:
+    found = seed_interval([0.5], {"dataset": [3], "training": [1]})
+    assert (found.estimate, found.n_units) == (0.5, 1)
+    assert found.estimand == "of one set of seeds; dataset seed 3 and training seed 1 fixed"
+
+
 def test_bounded_interval_of_a_tight_cluster_is_students() -> None:
     values = [0.90, 0.90, 0.89, 0.90, 0.90]
     within = seed_interval(values, {"dataset": range(5)}, bounds=(0, 1))

@@ -262,10 +262,20 @@ def test_pearson_at_the_edges() -> None:
     for constant in (pearson([1, 1, 1], [1, 2, 3]), pearson([1, 2, 3], [1, 1, 1])):
         assert math.isnan(constant.r.estimate)
         assert math.isnan(constant.p_value)
+        assert constant.r.n == 3
     assert math.isnan(pearson([1, 2, 3], [1, 2, 4]).r.low)
     pair = pearson([1, 2], [5, 3])
     assert pair.r.estimate == pytest.approx(-1)
     assert math.isnan(pair.p_value)
+
+
+def test_rounding_gives_no_correlation_beyond_one() -> None:
+    for x in np.random.default_rng(0).normal(size=(200, 9)):  # without the limits, some of them would be 1 + 2e-16
+        same, opposite = pearson(x, 3 * x + 1), pearson(x, -x)
+        assert same.r.estimate == pytest.approx(1)
+        assert same.r.estimate <= 1
+        assert opposite.r.estimate >= -1
+        assert (same.p_value, opposite.p_value) == pytest.approx((0, 0), abs=1e-9)
 
 
 def test_correction_by_hand() -> None:
