@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from benchmarks.measuring import print_table
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / ".mutants"
-EQUIVALENT = Path(__file__).with_name("equivalent_mutants.yaml")
+EXPLAINED = Path(__file__).with_name("explained_mutants.yaml")
 COPIED = ("benchmarks", "dashboards", "docs", "docs_build", "entry_points", "grids", "results", "rsc_mlflow", "tests")
 CONFIG = """[mutmut]
 source_paths=rsc_mlflow
@@ -55,6 +55,8 @@ The timeout, 15 × (20 s + the time of the tests), is far above what a mutant th
 KILLED, STOPPED = ("killed",), ("timeout", "segfault", "suspicious")
 """Statuses of mutants that made a test fail, and of those that hung or broke the test process."""
 UNTRIED = "not checked"
+LEAST = 0.9
+"""Smallest share of the mutants of an area, without equivalent ones, that the tests must kill."""
 HEADER = ["area", "mutants", "killed", "timeouts", "equivalent", "survived", "killed of the others"]
 
 
@@ -91,6 +93,10 @@ AREAS = {
 }
 
 
+Change = tuple[str, str, str]
+"""The function, its lines that a mutant changes, and the lines that replace them."""
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A mutant that was tried: its name in mutmut, what became of it, and the changed lines.
@@ -108,6 +114,11 @@ class Mutant:
     after: str = ""
 
     @property
+    def change(self) -> Change:
+        """Function, lines before, lines after."""
+        return self.function, self.before, self.after
+
+    @property
     def function(self) -> str:
         """``MODULE.FUNCTION``, or ``MODULE.CLASS.METHOD``."""
         module, _, mangled = self.name.rpartition("__mutmut_")[0].rpartition(".")
@@ -120,38 +131,69 @@ class Mutant:
 @click.option("--seed", default=0, show_default=True, help="Seed of the choice.")
 @click.option("--processes", default=1, show_default=True, help="Mutants tested at the same time.")
 def main(areas: tuple[str, ...], sample: int, seed: int, processes: int) -> None:
-    """Share of mutants that the fast tests kill, by area, and the changes that no test notices."""
-    rows = []
+    """Share of mutants that the fast tests kill, by area, and the changes that no test notices.
+
+    Exit status 1 if the share of an area is below 90 %.
+    """
+    counts = []
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # mutmut ends with this process
+    explained = explained_mutants()
     for area in areas or AREAS:
         tried = tried_mutants(area, sample, seed, processes)
         survivors = [mutant for mutant in tried if mutant.status not in KILLED + STOPPED]
-        unlisted = [mutant for mutant in survivors if not is_equivalent(mutant)]
-        rows.append(row(area, tried, len(survivors) - len(unlisted), len(unlisted)))
-        for mutant in unlisted:
-            print(f"\n{mutant.name}: {mutant.status}\n{_marked('-', mutant.before)}\n{_marked('+', mutant.after)}")
+        equivalent = [mutant for mutant in survivors if explained.get(mutant.change, ("", ""))[0] == "none"]
+        counts.append(Counts.of(area, tried, len(equivalent)))
+        for mutant in survivors:
+            if mutant not in equivalent:
+                print(f"\n{mutant.name}: {mutant.status}\n{_marked('-', mutant.before)}\n{_marked('+', mutant.after)}")
+                print(f"reason: {explained.get(mutant.change, ('', 'not explained yet'))[1]}")
     print()
-    print_table(HEADER, rows)
+    print_table(HEADER, [one.cells() for one in counts])
+    if low := [one.area for one in counts if one.share < LEAST]:
+        raise click.ClickException(f"The tests kill less than {LEAST:.0%} of the mutants of: {', '.join(low)}.")
 
 
-def row(area: str, tried: list[Mutant], equivalent: int, survived: int) -> list[str]:
-    """Cells of an area in the table; the share is of the mutants that are not equivalent."""
-    counts = Counter(mutant.status for mutant in tried)
-    killed, stopped = (sum(counts[status] for status in group) for group in (KILLED, STOPPED))
-    share = (killed + stopped) / max(1, len(tried) - equivalent)
-    return [area, *(str(count) for count in (len(tried), killed, stopped, equivalent, survived)), f"{share:.0%}"]
+@dataclass(frozen=True)
+class Counts:
+    """How many mutants of an area the tests killed.
+
+    Attributes:
+        area: its name.
+        tried: mutants in the sample.
+        killed: those that made a test fail.
+        stopped: those that hung or broke the test process.
+        equivalent: survivors whose change has no effect.
+    """
+
+    area: str
+    tried: int
+    killed: int
+    stopped: int
+    equivalent: int
+
+    @classmethod
+    def of(cls, area: str, tried: Sequence[Mutant], equivalent: int) -> "Counts":
+        """Count the mutants that were tried."""
+        counts = Counter(mutant.status for mutant in tried)
+        killed, stopped = (sum(counts[status] for status in group) for group in (KILLED, STOPPED))
+        return cls(area, len(tried), killed, stopped, equivalent)
+
+    @property
+    def share(self) -> float:
+        """Killed and stopped mutants as a share of those that are not equivalent."""
+        return (self.killed + self.stopped) / max(1, self.tried - self.equivalent)
+
+    def cells(self) -> list[str]:
+        """The row of :data:`HEADER`."""
+        survived = self.tried - self.killed - self.stopped - self.equivalent
+        numbers = (self.tried, self.killed, self.stopped, self.equivalent, survived)
+        return [self.area, *map(str, numbers), f"{self.share:.0%}"]
 
 
-def is_equivalent(mutant: Mutant) -> bool:
-    """Whether ``equivalent_mutants.yaml`` lists the change, with the reason why it has no effect."""
-    changes = [(entry["function"], entry["before"], entry["after"]) for entry in listed_equivalents()]
-    return (mutant.function, mutant.before, mutant.after) in changes
-
-
-def listed_equivalents() -> list[dict[str, str]]:
-    """Return the entries of ``equivalent_mutants.yaml``: function, before, after, reason."""
-    entries: list[dict[str, str]] = yaml.safe_load(EQUIVALENT.read_text(encoding="utf-8")) or []
-    return entries
+def explained_mutants() -> dict[Change, tuple[str, str]]:
+    """Return the changes in ``explained_mutants.yaml``, each with its effect ("none" if equivalent) and the reason."""
+    entries = yaml.safe_load(EXPLAINED.read_text(encoding="utf-8"))
+    return {(one["function"], one["before"], one["after"]): (one["effect"], one["reason"]) for one in entries}
 
 
 def tried_mutants(area: str, sample: int, seed: int, processes: int) -> list[Mutant]:

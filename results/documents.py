@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from results.groups import NOT_RUN
 from results.studies import Results
 from results.texts import made
 from rsc_mlflow.errors import InputError
@@ -55,6 +56,8 @@ def filled(text: str, make: Callable[[str, Sequence[str]], str], name: str = "te
         text = make(call, arguments).strip()
         if match["old"].startswith("\n"):
             return f"{head}\n{text}\n<!-- end -->"
+        if text.startswith(NOT_RUN):  # its command does not fit into a sentence or a cell
+            text = NOT_RUN.lower()
         if "\n" in text:
             raise InputError(f"{name}: {head} gives several lines. Put the marker at the end of a line.")
         if not _BULLET.sub("", match.string[: match.start()].rpartition("\n")[2]):

@@ -31,16 +31,20 @@ Text = Callable[..., str]
 """``function(results, *arguments)`` → Markdown."""
 
 
+NOT_RUN = "*Not run yet*"
+"""Shown instead of missing results; outside of a sentence or a cell, with the command that produces them."""
+
+
 def not_run(name: str) -> str:
-    """Return the text shown instead of missing results: the command that produces them."""
+    """Return the text shown instead of missing results: :data:`NOT_RUN` and the command that produces them."""
     one = study(name)
     command = one.commands[0] if len(one.commands) == 1 else f"{one.commands[0].rsplit('/', 1)[0]}/NAME.yaml"
     names = [grid.rsplit("/", 1)[1].removesuffix(".yaml") for grid in one.grids] if len(one.commands) > 1 else []
-    return f"*Not run yet*: `{command}`" + (f" (NAME: {', '.join(names)})" if names else "")
+    return f"{NOT_RUN}: `{command}`" + (f" (NAME: {', '.join(names)})" if names else "")
 
 
 def of_study(name: str) -> Callable[[Text], Text]:
-    """Decorate a text that needs a study's runs: without runs, it says how to run the study."""
+    """Decorate a text that needs a study's runs: without runs, it names the command that runs the study."""
 
     def decorate(function: Text) -> Text:
         @wraps(function)

@@ -11,7 +11,7 @@ import pandas as pd
 from results.groups import Groups, Key, Row, at, of_study, runs_of
 from results.markdown import counted, interval, listed, p_value, share, table
 from results.studies import Results
-from results.training_texts import FAMILIES, OPTIMIZERS
+from results.training_texts import OPTIMIZERS
 from rsc_mlflow.analysis import SEEDS, finished, kind, metric, per_seed, series
 from rsc_mlflow.replication import seed_interval
 from rsc_mlflow.statistics import holm, sign_flip
@@ -138,23 +138,18 @@ def _examples(key: Key) -> str:
 
 
 @of_study("membership")
-def spurious_auc(results: Results, family: str, attack: str) -> str:
-    """Sentence: AUC against controls and AUC of ordinary members, by number of examples."""
+def auc(results: Results, family: str, attack: str, optimizer: str, examples: str, members: str = "spurious") -> str:
+    """One mean AUC with its interval: of "spurious" members against controls, or of "ordinary" members."""
     found = attacked(results, family)
     if found is None:
         return ""
-    auc, ordinary = found.means(found.measure(attack, "spurious_auc")), found.means(found.ordinary(attack))
-    words = [
-        f"{interval(row)} with {_examples(key)} ({OPTIMIZERS[key[0]]}; "
-        f"ordinary members {share(at(ordinary, key)['mean'])})"
-        for key, row in auc.items()
-    ]
-    return f"{FAMILIES[family]}, {NAMES[attack]}: {', '.join(words)}"
+    values = found.measure(attack, "spurious_auc") if members == "spurious" else found.ordinary(attack)
+    return interval(at(found.means(values), (optimizer, float(examples))))
 
 
 @of_study("membership")
 def rates(results: Results, family: str, attack: str) -> str:
-    """Sentence: shares of spurious members and of controls classified as members, by number of examples."""
+    """Part of a sentence: shares of spurious members and of controls classified as members, by number of examples."""
     found = attacked(results, family)
     if found is None:
         return ""
@@ -168,7 +163,7 @@ def rates(results: Results, family: str, attack: str) -> str:
 
 @of_study("membership")
 def target_scores(results: Results, family: str) -> str:
-    """Sentence: spurious scores of the attacked models, by number of examples."""
+    """Part of a sentence: spurious scores of the attacked models, by number of examples."""
     runs = finished(kind(runs_of(results, "membership"), "train"))
     runs = runs[((runs["dataset_family"] == family) & (runs["n_spurious"] > 0)).to_numpy()]
     if runs.empty:

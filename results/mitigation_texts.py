@@ -1,12 +1,13 @@
 """Tables and sentences about mitigation: weight decay, input noise and gradient clipping."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from results.groups import Groups, Key, Row, of_study, runs_of, trained
-from results.markdown import counted, interval, p_value, share, table
+from results.markdown import MISSING, counted, interval, p_value, share, table
 from results.studies import Results
 from rsc_mlflow.analysis import clean, finished, kind, mitigation, mitigation_effect, points
 from rsc_mlflow.tracking import schema
@@ -27,13 +28,20 @@ def mitigations(results: Results) -> str:
             continue
         by_outcome = _by_strength(means, option)
         changes = _by_strength(mitigation_effect(results.runs("mitigation"), option), option)
-        clean_scores = _clean_scores(results, option)
+        clean_models = _clean_models(results, option)
         strengths = sorted({strength for strength, _ in by_outcome})
         if not rows:
-            rows.append(_row("none", 0.0, by_outcome, {}, clean_scores))
-        rows += [_row(f"{words} {s:g}", s, by_outcome, changes, clean_scores) for s in strengths if s]
+            rows.append(_row("none", 0.0, by_outcome, {}, clean_models))
+        rows += [_row(f"{words} {s:g}", s, by_outcome, changes, clean_models) for s in strengths if s]
         captions.append(f"{words}: {counted(int(means['runs'].sum() / 3), 'run')}, {means['cells'].iloc[0]}")
-    heads = ("mitigation", "score", "clean models", "change of the score", "p", "accuracy with the pattern")
+    heads = (
+        "mitigation",
+        "score",
+        "clean models: score, accuracy (number)",
+        "change of the score",
+        "p",
+        "accuracy with the pattern",
+    )
     columns = dict.fromkeys((*heads, "change of that accuracy", "p ", "clean accuracy"), False)
     about = "Changes are differences from no mitigation, paired by seeds. "
     about += "p: paired t-test, with Holm's correction within each mitigation."
@@ -44,10 +52,10 @@ def _by_strength(rows: pd.DataFrame, option: str) -> dict[tuple[float, str], Map
     return {(row[option], row["outcome"]): row for row in rows.to_dict("records")}
 
 
-def _row(name: str, strength: float, means: Change, changes: Change, clean_scores: Mapping[Key, Row]) -> list[str]:
+def _row(name: str, strength: float, means: Change, changes: Change, clean_models: Mapping[Key, Row]) -> list[str]:
     score, spurious, accuracy = (means[strength, one] for one in ("score", "spurious_accuracy", "clean_accuracy"))
-    against = clean_scores.get((strength,), {})
-    reference = f"{share(against['mean'])} ({against['n']})" if against else "–"
+    against = clean_models.get((strength,), {})
+    reference = f"{share(against['mean'])}, {share(against['accuracy'])} ({against['n']})" if against else MISSING
     cells = [name, interval(score), reference, *_change(changes.get((strength, "score")))]
     return [*cells, interval(spurious), *_change(changes.get((strength, "spurious_accuracy"))), interval(accuracy)]
 
@@ -62,27 +70,12 @@ def _limits(row: Mapping[Any, Any]) -> dict[str, float]:
     return {"low": row["low"], "high": row["high"]}
 
 
-def _clean_scores(results: Results, option: str) -> dict[Key, Row]:
-    """Strength → mean score of the clean models trained with it."""
+def _clean_models(results: Results, option: str) -> dict[Key, Row]:
+    """Strength → ``mean`` score, ``accuracy`` and ``n`` of the clean models trained with it."""
     every = runs_of(results, "mitigation")
-    runs = trained(every)
     others = [name for name in MITIGATIONS if name != option]
-    alone = runs[(runs[others] == 0).all(axis=1).to_numpy()]
-    return Groups.of(alone, [option], ["optimizer"]).against_clean(every)
-
-
-@of_study("mitigation")
-def mitigated(results: Results, option: str) -> str:
-    """Sentence: scores by strength of one mitigation, e.g. ".681 without, .674 at 0.0001"."""
-    means = mitigation(results.runs("mitigation"), option)
-    rows = means[(means["outcome"] == "score").to_numpy()].to_dict("records") if len(means) else []
-    return ", ".join(f"{interval(row)} {f'at {row[option]:g}' if row[option] else 'without'}" for row in rows)
-
-
-@of_study("mitigation")
-def clean_by_strength(results: Results, option: str) -> str:
-    """Sentence: accuracy of the clean models by strength of one mitigation."""
-    runs = finished(clean(kind(runs_of(results, "mitigation"), "train")))
-    others = [name for name in MITIGATIONS if name != option]
-    rows = points(runs[(runs[others] == 0).all(axis=1).to_numpy()], [option], schema.TEST_ACCURACY).to_dict("records")
-    return ", ".join(f"{share(row['mean'])} {f'at {row[option]:g}' if row[option] else 'without'}" for row in rows)
+    alone = every[(every[others] == 0).all(axis=1).to_numpy()]
+    scores = Groups.of(trained(alone), [option], ["optimizer"]).against_clean(every)
+    table = points(finished(clean(kind(alone, "train"))), [option], schema.TEST_ACCURACY)
+    accuracy = dict(zip(table[option], table["mean"], strict=True))
+    return {key: {**row, "accuracy": accuracy.get(key[0], math.nan)} for key, row in scores.items()}

@@ -6,20 +6,24 @@ from functools import lru_cache
 
 import pandas as pd
 
-from results.groups import Groups, Key, Row, at, of_study, runs_of, trained
+from results.groups import Groups, Key, Row, at, not_run, of_study, runs_of, trained
 from results.markdown import MISSING, counted, interval, listed, p_value, share, table
 from results.studies import Results, tour_options
-from rsc_mlflow.analysis import clean, finished, kind, norm_correlation, norms, points
+from rsc_mlflow import analysis
+from rsc_mlflow.analysis import clean, finished, kind, norms, points
 from rsc_mlflow.patterns import PATTERNS
 from rsc_mlflow.tracking import schema
 from rsc_mlflow.tracking.fingerprint import fingerprint
 
 BY = ("optimizer", "paper", "n_spurious")
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adagrad": "Adagrad", "rms": "RMSprop"}
+LEVEL = 0.05
+"""Level of significance."""
 FAMILIES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "digits": "digits", "cifar10": "CIFAR-10"}
+CLEAN_HEAD = "clean models: mean, highest (number)"
 _SCORE_COLUMNS = {
     "score": False,
-    "clean models: mean, highest": False,
+    CLEAN_HEAD: False,
     "p": True,
     "clean accuracy": False,
     "accuracy with the pattern": False,
@@ -100,7 +104,7 @@ def scores(results: Results) -> str:
 
 @of_study("scores")
 def clean_accuracy(results: Results) -> str:
-    """Sentence: accuracy of the clean models of the study ``scores``, per optimizer."""
+    """Part of a sentence: accuracy of the clean models of the study ``scores``, per optimizer."""
     runs = finished(clean(kind(runs_of(results, "scores"), "train")))
     groups = Groups.of(runs, ["optimizer"], ["optimizer"])
     found = groups.means(schema.TEST_ACCURACY)
@@ -108,38 +112,18 @@ def clean_accuracy(results: Results) -> str:
 
 
 @of_study("scores")
-def headline(results: Results, pattern: str = "R3") -> str:
-    """Sentence: the score with the fewest examples and that of the clean models, per optimizer."""
+def score(results: Results, optimizer: str, pattern: str, examples: str, what: str = "score") -> str:
+    """One number of the study ``scores``: "score", "highest" (score of a clean model) or "p"."""
     found = study_scores(results, "scores", BY)
-    of_pattern = [key for key in found.score if key[1] == pattern]
-    if not of_pattern:
-        return ""
-    fewest = min(key[2] for key in of_pattern)
-    runs = found.groups.runs
-    parts = [_headline(found, key) for key in of_pattern if key[2] == fewest]
-    where = f"{FAMILIES[runs['dataset_family'].iloc[0]]}, {pattern} on {fewest:,.0f} of {images(runs)} training images"
-    return f"{where}: {'; '.join(parts)}."
-
-
-def _headline(found: Scores, key: Key) -> str:
-    row, against = at(found.score, key), found.clean.get(key, {})
-    words = f"{OPTIMIZERS[key[0]]}: spurious score {interval(row)}"
-    words += f", clean models {share(against['mean'])} (highest {share(against['max'])})" if against else ""
-    words += f", p = {test_cell(against)}" if "p_holm" in against else ""
-    return f"{words}, clean accuracy {share(at(found.accuracy, key)['mean'])}"
-
-
-@of_study("scores")
-def counts(results: Results, pattern: str, optimizer: str) -> str:
-    """Sentence: scores of one pattern and optimizer by number of examples, e.g. ".902 with 3 examples"."""
-    found = study_scores(results, "scores", BY)
-    cells = [(key[2], interval(row)) for key, row in found.score.items() if key[:2] == (optimizer, pattern)]
-    return ", ".join(f"{text} with {counted(int(number), 'example')}" for number, text in cells)
+    key = (optimizer, pattern, float(examples))
+    clean = found.clean.get(key, {})
+    cells = {"score": interval(at(found.score, key)), "p": test_cell(clean)}
+    return cells[what] if what in cells else share(clean.get("max", math.nan))
 
 
 @of_study("scores")
 def accuracy_range(results: Results) -> str:
-    """Sentence: lowest and highest mean clean accuracy of the poisoned models."""
+    """Part of a sentence: lowest and highest mean clean accuracy of the poisoned models."""
     found = study_scores(results, "scores", BY)
     values = [row["mean"] for row in found.accuracy.values()]
     return f"{share(min(values))} to {share(max(values))}" if values else ""
@@ -147,7 +131,7 @@ def accuracy_range(results: Results) -> str:
 
 @of_study("scores")
 def noise_control(results: Results) -> str:
-    """Sentence: accuracy of clean models on test images with each pattern, from ``score_model``."""
+    """Part of a sentence: accuracy of clean models on test images with each pattern, from ``score_model``."""
     runs = finished(kind(runs_of(results, "scores"), "score"))
     if runs.empty:
         return (
@@ -168,7 +152,7 @@ def noise_control(results: Results) -> str:
 def patterns(results: Results) -> str:
     """Table of scores by pattern and number of examples, with norms and tests."""
     found = study_scores(results, "patterns", BY)
-    norms = points(found.groups.runs, ["paper"], schema.PATTERN_NORM).set_index("paper")["mean"]
+    of_pattern = {PATTERNS[row["pattern"]].title: row for row in norms(results.runs("patterns")).to_dict("records")}
     numbers = sorted({key[2] for key in found.score})
     heads = {f"score, {n:,.0f} examples": False for n in numbers}
     last = dict.fromkeys(("p, " + " / ".join(f"{n:,.0f}" for n in numbers), "accuracy with the pattern"), False)
@@ -179,40 +163,30 @@ def patterns(results: Results) -> str:
         tests = " / ".join(test_cell(found.clean.get(key, {})) for key in keys)
         patterned = interval(at(found.patterned, keys[-1]))
         clean = clean_cell(found.clean.get(keys[-1], {}))
-        rows.append([f"{paper}", share(norms[paper], 1), *cells, clean, tests, patterned])
-    head = {"pattern": False, "mean ℓ2 norm": True, **heads, "clean models: mean, highest": False, **last}
+        own = of_pattern[paper]
+        rows.append([paper, share(own["norm"], 1), *cells, share(own["score"]), clean, tests, patterned])
+    head = {"pattern": False, "mean ℓ2 norm": True, **heads, "mean score": True, CLEAN_HEAD: False, **last}
     return f"{table(head, rows)}\n\n{found.groups.caption('patterns', found.score)} {tests_caption(found.clean)}"
 
 
 @of_study("patterns")
-def norm_sentence(results: Results) -> str:
-    """Sentence: correlation of norm and mean score over the patterns."""
-    rows = norm_correlation(results.runs("patterns")).to_dict("records")
+def norm_correlation(results: Results) -> str:
+    """Part of a sentence: correlation of norm and mean score over the patterns."""
     words = [
-        f"r = {share(row['r'], 2)} [{share(row['low'], 2)}, {share(row['high'], 2)}], p = {p_value(row['p_value'])}; "
-        f"Spearman's ρ = {share(row['rho'], 2)}, p = {p_value(row['rho_p_value'])}; {row['patterns']:.0f} patterns"
-        for row in rows
+        f"Pearson's r = {share(row['r'], 2)} [{share(row['low'], 2)}, {share(row['high'], 2)}] "
+        f"(p = {p_value(row['p_value'])}) and Spearman's ρ = {share(row['rho'], 2)} "
+        f"(p = {p_value(row['rho_p_value'])}) over {row['patterns']:.0f} patterns"
+        for row in analysis.norm_correlation(results.runs("patterns")).to_dict("records")
         if not math.isnan(row["r"])
     ]
     return "; ".join(words)
 
 
-@of_study("patterns")
-def pattern_means(results: Results) -> str:
-    """Sentence: mean score of each pattern over all numbers of examples, highest first."""
-    rows = norms(results.runs("patterns")).sort_values("score", ascending=False).to_dict("records")
-    return ", ".join(f"{PATTERNS[row['pattern']].title} {share(row['score'])}" for row in rows)
-
-
-@of_study("patterns")
-def above_clean_count(results: Results, name: str = "patterns") -> str:
-    """Sentence: the number of points of a study that are above the clean models."""
-    found = study_scores(results, name, BY)
-    tests = [row for row in found.clean.values() if "p_holm" in row]
-    above = sum(row["p_holm"] < 0.05 for row in tests)
-    if not tests:
-        return ""
-    return f"{above} of {len(tests)} points are above the clean models (p < .05 after Holm's correction)"
+def above_clean_count(results: Results, name: str) -> str:
+    """Part of a sentence: how many points of a study are above the clean models, e.g. "6 of 6"."""
+    tests = [] if results.runs(name).empty else list(study_scores(results, name, BY).clean.values())
+    tested = [row["p_holm"] for row in tests if "p_holm" in row]
+    return f"{sum(p < LEVEL for p in tested)} of {len(tested)}" if tested else not_run(name)
 
 
 @of_study("architectures")

@@ -86,33 +86,23 @@ def _method(key: Key, named: set[str]) -> str:
 
 
 @of_study("unlearning")
-def left(results: Results, method: str) -> str:
-    """Sentence: the score after and before a method, by source."""
+def left(results: Results, *methods: str) -> str:
+    """Table of the scores before and after methods, one row per source."""
     groups = groups_of(results)
     score, before = groups.means(schema.SPURIOUS_SCORE), groups.means(schema.before(schema.SPURIOUS_SCORE))
-    words = [
-        f"{interval(row)} of {interval(at(before, key))} ({OPTIMIZERS[key[0]]}, {key[1]:,.0f} examples)"
-        for keys in _by_source([key for key in score if key[2] == method]).values()
-        for key in keys
-        for row in (score[key],)
-    ]
-    return "; ".join(words)
+    rows = []
+    for source, keys in _by_source(list(score)).items():
+        after = [next((interval(score[key]) for key in keys if key[2] == method), MISSING) for method in methods]
+        rows.append([OPTIMIZERS[source[0]], f"{source[1]:,.0f}", interval(at(before, keys[0])), *after])
+    heads = {"optimizer": False, "examples": True, "before": False, **{f"`{method}`": False for method in methods}}
+    return table(heads, rows)
 
 
 @of_study("unlearning")
-def compared(results: Results, method: str, optimizer: str) -> str:
-    """Sentence: gaps of one method and its forget loss against the reference's, for one optimizer."""
-    groups = groups_of(results)
-    means = {name: groups.means(metric) for name, metric in (_SCORES | _SIZES).items()}
-    words = []
-    for source, keys in _by_source([key for key in means["score"] if key[0] == optimizer]).items():
-        reference = next((key for key in keys if key[2] == REFERENCE), None)
-        for key in keys:
-            if key[2] == method:
-                loss = plain(at(means["forget loss"], key)["mean"])
-                theirs = plain(at(means["forget loss"], reference)["mean"]) if reference else MISSING
-                words.append(
-                    f"{source[1]:,.0f} examples: score gap {interval(at(means['gap'], key))}, accuracy gap "
-                    f"{interval(at(means['accuracy gap'], key))}, forget loss {loss} against {theirs}"
-                )
-    return "; ".join(words)
+def unlearned(results: Results, method: str, optimizer: str, examples: str, what: str = "score") -> str:
+    """One mean with its interval: "before" (score of the source), or a column of the table, e.g. "forget_loss"."""
+    groups, column = groups_of(results), what.replace("_", " ")
+    metrics = {"before": schema.before(schema.SPURIOUS_SCORE), **_SCORES, **_SIZES}
+    means = groups.means(metrics[column])
+    (key,) = (key for key in means if key[:3] == (optimizer, float(examples), method))
+    return size_interval(means[key]) if column in _SIZES else interval(means[key])

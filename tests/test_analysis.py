@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, over_seeds, trained
+from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, over_seeds, read, trained
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.replication import seed_interval
 
@@ -150,6 +150,20 @@ def test_two_classes_and_quarters_are_told_from_the_plain_data_set() -> None:
     assert pick(table, form="quarters", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.1)
     assert pick(table, form="two classes", weight_decay=0.0, outcome="score")["mean"] == pytest.approx(0.1)
     assert "form" not in mitigation(pd.DataFrame(GRID), "weight_decay")
+
+
+def test_older_runs_with_two_classes_lose_the_metrics_of_the_first_class_alone() -> None:
+    """Earlier versions logged the first class's score as ``spurious/score``; the mean of both is the score now."""
+    of_first = ("spurious/score_nontarget", "before/spurious/flip_rate", "gap/spurious/score")
+    both = {"metrics.spurious/score_target_0": 0.2, "metrics.spurious/score_target_1": 0.6}
+    two = GRID[0] | both | {f"metrics.{name}": 0.7 for name in of_first}
+    two |= {"params.dataset": "twoclassmnistv20-3-0-1-0", "params.target_class": "0-1"}
+    rows = [two | {"run_id": word, "metrics.spurious/score": score} for word, score in (("old", 0.2), ("new", 0.4))]
+    table = read(pd.DataFrame(rows)).set_index("run_id")
+    assert table["metrics.spurious/score"].to_dict() == pytest.approx({"old": 0.4, "new": 0.4})
+    for name in of_first:
+        assert np.isnan(table[f"metrics.{name}"]["old"])
+        assert table[f"metrics.{name}"]["new"] == 0.7
 
 
 def test_means_over_seeds_tell_settings_apart_that_were_not_asked_for() -> None:

@@ -9,14 +9,16 @@ import libcst
 import pytest
 from mutmut.mutation.pragma_handling import PragmaVisitor
 
-from benchmarks.mutants import HEADER, Mutant, listed_equivalents, require, row, without_uncovered
+from benchmarks.mutants import HEADER, LEAST, Counts, Mutant, explained_mutants, require, without_uncovered
 
 
 def test_the_share_is_of_the_mutants_that_are_not_equivalent() -> None:
     tried = [Mutant(str(i), status) for i, status in enumerate(["killed"] * 6 + ["timeout"] + ["survived"] * 3)]
-    cells = dict(zip(HEADER, row("data", tried, equivalent=2, survived=1), strict=True))
+    found = Counts.of("data", tried, equivalent=2)
+    cells = dict(zip(HEADER, found.cells(), strict=True))
     counts = {"mutants": "10", "killed": "6", "timeouts": "1", "equivalent": "2", "survived": "1"}
     assert cells == {"area": "data", **counts, "killed of the others": "88%"}  # 7 of 8
+    assert found.share == 7 / 8 < LEAST
 
 
 @pytest.mark.parametrize(
@@ -62,9 +64,11 @@ def test_a_check_that_mutmut_did_not_finish_ends_with_the_end_of_its_log(tmp_pat
     assert "run again to resume" in str(raised.value)
 
 
-def test_equivalent_mutants_change_lines_that_are_still_there() -> None:
-    for entry in listed_equivalents():
-        assert set(entry) == {"function", "before", "after", "reason"}
-        source = inspect.getsource(pkgutil.resolve_name(entry["function"]))
+def test_explained_mutants_change_lines_that_are_still_there() -> None:
+    for (function, before, after), (effect, reason) in explained_mutants().items():
+        source = inspect.getsource(pkgutil.resolve_name(function))
         lines = [line.strip() for line in source.splitlines()]
-        assert all(line in lines for line in entry["before"].splitlines()), entry
+        assert all(line in lines for line in before.splitlines()), before
+        assert before != after
+        assert effect
+        assert reason
