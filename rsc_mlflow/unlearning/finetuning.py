@@ -1,4 +1,4 @@
-"""Options shared by methods that continue training with batches of retained and of forgotten examples."""
+"""Options of methods that continue training with batches of retained and of forgotten examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,9 +12,9 @@ from rsc_mlflow.unlearning.choices import OPTIMIZERS, Optimizer
 class FineTuning(MethodConfig):
     """Options of continued training.
 
-    An epoch is a pass over ``retain_examples`` of the retain set (0: all) in batches of ``unlearn_batch_size``.  Each
-    step also uses ``forget_batch_size`` examples of the forget set, drawn in passes over it, and minimizes
-    ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
+    An epoch is a pass over ``retain_examples`` random examples of the retain set (0: all) in batches of
+    ``unlearn_batch_size``.  Each step also uses the next ``forget_batch_size`` examples of the forget set, in random
+    order, and minimizes ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ("ce",)
