@@ -44,7 +44,7 @@ class GroupInfluenceConfig(InfluenceConfig):
     NEEDS_GRADIENT: ClassVar[bool] = True
 
     influences: bool = option(
-        "Whether to rank all training examples by their influence on a test example with the pattern.",
+        "true: also rank all training examples by their influence on two test examples with the pattern.",
         boolean(),
         True,
         decides=False,
