@@ -1,7 +1,7 @@
 """Dashboards over the runs of a tracking store.
 
-A search in a large store makes hundreds of thousands of objects and hardly any garbage.  With Python's default
-threshold the collector would take most of its time.
+Importing this package raises the threshold of Python's garbage collector, because reading the runs of a large store
+creates hundreds of thousands of objects and hardly any garbage.
 """
 
 import gc

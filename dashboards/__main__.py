@@ -1,8 +1,8 @@
-"""``python -m dashboards --tracking_uri …``: the dashboards apart from MLflow's server.
+"""``python -m dashboards --tracking_uri …``: serves the dashboards in a separate process.
 
-For people whose MLflow server is somebody else's.  They query it with this machine's own credentials
-(``MLFLOW_TRACKING_USERNAME`` …), so everybody who reaches this port sees what these may read: it listens on
-127.0.0.1 unless told otherwise.
+This is for users who do not run their MLflow server themselves.  The process reads the store with the credentials of
+the user who starts it (``MLFLOW_TRACKING_USERNAME`` …), so anyone who can reach its port sees everything that this user
+may read.  It therefore listens on 127.0.0.1 by default.
 """
 
 import contextlib
@@ -27,7 +27,13 @@ PREFIX = "/"
 
 
 def build_server(tracking_uri: str, ui_url: str = "", allowed_hosts: tuple[str, ...] = ()) -> flask.Flask:
-    """A Flask app that serves the dashboards of one tracking URI."""
+    """Return a Flask app that serves the dashboards of one tracking URI.
+
+    Args:
+        tracking_uri: any MLflow tracking URI.
+        ui_url: address of MLflow's UI; default: the tracking URI, if it starts with http.
+        allowed_hosts: patterns of accepted ``Host`` headers other than localhost.
+    """
     if not ui_url and tracking_uri.startswith(("http://", "https://")):
         ui_url = tracking_uri
     store = RunStore(tracking_uri)
@@ -44,12 +50,14 @@ def build_server(tracking_uri: str, ui_url: str = "", allowed_hosts: tuple[str, 
 @click.command(context_settings={"max_content_width": 100})
 @click.option("--tracking_uri", envvar="MLFLOW_TRACKING_URI", required=True, help="Any MLflow tracking URI.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help="0: any free one.")
-@click.option("--ui_url", default="", help="Where MLflow's UI answers; default: the tracking URI, if it is http.")
-@click.option("--allowed_hosts", default="", help="Comma list of further Host headers, e.g. lab.example:8050.")
+@click.option("--port", default=8050, show_default=True, type=click.IntRange(0, 65535), help="0: any free port.")
+@click.option("--ui_url", default="", help="Address of MLflow's UI. Default: the tracking URI, if it is http.")
+@click.option(
+    "--allowed_hosts", default="", help="Other accepted Host headers, as a comma list, e.g. lab.example:8050."
+)
 def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: str) -> None:
-    """Serves the comparison dashboards of an MLflow tracking store."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the page says at once that a server is gone
+    """Serve dashboards that compare the runs of an MLflow tracking store."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # pages report a missing server quickly
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     try:
@@ -60,14 +68,14 @@ def main(tracking_uri: str, host: str, port: int, ui_url: str, allowed_hosts: st
     hosts = tuple(part.strip() for part in allowed_hosts.split(",") if part.strip())
     app = build_server(tracking_uri, ui_url, hosts)
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # werkzeug's own words about a port that is taken
+        with contextlib.redirect_stderr(io.StringIO()):  # hides werkzeug's message about a port in use
             server = make_server(host, port, app, threaded=True)
     except (OSError, SystemExit):
         click.echo(f"error: cannot listen on {host}:{port}; choose another --port (0: any free one)", err=True)
         sys.exit(2)
     click.echo(f"Dashboards: http://{host}:{server.server_port}{PREFIX}")
     sys.stdout.flush()
-    server.serve_forever()  # until it is interrupted
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The choices with which pages set unlike runs apart, and what they leave of the runs."""
+"""The options *Spurious examples* and *Runs with different settings*, and the runs that they select for a figure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from rsc_mlflow.analysis.alike import MOST
 from rsc_mlflow.analysis.settings import SETTINGS
 
 PARAMETERS = tuple((name, words) for name, (words, _) in SETTINGS.items())
-"""Every parameter that decides a result: column and name in words."""
+"""Every setting that determines a result: (column, name for users)."""
 COUNTS = (
     ("common", "the most common number"),
     ("all", "all numbers, averaged"),
@@ -19,24 +19,24 @@ COUNTS = (
 )
 COUNT = Option("n", "Spurious examples", COUNTS, "common")
 ONE_COUNT = replace(COUNT, choices=tuple(choice for choice in COUNTS if choice[0] != "all"))
-"""The same choice where numbers are never averaged."""
+"""The same option without the average over all numbers."""
 RECIPES = Option(
     "recipes",
-    "Runs that differ otherwise",
+    "Runs with different settings",
     (("common", "the most common recipe alone"), ("each", "one figure per recipe")),
     "common",
 )
-HOW = "“One figure per recipe” and the filters show others."
+HOW = "To see others, choose “One figure per recipe” or set filters."
 
 
 @dataclass(frozen=True)
 class Like:
-    """Runs that may be averaged.
+    """Runs that a figure may average.
 
     Attributes:
         runs: with the column ``recipe``.
         average: settings to average over within each seed (``average`` of :func:`rsc_mlflow.analysis.series`).
-        notice: what was set apart or left out, and what is averaged; empty where there is nothing to say.
+        notice: description of what is shown, left out and averaged; empty if all runs have the same recipe.
     """
 
     runs: pd.DataFrame
@@ -45,7 +45,7 @@ class Like:
 
     @property
     def by(self) -> list[str]:
-        """Columns that tell recipes apart, for a table's groups; empty with a single one."""
+        """``["recipe"]``, to group by, if there are several recipes; else empty."""
         return ["recipe"] if self.runs["recipe"].nunique() > 1 else []
 
 
@@ -59,23 +59,23 @@ def like(
     most: int | None = None,
     number: Option = COUNT,
 ) -> Like:
-    """The runs that a figure draws, by the page's options ``COUNT`` and ``RECIPES``.
+    """Return the runs that a figure shows, according to the page's options ``number`` and ``RECIPES``.
 
     Args:
-        view: the page's; its address holds the choices.
-        runs: those that the figure would show.
-        shown: columns that it shows as an axis, a line or a facet.
-        split: that of them which cuts it into facets.
+        view: contains the values of the options.
+        runs: all candidates.
+        shown: columns that the figure shows as an axis, a line or a facet.
+        split: the one of ``shown`` that defines the facets.
         cover: see :func:`rsc_mlflow.analysis.alike`.
-        most: recipes to keep; default: what the page's option says.
-        number: the page's choice of the number of spurious examples.
+        most: maximum number of recipes in each facet; default: according to ``RECIPES``.
+        number: the page's option for the number of spurious examples; ignored if the figure shows this number.
     """
     key = (id(runs), tuple(shown), split, tuple(cover), most, number)
     if key not in view.memo:
         view.memo[key] = (
             runs,
             _like(view, runs, shown, split, cover, most, number),
-        )  # holds the runs, so that their id stays theirs
+        )  # keeps the runs alive, so that their id is not reused
     found: Like = view.memo[key][1]
     return found
 
@@ -100,12 +100,12 @@ def _like(
 
 
 def averaged(runs: pd.DataFrame, average: Sequence[str]) -> str:
-    """Says which numbers of examples a mean goes over; empty for none or one."""
+    """Return a sentence that lists the numbers of examples that are averaged; empty for fewer than two."""
     numbers = sorted(analysis.finished(runs)["n_spurious"].dropna().unique()) if average else []
     if len(numbers) < 2:
         return ""
     words = ", ".join(f"{n:g}" for n in numbers)
     return (
-        f"Averaged over {words} spurious examples, of the seeds that were run at every number: an average can hide "
-        "that something works at one number and not at another."
+        f"Averaged over {words} spurious examples, for seeds that were run with every number. An average can hide "
+        "differences between the numbers."
     )

@@ -1,7 +1,7 @@
-"""The Dash app: the address says what is shown, and everything shown is drawn from the address.
+"""The Dash app, in which the URL determines what a page shows.
 
-One callback draws a page from the path, the filters in the address, the theme and the runs; one looks every few
-seconds whether runs changed and then replaces figures and tables in place.  Controls only ever change the address.
+One callback draws a page from the URL, the theme and the runs.  Another one checks every few seconds whether runs have
+changed, and if so updates the figures and tables.  Filters and options only change the URL.
 """
 
 import time
@@ -26,9 +26,10 @@ from rsc_mlflow.errors import InputError
 
 ASSETS = Path(__file__).parent / "assets"
 TIMEOUT_SECONDS = 0.8
-"""Seconds that drawing a page waits for runs that changed; after them it shows what is known."""
+"""Maximum time in seconds that a page waits for a refresh of the runs before it shows those already loaded."""
 SLOW_MS, FAST_MS = 5000, 1000
-# Dash by itself asks for plotly.js with the first figure and gives up after 30 seconds, too early for a slow line.
+# Loads plotly.js with the page.  By default Dash requests it with the first figure and gives up after 30 seconds, which
+# is too early for slow connections.
 INDEX = """<!DOCTYPE html>
 <html lang="en">
 <head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}
@@ -50,12 +51,12 @@ INDEX = """<!DOCTYPE html>
 
 
 def build_app(repository: RunRepository, server: flask.Flask, prefix: str) -> Dash:
-    """Registers the dashboards on a Flask app.
+    """Add the dashboards to a Flask app.
 
     Args:
-        repository: where runs come from.
-        server: MLflow's Flask app, or one of its own.
-        prefix: where the pages live, beginning and ending with a slash.
+        repository: source of the runs.
+        server: MLflow's Flask app, or a separate one.
+        prefix: path of the pages, starting and ending with a slash.
 
     Returns:
         The Dash app; ``server`` serves it.
@@ -83,7 +84,7 @@ def build_app(repository: RunRepository, server: flask.Flask, prefix: str) -> Da
 
 
 def layout(repository: RunRepository, prefix: str) -> Component:
-    """The frame around every page."""
+    """Return the layout that all pages share: header, filters, notices and an empty page."""
     mlflow = [html.A("MLflow", href=repository.ui, className="out")] if repository.ui else []
     header = html.Header(
         [
@@ -113,7 +114,7 @@ def _theme() -> Theme:
 
 
 def page_of(pathname: str | None, prefix: str) -> Page | None:
-    """The page of a path; None if there is none."""
+    """Return the page with this path, or None."""
     return page_at((pathname or prefix).removeprefix(prefix.rstrip("/")).strip("/"))
 
 
@@ -146,7 +147,7 @@ def _draw(app: Dash, repository: RunRepository, prefix: str) -> None:
 
 
 def _drawn(visible: VisibleRuns, pathname: str, search: str) -> str:
-    """What a page was drawn from: if it differs from the address and the runs of now, the page must be drawn again."""
+    """Return a text that identifies the runs and the URL of a page; when it changes, the page has to be updated."""
     return f"{visible.stamp} {pathname}{search}"
 
 
@@ -156,7 +157,7 @@ def _bar(filters: Filters, visible: VisibleRuns) -> list[Component]:
 
 
 def _bar_shows(filters: Filters) -> bool:
-    """Whether the browser's filter bar already shows these filters, so that it need not be drawn again."""
+    """Return whether the browser's filter bar already shows these filters and does not have to be redrawn."""
     shown = {state["id"]["name"]: state.get("value") for state in ctx.states_list[0]}
     if "experiment" not in shown:
         return False
@@ -165,7 +166,7 @@ def _bar_shows(filters: Filters) -> bool:
 
 
 def menu(page: Page | None, filters: Filters, prefix: str) -> list[Component]:
-    """Links to every page that keep the filters."""
+    """Return links to all pages; they keep the filters, but not the options of the page."""
     search = replace(filters, options={}).search()
     return [
         dcc.Link(other.title, href=f"{prefix}{other.path}{search}", className="here" if other is page else "")
@@ -174,28 +175,28 @@ def menu(page: Page | None, filters: Filters, prefix: str) -> list[Component]:
 
 
 def notices(visible: VisibleRuns, repository: RunRepository) -> list[Component]:
-    """What the reader must know about the store: it does not answer, or is still being read."""
+    """Return a notice if the store does not answer, or if runs are still being loaded."""
     snapshot = visible.snapshot
     if snapshot.error:
         known = (
-            f"Shown are the {len(visible.runs):,} runs fetched before."
+            f"This page shows the {len(visible.runs):,} runs loaded before."
             if len(visible.runs)
-            else "No runs were fetched."
+            else "No runs have been loaded."
         )
         text = (
-            f"The tracking store {repository.where} does not answer. {known} Check that its server runs and that this "
-            "address is right; the page tries again by itself."
+            f"The tracking store {repository.where} does not answer. {known} Check that its server is running and that "
+            "this address is correct. The page retries automatically."
         )
-        reason = html.Details([html.Summary("What it said"), html.Code(snapshot.error[:600])])
+        reason = html.Details([html.Summary("Error message"), html.Code(snapshot.error[:600])])
         return [html.Div([html.P(text), reason], className="notice bad", id="store-gone")]
     if not snapshot.complete:
         text = (
-            f"Reading the store for the first time: {len(visible.runs):,} runs so far, newest first. Figures fill up."
+            f"Loading all runs for the first time: {len(visible.runs):,} so far, newest first. Figures are incomplete."
         )
         return [html.Div(html.P(text), className="notice", id="loading")]
     if visible.stale:
         when = time.strftime("%H:%M:%S", time.gmtime(snapshot.fetched_at))
-        text = f"Shown are the runs as of {when} UTC; what changed since is being fetched."
+        text = f"This page shows the runs as of {when} UTC. Newer changes are being loaded."
         return [html.Div(html.P(text), className="notice", id="loading")]
     return []
 
@@ -203,10 +204,10 @@ def notices(visible: VisibleRuns, repository: RunRepository) -> list[Component]:
 def page_body(
     page: Page | None, visible: VisibleRuns, filters: Filters, repository: RunRepository, prefix: str
 ) -> list[Component]:
-    """A page's heading, choices and panels.
+    """Return a page's heading, options and panels.
 
     Raises:
-        InputError: the free filter is not a valid MLflow filter.
+        InputError: ``filters.filter`` is not a valid MLflow filter.
     """
     if page is None:
         return [html.H1("No such page"), html.P(["Back to the ", dcc.Link("overview", href=prefix), "."])]
@@ -261,8 +262,8 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
             drawn = panels(page, repository.view(visible, filters, _theme()))
         except InputError:
             return no_update, banner, drawn_from, interval, *same
-        whole = {panel.key for panel in drawn if panel.show_table}  # the others are there once they are unfolded
-        another = not (stamp or "").endswith(f" {pathname}{search}")  # the answer to an earlier tick came after draw's
+        whole = {panel.key for panel in drawn if panel.show_table}  # others exist only after they were unfolded
+        another = not (stamp or "").endswith(f" {pathname}{search}")  # an earlier refresh replaced the page after draw
         if another or _ids(graphs, notes, [g for g in grids if g["id"]["panel"] in whole], warned) != _expected(drawn):
             return page_body(page, visible, filters, repository, prefix), banner, drawn_from, interval, *same
         by_key = {panel.key: panel for panel in drawn}
@@ -326,7 +327,7 @@ def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
     )
     def unfold(clicks: int, pathname: str, search: str) -> Any:
         page = page_of(pathname, prefix)
-        if clicks != 1 or page is None:  # the rows of a table that is there already are kept up to date
+        if clicks != 1 or page is None:  # refresh updates a table that was unfolded before
             return no_update
         view = repository.view(repository.snapshot(), Filters.parse(search), _theme())
         wanted = ctx.triggered_id["panel"]
@@ -352,7 +353,7 @@ def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
 
 
 def links_of(clicked: Mapping[str, Any] | None) -> str:
-    """ "experiment:run,…" of a clicked point; empty where it stands for no run."""
+    """Return the runs of a clicked point as "experiment:run,…"; empty if it has none."""
     point: Any = next(iter((clicked or {}).get("points", ())), {})
     data = point.get("customdata")
     while isinstance(data, list) and data:

@@ -1,4 +1,4 @@
-"""Panels as Dash components."""
+"""Renders filters, options and panels as Dash components."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,22 @@ GRAPH = {"displayModeBar": False, "responsive": True, "doubleClick": "reset"}
 
 
 def control_id(name: str, default: str = "", kind: str = "one") -> dict[str, str]:
-    """The id of a control whose value the address keeps; the browser leaves defaults out of the address."""
+    """Return the id of a control whose value is kept in the URL; the browser omits defaults from the URL.
+
+    Args:
+        name: of the parameter in the URL.
+        default: value that is omitted.
+        kind: ``one`` or ``many`` values.
+    """
     return {"type": "control", "name": name, "default": default, "kind": kind}
 
 
 FIRST = ("experiment", "family", "architecture", "optimizer")
-"""Filters that are always in sight; the others are unfolded."""
+"""Filters that are always visible; the others are below *More filters*."""
 
 
 def filter_bar(filters: Filters, choices: Mapping[str, Mapping[str, str]]) -> list[Component]:
-    """The filters that hold on every page."""
+    """Return the filters, which apply to every page."""
     boxes = {name: _filter(name, getattr(filters, name), choices.get(name, {})) for name in CHOICES}
     control = control_id("filter")
     text = dcc.Input(
@@ -65,13 +71,13 @@ def _filter(name: str, chosen: Sequence[str], known: Mapping[str, str]) -> Compo
 
 
 def labeled(label: str, control_id: Mapping[str, str], control: Component, kind: str = "") -> Component:
-    """A control under its label, which belongs to it for screen readers, too."""
+    """Return a control with a label above it, which is also linked to it for screen readers."""
     spelled = json.dumps(control_id, sort_keys=True, separators=(",", ":"))  # as Dash writes ids into the page
     return html.Div([html.Label(label, htmlFor=spelled, className="label"), control], className=f"control {kind}")
 
 
 def option_bar(page: Page, filters: Filters) -> Component:
-    """The page's own choices."""
+    """Return the options of a page."""
     boxes = [
         labeled(option.label, control_id(option.name, option.default), _dropdown(option, filters))
         for option in page.options
@@ -92,7 +98,7 @@ def _dropdown(option: Option, filters: Filters) -> Component:
 
 
 def run_chooser(runs: pd.DataFrame, chosen: Sequence[str]) -> Component:
-    """The choice of runs on the page Compare; its options follow what is typed."""
+    """Return the selection of runs on the page Compare; its suggestions match the typed text."""
     control = control_id("run", kind="many")
     dropdown = dcc.Dropdown(
         id=control,
@@ -105,7 +111,7 @@ def run_chooser(runs: pd.DataFrame, chosen: Sequence[str]) -> Component:
 
 
 def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[dict[str, str]]:
-    """At most 50 runs whose name or id contains the text, and those already chosen."""
+    """Return the chosen runs, and at most 50 runs whose name contains the text or whose id starts with it."""
     name, wanted = runs["run_name"].astype(str), text.strip().lower()
     fits = name.str.lower().str.contains(wanted, regex=False) | runs["run_id"].str.startswith(wanted or " ")
     rows = pd.concat([runs[runs["run_id"].isin(list(chosen))], runs[fits].head(50)]).drop_duplicates("run_id")
@@ -116,7 +122,7 @@ def run_options(runs: pd.DataFrame, text: str, chosen: Sequence[str]) -> list[di
 
 
 def panel_card(panel: Panel, repository: RunRepository, addresses: Addresses) -> Component:
-    """A panel: its message, or its figures with what stands behind them and its downloads."""
+    """Return a panel with its caption, and either its message or its figures, table and downloads."""
     about = [html.P(panel.about, className="about")] if panel.about else []
     message: list[Component] = [html.P(panel.message, className="message")] if panel.message else []
     content = message or _content(panel, repository, addresses)
@@ -151,7 +157,7 @@ def _log(log: LogExcerpt) -> Component:
 
 
 def _notice(panel: Panel, addresses: Addresses) -> Component:
-    """What was set apart; where the page can, with a button that shows every recipe or only the most common one."""
+    """Return the notice; on pages with the option ``RECIPES``, with a link that shows all recipes or only one."""
     words = html.Summary(panel.notice, id={"type": "notice", "panel": panel.key})
     folded = html.Details(words, title="show or fold the whole notice")
     if RECIPES not in addresses.page.options:
@@ -169,13 +175,13 @@ def _notice(panel: Panel, addresses: Addresses) -> Component:
 
 
 def panels_class(panels: Sequence[Panel]) -> str:
-    """How the panels of a page share its width: one alone takes all of it, three are side by side."""
+    """Return the CSS classes of a page's panels: one narrow panel takes the whole width, three share a row."""
     narrow = sum(not is_wide(panel) for panel in panels)
     return "panels" + {1: " alone", 3: " three"}.get(narrow, "")
 
 
 def is_wide(panel: Panel) -> bool:
-    """Whether a panel takes the whole width of the page."""
+    """Return whether a panel takes the whole width of the page."""
     return panel.wide or len(panel.plots) > 1 or panel.show_table or bool(panel.pictures or panel.notes)
 
 
@@ -203,7 +209,7 @@ def _picture(picture: Picture, addresses: Addresses) -> Component:
 
 
 def _save(panel: Panel, index: int, addresses: Addresses) -> Component:
-    """The ways to save a figure: as the browser shows it, or as a file at the size of a column or a page."""
+    """Return the menu that saves a figure: as the browser shows it, or drawn on the server at one of ``SIZES``."""
     key = {"panel": panel.key, "index": index}
     shown = [
         html.Button(kind, id={"type": "image", "format": kind.lower(), **key}, title=f"download as {kind}", n_clicks=0)
@@ -226,7 +232,7 @@ def _save(panel: Panel, index: int, addresses: Addresses) -> Component:
 
 
 def graph_style(plot: Plot) -> dict[str, str]:
-    """The room that a figure takes."""
+    """Return the CSS height and minimum width of a figure."""
     return {"height": f"{plot.figure.layout.height}px", "minWidth": f"{plot.least_width}px"}
 
 
@@ -249,23 +255,23 @@ def _data(panel: Panel, repository: RunRepository, addresses: Addresses) -> Comp
 
 
 def grid(panel: Panel, repository: RunRepository) -> Component:
-    """The panel's table."""
+    """Return the panel's table."""
     return tables.grid(panel.table, repository, panel.title, {"type": "rows", "panel": panel.key})
 
 
 def run_link(text: str, address: str) -> Component:
-    """A link to a run in MLflow's UI, in a new tab."""
+    """Return a link that opens a run in MLflow's UI in a new tab."""
     return html.A(text, href=address, target="_blank", rel="noopener", title="open the run in MLflow")
 
 
 def picked_runs(links: str, visible: VisibleRuns, repository: RunRepository, compare: str) -> list[Any]:
-    """The runs behind a clicked point, each with its link.
+    """Return a list of the runs behind a clicked point, with links.
 
     Args:
         links: "experiment:run,…".
-        visible: only runs that the reader may see are listed.
-        repository: makes the links.
-        compare: address of the page Compare.
+        visible: runs that the user may read; others are not listed.
+        repository: source of the runs' addresses.
+        compare: path of the page Compare.
     """
     wanted = [link.split(":", 1)[1] for link in links.split(",") if ":" in link]
     rows = visible.runs[visible.runs["run_id"].isin(wanted)]

@@ -1,7 +1,4 @@
-"""Filters from the address, applied to runs with typed columns (:func:`rsc_mlflow.analysis.read`).
-
-Everything here is a pure function of a snapshot of :class:`rsc_mlflow.tracking.frame.RunStore`.
-"""
+"""Filters: read from a page's URL and applied to runs with typed columns (:func:`rsc_mlflow.analysis.read`)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,7 +16,10 @@ NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII)
 
 
 def drop_raw_columns(runs: pd.DataFrame) -> pd.DataFrame:
-    """Without the parameters and tags as logged, which only Compare shows: half of the columns, most of the time."""
+    """Return the runs without the raw columns ``params.…`` and ``tags.…``, which only the page Compare shows.
+
+    These are about half of the columns, and copying them would take most of a page's time.
+    """
     return runs[[name for name in runs.columns if not name.startswith(("params.", "tags."))]]
 
 
@@ -35,14 +35,17 @@ CHOICES: Mapping[str, tuple[str, str]] = {
     "seed": ("Training seed", "random_seed"),
     "sweep": ("Sweep", "sweep"),
 }
-"""The filters that are lists of values: name in the address → label and column."""
+"""Filters that accept several values: name in the URL → (label, column)."""
 OF_PATTERN = ("target", "count")
-"""Filters that let clean runs through: they have no such value, and every comparison needs them."""
+"""Filters that keep all clean runs, which have no such value and are needed for comparisons."""
 
 
 @dataclass(frozen=True)
 class Filters:
-    """The choices that hold on every page, as the address carries them; empty means all."""
+    """The filters, which apply to every page, and the options of single pages, as given in a URL.
+
+    An empty filter keeps all runs.
+    """
 
     experiment: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
@@ -59,24 +62,28 @@ class Filters:
 
     @classmethod
     def parse(cls, search: str | None) -> Self:
-        """Reads the part of an address after the question mark."""
+        """Read the query string of a URL, with or without its question mark."""
         given = {k: tuple(v) for k, v in parse_qs((search or "").lstrip("?")).items()}
         lists = {name: given.pop(name, ()) for name in CHOICES}
         text = given.pop("filter", ("",))[0].strip()
         return cls(**lists, filter=text, options=given)
 
     def search(self) -> str:
-        """The part of an address after the path, empty or beginning with a question mark."""
+        """Return the query string for a URL: empty, or starting with a question mark."""
         pairs = [(name, value) for name in CHOICES for value in getattr(self, name)]
         pairs += [("filter", self.filter)] if self.filter else []
         pairs += [(name, value) for name, values in sorted(self.options.items()) for value in values]
         return "?" + urlencode(pairs) if pairs else ""
 
     def apply(self, runs: pd.DataFrame, experiments: Mapping[str, str]) -> pd.DataFrame:
-        """The runs that these choices let through.
+        """Return the runs that pass all filters.
+
+        Args:
+            runs: from :func:`rsc_mlflow.analysis.read`.
+            experiments: id → name.
 
         Raises:
-            InputError: the free filter is not one.
+            InputError: ``filter`` is not a valid MLflow filter.
         """
         keep = matching(runs, self.filter)
         for name, (_, column) in CHOICES.items():
@@ -88,14 +95,14 @@ class Filters:
 
 
 def texts(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """A column's values as the address spells them; absent ones are empty."""
+    """Return a column's values as they are written in URLs; missing values are empty."""
     codes, values = pd.factorize(column)
     spelled = [f"{value:g}" if isinstance(value, float) else str(value) for value in values]
     return pd.Series(np.array([*spelled, ""], dtype=object)[codes], index=column.index)
 
 
 def choices(runs: pd.DataFrame, experiments: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    """The values that each list filter can take, in order, each with its label."""
+    """Return the values that occur for each filter of :data:`CHOICES`: filter → value → label, in display order."""
     found = {
         name: _values(runs[column]) for name, (_, column) in CHOICES.items() if name not in ("experiment", "sweep")
     }
@@ -103,7 +110,7 @@ def choices(runs: pd.DataFrame, experiments: Mapping[str, str]) -> dict[str, dic
 
 
 def _sweeps(runs: pd.DataFrame) -> dict[str, str]:
-    """Id → name and first characters of the id, newest first."""
+    """Return a label for the id of each sweep, newest first: its name, if known, and the start of its id."""
     known = runs[runs["sweep"] != ""].sort_values("started_ms", ascending=False)
     named = known[known["kind"] == "sweep"].drop_duplicates("sweep").set_index("sweep")["run_name"].to_dict()
     ids = dict.fromkeys(known["sweep"])
@@ -117,5 +124,5 @@ def _values(column: pd.Series) -> dict[str, str]:
 
 
 def has_metric(runs: pd.DataFrame, names: Sequence[str]) -> bool:
-    """Whether any run carries any of the metrics."""
+    """Return whether any run has any of the metrics."""
     return any(metric(runs, name).notna().any() for name in names)

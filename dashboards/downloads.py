@@ -1,4 +1,4 @@
-"""What the pages let a reader take away: tables as CSV and LaTeX, figures as PDF, SVG and PNG of a stated size."""
+"""Downloads: tables as CSV and LaTeX, figures as PDF, SVG and PNG at a given size, and PNG artifacts."""
 
 import html
 import threading
@@ -22,23 +22,29 @@ _ONE_BROWSER = threading.Lock()
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where a page's downloads are."""
+    """URLs of a page's downloads.
+
+    Attributes:
+        prefix: path of the dashboards, with a slash at the end.
+        page: the page.
+        search: query string of the page.
+    """
 
     prefix: str
     page: Page
     search: str
 
     def table(self, panel: Panel, kind: str) -> str:
-        """Of a panel's table as ``csv`` or ``tex``."""
+        """Return the URL of a panel's table; ``kind`` is ``csv`` or ``tex``."""
         return f"{self.prefix}data/{self._page}/{panel.key}.{kind}{self.search}"
 
     def figure(self, panel: Panel, index: int, kind: str, size: str) -> str:
-        """Of one of a panel's figures; ``size`` is a name of ``SIZES``."""
+        """Return the URL of a panel's figure; ``kind`` is one of ``FORMATS``, ``size`` a name in ``SIZES``."""
         joined = f"{self.search}&" if self.search else "?"
         return f"{self.prefix}figure/{self._page}/{panel.key}/{index}.{kind}{joined}size={size}"
 
     def picture(self, picture: Picture) -> str:
-        """Of a PNG artifact."""
+        """Return the URL of a PNG artifact."""
         return f"{self.prefix}artifact/{picture.run_id}/{picture.path}"
 
     @property
@@ -47,7 +53,7 @@ class Addresses:
 
 
 def register(server: flask.Flask, repository: RunRepository, prefix: str) -> None:
-    """Adds the downloads' routes to a Flask app."""
+    """Add the routes of the downloads to a Flask app."""
 
     @server.get(f"{prefix}data/<page>/<panel>.<any(csv, tex):kind>", endpoint="rsc_dashboards_data")
     def data(page: str, panel: str, kind: str) -> flask.Response:
@@ -78,10 +84,10 @@ def register(server: flask.Flask, repository: RunRepository, prefix: str) -> Non
 
 
 def size_named(text: str) -> Size:
-    """A size of ``SIZES`` by its name, or "WIDTHxHEIGHT" in centimeters.
+    """Return a size given as a name in ``SIZES`` or as "WIDTHxHEIGHT" in centimeters.
 
     Raises:
-        InputError: the text is neither.
+        InputError: the text is neither, or the size is out of bounds.
     """
     if text in SIZES:
         return SIZES[text]
@@ -97,7 +103,7 @@ def size_named(text: str) -> Size:
 def _answer(
     repository: RunRepository, page: str, key: str, name: str, mimetype: str, content: Callable[[Panel], bytes | None]
 ) -> flask.Response:
-    """A file made from one panel, or one line of text that says why there is none."""
+    """Return a file made from one panel, or a response with status 400 or 404 and a line of text that says why not."""
     found = page_at(page)
     filters = Filters.parse(flask.request.query_string.decode("utf-8", "replace"))
     try:
@@ -107,6 +113,6 @@ def _answer(
     except InputError as error:
         return flask.Response(f"error: {error}\n", 400, mimetype="text/plain")
     if made is None:
-        text = f"no data under {html.escape(page)}/{html.escape(key)}; the pages link to what there is\n"
+        text = f"no data at {html.escape(page)}/{html.escape(key)}; the pages link to the available downloads\n"
         return flask.Response(text, 404, mimetype="text/plain")
     return flask.Response(made, 200, {"Content-Disposition": f'attachment; filename="{name}"'}, mimetype=mimetype)

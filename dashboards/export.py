@@ -1,4 +1,4 @@
-"""Figures and tables for papers: figures as PDF, SVG or PNG of a stated size, tables as LaTeX and CSV.
+"""Exports figures as PDF, SVG or PNG at a given size, and tables as LaTeX and CSV, for papers.
 
 In Python::
 
@@ -49,7 +49,11 @@ BOUNDS = {"width_cm": (3, 100), "height_cm": (3, 100), "font_pt": (4, 40)}
 
 @dataclass(frozen=True)
 class Size:
-    """The size of an exported figure: centimeters on paper, and the size of its letters in points."""
+    """Size of an exported figure in centimeters, and its font size in points.
+
+    Raises:
+        InputError: a value is outside :data:`BOUNDS`.
+    """
 
     width_cm: float = 17.0
     height_cm: float = 9.0
@@ -62,17 +66,17 @@ class Size:
 
     @property
     def pixels(self) -> tuple[int, int]:
-        """Width and height in CSS pixels, 96 an inch."""
+        """Width and height in CSS pixels (96 per inch)."""
         return round(self.width_cm / 2.54 * 96), round(self.height_cm / 2.54 * 96)
 
 
 SIZES = {"column": Size(8.5, 6.0, 7.0), "page": Size(17.0, 9.0, 8.0)}
-"""The sizes that the pages offer: one column and the width of a page of two columns."""
+"""Sizes that the pages offer: one column, and the full width of a page with two columns."""
 
 
 def sized(figure: go.Figure, size: Size) -> go.Figure:
-    """The figure at a size on paper: letters and marks keep the proportion that they have on the page."""
-    scale = size.font_pt / 0.75 / 13  # 13 pixels on the page
+    """Return a copy of the figure at a size on paper; markers are scaled with the font size."""
+    scale = size.font_pt / 0.75 / 13  # the font size on the web page is 13 px
     made = go.Figure(figure)
     width, height = size.pixels
     made.update_layout(width=width, height=height, font_size=13 * scale)
@@ -85,12 +89,12 @@ def sized(figure: go.Figure, size: Size) -> go.Figure:
 
 
 def image_bytes(figure: go.Figure, kind: str = "pdf", size: Size | None = None) -> bytes:
-    """A figure as a PDF, SVG or PNG file, drawn by Kaleido with the Chromium found on this machine.
+    """Return a figure as the content of an image file, drawn by Kaleido with the Chromium of this machine.
 
     Args:
-        figure: of any panel.
+        figure: a figure of a panel.
         kind: ``pdf``, ``svg`` or ``png`` (at three times the resolution of a screen).
-        size: on paper; default: 17 × 9 cm.
+        size: size on paper; default: 17 × 9 cm.
 
     Raises:
         InputError: there is no Chromium, or ``kind`` is none of these.
@@ -101,7 +105,7 @@ def image_bytes(figure: go.Figure, kind: str = "pdf", size: Size | None = None) 
 
 
 def images(figures: Sequence[go.Figure], kind: str, size: Size) -> list[bytes]:
-    """Several figures as :func:`image_bytes`, with one start of the browser."""
+    """Return :func:`image_bytes` of several figures, drawn by one browser process."""
     import kaleido
 
     width, height = size.pixels
@@ -119,10 +123,10 @@ def images(figures: Sequence[go.Figure], kind: str, size: Size) -> list[bytes]:
 
 
 def chromium_path() -> str:
-    """The browser that draws: ``RSC_CHROMIUM``, else the first on ``PATH``.
+    """Return the path of the browser that draws figures: ``RSC_CHROMIUM``, or the first of ``BROWSERS`` on ``PATH``.
 
     Raises:
-        InputError: there is none.
+        InputError: no browser was found.
     """
     found = os.environ.get("RSC_CHROMIUM") or next((p for p in map(shutil.which, BROWSERS) if p), None)
     if not found:
@@ -131,28 +135,28 @@ def chromium_path() -> str:
 
 
 def save_figure(figure: go.Figure, path: str | Path, size: Size | None = None) -> None:
-    """Writes a figure; the format follows from the file's suffix.
+    """Write a figure to a file whose suffix determines the format.
 
     Raises:
-        InputError: the suffix is none of ``.pdf``, ``.svg``, ``.png``, or there is no Chromium.
+        InputError: the suffix is not ``.pdf``, ``.svg`` or ``.png``, or there is no Chromium.
     """
     Path(path).write_bytes(image_bytes(figure, Path(path).suffix.lower().removeprefix("."), size))
 
 
 def export_all(view: View, folder: Path, size: Size, kinds: Sequence[str] = ("pdf", "svg")) -> int:
-    """Writes every figure and every table of all pages but Compare, named ``PAGE-PANEL[-NUMBER].KIND``.
+    """Write all figures and tables of all pages except Compare to files ``PAGE-PANEL[-NUMBER].KIND``.
 
     Args:
         view: the runs, in the light theme.
         folder: an existing folder.
-        size: of the figures on paper.
+        size: size of the figures on paper.
         kinds: formats of the figures.
 
     Returns:
-        How many files were written.
+        The number of files.
 
     Raises:
-        InputError: there is no Chromium; the tables have been written then.
+        InputError: there is no Chromium.  The tables have already been written.
     """
     figures: dict[str, go.Figure] = {}
     tables = 0
@@ -171,12 +175,12 @@ def export_all(view: View, folder: Path, size: Size, kinds: Sequence[str] = ("pd
 
 
 def open_panels(tracking_uri: str, page: str, search: str = "") -> dict[str, Panel]:
-    """The panels of a page by their keys, as a page with this address shows them.
+    """Return the panels of a page by key, with the filters and options of a URL.
 
     Args:
-        tracking_uri: any store.
-        page: path of the page, e.g. ``scores``; ``overview`` for the first.
-        search: the address after the path, e.g. ``?family=mnist&facet=none``.
+        tracking_uri: any MLflow tracking URI.
+        page: path of the page, e.g. ``scores``; ``overview`` for the first page.
+        search: query string of the URL, e.g. ``?family=mnist&facet=none``.
 
     Raises:
         InputError: there is no such page, the store does not answer, or the filter is not valid.
@@ -193,7 +197,7 @@ def open_panels(tracking_uri: str, page: str, search: str = "") -> dict[str, Pan
 
 
 def csv_text(table: pd.DataFrame) -> str:
-    """A table as CSV; texts that a spreadsheet would run as a formula are quoted with an apostrophe."""
+    """Return a table as CSV; an apostrophe is put before text that a spreadsheet would interpret as a formula."""
     return str(table.map(_harmless).rename(columns=_harmless).to_csv(index=False))
 
 
@@ -205,12 +209,12 @@ def _harmless(value: Any) -> Any:
 
 
 def latex_table(table: pd.DataFrame, *, caption: str = "", label: str = "") -> str:
-    """A table in LaTeX, with the rules of the package ``booktabs``; numbers as on the page, run links left out.
+    """Return a table as LaTeX code for the package ``booktabs``, with numbers as on the page and without links to runs.
 
     Args:
-        table: of a panel.
-        caption: above the table; empty: none.
-        label: for ``\\ref``; empty: none.
+        table: table of a panel.
+        caption: caption above the table, unless empty.
+        label: label for ``\\ref``, unless empty.
     """
     names = [name for name in shown_columns(table) if name != "links"]
     texts = pd.DataFrame({name: [_latex(text) for text in column_texts(name, table)] for name in names})
@@ -227,6 +231,6 @@ def latex_table(table: pd.DataFrame, *, caption: str = "", label: str = "") -> s
 
 
 def _latex(text: str) -> str:
-    """Text with LaTeX's own letters escaped; a minus before a number becomes one of mathematics."""
+    """Escape text for LaTeX; a negative number is set in math mode."""
     escaped = "".join(_LATEX.get(letter) or _MATH.get(letter) or letter for letter in text)
     return f"${escaped}$" if _NUMBER.fullmatch(text) and text.startswith("-") else escaped

@@ -1,4 +1,4 @@
-"""The choices "group by" and "facet by", which take any parameter, the same way on every page."""
+"""The options *Group by* and *Facet by*, which accept any parameter and work the same way on every page."""
 
 from collections.abc import Sequence
 
@@ -10,45 +10,52 @@ from dashboards.panels import Option, View
 from rsc_mlflow.analysis.settings import SETTINGS, in_words
 
 FIELDS = (("paper", "pattern"), *(pair for pair in PARAMETERS if pair[0] != "pattern"))
-"""Columns that can group runs, with their names."""
+"""Columns that can group runs: (column, name for users)."""
 NOTHING = "none"
 NO_VALUE = "no value"
 
 
 def facet_by(default: str = NOTHING, without: Sequence[str] = ()) -> Option:
-    """The choice of the parameter that has one figure per value."""
+    """Return the option *Facet by*, which selects a parameter with one figure per value."""
     fields = tuple(pair for pair in FIELDS if pair[0] not in without)
     return Option("facet", "Facet by", ((NOTHING, "nothing: all in one figure"), *fields), default)
 
 
 def group_by(label: str, first: Sequence[tuple[str, str]] = (), without: Sequence[str] = ()) -> Option:
-    """The choice of the parameter that has one line, one color or one place per value; by default the pattern."""
+    """Return an option that selects a parameter with one line, color or position per value; default: the pattern.
+
+    Args:
+        label: the option's label.
+        first: further choices, listed after the pattern: (column, name for users).
+        without: columns that cannot be chosen.
+    """
     fields = tuple(pair for pair in FIELDS if pair[0] not in without)
     return Option("group", label, (fields[0], *first, *fields[1:]), "paper")
 
 
 def facet_columns(view: View, option: Option, *shown: str) -> list[str]:
-    """The column of the facets; none if the figure shows that parameter otherwise."""
+    """Return a list with the column that defines the facets; empty if there is none or it is one of ``shown``."""
     name = view.option(option)
     return [] if name in (NOTHING, *shown) else [name]
 
 
 def with_values(runs: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The runs; a parameter that a run lacks reads "no value", so that such runs have a separate group."""
-    lacking = [name for name in columns if name in runs and runs[name].isna().any()]
-    return (
-        runs
-        if not lacking
-        else runs.assign(**{name: runs[name].astype(object).where(runs[name].notna(), NO_VALUE) for name in lacking})
-    )
+    """Return the runs with :data:`NO_VALUE` for missing values of the columns, so that such runs form a group."""
+    gaps = [name for name in columns if name in runs and runs[name].isna().any()]
+    if not gaps:
+        return runs
+    return runs.assign(**{name: runs[name].astype(object).where(runs[name].notna(), NO_VALUE) for name in gaps})
 
 
 def facets(table: pd.DataFrame, *columns: str | None) -> list[tuple[str, pd.DataFrame]]:
-    """The table by the values of some columns: (heading, rows), in order; the whole table without one.
+    """Split a table by the values of some columns.
 
     Args:
         table: points of a figure.
-        columns: columns that the table lacks, and None, are left out.
+        columns: None and columns that are not in the table are ignored.
+
+    Returns:
+        (heading, rows) of each part, in order; the whole table with an empty heading if there are no columns.
     """
     names = [name for name in dict.fromkeys(columns) if name is not None and name in table]
     if not names:

@@ -1,7 +1,7 @@
-"""Refuses requests that another site's page sends with a reader's browser.
+"""Rejects requests that pages of other sites send through a user's browser.
 
-MLflow's server refuses foreign ``Host`` headers everywhere but foreign origins on its own API paths only; the
-dashboards' callbacks are POSTs outside of them.  Apart from MLflow's server both checks are made here.
+MLflow's server rejects foreign ``Host`` headers on all paths, but foreign origins only on its API paths, which do not
+include the callbacks of the dashboards.  Dashboards in a separate process need both checks.
 """
 
 import fnmatch
@@ -14,10 +14,10 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[[]::1]", "localhost:*", "127.0.0.1:*"
 
 
 def is_foreign(origin: str | None, host: str, allowed: Sequence[str] = ()) -> bool:
-    """Whether a request's ``Origin`` is neither the host that it was sent to nor an allowed one.
+    """Return whether a request's ``Origin`` is neither the host that it was sent to nor an allowed one.
 
     Args:
-        origin: the header; None or empty (no browser, or a page that was typed or linked to) is not foreign.
+        origin: the header; None or empty is not foreign, because browsers send no origin for typed URLs and links.
         host: the ``Host`` header.
         allowed: origins such as ``https://lab.example``; ``*`` inside matches anything, ``*`` alone allows all.
     """
@@ -29,7 +29,7 @@ def is_foreign(origin: str | None, host: str, allowed: Sequence[str] = ()) -> bo
 
 
 def refuse_foreign_origins(app: Flask, prefix: str, allowed: Sequence[str] = ()) -> None:
-    """Answers 403 to every request below ``prefix`` that a page of another origin sends."""
+    """Respond with 403 to every request below ``prefix`` that comes from a page of another origin."""
 
     @app.before_request
     def origin_check() -> Response | None:
@@ -40,7 +40,7 @@ def refuse_foreign_origins(app: Flask, prefix: str, allowed: Sequence[str] = ())
 
 
 def refuse_foreign_hosts(app: Flask, allowed: Sequence[str]) -> None:
-    """Answers 403 to every request whose ``Host`` matches none of the patterns (DNS rebinding)."""
+    """Respond with 403 to every request whose ``Host`` matches none of the patterns (against DNS rebinding)."""
 
     @app.before_request
     def host_check() -> Response | None:
@@ -51,7 +51,7 @@ def refuse_foreign_hosts(app: Flask, allowed: Sequence[str]) -> None:
 
 
 def set_security_headers(app: Flask, prefix: str) -> None:
-    """Answers below ``prefix`` are not to be sniffed, framed by other sites, or kept by shared caches."""
+    """Add response headers below ``prefix`` that forbid MIME sniffing, framing by other sites and caching of data."""
 
     @app.after_request
     def headers(response: Response) -> Response:

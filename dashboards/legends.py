@@ -1,6 +1,7 @@
-"""One legend for all figures of a panel, which wraps on a narrow screen and shows and hides a series in all of them.
+"""The legend that all figures of a panel share.
 
-Files for papers keep plotly's own legend, because each of them stands alone.
+It wraps on narrow screens, and a click on a name shows or hides that series in all figures of the panel.  Exported
+figures have plotly's own legend instead.
 """
 
 from collections.abc import Sequence
@@ -29,17 +30,25 @@ _HATCHES = {"x": "M8 1l12 12m0-12l-12 12", "/": "M8 13l12-12", ".": "M11 7h1m4 0
 
 @dataclass(frozen=True)
 class Entry:
-    """A series in a legend; ``symbol`` and ``dash`` as plotly names them, empty without markers or without a line."""
+    """A series in a legend, with plotly's names of its symbol and dash.
+
+    Attributes:
+        name: label.
+        color: of the marker, line or bar.
+        symbol: empty if the series has no markers.
+        dash: empty if the series has no line.
+        hatch: pattern of a bar, possibly empty; None if the series is not a bar.
+    """
 
     name: str
     color: str
     symbol: str = ""
     dash: str = ""
-    hatch: str | None = None  # of a bar
+    hatch: str | None = None
 
     @property
     def image(self) -> str:
-        """An SVG picture of the entry as an address that contains it."""
+        """A picture of the marker, line or bar as a data URL with an SVG."""
         parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="28" height="14" stroke="{self.color}">']
         if self.dash:
             dash = _DASHES.get(self.dash, self.dash.replace("px", "") if self.dash != "solid" else "none")
@@ -59,7 +68,7 @@ class Entry:
 
 
 def entries(figures: Sequence[go.Figure]) -> list[Entry]:
-    """The series that the figures name, each once, in the order in which they come."""
+    """Return one entry per series name in the figures, in the order of the names' last appearances."""
     named = [trace for one in figures if one.layout.showlegend is not False for trace in one.data]
     found = [_entry(trace) for trace in named if trace.type in ("scatter", "bar") and trace.showlegend is not False]
     return list({entry.name: entry for entry in reversed(found) if entry.name}.values())[::-1]
@@ -80,13 +89,13 @@ def _entry(trace: Any) -> Entry:
 
 
 def _symbol(symbol: object) -> str:
-    """The symbol of a series: filled where one of its points is."""
+    """Return the symbol of a series: its first filled one, else its first one."""
     names = [symbol] if isinstance(symbol, str) else list(symbol) if isinstance(symbol, tuple | list) else []
     return str(next((name for name in names if not str(name).endswith("-open")), names[0] if names else "circle"))
 
 
 def legend(figures: Sequence[go.Figure]) -> list[Component]:
-    """The legend as buttons, which ``assets/dashboards.js`` listens to; nothing where the figures name no series."""
+    """Return the legend as buttons, which ``assets/dashboards.js`` handles; empty if no series has a name."""
     buttons = [
         html.Button(
             [html.Img(src=entry.image, alt="", width=28, height=14), _text(entry.name)],
@@ -105,7 +114,7 @@ def _text(name: str) -> str:
 
 
 def without_legend(figure: go.Figure) -> dict[str, Any]:
-    """The figure for a page, where the panel's legend names its series."""
+    """Return the figure as JSON without its own legend, for panels that have a shared one."""
     drawn: dict[str, Any] = figure.to_plotly_json()
     drawn["layout"] = {**drawn["layout"], "showlegend": False}
     return drawn

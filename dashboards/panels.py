@@ -1,4 +1,4 @@
-"""What a page is made of, free of Dash and of HTML: the live pages and the report file render the same panels."""
+"""Pages and panels without Dash or HTML, rendered by both the web pages and the report file."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +13,19 @@ from dashboards.figures.style import Theme, common_range
 from rsc_mlflow import analysis
 
 T = TypeVar("T")
-SAME_RUNS = "Shown and left out: the same runs as in “{}”."
-"""Shown instead of a notice that an earlier panel has already."""
+SAME_RUNS = "This panel shows and leaves out the same runs as “{}”."
+"""Text that replaces a notice that an earlier panel shows."""
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure with the heading that tells it from its neighbors (empty for a lone one).
+    """One figure of a panel.
 
-    A screen narrower than ``least_width`` pixels shows it in a box that scrolls sideways.
+    Attributes:
+        figure: the figure.
+        title: heading that tells it from the other figures; empty if it is not needed.
+        least_width: minimum width in pixels; on narrower screens the figure scrolls sideways.
     """
 
     figure: go.Figure
@@ -32,7 +35,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG artifact of a run, with its caption."""
+    """A PNG artifact of a run; ``title`` is its caption."""
 
     run_id: str
     path: str
@@ -41,7 +44,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Note:
-    """The description of a run (Markdown) under the run's label."""
+    """The description of a run (Markdown), with the run's label as heading."""
 
     run_id: str
     label: str
@@ -50,7 +53,7 @@ class Note:
 
 @dataclass(frozen=True)
 class LogExcerpt:
-    """The end of a log, shown as plain text below its title, folded."""
+    """The end of a log, shown as plain text that is folded under its title."""
 
     title: str
     text: str
@@ -58,7 +61,14 @@ class LogExcerpt:
 
 @dataclass(frozen=True)
 class SavedView:
-    """A saved view: its name, its address below the dashboards, and the name and id of the experiment that holds it."""
+    """A saved view.
+
+    Attributes:
+        name: given by the user.
+        address: path and query string, relative to the dashboards.
+        experiment: name of the experiment whose tag stores the view.
+        experiment_id: its id.
+    """
 
     name: str
     address: str
@@ -68,24 +78,24 @@ class SavedView:
 
 @dataclass(frozen=True)
 class Panel:
-    """A question, its figures, the data behind them, and what to do where there is none.
+    """Figures of one quantity with a caption and their data, or a message if there is nothing to show.
 
     Attributes:
-        key: identifies the panel in addresses and file names.
-        title: the question or quantity.
-        about: how to read it; one or two sentences.
-        plots: figures, shown side by side where there is room.
-        table: what the CSV download holds; ``links`` ("experiment:run,…") becomes links to runs.
-        note: what stands behind all points.
-        message: instead of figures: what is missing and what to do.
-        show_table: the table is the panel, not its footnote.
-        optional: a page does without the panel where it has but a message.
-        notice: what a reader must know before looking, above the figures: which unlike runs were set apart.
-        notice_at: title of an earlier panel of the page that has the same notice, which is then not repeated.
+        key: identifies the panel in URLs and file names.
+        title: heading.
+        about: caption: what is plotted and how to read it.
+        plots: figures, side by side if there is room.
+        table: data of the figures, for the table and the downloads; ``links`` ("experiment:run,…") becomes links.
+        note: line below the figures: numbers of points, runs and seeds, and what is left out.
+        message: shown instead of figures: what is missing and what to do.
+        show_table: show the table instead of folding it.
+        optional: omit the panel if it has only a message.
+        notice: text above the figures: which recipes are shown and which are left out.
+        notice_at: title of an earlier panel of the page with the same notice, which is then not repeated.
         pictures: PNG artifacts, side by side.
+        notes: descriptions of runs; users who may edit a run can edit its description.
         views: saved views, listed as links.
-        wide: takes the whole width of the page.
-        notes: descriptions of runs, which those may edit who may edit the run.
+        wide: use the whole width of the page.
         logs: excerpts of logs, below the table.
     """
 
@@ -108,37 +118,40 @@ class Panel:
 
 
 class RunDetails(Protocol):
-    """What a page may ask for besides the runs' newest values."""
+    """Loads data of runs that are not part of the table of all runs."""
 
     def history(self, run_id: str, metric: str) -> list[tuple[int, float]]:
-        """(step, value) pairs of a run's metric; empty if there are none."""
+        """Return (step, value) pairs of a run's metric; empty if there are none."""
 
     def artifact(self, run_id: str, path: str) -> object | None:
-        """A JSON artifact of a run, parsed; None if it has none."""
+        """Return a parsed JSON artifact of a run, or None."""
 
     def picture(self, run_id: str, path: str) -> bytes | None:
-        """A PNG artifact of a run; None if it has none."""
+        """Return a PNG artifact of a run, or None."""
 
     def experiment_tags(self) -> dict[str, dict[str, str]]:
-        """Id → tags of every experiment of the store, of those too that the reader may not see."""
+        """Return id → tags of all experiments, including those that the user may not read."""
 
     def models(self) -> pd.DataFrame:
-        """Registered versions, newest first: name, version, dataset, method, aliases, run_id, created (ms)."""
+        """Return the registered versions, newest first.
+
+        Columns: ``name``, ``version``, ``dataset``, ``method``, ``aliases``, ``run_id``, ``created`` (ms since 1970).
+        """
 
 
 @dataclass(frozen=True)
 class View:
-    """Everything a panel is made from.
+    """The input of a panel.
 
     Attributes:
-        runs: this project's, read and filtered, one row per fingerprint.
-        every: the same with repetitions.
-        total: runs of this project that the reader may see, before filtering.
+        runs: the filtered runs, one row per fingerprint, without raw parameters and tags.
+        every: all filtered runs, including repetitions.
+        total: number of runs that the user may read, before filtering.
         experiments: id → name.
-        filters: from the address, with the page's options.
+        filters: filters and options from the URL.
         theme: light or dark.
         source: histories and artifacts.
-        memo: what panels of one page share.
+        memo: intermediate results that the panels of a page share.
     """
 
     runs: pd.DataFrame
@@ -152,47 +165,54 @@ class View:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def option(self, option: "Option") -> str:
-        """The value of a page's option: from the address if it is one of the choices, else the default."""
+        """Return the value of an option: from the URL if it is one of the choices, else the default."""
         given = self.filters.options.get(option.name, ())
         return given[0] if given and given[0] in dict(option.choices) else option.default
 
     def kind(self, *kinds: str) -> pd.DataFrame:
-        """The runs of some kinds."""
+        """Return the runs of the given kinds."""
         if kinds not in self._kinds:
             self._kinds[kinds] = analysis.kind(self.runs, *kinds)
         return self._kinds[kinds]
 
     def poisoned(self) -> pd.DataFrame:
-        """The training runs with a pattern."""
+        """Return the training runs on datasets with a pattern."""
         if "poisoned" not in self.memo:
             self.memo["poisoned"] = analysis.poisoned(self.kind("train"))
         found: pd.DataFrame = self.memo["poisoned"]
         return found
 
     def empty_message(self, runs: pd.DataFrame, metrics: Sequence[str], made_by: str) -> str:
-        """Why a panel has nothing to show and what to do; empty if some run has one of the metrics.
+        """Return why a panel has nothing to show and what to do; empty if any run has one of the metrics.
 
         Args:
-            runs: those that the panel would show.
-            metrics: of which it needs one.
-            made_by: the command that makes such runs.
+            runs: candidates for the panel.
+            metrics: names, of which the panel needs one.
+            made_by: command that creates such runs.
         """
         return "" if has_metric(runs, metrics) else self.missing_message(runs, " or ".join(metrics[:2]), made_by)
 
     def missing_message(self, runs: pd.DataFrame, what: str, made_by: str) -> str:
-        """Why there are no runs, or what those that there are lack; and what to do."""
+        """Return why there are no runs or what they do not have, and which command creates it."""
         if self.total == 0:
-            return f"No runs yet. Make some: {made_by}"
+            return f"No runs yet. Create some with: {made_by}"
         if not len(self.every):
-            return f"The filters let none of {self.total:,} runs through. Remove one of them, or press Reset."
+            return f"None of the {self.total:,} runs matches the filters. Remove a filter, or press Reset."
         if not len(runs):
-            return f"None of the {len(self.every):,} runs shown here is of this kind. Make some: {made_by}"
-        return f"None of these {len(runs):,} runs has {what}. It is logged by: {made_by}"
+            return f"None of the {len(self.every):,} runs is of the kind shown here. Create some with: {made_by}"
+        return f"None of these {len(runs):,} runs has {what}, which is logged by: {made_by}"
 
 
 @dataclass(frozen=True)
 class Option:
-    """A choice on one page, kept in the address."""
+    """A choice on a page, kept in the URL.
+
+    Attributes:
+        name: of the parameter in the URL.
+        label: for users.
+        choices: (value, label) pairs.
+        default: value if the URL has no valid one.
+    """
 
     name: str
     label: str
@@ -202,15 +222,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Page:
-    """One page: where it is, what it is for, and its panels in order.
+    """A page.
 
     Attributes:
-        path: below the dashboards' address.
-        title: in the menu.
-        about: the question it answers.
-        panels: what it shows, from top to bottom.
-        options: its own choices beside the filters.
-        place: in the menu, ascending; pages that give none come last.
+        path: relative to the dashboards.
+        title: heading and entry in the menu.
+        about: the question that the page answers.
+        panels: functions that build its panels, from top to bottom.
+        options: options in addition to the filters.
+        place: position in the menu, ascending; by default last.
     """
 
     path: str
@@ -222,11 +242,11 @@ class Page:
 
 
 def panels(page: Page, view: View) -> list[Panel]:
-    """The page's panels; one that cannot be made says so instead of taking the page down.
+    """Return the page's panels.  If a panel cannot be built, it shows a message and the other panels are not affected.
 
-    Of several panels that have nothing to show for the same reason only the first is kept.  Panels with nothing to show
-    come last.  Figures of one panel that show the same quantity have the same range.  If several panels have the same
-    notice, only the first shows it.
+    Of several panels with the same message, only the first is kept.  Panels with a message come last.  Vertical axes
+    with the same title have the same range in all figures of a panel.  If several panels have the same notice, only the
+    first shows it.
     """
     kept: dict[str, Panel] = {}
     for panel in (_safely(build, view) for build in page.panels):
@@ -245,7 +265,7 @@ def _notices_once(drawn: Sequence[Panel]) -> list[Panel]:
 
 
 def legible(read: Callable[..., T], *content: Any) -> T | None:
-    """What ``read`` makes of an artifact; None where its content has another shape than ours."""
+    """Return ``read(*content)``, or None if the content of an artifact does not have the expected structure."""
     try:
         return read(*content)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError):
@@ -257,7 +277,7 @@ def _safely(build: Callable[[View], Panel], view: View) -> Panel:
         panel = build(view)
         common_range([plot.figure for plot in panel.plots])
         return panel
-    except Exception as error:  # shown in the panel's place; the log has the trace
+    except Exception as error:  # the log contains the traceback
         _logger.exception("panel %s", build.__name__)
-        message = f"This panel could not be drawn ({type(error).__name__}). The log says more."
+        message = f"This panel could not be drawn ({type(error).__name__}). See the log for details."
         return Panel(build.__name__, build.__name__.replace("_", " ").capitalize(), message=message)

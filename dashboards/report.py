@@ -1,4 +1,4 @@
-"""The dashboards as one HTML file that needs nothing but a browser: same pages, same panels, default options."""
+"""Renders the dashboards as one HTML file that works offline: the same pages and panels, with default options."""
 
 import base64
 import html
@@ -45,19 +45,19 @@ def report_html(
     about: str,
     compare: Sequence[str] = (),
 ) -> str:
-    """Every page, figures drawn when they are scrolled to, links to runs where a UI is known.
+    """Return an HTML file with all pages.  The browser draws a figure when it is scrolled into view.
 
     Args:
-        repository: for the links and for artifacts.
+        repository: source of artifacts and of the runs' addresses.
         visible: the runs.
-        filters: which of them.
+        filters: selects runs; its options are ignored.
         title: heading.
-        about: where the runs come from and when.
-        compare: ids of the runs on the page Compare, which is left out without any.
+        about: sentence below the heading: the source of the runs and the time.
+        compare: ids of the runs on the page Compare, which is omitted if there are none.
 
     Raises:
-        InputError: the free filter is not a valid MLflow filter; ``compare`` names more than a hundred runs, or unknown
-            ones.
+        InputError: ``filters.filter`` is not a valid MLflow filter, or ``compare`` has more than a hundred ids or an id
+            that is not among the filtered runs.
     """
     view = repository.view(visible, replace(filters, options={"run": tuple(compare)}), LIGHT)
     if unknown := [run_id for run_id in compare if run_id not in set(view.every["run_id"])]:
@@ -83,7 +83,7 @@ def report_html(
 
 
 def _inline(text: str) -> str:
-    """JSON that cannot end the script element that contains it."""
+    """Escape JSON so that it cannot close the script element that contains it."""
     return text.replace("<", "\\u003c")
 
 

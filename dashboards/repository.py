@@ -1,4 +1,4 @@
-"""What every request of the dashboards goes through: the shared runs, cut to what this reader may see."""
+"""Access to the runs for each request: one table shared by all requests, restricted to what the user may read."""
 
 import threading
 import time
@@ -17,34 +17,34 @@ from rsc_mlflow.tracking.frame import RunStore, Snapshot
 from rsc_mlflow.tracking.store import redact_passwords
 
 Readable = Callable[[Collection[str]], Collection[str]]
-"""Experiment ids → those that the caller of the request being served may read."""
+"""Function from experiment ids to those that the user of the current request may read."""
 
 
 class Writer(Protocol):
-    """Writes tags as the caller of the request being served."""
+    """Writes tags with the permissions of the user of the current request."""
 
     def set_run_tag(self, run_id: str, key: str, value: str) -> str:
-        """Sets a tag of a run; returns why it could not, empty if it could."""
+        """Set a tag of a run; return an error message, or an empty text on success."""
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
-        """Sets a tag of an experiment; returns why it could not, empty if it could."""
+        """Set a tag of an experiment; return an error message, or an empty text on success."""
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> str:
-        """Deletes a tag of an experiment; returns why it could not, empty if it could."""
+        """Delete a tag of an experiment; return an error message, or an empty text on success."""
 
 
 STALE_SECONDS = 15.0
-"""Age of a snapshot from which a page says that it is being brought up to date."""
+"""Age in seconds from which a snapshot is stale, so that pages say that they are being updated."""
 
 
 @dataclass(frozen=True)
 class VisibleRuns:
-    """The store as one reader may see it.
+    """The part of the store that one user may read.
 
     Attributes:
-        runs: read (:func:`rsc_mlflow.analysis.read`), every run of ours of the reader's experiments.
-        experiments: id → name of those experiments.
-        snapshot: where it comes from; its frame holds other readers' runs, too.
+        runs: all runs of this project in experiments that the user may read, from :func:`rsc_mlflow.analysis.read`.
+        experiments: id → name of these experiments.
+        snapshot: the source of the runs; its frame also contains runs that the user may not read.
     """
 
     runs: pd.DataFrame
@@ -53,31 +53,31 @@ class VisibleRuns:
 
     @property
     def stamp(self) -> str:
-        """Changes when a page would have to be drawn again."""
+        """Text that changes whenever pages have to be updated."""
         return f"{self.snapshot.version:x}-{self.settled}-{self.snapshot.error is not None}"
 
     @property
     def stale(self) -> bool:
-        """Nobody looked for a while, and what changed since is still being fetched."""
+        """Whether the last fetch is older than :data:`STALE_SECONDS`, so that newer changes may be missing."""
         late = time.time() - self.snapshot.fetched_at > STALE_SECONDS
         return self.snapshot.complete and self.snapshot.error is None and late
 
     @property
     def settled(self) -> bool:
-        """Nothing more is on its way but what changes from now on."""
+        """Whether all runs are loaded and up to date."""
         return self.snapshot.complete and not self.stale
 
 
 class RunRepository:
-    """Shared by all requests of a process.
+    """The runs, their details and the permission to change them, shared by all requests of a process.
 
     Args:
         store: the runs.
         source: histories, artifacts, models.
-        readable: which experiments the caller may read; default: all.
-        ui: address of MLflow's UI, ending in a slash, whose links leave out a log-in in it; empty: there is none.
-        where: the store in words, for error messages; default: its address without a password.
-        writer: writes notes and views as the caller; None: these dashboards are read-only.
+        readable: selects the experiments that the user may read; default: all.
+        ui: address of MLflow's UI, ending in a slash; empty: no links to runs.  Links omit a login in this address.
+        where: name of the store in error messages; default: its tracking URI without a password.
+        writer: saves notes and views; None: the dashboards are read-only.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class RunRepository:
         self._prepared: tuple[int, pd.DataFrame] | None = None
 
     def snapshot(self, timeout: float = 0.0) -> VisibleRuns:
-        """The runs now, after waiting at most ``timeout`` seconds for what changed."""
+        """Return the current runs, after waiting at most ``timeout`` seconds for a refresh."""
         snapshot = self.store.refresh_soon(timeout=timeout)
         if snapshot.error:
             uri = self.store.tracking_uri
@@ -121,10 +121,10 @@ class RunRepository:
             return self._prepared[1]
 
     def view(self, visible: VisibleRuns, filters: Filters, theme: Theme) -> View:
-        """What a page is made from.
+        """Return the input of a page's panels.
 
         Raises:
-            InputError: the free filter of the address is not a valid MLflow filter.
+            InputError: ``filters.filter`` is not a valid MLflow filter.
         """
         every = filters.apply(visible.runs, visible.experiments)
         return View(
@@ -138,5 +138,5 @@ class RunRepository:
         )
 
     def run_address(self, experiment_id: str, run_id: str) -> str:
-        """A run's page in MLflow's UI; empty where no UI is known."""
+        """Return the address of a run's page in MLflow's UI; empty if no UI is known."""
         return f"{self.ui}#/experiments/{experiment_id}/runs/{run_id}" if self.ui else ""

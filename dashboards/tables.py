@@ -1,4 +1,4 @@
-"""Tables of the pages: AG Grid with sorting, filters and pages; the same cells as texts for the report and LaTeX."""
+"""Tables: as AG Grid with sorting, filters and pages on web pages, and as text for the report and LaTeX."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from dashboards.figures.points import INTERVAL
 from dashboards.repository import RunRepository
 
 ROWS = 2000
-"""Rows that a page carries; downloads have all of them."""
+"""Maximum number of rows on a web page; downloads contain all rows."""
 PAGE_ROWS = 15
 LINKS = 3
 HEADS = {
@@ -34,18 +34,18 @@ HEADS = {
     "target_class": "target class",
     "n_clean": "clean models",
 }
-"""Column of a table → its heading, where they differ."""
+"""Column → heading, if they differ by more than underscores."""
 LONG = ("error", "what and why", "reason", "log", "over")
-"""Columns of long texts."""
+"""Columns with long texts."""
 _LEFT_OUT = ("incomplete", "running", "failed", "copies", "unreadable", "mixed")
-"""Counts that a grid leaves out where all of them are 0 or empty."""
+"""Columns that tables omit if all their values are 0 or empty."""
 
 
 def digits(value: float) -> str:
-    """A number as every table shows it.
+    """Return a number as text, in the format of all tables.
 
-    Whole numbers are whole; others have four significant digits from 1 on and four decimals below.  From 1,000 on there
-    are thousands separators.  Below 0.001 and from 10^6 on, numbers that are not whole have an exponent.
+    Integers are shown in full.  Other numbers have four significant digits if they are at least 1, four decimals
+    otherwise, and an exponent if they are below 0.001 or at least 10^6.  Thousands are separated by commas.
     ``assets/dashAgGridFunctions.js`` does the same in the browser.
     """
     if math.isnan(value):
@@ -63,7 +63,7 @@ def digits(value: float) -> str:
 
 
 def cell_text(value: object) -> str:
-    """A cell as text: numbers by :func:`digits`, lists joined by commas."""
+    """Return a cell as text: numbers by :func:`digits`, lists joined by commas."""
     if isinstance(value, tuple | list):
         return ", ".join(digits(float(one)) for one in value)
     if isinstance(value, bool | np.bool_):
@@ -74,26 +74,26 @@ def cell_text(value: object) -> str:
 
 
 def heading(name: object, table: pd.DataFrame) -> str:
-    """A column's heading."""
+    """Return a column's heading."""
     if name == "links":
         return "runs (links)" if "runs" in table else "run"
     return HEADS.get(str(name), str(name).replace("_", " "))
 
 
 def shown_columns(table: pd.DataFrame) -> list[str]:
-    """The columns worth showing: counts of what was left out only where there are some, no ends of intervals."""
+    """Return the columns to show: no ends of intervals, and no column of ``_LEFT_OUT`` that is 0 or empty."""
     ends = {f"{name}{end}" for name in table.columns for end in INTERVAL}
     names = [str(name) for name in table.columns if name not in ends]
     return [name for name in names if name not in _LEFT_OUT or table[name].astype(bool).any()]
 
 
 def has_interval(name: str, table: pd.DataFrame) -> bool:
-    """Whether a column is a mean whose interval is in two further columns."""
+    """Return whether a column is a mean whose interval is in two further columns."""
     return all(f"{name}{end}" in table for end in INTERVAL)
 
 
 def column_texts(name: str, table: pd.DataFrame) -> list[str]:
-    """A column's cells as texts; means with an interval as "mean [from, to]"."""
+    """Return a column's cells as text; means with an interval as "mean [from, to]"."""
     texts = [cell_text(value) for value in table[name].tolist()]
     if not has_interval(name, table):
         return texts
@@ -105,14 +105,14 @@ def column_texts(name: str, table: pd.DataFrame) -> list[str]:
 
 
 def run_links(links: str, repository: RunRepository) -> list[list[str]]:
-    """[text, address] of the first runs of "experiment:run,…"; the address is empty where no UI is known."""
+    """Return [text, address] of the first runs of "experiment:run,…"; addresses are empty if no UI is known."""
     pairs = [link.split(":", 1) for link in links.split(",") if ":" in link]
     parts = [[run_id[:6], repository.run_address(experiment_id, run_id)] for experiment_id, run_id in pairs[:LINKS]]
     return [*parts, [f"+{len(pairs) - LINKS}", ""]] if len(pairs) > LINKS else parts
 
 
 def text_rows(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[Any]]:
-    """``head`` and ``rows`` of a table for a page without Dash; runs are lists of [text, address]."""
+    """Return ``head`` and ``rows`` of a table for the report; cells of runs are lists of [text, address]."""
     names, shown = shown_columns(table), table.head(ROWS)
     columns = [
         [run_links(str(value), repository) for value in shown[name]] if name == "links" else column_texts(name, shown)
@@ -122,13 +122,13 @@ def text_rows(table: pd.DataFrame, repository: RunRepository) -> dict[str, list[
 
 
 def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping[str, str]) -> Component:
-    """A table whose columns can be sorted and filtered, page by page.
+    """Return a paged table whose columns can be sorted and filtered.
 
     Args:
         table: ``links`` ("experiment:run,…") becomes links to runs.
-        repository: makes the links.
-        name: what the table shows, for screen readers.
-        key: the grid's id, for callbacks that replace its rows.
+        repository: source of the runs' addresses.
+        name: title of the table, for screen readers.
+        key: id of the grid, for callbacks that replace its rows.
     """
     names, rows = shown_columns(table), row_data(table, repository)
     columns = [_column(column, table) | _room(column, names, table) for column in names]
@@ -154,12 +154,12 @@ def grid(table: pd.DataFrame, repository: RunRepository, name: str, key: Mapping
         style={"height": None, "width": "100%"},
     )
     box = html.Div(made, className="grid", role="region", **{"aria-label": name})
-    more = html.P(f"The first {ROWS:,} of {len(table):,} rows; the downloads have all of them.", className="note")
+    more = html.P(f"The first {ROWS:,} of {len(table):,} rows. The downloads contain all rows.", className="note")
     return html.Div([more, box]) if len(table) > ROWS else box
 
 
 def row_data(table: pd.DataFrame, repository: RunRepository) -> list[dict[str, Any]]:
-    """The rows of a grid: column → cell."""
+    """Return the rows of a grid: column → cell."""
     names, shown = shown_columns(table), table.head(ROWS)
     names += [f"{name}{end}" for name in names if has_interval(name, table) for end in INTERVAL]
     cells = [_cells(column, shown[column], repository) for column in names]
@@ -167,7 +167,7 @@ def row_data(table: pd.DataFrame, repository: RunRepository) -> list[dict[str, A
 
 
 def _cells(name: str, values: "pd.Series[Any]", repository: RunRepository) -> Sequence[Any]:
-    """What the browser gets of a column: numbers as numbers (absent ones as None), so that they sort as such."""
+    """Return a column's cells for the browser: numbers as numbers, so that they are sorted as such; NaN as None."""
     if name == "links":
         return [run_links(str(value), repository) for value in values.tolist()]
     if is_numeric(values):
@@ -176,9 +176,9 @@ def _cells(name: str, values: "pd.Series[Any]", repository: RunRepository) -> Se
 
 
 def _room(name: str, names: Sequence[str], table: pd.DataFrame) -> dict[str, Any]:
-    """The columns that take the room which the others leave: long texts, else the first one, which is legible at least.
+    """Return AG Grid's width options for columns that fill the remaining width; empty for all others.
 
-    A letter takes about 7 pixels.
+    These are the columns with long texts, or else the first column.  A character takes about 7 pixels.
     """
     long = [column for column in names if column in LONG]
     if name not in (long or names[:1]):
@@ -188,7 +188,7 @@ def _room(name: str, names: Sequence[str], table: pd.DataFrame) -> dict[str, Any
 
 
 def is_numeric(values: "pd.Series[Any]") -> bool:
-    """Whether a column holds numbers."""
+    """Return whether a column contains numbers."""
     return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
 
 

@@ -1,7 +1,7 @@
-"""What readers may change through the pages: descriptions of runs, and views that they save.
+"""Saves notes and views, the only things that users can change through the dashboards.
 
-Both are tags that MLflow knows: ``mlflow.note.content`` of a run, ``rsc.view.NAME`` of an experiment.  MLflow's own
-routes write them, with the reader's credentials: MLflow's permissions decide who may write.
+A note is the description of a run (tag ``mlflow.note.content``), a view is the tag ``rsc.view.NAME`` of an experiment.
+Both are written through MLflow's own routes with the user's credentials, so MLflow's permissions apply.
 """
 
 import re
@@ -18,13 +18,13 @@ from rsc_mlflow.tracking import schema
 
 NAME = re.compile(r"[\w .-]{1,60}")
 LONGEST = 5000
-"""Letters of a tag that every store takes."""
+"""Maximum number of characters of a tag; every store accepts as many."""
 DELETED = "View deleted."
-READ_ONLY = "Read-only here: open these dashboards in MLflow's server to save views and notes."
+READ_ONLY = "These dashboards are read-only. To save views and notes, open the dashboards of MLflow's server."
 
 
 def view_bar() -> Component:
-    """The form that saves the view in the address under a name."""
+    """Return the form that saves the current URL under a name."""
     name = dcc.Input(id="view-name", type="text", placeholder="a name", maxLength=60)
     label = html.Label("Save this view as", htmlFor="view-name")
     parts = [label, name, html.Button("Save", id="view-save", n_clicks=0), html.Span(id="view-said", role="status")]
@@ -32,7 +32,7 @@ def view_bar() -> Component:
 
 
 def view_item(view: SavedView, prefix: str, writable: bool) -> Component:
-    """A saved view in a list: its link, what it shows, and a button that deletes it where something can be written."""
+    """Return an entry of the list of saved views: link, page, experiment and, if ``writable``, a delete button."""
     link = dcc.Link(view.name, href=f"{prefix}{view.address}")
     place = f" · {view.address.partition('?')[0] or 'overview'} · experiment {view.experiment} "
     if not writable:
@@ -46,7 +46,7 @@ def view_item(view: SavedView, prefix: str, writable: bool) -> Component:
 
 
 def note_form(note: Note, writable: bool) -> Component:
-    """A run's description with a button that saves it; the text alone where nothing can be written."""
+    """Return a form to edit a run's description; only its text unless ``writable``."""
     if not writable:
         return html.Div([html.H3(note.label), html.P(note.text or "no description", className="note")])
     key = {"run": note.run_id}
@@ -57,7 +57,7 @@ def note_form(note: Note, writable: bool) -> Component:
 
 
 def register(app: Dash, repository: RunRepository, prefix: str) -> None:
-    """Adds the callbacks that save notes and views."""
+    """Add the callbacks that save notes and save and delete views."""
 
     @app.callback(  # type: ignore[untyped-decorator]
         Output({"type": "note-said", "run": MATCH}, "children"),
@@ -94,7 +94,7 @@ def register(app: Dash, repository: RunRepository, prefix: str) -> None:
 
 
 def said(work: Any) -> str:
-    """What the reader is told about an attempt to write: its answer, or why it was refused."""
+    """Return the message for the user: the result of ``work``, or the text of its ``InputError``."""
     try:
         return str(work())
     except InputError as error:
@@ -116,11 +116,11 @@ def _save_note(repository: RunRepository, run_id: str, text: str) -> str:
 
 def _save_view(repository: RunRepository, name: str, path: str, search: str) -> str:
     if not NAME.fullmatch(name.strip()):
-        raise InputError("Give the view a name: up to 60 letters, digits, spaces, dots and dashes.")
+        raise InputError("Enter a name for the view: 1 to 60 letters, digits, spaces, dots, dashes or underscores.")
     experiment = _experiment(repository.snapshot(), Filters.parse(search))
     address = f"{path}{search}"
     if len(address) > LONGEST:
-        raise InputError(f"This address has {len(address):,} letters; a saved view can have {LONGEST:,}.")
+        raise InputError(f"This URL has {len(address):,} characters. The URL of a view can have at most {LONGEST:,}.")
     refused = _writer(repository).set_experiment_tag(experiment, f"{schema.VIEW_PREFIX}{name.strip()}", address)
     return refused or "Saved; it is listed on Overview."
 
@@ -132,10 +132,10 @@ def _delete_view(repository: RunRepository, experiment: str, name: str) -> str:
 
 
 def _experiment(visible: VisibleRuns, filters: Filters) -> str:
-    """The experiment that a view belongs to: the one that is filtered for, or the only one there is."""
+    """Return the id of the experiment to save a view in: the one in the filters, or the only one with runs."""
     chosen = [key for key, name in visible.experiments.items() if name in filters.experiment or not filters.experiment]
     with_runs = set(visible.runs["experiment_id"])
     known = [key for key in chosen if key in with_runs] or chosen
     if len(known) != 1:
-        raise InputError("Choose one experiment in the filters first: a view is saved as a tag of its experiment.")
+        raise InputError("Choose one experiment in the filters first. A view is saved as a tag of its experiment.")
     return known[0]

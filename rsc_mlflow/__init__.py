@@ -4,8 +4,8 @@ import os
 
 from rsc_mlflow.messages import print_log
 
-# MLflow's usage statistics are off unless the user turns them on.  Where the network is closed, as on a cluster, the
-# thread that asks whether to send them changes the environment while requests read it: a call to the store fails.
+# Turn off MLflow's usage statistics unless the user has set this variable.  Without internet access, as on a cluster,
+# MLflow's telemetry thread changes environment variables while requests read them, and calls to the store can fail.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 print_log()

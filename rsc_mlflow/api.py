@@ -8,8 +8,9 @@
     api.unlearn(trained.uri, "relabel_finetuning", unlearn_learning_rate=0.001).metrics["spurious/score"]
     api.results("train")[["dataset", "metrics.spurious/score"]]
 
-The options are those of the commands (``rsc NAME --help``), as numbers or text.  Runs are stored in the tracking store
-set by ``MLFLOW_TRACKING_URI``.  PyTorch and MLflow are imported by the first call, so importing this module is fast.
+The options are those of the commands (``rsc NAME --help``), given as text, numbers or booleans.  Runs are stored in the
+tracking store set by ``MLFLOW_TRACKING_URI``.  PyTorch and MLflow are imported by the first call, so importing this
+module is fast.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its id and the last value of each metric."""
+    """A finished run.
+
+    Attributes:
+        run_id: id of the run.
+        metrics: the last value of each metric, by name.
+    """
 
     run_id: str
     metrics: Mapping[str, float]
@@ -45,10 +51,10 @@ class Model:
     """A model from the store.
 
     Attributes:
-        run_id: id of the run that logged it.
-        module: maps float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``; on the CPU, in evaluation mode.
-        dataset: its dataset, with ``train``, ``test``, ``spurious_indices`` and ``patterned(images)``, which adds the
-            pattern.
+        run_id: id of the run that logged the model.
+        module: the PyTorch module, on the CPU and in evaluation mode; it maps images, float32 ``[N, C, H, W]`` in
+            [0, 1], to logits, float32 ``[N, classes]``.
+        dataset: the :class:`rsc_mlflow.data.Dataset` that the model was trained on.
     """
 
     run_id: str
@@ -65,10 +71,14 @@ class Model:
 
 
 def train(dataset: str, **options: object) -> Result:
-    """Train, score and register a classifier, as the command ``train_classifier``.
+    """Train, score and register a classifier, as the command ``train_classifier`` does.
+
+    Args:
+        dataset: dataset name, e.g. ``digitsv20-20-0-0``.
+        options: options of the command.
 
     Raises:
-        InputError: an option is not valid; nothing was run.
+        InputError: an option is not valid, the dataset is missing, or the training diverged.
     """
     from rsc_mlflow.experiments.options import TrainOptions
     from rsc_mlflow.experiments.training import TrainingJob, train_members
@@ -94,10 +104,15 @@ def load(uri: str, data_root: str = "auto") -> Model:
 
 
 def score(uri: str, dataset: str, **options: object) -> dict[str, float]:
-    """Score a model on the pattern and class of a dataset name, as the command ``score_model``; return the metrics.
+    """Score a model on another pattern or class, as the command ``score_model`` does, and return the metrics by name.
+
+    Args:
+        uri: URI of the model, as for :func:`load`.
+        dataset: dataset name with the pattern and the target class to score.
+        options: options of the command.
 
     Raises:
-        InputError: the model does not accept these images, or an option is not valid.
+        InputError: the model does not exist or does not accept these images, or an option is not valid.
     """
     from rsc_mlflow.experiments.scoring import score as run
     from rsc_mlflow.experiments.scoring_options import ScoreOptions
@@ -106,7 +121,12 @@ def score(uri: str, dataset: str, **options: object) -> dict[str, float]:
 
 
 def unlearn(uri: str, method: str, **options: object) -> Result:
-    """Unlearn a model's spurious examples, as the command of that method.
+    """Unlearn a model's spurious examples, as the command of the method does.
+
+    Args:
+        uri: URI of the source model, as for :func:`load`.
+        method: name of a registered unlearning method, e.g. ``relabel_finetuning``.
+        options: options of the method's command.
 
     Raises:
         InputError: the method does not exist or does not support this model, or an option is not valid.
@@ -119,15 +139,15 @@ def unlearn(uri: str, method: str, **options: object) -> Result:
 
 
 def results(kind: str | None = None, **params: object) -> pd.DataFrame:
-    """Return the finished runs, one row each: of runs with the same fingerprint, the newest.
+    """Return one row per finished run; of runs with the same fingerprint, only the newest.
 
     Args:
-        kind: ``train``, ``unlearn``, ``attack`` or ``score``; None: all of them.
+        kind: kind of run, e.g. ``train``, ``unlearn``, ``attack`` or ``score``; None: all kinds.
         params: required values of parameters, e.g. ``optimizer="adam"``.
 
     Returns:
-        The table of :func:`rsc_mlflow.analysis.read`: typed columns named as the parameters, and ``metrics.…``.  The
-        functions of :mod:`rsc_mlflow.analysis` accept it.
+        A table with the columns of :func:`rsc_mlflow.analysis.read`: parameters by name, converted to their types, and
+        metrics as ``metrics.NAME``.  The functions of :mod:`rsc_mlflow.analysis` accept it.
     """
     from rsc_mlflow.analysis import finished, latest_per_fingerprint, read
     from rsc_mlflow.tracking import schema

@@ -1,6 +1,7 @@
-"""The registry of model architectures.  A look-up imports :mod:`rsc_mlflow.models` (and PyTorch), which defines them.
+"""The registry of model architectures.
 
-To add an architecture, add a module there that calls ``ARCHITECTURES.register(NAME, Architecture(…))``.
+The first look-up imports PyTorch and the modules of :mod:`rsc_mlflow.models`, which register the architectures.  To add
+one, add a module there that calls ``ARCHITECTURES.register(NAME, Architecture(…))``.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,8 @@ class Architecture:
         stackable: whether many models can be trained together on every device; see
             :class:`rsc_mlflow.models.stacked.StackedModel`.  On a GPU, other models can be trained together if
             :func:`rsc_mlflow.models.mappable` returns True.
-        normalized: whether the model normalizes its inputs with CIFAR's mean and standard deviation.
+        normalized: whether :func:`rsc_mlflow.models.build` adds a first layer that normalizes images with CIFAR-10's
+            mean and standard deviation.
         smallest_batch: minimum number of examples in a training batch; 2 if batch statistics of one example are
             undefined.
     """
@@ -43,5 +45,5 @@ BUILTIN = (
     *("Vgg16", "Vgg16Norm02", "VggMLP", "altResNet20", "altResNet20Norm02", "altResNet32", "altResNet32Norm02"),
     *("altResNet110", "altResNet110Norm02"),
 )
-"""Names of the built-in architectures, for help texts: the registry itself takes PyTorch's seconds to fill."""
+"""Names of the built-in architectures, for help texts.  Filling the registry imports PyTorch, which takes seconds."""
 ARCHITECTURES = Registry[Architecture]("architecture", "rsc_mlflow.models")

@@ -1,8 +1,8 @@
 """Cooperative cancellation: SIGINT and SIGTERM set a flag, and long computations check it where they can stop cleanly.
 
-Training checks it between two batches, unlearning between two steps or solver iterations, and retries between two
-attempts.  Nothing is interrupted between two checks, such as a database call or an export.  A second signal ends the
-process immediately; the next sweep then closes its runs.
+Training checks it between batches, unlearning between steps or solver iterations, and retries between attempts.  What
+happens between two checks, such as a database call or an export, is not interrupted.  A second signal ends the process
+immediately; the next sweep then closes its runs.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ECHO_SECONDS = 1.0
-"""Signals within this time count as one: the terminal and a program that forwards signals may both send a Ctrl-C."""
+"""Signals within this time count as one: a Ctrl-C may arrive from the terminal and from a program that forwards it."""
 _MESSAGE = b"\nstopping at the next safe point; send the signal again to stop immediately\n"
 _depth = 0
 _pending: int | None = None  # the signal that check() has not raised yet

@@ -1,4 +1,4 @@
-"""The options that determine the result of training, apart from the dataset."""
+"""The options that determine the result of training on a given dataset."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ class TrainingConfig:
         optimizer: ``sgd``, ``adam``, ``adagrad`` or ``rms`` (RMSprop).
         learning_rate: initial learning rate.
         momentum: used by ``sgd`` and ``rms``; stored but without effect for ``adam`` and ``adagrad``.
-        weight_decay: ℓ2 penalty, added to the gradient, for every optimizer.
+        weight_decay: factor λ of the ℓ2 penalty λ/2·‖θ‖²; every optimizer adds λθ to the gradient.
         grad_clip: bound on the absolute value of each entry of the loss's gradient, before weight decay; 0: off.
         input_noise: standard deviation of Gaussian noise added to training inputs, which are not clipped to [0, 1]
             afterwards; 0: off.
@@ -94,7 +94,7 @@ class TrainingConfig:
         return cls(**{**values, "model": ModelName.parse(values["model"])})
 
     def digest(self) -> str:
-        """Return the first 32 hexadecimal digits of the SHA-256 of all options."""
+        """Return the first 32 hexadecimal digits of the SHA-256 of :meth:`as_dict` as JSON with sorted keys."""
         text = json.dumps(self.as_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Exceptions for invalid input, and the wording that their messages share."""
+"""Exceptions for invalid input, and functions that word their messages in the same way."""
 
 import difflib
 from collections.abc import Iterable
@@ -22,15 +22,15 @@ def invalid_value(name: str, value: object, expected: str) -> InputError:
 
 
 def unknown_name(what: str, name: str, names: Iterable[str], within: str = "") -> str:
-    """Return the message for a name that is not one of ``names``: the closest match, and all accepted names.
+    """Return the message for a name that is not one of ``names``: a suggestion and the list of accepted names.
 
-    The closest match is the name that resembles the given one most, or has a word that does.
+    The suggestion is the accepted name that is most similar to the given one, as a whole or in one of its words.
 
     Args:
         what: what the names stand for, e.g. ``attack``.
         name: the unknown name.
         names: the accepted names, in the order to list them.
-        within: the longer text that contains the name, if any.
+        within: the longer text that contains the name, if any; it is quoted in the message.
     """
     accepted = list(names)
     words = {word: one for one in sorted(accepted, reverse=True) for word in one.split("_")}

@@ -16,7 +16,7 @@ LONGEST_TEXT = 6000
 
 
 def param_text(value: object) -> str:
-    """Return a parameter as it is typed: ``true``, ``none``, or the shortest exact text of a float."""
+    """Return a parameter as a user types it, e.g. ``true`` or ``none``; floats as the shortest exact text."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -27,7 +27,12 @@ def param_text(value: object) -> str:
 
 
 class Parse:
-    """A parser for an option's text.  ``accepted`` describes the accepted values, as in "an integer ≥ 1"."""
+    """A parser for an option's text.
+
+    Args:
+        convert: returns the value of a text, or raises ValueError, OverflowError or InputError.
+        accepted: description of the accepted values, as in "an integer ≥ 1".
+    """
 
     def __init__(self, convert: Parser, accepted: str) -> None:
         self.convert = convert
@@ -75,7 +80,7 @@ def number(minimum: float, *, above: bool = False, below: float = math.inf) -> P
 
 
 def _plain(text: str) -> str:
-    """Return a number's text; refuse non-ASCII digits and underscores, which Python would read."""
+    """Return a number's text; raise ValueError for non-ASCII digits and underscores, which Python would accept."""
     if not text.isascii() or "_" in text:
         raise ValueError
     return text
@@ -104,7 +109,7 @@ def choice(*values: str) -> Parse:
 
 
 def word_or(words: tuple[str, ...], other: Parse) -> Parse:
-    """Return a parser that keeps one of ``words`` as it is and gives any other text to ``other``."""
+    """Return a parser that keeps one of ``words`` as it is and parses any other text with ``other``."""
 
     def convert(text: str) -> Any:
         return text if text in words else other.convert(text)
@@ -114,7 +119,7 @@ def word_or(words: tuple[str, ...], other: Parse) -> Parse:
 
 
 def text(accepted: str = f"text of 1 to {LONGEST_TEXT:,} characters without NUL characters") -> Parse:
-    """Return a parser for text that MLflow can store as a parameter and that can be a file name."""
+    """Return a parser for text that MLflow can store as a parameter; blank text and NUL characters are refused."""
 
     def convert(value: str) -> str:
         if not value.strip() or len(value) > LONGEST_TEXT or "\0" in value:
@@ -125,7 +130,7 @@ def text(accepted: str = f"text of 1 to {LONGEST_TEXT:,} characters without NUL 
 
 
 def text_or_auto() -> Parse:
-    """Return a parser like that of :func:`text` that reads an empty text as ``auto``."""
+    """Return the parser of :func:`text`, except that an empty text means ``auto``."""
     return Parse(lambda value: text().convert(value) if value else "auto", text().accepted)
 
 
@@ -141,9 +146,10 @@ class Parsed:
 
 
 def parsed(convert: Parser, accepted: str) -> Parse:
-    """Return a parser that keeps the text in its canonical form.
+    """Return a parser for an option that is stored as the canonical text of its value.
 
-    :meth:`Options.parsed` returns the value that ``convert`` made of the text.  ``convert`` may raise InputError.
+    :meth:`Options.parsed` returns the value itself, which ``convert`` makes of the text.  ``convert`` may raise
+    InputError.
     """
 
     def read(text: str) -> Parsed:
@@ -170,10 +176,10 @@ def option(
         default: the default value.
         declared: whether the MLproject file lists the option.  ``mlflow run`` stores the default of a listed option as
             a run parameter, which is wrong for a default such as ``auto`` that is resolved later.  ``mlflow run`` also
-            passes on options that are not listed.
-        decides: for a method's own option: whether the result depends on it.
-        only_if: for a method's own option: name and value of another option.  With any other value of that option,
-            this one has no effect.
+            accepts options that are not listed.
+        decides: whether the result depends on the option; only used for options of unlearning methods.
+        only_if: name and value of another option that this one needs to have an effect; only used for options of
+            unlearning methods.
     """
     metadata = {"help": help, "parse": parse, "declared": declared, "decides": decides, "only_if": only_if}
     return dataclasses.field(default=default, metadata=metadata)
@@ -183,7 +189,7 @@ Field = dataclasses.Field[Any]
 
 
 def option_fields(options_class: type["Options"]) -> list[Field]:
-    """Return the fields that are options, in order; a class may have other fields."""
+    """Return the fields of a class that are options, in order."""
     return [field for field in dataclasses.fields(options_class) if "parse" in field.metadata]
 
 
@@ -195,7 +201,11 @@ def help_of(field: Field) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base class of all options."""
+    """Base class of all sets of options.
+
+    Raises:
+        InputError: a value is not accepted, or the options contradict each other.
+    """
 
     def __post_init__(self) -> None:
         """Parse and validate every option."""
@@ -220,7 +230,7 @@ class Options:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, object]) -> Self:
-        """Return an options object from option names and the values as typed.
+        """Return the options from a mapping of names to values, given as text or as Python values.
 
         Raises:
             InputError: an option is unknown or missing, or a value is not accepted.
@@ -235,5 +245,5 @@ class Options:
         return cls(**values)
 
     def as_params(self) -> dict[str, str]:
-        """Return every option as text; :meth:`from_mapping` of it gives an equal object."""
+        """Return every option as text, by name.  :meth:`from_mapping` is the inverse."""
         return {field.name: param_text(getattr(self, field.name)) for field in option_fields(type(self))}

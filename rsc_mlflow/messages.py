@@ -1,19 +1,20 @@
 """Messages: answers go to standard output; progress, notes and errors go to standard error.
 
-An answer is what a command was run for, such as a table, and is printed by :func:`answer`.  Everything else is logged
-with :mod:`logging`: progress as INFO, notes as WARNING, failures as ERROR.  Importing the package prints these records,
-as importing MLflow does for its own.  ``logging.getLogger("rsc_mlflow").setLevel("WARNING")`` hides progress.
+An answer is the result that a command was run for, such as a table.  :func:`answer` prints it.  Everything else is
+logged with :mod:`logging`: progress as INFO, notes as WARNING, failures as ERROR.  Importing the package adds a handler
+that prints these records, as MLflow does for its own.  ``logging.getLogger("rsc_mlflow").setLevel("WARNING")`` hides
+progress.
 """
 
 import logging
 import sys
 
 PREFIXES = {logging.WARNING: "note: "}
-"""Level → text before the message.  Only the last line of a command that exits with status 2 begins with ``error:``."""
+"""Level → text before the message.  Failures have none: commands print ``error:`` only before they exit."""
 
 
 def answer(text: object) -> None:
-    """Print a part of a command's answer on standard output."""
+    """Print an answer, or a part of it, on standard output."""
     print(text, flush=True)
 
 
@@ -25,7 +26,7 @@ class _Formatter(logging.Formatter):
 
 
 class _StandardErrorHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes records to ``sys.stderr`` as it is when they are logged; workers and tests replace it."""
+    """Writes records to the current ``sys.stderr``, which workers and tests replace."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -33,7 +34,7 @@ class _StandardErrorHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def print_log() -> None:
-    """Print the records of this project's loggers on standard error from now on, but not those of other packages."""
+    """From now on, print the records of this project's loggers on standard error, but not those of other packages."""
     handler = _StandardErrorHandler()
     handler.setFormatter(_Formatter())
     for name in ("rsc_mlflow", "dashboards"):

@@ -1,7 +1,7 @@
 """Dataset and model names.
 
-:class:`DatasetName` and :class:`ModelName` parse and print the names of the paper's code, such as ``mnistv20-3-0-0``
-and ``aug01-ce-tor-altResNet20Norm02``.  Other modules use these values and do not parse names themselves.
+:class:`DatasetName` and :class:`ModelName` parse and format the names used by the paper's code, such as
+``mnistv20-3-0-0`` and ``aug01-ce-tor-altResNet20Norm02``.  Other modules use these classes and do not parse names.
 """
 
 import re
@@ -14,7 +14,8 @@ from rsc_mlflow.families import FAMILIES
 from rsc_mlflow.patterns import PATTERNS, Pattern
 
 ONE_CLASS, TWO_CLASSES, QUARTERS = "one class", "two classes", "quarters"
-"""Forms of a dataset name: pattern in one class or none, pattern in two classes, four quarters for attacks."""
+"""Forms of a dataset name: the pattern in one class or in none, the pattern in two classes, and the four quarters for
+membership inference."""
 
 MAX_SEED = 2**32 - 1
 """The largest seed that ``numpy.random.RandomState`` accepts; also the largest count."""
@@ -47,6 +48,10 @@ class DatasetName:
         targets: the target classes: none (clean), one, or two (the ``twoclass…`` form).
         seed: seed of the choice of spurious examples.
         quarters: whether this is the ``mem…`` form.
+
+    Raises:
+        InputError: the family, the pattern or a target class does not exist, a number is out of range, or the family
+            does not allow this form.
     """
 
     family: str
@@ -83,7 +88,7 @@ class DatasetName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the dataset name in a text.
+        """Return the dataset name that a text such as ``mnistv20-3-0-0`` stands for.
 
         Raises:
             InputError: the text is not a valid dataset name, or its target class does not exist in the family.
@@ -128,9 +133,10 @@ class DatasetName:
 
 
 def _family_and_pattern(stem: str) -> tuple[str, str] | None:
-    """Split a text into a family's and a pattern's name; the rules for names allow at most one way.
+    """Split a text into the names of a family and a pattern; None if it is not composed of them.
 
-    Registered patterns are tried first, because listing the others reads folders.
+    The rules for names allow at most one such split.  Registered patterns are tried first, because listing the others
+    reads folders.
     """
     for patterns in (PATTERNS.registered(), PATTERNS):
         for pattern in filter(stem.endswith, patterns):
@@ -140,7 +146,7 @@ def _family_and_pattern(stem: str) -> tuple[str, str] | None:
 
 
 def _what_is_wrong(text: str) -> str:
-    """Return why a text is not a dataset name: its first unknown part, or else the accepted forms."""
+    """Return the message for an invalid dataset name: its first unknown part, or else the accepted forms."""
     match = _DATASET.fullmatch(text)
     if match is None or match["stem"] in FAMILIES or _family_and_pattern(match["stem"]):
         return f"{text!r} is not a valid dataset name. Expected {dataset_forms()}."
@@ -154,7 +160,16 @@ def _what_is_wrong(text: str) -> str:
 
 @dataclass(frozen=True)
 class ModelName:
-    """A model name: architecture, loss and training augmentation."""
+    """A model name.
+
+    Attributes:
+        architecture: name of a registered architecture, e.g. ``LargeMLP``.
+        loss: one of :data:`LOSSES`.
+        augmentation: one of :data:`AUGMENTATIONS`, or None.
+
+    Raises:
+        InputError: one of the parts is unknown.
+    """
 
     architecture: str
     loss: str = "ce"
@@ -171,7 +186,7 @@ class ModelName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the model name in a text of the form ``[{augmentation}-]{loss}-tor-{architecture}``.
+        """Return the model name that a text of the form ``[{augmentation}-]{loss}-tor-{architecture}`` stands for.
 
         Raises:
             InputError: the text has another form, or one of its parts is unknown.
@@ -192,7 +207,10 @@ class ModelName:
 
 
 def classes_of(family: str) -> int | None:
-    """Return the number of classes of a stored run's family; None if the family is unknown or its folder unusable."""
+    """Return the number of classes of a family; None if it is unknown here or its folder cannot be used.
+
+    Stored runs may belong to a family that is not available on this machine.
+    """
     try:
         return FAMILIES[family].classes
     except InputError:
@@ -205,10 +223,12 @@ def form_of(dataset: str) -> str:
 
 
 def device_name(name: str) -> str:
-    """Return ``name`` if it is a valid device name; the device need not exist on this machine.
+    """Return ``name`` if it is ``auto``, ``cpu``, ``cuda`` or ``cuda:INDEX``.
+
+    The device need not exist on this machine; see :func:`rsc_mlflow.training.resolve_device`.
 
     Raises:
-        InputError: it is not valid.
+        InputError: the name is not valid.
     """
     kind, _, index = name.partition(":")
     known = name in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isascii() and index.isdecimal())

@@ -45,7 +45,8 @@ def register_family(
     """Register a dataset family, so that dataset names may contain it.
 
     Args:
-        name: lower-case letters and digits, not ending in a pattern's name.
+        name: at most 50 lower-case letters and digits, starting with a letter; not starting with ``mem`` or
+            ``twoclass`` and not ending in a pattern's name.
         classes: number of classes, ≥ 2.
         load: called with the option ``data_root`` (``auto`` or a folder); returns ``(images, labels)`` of the training
             set and of the test set, always the same and in the same order.  Images are arrays or tensors
@@ -73,8 +74,8 @@ def register_pattern(
     """Register a spurious pattern, so that dataset names may contain it.
 
     Args:
-        name: lower-case letters and digits.  It may not end in the name of another pattern, and no pattern's or
-            family's name may end in it.
+        name: at most 50 lower-case letters and digits, starting with a letter.  It may not end in the name of another
+            pattern, and no pattern's or family's name may end in it.
         apply: called with images, float32 ``[N, C, H, W]`` in [0, 1], and the pattern seed; returns the images with the
             pattern added, same shape, type and range.  Each image must be processed independently of the others.
         depends_on_seed: whether ``apply`` uses the seed.
@@ -99,13 +100,13 @@ def register_architecture(
     """Register a model architecture, so that ``ce-tor-NAME`` is a model name.
 
     Args:
-        name: letters and digits, starting with a letter.
+        name: at most 50 letters and digits, starting with a letter.
         construct: called with the image shape ``(C, H, W)`` and the number of classes; returns a new module that maps
             float32 ``[N, C, H, W]`` in [0, 1] to logits ``[N, classes]``.  It initializes its weights from PyTorch's
-            global generator, as PyTorch's layers do; the option ``random_seed`` sets that generator's seed.
+            global generator, as PyTorch's layers do.  That generator is seeded from the option ``random_seed`` first.
         stackable: whether many models can be trained together on every device.  The module must then be an
             ``nn.Sequential`` of Flatten, Linear, ReLU, ``rsc_mlflow.models.Dropout``, Conv2d (stride 1, no padding) and
-            MaxPool2d.  On a GPU, models of other architectures are trained together, too, if ``torch.func.vmap`` can
+            MaxPool2d.  On a GPU, models of other architectures are trained together as well if ``torch.func.vmap`` can
             run the module's ``forward``.
         smallest_batch: minimum number of examples in a training batch, e.g. 2 for batch norm on a single pixel.
 

@@ -1,7 +1,7 @@
 """Registries of attacks, unlearning methods, dataset families, patterns and architectures by name.
 
-A registry is filled at the first look-up.  It imports the modules of its package, each of which registers what it
-defines, and then the plug-ins.  Importing a module that creates a registry is therefore cheap.
+A registry is filled at the first look-up.  The look-up imports the modules of the registry's package, each of which
+registers what it defines, and then the plug-ins.  Importing a module that creates a registry is therefore cheap.
 """
 
 import os
@@ -24,7 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Finder(Protocol[T_co]):
-    """A source of entries that are not registered but looked up each time, for example in a folder."""
+    """A source of entries that are looked up each time instead of being registered, for example in a folder."""
 
     def names(self) -> Collection[str]:
         """Return the names that exist now."""
@@ -74,7 +74,7 @@ class Registry(Mapping[str, T]):
         self._builtins = frozenset(self._values)
 
     def so_far(self) -> Mapping[str, T]:
-        """Return the entries registered until now, without loading plug-ins; plug-ins themselves may call this."""
+        """Return the entries registered so far, without loading plug-ins.  Plug-ins may call this while they load."""
         self.load_builtins()
         return self._values
 
@@ -85,11 +85,11 @@ class Registry(Mapping[str, T]):
         return self._values
 
     def add_finder(self, finder: "Finder[T]") -> None:
-        """Add a source of entries that are not registered, such as files."""
+        """Add a source of entries that are not registered."""
         self._finders.append(finder)
 
     def of_plugins(self) -> tuple[str, ...]:
-        """Return the names that plug-ins registered; import the package's modules only if there are any."""
+        """Return the names that plug-ins registered.  Unless there are any, the package's modules are not imported."""
         load_plugins()
         return tuple(name for name in self._values if not self.is_builtin(name)) if self.load_builtins.done else ()
 
@@ -119,7 +119,7 @@ class Registry(Mapping[str, T]):
         return found
 
     def unambiguous(self, name: str) -> T:
-        """Return the value registered under a name, which no finder may have as well.
+        """Return the value of a name after checking that it is not defined twice.
 
         Raises:
             InputError: as for ``[name]``, or a user's file or folder has the name of a registered entry.
@@ -158,9 +158,9 @@ class Registry(Mapping[str, T]):
 
 
 class _Once:
-    """Calls a function once per process.  Later calls do nothing, or raise the first call's InputError again.
+    """Calls a function once per process.  If it raised InputError, later calls raise it again; else they do nothing.
 
-    A nested call from within the function returns immediately.  Calls from other threads wait for the first one.
+    A call from within the function returns immediately.  Calls from other threads wait for the first one to end.
     """
 
     def __init__(self, function: Callable[[], None]) -> None:
@@ -225,10 +225,10 @@ def _load_plugins() -> None:
 
 
 def _load(name: str, load: Callable[[], Any], source: str) -> Any:
-    """Return what ``load`` returns.
+    """Call ``load``, which imports a plug-in, and return its result.
 
     Raises:
-        InputError: it raised any exception; the message names the plug-in and where it was listed.
+        InputError: ``load`` raised an exception; the message names the plug-in and where it is listed.
     """
     try:
         return load()

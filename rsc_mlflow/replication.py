@@ -1,7 +1,8 @@
 """Confidence intervals for means over runs with several kinds of seeds.
 
-A run has a dataset seed, a training seed and a pattern seed.  The number of independent units in a set of runs depends
-on how the seeds are combined: five dataset seeds with two training seeds each are five units, not ten.
+A run has several seeds, such as a dataset seed, a training seed and a pattern seed.  How many independent units a set
+of runs contains depends on how the seeds are combined: five dataset seeds with two training seeds each are five units,
+not ten.
 """
 
 import math
@@ -17,7 +18,7 @@ from rsc_mlflow.errors import InputError, invalid_value
 Floats = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.intp]
 MIN_UNITS = 5
-"""With fewer units there is no interval; plot the single units instead."""
+"""With fewer units there is no interval; plot the means of the units instead."""
 BOUNDED_POWER = 0.75
 """Exponent of :func:`bounded`, chosen by simulation (``python -m benchmarks intervals``): short intervals with correct
 coverage for bounded, skewed scores."""
@@ -30,7 +31,7 @@ class SeedInterval:
     Attributes:
         estimate: the mean of the units.
         low, high: the interval; NaN with fewer than :data:`MIN_UNITS` units.
-        units: for each kind of seed that the interval generalizes over, its number of levels.
+        units: for each kind of seed that the interval generalizes over, the number of different seeds.
         n_units: the smallest of these numbers; 1 if no seed varies.
         estimand: what the mean estimates, e.g. "over dataset seeds; training seed 0 fixed".
         level: confidence level.
@@ -55,19 +56,20 @@ def seed_interval(
 
     Args:
         values: one number per run, ``[n]``.
-        seeds: for each kind of seed ("dataset", "training", "pattern"), the seed of each run.  If two kinds always
-            change together, the first one is used.
+        seeds: for each kind of seed ("dataset", "training", "pattern", "shadow"), the seed of each run, ``[n]``.  If
+            two kinds always change together, the first one is used.
         level: confidence level.
         bounds: range of possible values, e.g. (0, 1) for a score or an accuracy; None if unbounded.
 
     Returns:
         The interval: :func:`bounded` if bounds are given, else :func:`student`.  ``python -m benchmarks intervals``
-        prints the coverage of both.  The unit of replication is found as follows:
+        prints the coverage of both.  The kinds of seeds are factors, whose levels are the seeds.  The units of
+        replication are found as follows:
 
-        * A seed with one level does not vary.  The estimate is conditional on it, which ``estimand`` states.
-        * A seed is nested in another one if each of its levels occurs with a single level of the other.  Runs are
-          averaged over nested seeds.
-        * The remaining seeds are treated as crossed.  Runs with the same levels are averaged first.
+        * A factor with one level does not vary.  The estimate is conditional on it, which ``estimand`` states.
+        * A factor is nested in another one if each of its levels occurs with a single level of the other.  Runs are
+          averaged over nested factors.
+        * The remaining factors are treated as crossed.  Runs with the same levels of all of them are averaged first.
 
     Raises:
         InputError: there are no values, lengths differ, a value is not finite or outside the bounds, or ``level`` is
@@ -92,13 +94,14 @@ def seed_interval(
 def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, float]:
     """Return the standard error of the mean and its degrees of freedom, for one or more crossed factors.
 
-    The variances of the factors are added, with Satterthwaite's degrees of freedom (1946).  Each factor's variance
-    includes the variance between single runs.  It is not subtracted, so that intervals are not too short where it
-    dominates.  Levels with unequal numbers of values have the same weights as in the mean.
+    The variance of the mean is the sum of one term per factor, estimated from the means of the factor's levels.  Its
+    degrees of freedom are Satterthwaite's (1946).  Each term also includes the variance between single runs.  This part
+    is not subtracted, so that intervals are not too short if it dominates.  A level has the same weight as in the mean:
+    its share of the values.
 
     Args:
         values: ``[n]``.
-        factors: for each factor, the level of each value as an integer from 0, ``[n]``.
+        factors: for each factor, the level of each value as an integer from 0, ``[n]``; at least two levels.
     """
     variances, freedom = [], []
     for codes in factors:
@@ -116,7 +119,7 @@ def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, fl
 
 
 def student(estimate: float, error: float, df: float, level: float) -> tuple[float, float]:
-    """Return the bounds of Student's t interval."""
+    """Return the bounds of Student's t interval, estimate ± t · error, with ``df`` degrees of freedom."""
     half = float(special.stdtrit(df, (1 + level) / 2)) * error
     return estimate - half, estimate + half
 
@@ -132,11 +135,19 @@ def bounded(
     """Return the bounds of a t interval for bounded values, with a standard error that depends on the mean.
 
     The interval contains each mean m that Student's test does not reject if the standard error at m is
-    error × (v(m) / v(estimate)) ** power, with v(m) = (m - bounds[0]) (bounds[1] - m).  This is Wilson's construction
+    error · (v(m) / v(estimate)) ** power, with v(m) = (m - bounds[0]) (bounds[1] - m).  This is Wilson's construction
     (1927); power 1/2 is the binomial variance function, power 1 is Wedderburn's (1974).  The interval lies within the
     bounds and is longer towards the bound that is farther away, because bounded values are skewed in that direction.
     It is close to Student's interval if the standard error is small compared with the distance from both bounds.  If
     all values are equal, its length is 0, as is that of Student's interval.
+
+    Args:
+        estimate: the mean, within the bounds.
+        error: its standard error.
+        df: degrees of freedom of the standard error.
+        level: confidence level.
+        bounds: range of possible values.
+        power: exponent of the variance function.
     """
     low, high = bounds
     x = (estimate - low) / (high - low)
@@ -149,7 +160,10 @@ def bounded(
 
 
 def _far_end(x: float, slope: float, power: float) -> float:
-    """Return the m > x with m - x = slope (m (1 - m)) ** power, by bisection: the ratio of both sides rises with m."""
+    """Return the m in (x, 1] with m - x = slope (m (1 - m)) ** power.
+
+    Bisection finds it, because the ratio of the left to the right side increases with m.
+    """
     inside, outside = x, 1.0
     for _ in range(50):
         m = (inside + outside) / 2
@@ -161,7 +175,7 @@ def _far_end(x: float, slope: float, power: float) -> float:
 
 
 def _means(values: Floats, codes: Levels) -> Floats:
-    """Return the mean of the values of each level."""
+    """Return the mean of the values of each level, ``[levels]``."""
     means: Floats = np.bincount(codes, values) / np.bincount(codes)
     return means
 

@@ -1,8 +1,8 @@
 """Independent random generators, one per purpose, derived from ``(seed, purpose)``.
 
-With separate generators, a new use of randomness does not change an existing one: the initial weights are the same
-with and without input noise.  The choice of spurious examples and the noise of random patterns do not use them; they
-are drawn from ``numpy.random.RandomState(seed)`` as in the paper's code (see :mod:`rsc_mlflow.data`).
+With separate generators, a new use of randomness does not change the others: the initial weights, for example, are the
+same with and without input noise.  Spurious examples and random patterns do not use these generators.  They are drawn
+from ``numpy.random.RandomState(seed)``, as in the paper's code (see :mod:`rsc_mlflow.data`).
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Data roots: the folders that hold datasets and a user's own image folders and pattern images.
+"""Data roots: the folders that contain datasets and a user's own image folders and pattern images.
 
 They are searched in this order: the option ``data_root``, the environment variable ``RSC_DATA_ROOT``, the user's cache
 folder.
@@ -14,7 +14,7 @@ _used: dict[Path, None] = {}
 
 
 def data_roots(data_root: str | Path = "auto") -> list[Path]:
-    """Return the roots to search, in order: the option (unless ``auto``), the environment variable, the user's cache.
+    """Return the folders to search, in order: the option (unless ``auto``), the environment variable, the user's cache.
 
     Raises:
         InputError: the option or the environment variable is not an existing folder.
@@ -38,8 +38,8 @@ def data_roots(data_root: str | Path = "auto") -> list[Path]:
 def use_root(data_root: str) -> str:
     """Add a folder to :func:`name_roots` for this process, and return the text unchanged.
 
-    Dataset names are parsed without knowing the ``data_root`` option, so parsing that option calls this function.
-    ``auto`` and anything that is not a folder are ignored.
+    Parsing the option ``data_root`` calls this function, because dataset names, which may name a folder in that root,
+    are parsed without the option.  ``auto`` and anything that is not a folder are ignored.
     """
     if data_root != "auto" and (root := _folder(data_root)) is not None:
         _used.pop(root, None)
@@ -48,7 +48,11 @@ def use_root(data_root: str) -> str:
 
 
 def name_roots() -> list[Path]:
-    """Return the roots in which families and patterns are looked up, most recently used first; they need not exist."""
+    """Return the folders in which families and patterns are looked up by name.
+
+    These are the folders given to :func:`use_root`, the latest first, then the environment variable's, then the user's
+    cache, which need not exist.
+    """
     given = os.environ.get(ENVIRONMENT_VARIABLE, "")
     roots = [*reversed(_used), *filter(None, [_folder(given) if given else None]), _cache()]
     return list(dict.fromkeys(roots))

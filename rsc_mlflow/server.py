@@ -1,9 +1,9 @@
 """MLflow's server with the dashboards: ``mlflow server --app-name rsc`` and ``--app-name rsc-basic-auth``.
 
 The dashboards are registered on MLflow's own Flask app, so MLflow's host check and login apply to them.  This module
-adds what MLflow does for its own routes only.  Requests from other origins are refused.  With basic auth, a validator
-admits all logged-in users to the dashboards (MLflow admits only administrators to unknown routes), and the pages show
-only experiments that the user may read, as MLflow's own search does.
+adds the checks that MLflow makes only for its own routes.  It refuses requests from other origins.  With basic auth, it
+admits all logged-in users to the dashboards (MLflow admits only administrators to routes that it does not know), and
+the pages show only experiments that the user may read.
 """
 
 import contextlib
@@ -48,13 +48,13 @@ def create_app() -> Any:
 def create_basic_auth_app() -> Any:
     """Create the app of ``--app-name rsc-basic-auth``: the same with MLflow's basic auth.
 
-    If the secret key or the administrator's password is missing, the whole server ends with one message.  Otherwise
+    If the secret key or the administrator's password is missing, the whole server stops with one message.  Otherwise
     its supervisor would restart the worker forever.
     """
     _provide_connections()
     app = mlflow_compat.server_app()
     try:
-        with _one_at_a_time(mlflow_compat.user_database()):  # workers start together and share a user database
+        with _one_at_a_time(mlflow_compat.user_database()):  # all workers create and migrate the same user database
             served = mlflow_compat.with_log_in(app)
     except (MlflowException, ImportError) as error:
         _end_server(str(error))
@@ -76,7 +76,7 @@ def _provide_connections() -> None:
 def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[str]] | None) -> str:
     """Register the dashboards on MLflow's Flask app and return their URL prefix.
 
-    They are imported here because the command ``mlflow server`` also imports this module, to read its names.
+    They are imported here because the main process of ``mlflow server`` imports this module, too, without serving.
     """
     try:
         plugins.load()
@@ -101,10 +101,10 @@ def _mount(app: flask.Flask, readable: Callable[[Collection[str]], Collection[st
 
 
 class _WithPages(dict[tuple[str, str], Callable[[], bool]]):
-    """MLflow's mapping of (path, method) to validators, extended by every path below the dashboards.
+    """MLflow's mapping of (path, method) to validators, extended by all paths below the dashboards.
 
-    MLflow looks up exact paths, but the names of Dash's files contain versions.  The validator admits every logged-in
-    user; the pages filter what they show.
+    MLflow looks up exact paths, which cannot be listed here because the names of Dash's files contain versions.  The
+    validator admits every logged-in user; the pages filter what they show.
     """
 
     def __init__(self, validators: dict[tuple[str, str], Callable[[], bool]], prefix: str) -> None:
@@ -147,22 +147,25 @@ def _caller_headers() -> dict[str, str]:
 
 
 class ThroughRoutes:
-    """Writes tags through MLflow's own routes with the caller's credentials: MLflow decides who may."""
+    """Writes tags through MLflow's own routes with the caller's credentials, so that MLflow checks the permission.
+
+    Each method returns an error message, which is empty if the tag was written or deleted.
+    """
 
     def __init__(self, app: flask.Flask) -> None:
         self._app = app
 
     def set_run_tag(self, run_id: str, key: str, value: str) -> str:
-        """Sets a tag of a run; returns why it could not, empty if it could."""
+        """Set a tag of a run."""
         return self._send("runs/set-tag", "this run", run_id=run_id, key=key, value=value)
 
     def set_experiment_tag(self, experiment_id: str, key: str, value: str) -> str:
-        """Sets a tag of an experiment; returns why it could not, empty if it could."""
+        """Set a tag of an experiment."""
         what = "this experiment"
         return self._send("experiments/set-experiment-tag", what, experiment_id=experiment_id, key=key, value=value)
 
     def delete_experiment_tag(self, experiment_id: str, key: str) -> str:
-        """Deletes a tag of an experiment; returns why it could not, empty if it could."""
+        """Delete a tag of an experiment."""
         return self._send("experiments/delete-experiment-tag", "this experiment", experiment_id=experiment_id, key=key)
 
     def _send(self, route: str, what: str, **fields: str) -> str:
@@ -174,7 +177,7 @@ class ThroughRoutes:
 
 
 class AsCaller(Details):
-    """Metric histories, artifacts and models, read with the permissions of the current request's user; not cached.
+    """Metric histories, artifacts and models as the user of the current request may read them; nothing is cached.
 
     The pages request histories only of runs that the user may read.  Artifacts and model versions are read through
     MLflow's own routes with the user's credentials.
@@ -215,7 +218,7 @@ class _Model:
 
 @contextlib.contextmanager
 def _one_at_a_time(name: str) -> Iterator[None]:
-    """Hold a lock shared by all processes of this user on this machine."""
+    """Hold a lock of this name, which all processes of this user on this machine share."""
     path = Path(tempfile.gettempdir(), f"rsc-{os.getuid()}-{crc32(name.encode()):08x}.lock")
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:

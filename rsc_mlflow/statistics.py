@@ -1,10 +1,10 @@
 """Confidence intervals, hypothesis tests and corrections for multiple testing, on plain arrays.
 
-Seeds are the unit of replication: an interval over seeds describes how much retraining changes a number.
+Seeds are the unit of replication: an interval over seeds describes how much a number varies between trained models.
 
-For small samples the p-values of :func:`mcnemar`, :func:`sign_flip`, :func:`rank_sum` and :func:`spearman` are exact.
-For larger ones they are estimated from random assignments.  The module uses ``scipy.special`` only, because
-``scipy.stats`` takes several times longer to import; the tests compare every function with ``scipy.stats``.
+The p-value of :func:`mcnemar` is exact.  Those of :func:`sign_flip`, :func:`rank_sum` and :func:`spearman` are exact
+for small samples and estimated from random permutations for larger ones.  The module uses ``scipy.special`` only,
+because ``scipy.stats`` takes several times longer to import; the tests compare the results with ``scipy.stats``.
 """
 
 import itertools
@@ -20,19 +20,27 @@ from scipy import special
 from rsc_mlflow.errors import InputError, invalid_value
 
 Values = Sequence[float] | npt.NDArray[Any]
+"""A vector ``[n]`` of numbers."""
 _EXACT_SIGN_FLIPS = 16
-"""With at most this many pairs, all 2^n sign patterns are enumerated; with more, they are sampled."""
+"""With at most this many differences, all 2^n assignments of signs are enumerated; with more, they are sampled."""
 _EXACT_ORDERS = 8
-"""With at most this many pairs, all n! orders are enumerated; with more, they are sampled."""
+"""With at most this many pairs, all n! permutations are enumerated; with more, they are sampled."""
 _EXACT_RANK_SUM = 300_000_000
 """The rank sum's distribution is computed exactly if that takes at most this many multiplications (about 1 s)."""
 _COLUMNS, _ENTRIES = 1024, 2**24
-"""How many assignments of ranks are sampled at a time, and the maximum number of ranks in them together."""
+"""Maximum number of permutations that :func:`rank_sum` samples at a time, and of ranks in all of them together."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with a two-sided confidence interval.  The bounds are NaN if the sample is too small."""
+    """An estimate with a two-sided confidence interval.
+
+    Attributes:
+        estimate: the estimate.
+        low, high: the bounds of the interval; NaN if the sample is too small.
+        n: sample size.
+        level: confidence level.
+    """
 
     estimate: float
     low: float
@@ -80,10 +88,10 @@ def t_interval(values: Values, level: float = 0.95) -> Interval:
 
 
 def t_half_width(deviation: Any, n: Any, level: float = 0.95) -> Any:
-    """Return the half widths of Student's t intervals for the means of many samples; NaN where n < 2.
+    """Return half the lengths of Student's t intervals for the means of many samples; NaN where n < 2.
 
     Args:
-        deviation: sample standard deviations (with n - 1 in the denominator), a number or an array of any shape.
+        deviation: sample standard deviations (divisor n - 1), a number or an array of any shape.
         n: sample sizes, of the same shape.
         level: confidence level.
 
@@ -99,7 +107,8 @@ def t_half_width(deviation: Any, n: Any, level: float = 0.95) -> Any:
 def prediction_interval(values: Values, level: float = 0.95) -> Interval:
     """Return the prediction interval for one further value of a normal sample, mean ± t · s · √(1 + 1/n).
 
-    The bounds are NaN for a single value.
+    Here s is the sample's standard deviation, and t is the quantile of Student's distribution with n - 1 degrees of
+    freedom.  The bounds are NaN for a single value.
 
     Raises:
         InputError: there are no values, a value is not finite, or ``level`` is outside (0, 1).
@@ -110,13 +119,14 @@ def prediction_interval(values: Values, level: float = 0.95) -> Interval:
 
 
 def mcnemar(poisoned_hits: npt.NDArray[Any], clean_hits: npt.NDArray[Any]) -> float:
-    """Return the p-value of the one-sided exact McNemar test that hits are more likely under the poisoned model.
+    """Return the p-value of the one-sided exact McNemar test of whether the poisoned model has more hits.
 
     Let b be the number of examples hit by the poisoned model only and c the number hit by the clean model only.
     Examples with the same outcome under both models carry no information.  Under the null hypothesis b is
     Binomial(b + c, 1/2), so the p-value is P(Binomial(b + c, 1/2) >= b); it is 1 if no example differs.
 
-    The test compares these two trained models.  Use :func:`paired_comparison` over seeds to generalize to other seeds.
+    The test compares two trained models on the same examples.  For conclusions about other training seeds, compare
+    several models of each kind, for example by :func:`rank_sum`.
 
     Args:
         poisoned_hits: bool ``[N]``.
@@ -141,9 +151,9 @@ class PermutationTest:
 
     Attributes:
         statistic: the observed statistic.
-        p_value: share of all assignments whose statistic is at least as extreme as the observed one.
-        standard_error: standard error of ``p_value`` if it was estimated from random assignments, else 0.
-        exact: whether all assignments were counted.
+        p_value: share of all permutations whose statistic is at least as extreme as the observed one, or its estimate.
+        standard_error: standard error of ``p_value`` if it was estimated from random permutations, else 0.
+        exact: whether ``p_value`` is exact.
     """
 
     statistic: float
@@ -153,13 +163,14 @@ class PermutationTest:
 
 
 def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int = 0) -> PermutationTest:
-    """Return the one-sided permutation test that values of ``first`` tend to be higher than those of ``second``.
+    """Return the one-sided permutation test of whether values of ``first`` tend to be higher than those of ``second``.
 
     The statistic is Mann and Whitney's U: the number of pairs in which the first value is higher, where ties count
-    half.  U / (n m) is the AUC.  The null distribution is that of a random assignment of the pooled midranks, so ties
-    need no correction.  It is computed exactly if that takes at most about a second, for example for one value against
-    thousands, three against 5,000, or 50 against 50.  For larger samples ``resamples`` random assignments are used and
-    p = (1 + hits) / (1 + resamples), which is valid but at least 1 / (1 + resamples).
+    half.  For samples of n and m values, U / (n m) is the AUC.  The null distribution is that of a random assignment of
+    the pooled midranks to the samples, so ties need no correction.  It is computed exactly if that takes at most about
+    a second, for example for one value against thousands, three against 5,000, or 50 against 50.  For larger samples,
+    p is estimated as (1 + hits) / (1 + resamples), where hits is the number of random assignments with at least the
+    observed U.  This p is valid, but it cannot be below 1 / (1 + resamples).
 
     Raises:
         InputError: a sample is empty, a value is not finite, or ``resamples`` < 1.
@@ -182,7 +193,7 @@ def rank_sum(first: Values, second: Values, resamples: int = 99_999, seed: int =
 
 
 def double_midranks(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return twice the midrank of each value: ranks from 1, equal values share their mean rank.  int64 ``[n]``."""
+    """Return twice the midrank of each value, int64 ``[n]``.  Ranks start at 1, and equal values share their mean."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return (2 * ends - counts + 1)[inverse]
@@ -217,8 +228,8 @@ def _tail(steps: npt.NDArray[np.int64], n: int, most: int) -> float:
 def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples: int, seed: int) -> int:
     """Return how many of ``resamples`` random choices of n of the ranks have a sum of at least ``seen``.
 
-    Each column of ``orders`` holds the ranks in some order.  The first n steps of a Fisher-Yates shuffle draw the next
-    sample from a column, whatever its current order.
+    Each column of ``orders`` contains all ranks in some order.  The first n steps of a Fisher-Yates shuffle draw the
+    next sample from a column, whatever its current order.
     """
     rng, hits = np.random.default_rng(seed), 0
     width = max(1, min(_COLUMNS, resamples, _ENTRIES // len(ranks)))
@@ -233,12 +244,12 @@ def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples:
 
 
 def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, greater: bool = False) -> float:
-    """Return the p-value of the sign-flip permutation test that paired differences are symmetric about zero.
+    """Return the p-value of the sign-flip permutation test of whether paired differences are symmetric about zero.
 
     Under the null hypothesis every assignment of signs is equally likely.  The p-value is the share of assignments
-    whose mean is at least as far from zero as the observed one or, with ``greater``, at least as large (one-sided).
-    All 2^n assignments are enumerated for n ≤ 16.  For larger n, ``resamples`` random ones are used together with the
-    observed one, which keeps the test valid.
+    whose mean is at least as far from zero as the observed mean or, with ``greater``, at least as large.  All 2^n
+    assignments are enumerated for n ≤ 16.  For larger n, ``resamples`` random ones are used together with the observed
+    one, which keeps the test valid.
 
     Raises:
         InputError: there are no differences, or one is not finite.
@@ -260,10 +271,11 @@ def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, gr
 def paired_comparison(first: Values, second: Values, level: float = 0.95) -> PairedComparison:
     """Return the comparison of two conditions measured in pairs, e.g. the same seeds with and without weight decay.
 
-    If all differences are equal, their variance is 0 and ``p_t`` is 1 if they are zero, else 0.
+    If all differences are equal, their variance is 0, and ``p_t`` is 1 if they are zero, else 0.
 
     Raises:
-        InputError: the lengths differ, there are fewer than two pairs, or a value is not finite.
+        InputError: the lengths differ, there are fewer than two pairs, a value is not finite, or ``level`` is outside
+            (0, 1).
     """
     a, b = _pair(first, second, at_least=2)
     difference = a - b
@@ -276,17 +288,18 @@ def paired_comparison(first: Values, second: Values, level: float = 0.95) -> Pai
 
 @dataclass(frozen=True)
 class Correlation:
-    """Pearson's r with a Fisher-z interval and a two-sided p-value; NaN where they are undefined."""
+    """Pearson's r with Fisher's confidence interval and a two-sided p-value; NaN where they are undefined."""
 
     r: Interval
     p_value: float
 
 
 def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
-    """Return Pearson's correlation of independent pairs with Fisher's interval, tanh(atanh r ± z / sqrt(n - 3)).
+    """Return Pearson's correlation of independent pairs with Fisher's interval, tanh(atanh r ± z / √(n - 3)).
 
     All values are NaN if a variable is constant; the interval is NaN with fewer than four pairs and the p-value with
-    fewer than three.  Pairs must be independent: if several seeds share an x, average over the seeds first.
+    fewer than three.  The p-value is that of Student's t test of r = 0.  Pairs must be independent: if several seeds
+    share an x, average over the seeds first.
 
     Raises:
         InputError: the lengths differ, there are fewer than two pairs, a value is not finite, or ``level`` is outside
@@ -311,10 +324,11 @@ def pearson(x: Values, y: Values, level: float = 0.95) -> Correlation:
 
 
 def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> PermutationTest:
-    """Return Spearman's rho of independent pairs, with midranks for ties, and its two-sided permutation p-value.
+    """Return Spearman's ρ of independent pairs, with midranks for ties, and its two-sided permutation p-value.
 
-    Both are NaN if a variable is constant.  All n! orders are enumerated for n ≤ 8.  For larger n, ``resamples`` random
-    orders are used together with the observed one.  Without ties the p-value is at least 2/n!, i.e. 1/3 for n = 3.
+    Both are NaN if a variable is constant.  All n! permutations are enumerated for n ≤ 8.  For larger n, ``resamples``
+    random permutations are used together with the observed one.  Without ties the p-value is at least 2/n!, for example
+    1/3 for n = 3.
 
     Raises:
         InputError: the lengths differ, there are fewer than two pairs, a value is not finite, or ``resamples`` < 1.
@@ -336,7 +350,7 @@ def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> Pe
 
 
 def holm(p_values: Values) -> npt.NDArray[np.float64]:
-    """Return Holm's step-down adjusted p-values (1979), float64 ``[m]`` in the order given.
+    """Return p-values adjusted by Holm's step-down method (1979), float64 ``[m]`` in the order given.
 
     They control the family-wise error rate under any dependence between the tests.
 

@@ -1,7 +1,7 @@
 """Temporary directories inside one directory per process, which is removed when the process ends.
 
-:mod:`tempfile` alone would leave the directories of worker processes behind, which skip the interpreter's clean-up but
-run that of :mod:`multiprocessing`.
+It is removed by a finalizer of :mod:`multiprocessing`, because worker processes skip the clean-up of the interpreter,
+on which :mod:`tempfile` relies.
 """
 
 import errno
@@ -26,7 +26,7 @@ def tempdir() -> Iterator[Path]:
 
 
 def persistent_tempdir() -> Path:
-    """Create a temporary directory that the caller removes; otherwise it is removed when the process ends."""
+    """Create a temporary directory and return it.  It is removed when the process ends, or earlier by the caller."""
     return Path(tempfile.mkdtemp(dir=_process_dir()))
 
 

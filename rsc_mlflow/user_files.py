@@ -1,4 +1,4 @@
-"""Rules for the names of a user's families and patterns, and the YAML settings files of folders and pictures."""
+"""Rules for the names of families and patterns, and the YAML files with the settings of image folders and pictures."""
 
 import re
 from collections.abc import Iterable
@@ -28,7 +28,12 @@ def family_name_problem(name: str) -> str | None:
 
 
 def pattern_name_problem(name: str, families: Iterable[str] = ()) -> str | None:
-    """Return why a pattern cannot have this name, or None if it can; no name in ``families`` may end in it."""
+    """Return why a pattern cannot have this name, or None if it can.
+
+    Args:
+        name: the name.
+        families: names of families, which may not end in the name.
+    """
     if problem := _problem(name):
         return problem
     others = [other for other in PATTERNS.so_far() if other != name]

@@ -1,1 +1,1 @@
-"""Figures as pure functions: prepared runs → points (a DataFrame) → a plotly figure. No Dash, no store."""
+"""Figures as pure functions: runs → points (a DataFrame) → a plotly figure, without Dash or a store."""

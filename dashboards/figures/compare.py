@@ -1,4 +1,4 @@
-"""Any runs beside each other: what differs, and curves over epochs."""
+"""Comparison of single runs: parameters and metrics that differ, and curves over epochs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,27 +20,28 @@ ALWAYS = (
     schema.TRAIN_LOSS,
     schema.SECONDS,
 )
-"""Metrics that a comparison shows unless all of them are asked for."""
+"""Metrics that a comparison shows by default."""
 AXES = 10
-"""Parameters and metrics that have an axis in parallel coordinates."""
+"""Maximum number of axes in parallel coordinates."""
 FEW = 4
-"""Distinct numbers up to which an axis has a tick for each."""
+"""Maximum number of distinct numbers for which an axis has one tick per number."""
 LOW, HIGH = "#4477AA", "#EE6677"
 """Colors of the runs with the smallest and the largest value of the first metric, legible in both themes."""
 AXIS_WIDTH = 80
-"""Pixels that an axis and its ticks need."""
+"""Width of an axis with its ticks in pixels."""
 
 
 def differing(runs: pd.DataFrame, prefix: str, only: Sequence[str] = ()) -> pd.DataFrame:
-    """Of each run the values that differ between the runs; of a single run all it has.
+    """Return the parameters or metrics that differ between the runs; all that are present if there is one run.
 
     Args:
         runs: one row per run.
-        prefix: of the columns, which the result leaves out: ``params.`` or ``metrics.``.
-        only: names to look at; default: all.
+        prefix: ``params.`` or ``metrics.``, which selects columns and is removed from their names.
+        only: names to consider; default: all.
 
     Returns:
-        The index of ``runs``; numbers as float where all values are numbers, else texts; absent ones NaN or empty.
+        One row per run, with the index of ``runs``.  A column is float if all its values are numbers, else text.
+        Missing values are NaN or empty.
     """
     names = [name.removeprefix(prefix) for name in runs.columns if name.startswith(prefix)]
     found: dict[str, pd.Series[Any]] = {}
@@ -53,7 +54,11 @@ def differing(runs: pd.DataFrame, prefix: str, only: Sequence[str] = ()) -> pd.D
 
 
 def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Parallel coordinates: one axis per parameter or metric, one line per run, colored by the first metric."""
+    """Plot parallel coordinates: one axis per parameter or metric, one line per run, colored by the first metric.
+
+    There are at most :data:`AXES` axes, of which up to four are metrics.  A missing number is drawn at the smallest
+    value of its axis.
+    """
     table = pd.concat([parameters.iloc[:, : AXES - min(len(metrics.columns), 4)], metrics.iloc[:, :4]], axis=1)
     drawn = figure(theme, x="", y="", height=420)
     color = metrics.iloc[:, 0].fillna(0.0) if len(metrics.columns) else pd.Series(0.0, table.index)
@@ -68,7 +73,7 @@ def parallel(parameters: pd.DataFrame, metrics: pd.DataFrame, theme: Theme) -> g
         )
     )
     first = max((len(text) for text in drawn.data[0].dimensions[0].ticktext or ()), default=6)
-    return drawn.update_layout(margin={"l": 16 + 6 * first, "r": 60, "t": 60, "b": 20})  # ticks are left of an axis
+    return drawn.update_layout(margin={"l": 16 + 6 * first, "r": 60, "t": 60, "b": 20})  # room for tick labels
 
 
 def _axis(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
@@ -83,24 +88,24 @@ def _axis(name: str, values: "pd.Series[Any]") -> dict[str, Any]:
 
 
 def labels(runs: pd.DataFrame) -> list[str]:
-    """Short names of runs, unique: the run's name and the first characters of its id."""
+    """Return a label for each run: its name and the first characters of its id."""
     return [f"{name} ({run_id[:6]})" for name, run_id in zip(runs["run_name"], runs["run_id"], strict=True)]
 
 
 def curves(
     histories: Mapping[str, Sequence[tuple[int, float]]], links: Sequence[str], theme: Theme, y: str
 ) -> go.Figure:
-    """One line per run, over its epochs.
+    """Plot a metric over epochs, one line per run.
 
     Args:
         histories: label → (epoch, value) pairs.
-        links: of each run, in the same order.
+        links: "experiment:run" of each run, in the same order.
         theme: light or dark.
         y: axis title.
     """
     legend = [lines(label) for label in histories]
     taken = 18 * sum(name.count("<br>") + 1 for name in legend)
-    drawn = figure(theme, x="epoch", y=y, height=max(340, 120 + 2 * taken))  # plotly lets a legend take half of it
+    drawn = figure(theme, x="epoch", y=y, height=max(340, 120 + 2 * taken))  # plotly limits a legend to half of it
     for index, ((label, points), link) in enumerate(zip(histories.items(), links, strict=True)):
         look = mark(index)
         ordered = sorted(points)

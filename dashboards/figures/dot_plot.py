@@ -1,4 +1,4 @@
-"""Points side by side over categories: the plain comparison that several pages use."""
+"""A dot plot of means with intervals by category and group, used by several pages."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ from dashboards.figures.scores import error, single
 from dashboards.figures.style import Mark, Theme, figure, share_range
 
 WIDTH = 0.7
-"""Share of a category's room that its points take."""
+"""Share of a category's width that its points use."""
 
 
 def dot_plot(
@@ -29,7 +29,9 @@ def dot_plot(
     most: float = np.inf,
     also: Sequence[float] = (),
 ) -> go.Figure:
-    """One point with its interval per category and group; the groups of a category are side by side.
+    """Plot one mean with its interval per category and group; the groups of a category are side by side.
+
+    Points with fewer than five seeds have no interval but a small marker for each seed.
 
     Args:
         table: points (see :func:`rsc_mlflow.analysis.series`) with the columns ``category`` and ``group``.
@@ -39,11 +41,11 @@ def dot_plot(
         x: axis title.
         y: axis title.
         categories: the categories in order.
-        groups: of each group the value of ``group``, its name and its mark, in order.
-        label: a category in words.
-        least: the smallest value that there can be, at which bars are cut.
-        most: the largest.
-        also: further values that must be visible.
+        groups: the value of ``group``, the name and the mark of each group, in order.
+        label: function from a category to its name.
+        least: smallest possible value; see :func:`dashboards.figures.style.share_range`.
+        most: largest possible value.
+        also: other values that must be visible.
     """
     drawn = figure(theme, x=x, y=y)
     place = {value: index for index, value in enumerate(categories)}

@@ -1,4 +1,4 @@
-"""What makes a pattern easy to learn: its norm against its score."""
+"""Spurious score against the norm of the pattern."""
 
 from collections.abc import Sequence
 
@@ -13,22 +13,25 @@ from rsc_mlflow.analysis import correlation, points
 from rsc_mlflow.tracking import schema
 
 FEWEST = 5
-"""Patterns of a family from which a correlation and a line say something."""
+"""Minimum number of patterns of a family for a correlation and a least-squares line."""
 
 
 def correlation_words(table: pd.DataFrame) -> str:
-    """Pearson's r and Spearman's ρ between ``norm`` and ``mean`` in words, of each family with enough patterns."""
+    """Return a text with Pearson's r and Spearman's ρ between ``norm`` and ``mean`` over the patterns of each family.
+
+    Families with fewer than :data:`FEWEST` patterns are omitted.
+    """
     pairs = table.dropna(subset=["norm", "mean"])
     families = {str(name): rows for name, rows in pairs.groupby("dataset_family") if len(rows) >= FEWEST}
     words = [f"{name}: {_correlation(rows)}" for name, rows in families.items()]
-    return "; ".join(words) or f"No correlation is given: no family has {FEWEST} patterns here"
+    return "; ".join(words) or f"No correlation, because no family has {FEWEST} patterns"
 
 
 def _correlation(pairs: pd.DataFrame) -> str:
     found = correlation(pairs["norm"], pairs["mean"])
     if np.isnan(found["r"]):
         return "Pearson's r is not defined, because all points have the same norm or the same score"
-    scaled = ", of which R1, R2 and R3 are the same noise, scaled" * ({"R1", "R2", "R3"} <= set(pairs["paper"]))
+    scaled = ", of which R1, R2 and R3 are the same noise at three scales" * ({"R1", "R2", "R3"} <= set(pairs["paper"]))
     return (
         f"Pearson's r = {found['r']:.2f} (95 % interval {found['low']:.2f} to {found['high']:.2f}; "
         f"p = {found['p_value']:.2g}), Spearman's ρ = {found['rho']:.2f}, {len(pairs)} patterns{scaled}"
@@ -36,7 +39,7 @@ def _correlation(pairs: pd.DataFrame) -> str:
 
 
 def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[str] = ()) -> pd.DataFrame:
-    """Mean score of each family and pattern, with the mean norm of the pattern as column ``norm``."""
+    """Return the mean score of each family and pattern, with the mean norm of the pattern as column ``norm``."""
     by = [*dict.fromkeys([*by, "dataset_family", "paper"])]
     table = points(runs, by, schema.SPURIOUS_SCORE, average=average)
     norms = points(runs, by, schema.PATTERN_NORM)[[*by, "mean"]].rename(columns={"mean": "norm"})
@@ -44,9 +47,16 @@ def norm_points(runs: pd.DataFrame, by: Sequence[str] = (), average: Sequence[st
 
 
 def norm_scatter(table: pd.DataFrame, theme: Theme, ends: tuple[float, float] | None = None) -> go.Figure:
-    """Mean norm against mean score, one point per family and pattern; a least-squares line for each family that has
-    :data:`FEWEST` patterns.  ``ends`` are those of the axis of norms."""
-    drawn = figure(theme, x="mean ℓ2 norm of what the pattern adds", y="spurious score")
+    """Plot the mean score against the mean norm, one point per family and pattern.
+
+    Each family with at least :data:`FEWEST` patterns has a least-squares line.
+
+    Args:
+        table: points of :func:`norm_points`.
+        theme: light or dark.
+        ends: range of the axis of norms; default: chosen by plotly.
+    """
+    drawn = figure(theme, x="mean ℓ2 norm of the added pattern", y="spurious score")
     drawn.update_xaxes(range=ends)
     for family, rows in table.dropna(subset=["norm", "mean"]).groupby("dataset_family"):
         if len(rows) >= FEWEST and rows["norm"].nunique() > 2:

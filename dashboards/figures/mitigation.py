@@ -1,4 +1,4 @@
-"""Mitigation: score, clean accuracy and accuracy with the pattern, one panel each over a common axis."""
+"""Score, clean accuracy and accuracy with the pattern against the strength of a mitigation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,13 +19,13 @@ SERIES = {
 }
 """Measures from top to bottom: metric → title."""
 GAP = 0.07
-"""Share of a figure's height between two of its panels."""
+"""Share of a figure's height between two panels."""
 
 
 def mitigation_points(
     runs: pd.DataFrame, option: str, by: Sequence[str] = (), average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Points of the three measures by the strength of one option (and ``by``), with the column ``measure``."""
+    """Return the points of the three measures by the strength of one option (and ``by``), with a column ``measure``."""
     keys = [*dict.fromkeys([*by, option])]
     values = {name: metric(runs, name) for name in SERIES}
     table = series(runs, keys, values, average=average, bounds=(0, 1)).rename(columns={"series": "measure"})
@@ -43,15 +43,17 @@ def stacked(
     group: str = "paper",
     marks: Sequence[tuple[object, str, Mark]] = (),
 ) -> go.Figure:
-    """One panel per measure above a common axis of strengths, which have equal distances; one line per group.
+    """Plot the measures against the strength of a mitigation, one panel per measure and one line per group.
+
+    The panels have a common axis, on which the strengths are equally spaced.
 
     Args:
         table: points of :func:`mitigation_points`.
         option: column of the strengths.
         theme: light or dark.
         x: title of their axis.
-        group: column that has a line per value.
-        marks: of the lines, see :func:`dashboards.figures.scores.line_marks`; for several figures the same.
+        group: column with one line per value.
+        marks: lines from :func:`dashboards.figures.scores.line_marks`, the same for all figures of a panel.
     """
     known = [name for name in SERIES if (table["measure"] == name).any()]
     drawn = figure(theme, x=x, y="", height=90 + 150 * max(len(known), 1))
@@ -91,12 +93,12 @@ def _line(rows: pd.DataFrame, at: Sequence[int], titles: Sequence[str], label: s
 
 
 def theory_curves(curves: Sequence[Mapping[str, Any]], theme: Theme, links: str) -> go.Figure:
-    """The linear model's score over γ, one line per ridge penalty λ, for one noise level.
+    """Plot the linear model's spurious score against γ for one noise level, one line per ridge penalty λ.
 
     Args:
-        curves: each with ``lambda`` (float), ``gamma`` and ``score`` (float [points]).
+        curves: each with ``lambda`` (float), ``gamma`` and ``score`` (float ``[points]``).
         theme: light or dark.
-        links: of the run that they belong to.
+        links: "experiment:run" of the run that computed them.
     """
     drawn = figure(theme, x="γ", y="spurious score", height=300)
     for index, curve in enumerate(sorted(curves, key=lambda one: float(one["lambda"]))):

@@ -1,4 +1,4 @@
-"""Overview: how many runs of each kind, in which state, over time."""
+"""Numbers of runs by kind and status, and of jobs by sweep and status."""
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ from rsc_mlflow.tracking import schema
 
 STATES = {"FINISHED": "#228833", "RUNNING": "#4477AA", "SCHEDULED": "#66CCEE", "FAILED": "#EE6677", "KILLED": "#CCBB44"}
 SHOWN = 12
-"""Sweeps that have a bar."""
+"""Maximum number of sweeps in a figure."""
 PATTERNS = {"FINISHED": "", "RUNNING": ".", "SCHEDULED": "", "FAILED": "x", "KILLED": "/"}
 
 
 def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Runs by kind (bars) and state (colors and hatching)."""
+    """Plot the number of runs by kind (bars) and status (colors and hatching)."""
     counted = runs.groupby(["kind", "status"]).size()
     kinds = counted.groupby(level=0).sum().sort_values().index.tolist()
     drawn = figure(theme, x="runs", y="", height=110 + 34 * len(kinds))
@@ -39,9 +39,9 @@ def states(runs: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 COUNTS = (schema.SWEEP_FINISHED, schema.SWEEP_FAILED, schema.SWEEP_LEFT)
-"""Counts that a sweep logs and whose sum is the number of its jobs; jobs that run are among those left.
+"""Metrics of a sweep whose sum is the number of its jobs; running jobs are counted as left.
 
-``n_jobs`` leaves out the jobs that the grid's own jobs require.
+The parameter ``n_jobs`` does not count the jobs that the grid's jobs require.
 """
 
 
@@ -49,22 +49,25 @@ _OF_SWEEPS = ("sweep", "kind", "status", "started_ms", "end_time", "run_name", "
 
 
 def narrow(runs: pd.DataFrame) -> pd.DataFrame:
-    """The columns that sweeps need: choosing rows of a frame with hundreds of columns takes milliseconds each time."""
+    """Return only the columns needed for sweeps, because selecting rows is slow with hundreds of columns."""
     wanted = {*_OF_SWEEPS, *(f"metrics.{name}" for name in (*COUNTS, schema.SECONDS)), f"tags.{schema.COHORT_SIZE}"}
     return runs[[name for name in runs.columns if name in wanted]]
 
 
 def sweep_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per sweep, newest first: its jobs by state, and its run.
+    """Return one row per sweep, newest first, with its number of jobs by status.
 
-    Each fingerprint is one job; one that failed and was repeated with success counts as finished.  Two kinds of jobs
-    have no run with the sweep's tag: those that another sweep had finished before, and those that failed before their
-    run was created.  They are in the counts that the sweep logs, ``sweep/finished`` and ``sweep/failed``.  Shadow
-    models have the tag, too, but are not jobs: there are never more finished jobs than planned ones.
+    Each fingerprint is one job; it counts as finished if any of its runs finished.  Two kinds of jobs have no run with
+    the sweep's tag: those that had finished before the sweep, and those that failed before their run was created.  They
+    are included in the sweep's metrics ``sweep/finished`` and ``sweep/failed``.  Shadow models have the tag but are not
+    jobs, so the number of finished jobs is limited to the number of planned jobs.
+
+    Args:
+        runs: one row per fingerprint.
 
     Returns:
-        ``key`` (the tag), ``sweep`` (name), ``jobs`` (planned; nan if not logged), ``finished``, ``failed``,
-        ``stopped`` (by a signal, or with their process), ``running`` and ``links``.
+        ``key`` (value of the tag), ``sweep`` (name), ``jobs`` (planned; NaN if not logged), ``finished``, ``failed``,
+        ``stopped`` (killed, or their process died), ``running`` and ``links``.
     """
     runs = narrow(runs)
     jobs = runs[(runs["sweep"] != "") & (runs["kind"] != "sweep")]
@@ -99,9 +102,9 @@ SWEEP_STATES = {"finished": "FINISHED", "running": "RUNNING", "stopped": "KILLED
 
 
 def sweep_bars(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """A bar for each of the newest sweeps: finished, running, stopped and failed jobs as shares of all its jobs."""
+    """Plot a bar for each of the newest sweeps: percentages of finished, running, stopped and failed jobs."""
     rows = table.head(SHOWN)
-    places = list(range(len(rows)))  # not names: two sweeps of one grid have the same
+    places = list(range(len(rows)))  # not names: all sweeps of a grid have the same name
     done = rows["finished"] + rows["failed"] + rows["stopped"] + rows["running"]
     total = rows["jobs"].where(rows["jobs"] >= done, done).replace(0, 1)
     drawn = figure(theme, x="share of jobs (%)", y="", height=110 + 30 * len(rows))

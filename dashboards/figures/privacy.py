@@ -1,4 +1,4 @@
-"""Membership attacks: strength by attack, spurious members against controls, ROC curves."""
+"""Membership attacks: measures by attack, spurious members against controls, ROC curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,26 +17,33 @@ SIDES = {"spurious_tpr": "members with the pattern", "control_fpr": "non-members
 
 
 def attack_mark(attack: str) -> Mark:
-    """An attack's fixed mark."""
+    """Return the mark of an attack, the same in all figures."""
     names = attack_names()
     return mark(names.index(attack) if attack in names else len(names))
 
 
 def attack_points(runs: pd.DataFrame, by: Sequence[str], measure: str, average: Sequence[str] = ()) -> pd.DataFrame:
-    """Points of one measure of every attack, with the column ``attack``."""
+    """Return the points of one measure of all attacks, with a column ``attack``."""
     values = {name: metric(runs, schema.attack(name, measure)) for name in attack_names()}
     return series(runs, by, values, average=average, bounds=(0, 1)).rename(columns={"series": "attack"})
 
 
 def side_points(runs: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Share called members among spurious members and among controls, by attack and number, column ``side``."""
+    """Return the shares of spurious members and of controls that an attack classifies as members.
+
+    Returns:
+        Points by ``side`` (a key of :data:`SIDES`), ``attack``, ``n_spurious`` and the columns of ``by``.
+    """
     parts = [attack_points(runs, [*by, "n_spurious"], side).assign(side=side) for side in SIDES]
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Over the number of examples: spurious members (filled) and controls (open) called members, for one attack."""
-    drawn = figure(theme, x="spurious examples", y="share called members", height=320)
+    """Plot the shares of spurious members (filled) and controls (open) that one attack classifies as members.
+
+    The horizontal axis is the number of spurious examples, equally spaced.
+    """
+    drawn = figure(theme, x="spurious examples", y="share classified as members", height=320)
     numbers = sorted(table["n_spurious"].unique())
     for side, title in SIDES.items():
         rows = table[table["side"] == side].sort_values("n_spurious")
@@ -66,13 +73,13 @@ def sides(table: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def roc_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], theme: Theme, links: str) -> go.Figure:
-    """ROC curves on two logarithmic axes, where the low false-positive rates have room.
+    """Plot ROC curves with two logarithmic axes, which show low false-positive rates.
 
     Args:
-        curves: attack → (false-positive rates, true-positive rates); ``{attack}/spurious``, dashed: of members that
-            carry the pattern against controls.
+        curves: attack → (false-positive rates, true-positive rates).  Curves named ``{attack}/spurious``, which are
+            dashed, compare members that carry the pattern with controls.
         theme: light or dark.
-        links: of the run that they belong to.
+        links: "experiment:run" of the run that computed them.
     """
     drawn = figure(theme, x="false-positive rate (log)", y="true-positive rate (log)", height=400)
     line = {"color": theme.muted, "dash": "dot", "width": 1}

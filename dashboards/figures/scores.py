@@ -37,19 +37,22 @@ _NO_COUNTS = {"incomplete": 0, "running": 0, "failed": 0, "copies": 0, "unreadab
 def score_points(
     runs: pd.DataFrame, metric_name: str, by: Sequence[str], clean: pd.DataFrame | None = None, group: str = "paper"
 ) -> pd.DataFrame:
-    """Points by line (``group``) and number of examples (and ``by``), with the clean models' as number 0.
+    """Return points by line (``group``), number of spurious examples and ``by``.
 
-    Added to :func:`rsc_mlflow.analysis.points`: ``baseline`` (bool: the clean models), and for the score ``p`` (the
-    rank-sum test against the clean models, corrected by Holm over all points; NaN where none are known),
-    ``n_clean`` (clean models), ``significant`` (p < .05), ``clean_low`` and ``clean_high`` (of the clean models' scores
-    the smallest and the largest, at number 0).
+    For the spurious score, clean models are added as points with 0 examples.
 
     Args:
-        runs: alike, with a pattern.
+        runs: training runs with a pattern, selected by :func:`rsc_mlflow.analysis.alike`.
         metric_name: e.g. ``spurious/score``.
-        by: columns that cut the figure: a facet, recipes.
-        clean: where clean runs are looked up; default: ``runs``.
-        group: column that makes a line.
+        by: columns that define the figures of the panel: facets and recipes.
+        clean: runs among which clean runs are looked up; default: ``runs``.
+        group: column with one line per value.
+
+    Returns:
+        The columns of :func:`rsc_mlflow.analysis.points`, and ``baseline`` (bool: clean models), ``p`` (rank-sum test
+        against clean models with Holm's correction over all points; NaN without clean models), ``n_clean`` (number of
+        clean models) and ``significant`` (p < 0.05).  If there are clean models, also ``clean_low`` and ``clean_high``
+        (the smallest and the largest of their scores, in baseline rows).
     """
     line = [*dict.fromkeys([*by, group])]
     every = [*dict.fromkeys([*line, "n_spurious"])]
@@ -70,7 +73,7 @@ def score_points(
 
 
 def baseline(scored: pd.DataFrame, line: Sequence[str]) -> pd.DataFrame:
-    """The clean models of each line as its point at 0; ``units`` are clean training seeds."""
+    """Return the mean score of the clean models of each line as a point at 0; its units are their training seeds."""
     rows: list[dict[str, Any]] = []
     models = clean_rows(scored, line)
     for key, group in models.groupby(list(line), sort=True) if len(models) else ():
@@ -93,11 +96,18 @@ def score_curves(
     group: str = "paper",
     marks: Sequence[tuple[object, str, Mark]] = (),
 ) -> go.Figure:
-    """A line per pattern (or value of ``group``) over the number of spurious examples (symlog), 95 % intervals.
+    """Plot means and 95 % intervals against the number of spurious examples, one line per value of ``group``.
 
-    Points with too few seeds for an interval show each seed as a small mark.  Hollow points are not significantly
-    above the clean models (see :func:`score_points`); where no clean model is known, points are filled.  A band spans
-    the scores of the clean models.  ``marks`` are those of :func:`line_marks`, for several figures the same.
+    Points with fewer than five seeds have no interval but a small marker for each seed.  Hollow points are not
+    significantly above the clean models; without clean models, all points are filled.  A band spans the scores of the
+    clean models.
+
+    Args:
+        table: points of :func:`score_points`.
+        theme: light or dark.
+        y: axis title.
+        group: column with one line per value.
+        marks: lines from :func:`line_marks`, the same for all figures of a panel.
     """
     drawn = figure(theme, x="spurious examples in the training set", y=y)
     ends = symlog([table["n_spurious"].min(), table["n_spurious"].max()]).tolist() if len(table) else [0.0, 0.0]
@@ -116,14 +126,14 @@ def score_curves(
 
 
 def line_marks(values: "pd.Series[Any]") -> list[tuple[object, str, Mark]]:
-    """The lines of a figure in order: value, name and mark; patterns have their own, others one each by their place."""
+    """Return (value, name, mark) of each line, in order; patterns have fixed marks, other values one by position."""
     if values.name == "paper":
         return [(name, name, pattern_mark(name)) for name in in_order(values.tolist())]
     return [(value, plain(value) or "no value", mark(at)) for at, value in enumerate(in_place(values))]
 
 
 def _clean_band(rows: pd.DataFrame, name: str, look: Mark, ends: Sequence[float]) -> list[go.Scatter]:
-    """A band over the whole width that spans the clean models' scores; none where none are known."""
+    """Return a band over the whole width that spans the clean models' scores; empty without clean models."""
     base = rows[rows["baseline"]]
     if base.empty or "clean_low" not in base:
         return []
@@ -144,14 +154,14 @@ def _clean_band(rows: pd.DataFrame, name: str, look: Mark, ends: Sequence[float]
 
 
 def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]:
-    """Small marks of single seeds at the points that have no interval, as a trace; none where all have one.
+    """Return a trace with a small marker for each seed of the points without an interval; empty if there are none.
 
-    A mark says what its point says, and leads to its point's runs.
+    A marker has the hover text and the runs of its point.
 
     Args:
         rows: points of one line.
-        line: their trace; its name in the legend shows and hides the marks, too.
-        look: of the line.
+        line: trace of the line; a click on its name in the legend also shows or hides the markers.
+        look: mark of the line.
     """
     at, values = seed_marks(rows, range(len(rows)))
     if not values:
@@ -174,7 +184,7 @@ def single(rows: pd.DataFrame, line: go.Scatter, look: Mark) -> list[go.Scatter]
 
 
 def _targets(rows: pd.DataFrame, name: str, look: Mark) -> list[go.Scatter]:
-    """Thin lines of the two target classes, where there are two."""
+    """Return a thin line for each of two target classes; empty for runs with one target class."""
     found = []
     for place, column in enumerate(TARGETS):
         known = rows[rows[column].notna()] if column in rows else rows[:0]
@@ -189,7 +199,7 @@ def _targets(rows: pd.DataFrame, name: str, look: Mark) -> list[go.Scatter]:
 
 
 def _ticks(numbers: Sequence[float]) -> list[float]:
-    """Those of the numbers that have room beside each other."""
+    """Return the numbers to label on the axis, so that labels do not overlap."""
     kept: list[float] = []
     for number in numbers:
         if not kept or symlog([number])[0] - symlog([kept[-1]])[0] >= 0.22:
@@ -228,20 +238,20 @@ def _line(rows: pd.DataFrame, name: str, look: Mark) -> go.Scatter:
 
 
 def error(rows: pd.DataFrame) -> dict[str, object]:
-    """Error bars to the ends of the intervals, none where there is no interval."""
+    """Return plotly's error bars from each mean to the ends of its interval; length 0 if it has none."""
     up = np.nan_to_num(rows["high"].to_numpy() - rows["mean"].to_numpy())
     down = np.nan_to_num(rows["mean"].to_numpy() - rows["low"].to_numpy())
     return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1.3, "width": 3}
 
 
 def class_points(runs: pd.DataFrame, kind: str, classes: int, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Mean per-class scores: one row per pattern and class (and ``by``).
+    """Return mean per-class scores: one row per pattern and class ``k`` (and ``by``).
 
     Args:
-        runs: alike, with a pattern.
-        kind: ``target`` (class as the target) or ``class`` (true class of the test examples).
-        classes: how many classes to look for.
-        by: columns that cut the figure.
+        runs: training runs with a pattern, selected by :func:`rsc_mlflow.analysis.alike`.
+        kind: ``target`` (class used as the target) or ``class`` (true class of the test images).
+        classes: maximum number of classes.
+        by: columns that define the figures of the panel.
     """
     name_of = {"target": schema.score_target, "class": schema.score_class}[kind]
     values = {str(k): metric(runs, name_of(k)) for k in range(classes)}
@@ -251,7 +261,7 @@ def class_points(runs: pd.DataFrame, kind: str, classes: int, by: Sequence[str] 
 
 
 def class_map(table: pd.DataFrame, theme: Theme, x: str) -> go.Figure:
-    """A cell a pattern (row) and class (column): mean score, shaded and written out."""
+    """Plot a heat map of mean scores with patterns as rows and classes as columns; numbers for up to 20 classes."""
     names = in_order(table["paper"].tolist())
     classes = sorted(table["k"].unique())
     drawn = figure(theme, x=x, y="pattern", height=90 + 38 * len(names))

@@ -1,8 +1,8 @@
-"""Colors, marks and the look of every figure.
+"""Colors, markers and layout of all figures.
 
-Patterns keep one color, one symbol and one dash everywhere: the colors are those of Okabe and Ito, which
-people with any common color vision can tell apart, and symbol and dash say the same again without color.
-Methods, attacks and other groups take Paul Tol's "bright" colors.
+Each pattern has the same color, symbol and dash in all figures.  The colors are from Okabe and Ito's palette, which
+people with color vision deficiencies can distinguish; symbols and dashes also distinguish the patterns without color.
+Methods, attacks and other groups have the colors of Paul Tol's "bright" palette.
 """
 
 import zlib
@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 
 @dataclass(frozen=True)
 class Mark:
-    """How one series is drawn."""
+    """Color, symbol and dash of a series, as plotly names them."""
 
     color: str
     symbol: str
@@ -26,14 +26,14 @@ class Mark:
 
 @dataclass(frozen=True)
 class Theme:
-    """The neutral colors of a figure."""
+    """Background, text and grid colors of a figure."""
 
     name: str
     paper: str
     ink: str
     muted: str
     grid: str
-    scale: tuple[str, ...]  # of heat maps, from nothing to much
+    scale: tuple[str, ...]  # colors of heat maps, from low to high
 
 
 LIGHT = Theme("light", "#ffffff", "#1c2128", "#59636e", "#e4e8ec", ("#f4f6f8", "#9ecae1", "#3182bd", "#08306b"))
@@ -41,7 +41,7 @@ DARK = Theme("dark", "#161b22", "#e6edf3", "#9aa4af", "#2d343d", ("#1f262e", "#1
 
 
 def theme_named(name: str) -> Theme:
-    """The theme of a name; the light one for any other name."""
+    """Return the theme with this name; the light theme for other names."""
     return DARK if name == DARK.name else LIGHT
 
 
@@ -55,7 +55,7 @@ PATTERN_MARKS = {
     "Co": Mark("#808891", "x", "9px,3px,2px,3px,2px,3px"),
     "clean": Mark("#808891", "circle-open", "2px,6px"),
 }
-"""Paper name of a pattern → how it is drawn, on every page; for any pattern see :func:`pattern_mark`."""
+"""The paper's name of a pattern → its mark; :func:`pattern_mark` accepts any pattern."""
 PATTERN_ORDER = tuple(PATTERN_MARKS)
 
 _BRIGHT = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#999999")
@@ -64,39 +64,47 @@ _DASHES = ("solid", "dash", "dot", "longdash", "dashdot", "longdashdot", "9px,3p
 
 
 def mark(index: int) -> Mark:
-    """The mark of the ``index``-th group that is not a pattern: the first seven differ in color, symbol and dash.
+    """Return the mark of the ``index``-th group that is not a pattern.
 
-    After seven, colors come again with other symbols and dashes; whole marks repeat after 49.
+    Seven consecutive marks differ in color, symbol and dash.  Colors repeat after seven, with other symbols and dashes.
+    Marks repeat after 49.
     """
     place, again = index % 7, index // 7
     return Mark(_BRIGHT[place], _SYMBOLS[(place + again) % 7], _DASHES[(place + again) % 7])
 
 
 def pattern_mark(name: str) -> Mark:
-    """How a pattern is drawn, on every page; one from outside the package by a mark that its name alone decides."""
+    """Return the mark of a pattern; that of a pattern registered by a plug-in depends only on its name."""
     return PATTERN_MARKS.get(name) or mark(zlib.crc32(name.encode()))
 
 
 def in_order(patterns: Sequence[str]) -> list[str]:
-    """Paper names in the paper's order, then the names of other patterns."""
+    """Return the distinct names: the paper's patterns in the paper's order, then others alphabetically."""
     found = set(patterns)
     return [name for name in PATTERN_ORDER if name in found] + sorted(found - set(PATTERN_ORDER))
 
 
 def in_place(values: "pd.Series[Any]") -> list[Any]:
-    """The distinct values of a column in order: patterns as in the paper, numbers by size, then texts."""
+    """Return the distinct values of a column: patterns as in :func:`in_order`, else numbers by size, then texts."""
     if values.name == "paper":
         return in_order(values.tolist())
     return sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
 
 
 def plain(value: object) -> str:
-    """A value on an axis or in a legend."""
+    """Return a value as text for an axis or a legend."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
-    """An empty figure in the house's look with its axis titles."""
+    """Return an empty figure in the common layout.
+
+    Args:
+        theme: light or dark.
+        x: axis title.
+        y: axis title.
+        height: in pixels.
+    """
     axis: dict[str, object] = {
         "gridcolor": theme.grid,
         "linecolor": theme.muted,
@@ -115,7 +123,7 @@ def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
         hoverlabel={"bgcolor": theme.paper, "bordercolor": theme.muted, "font": {"color": theme.ink}, "align": "left"},
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "title": {"text": ""}, "itemwidth": 30},
         hovermode="closest",
-        showlegend=True,  # a lone line needs its name, too
+        showlegend=True,  # a single line needs its name, too
         xaxis=axis | {"title": title | {"text": x}},
         yaxis=axis | {"title": title | {"text": y}},
         uirevision="keep",
@@ -126,16 +134,19 @@ def figure(theme: Theme, *, x: str, y: str, height: int = 380) -> go.Figure:
 def share_range(
     table: pd.DataFrame, *, least: float = 0.0, most: float = 1.0, also: Sequence[float] = ()
 ) -> list[float] | None:
-    """The range of an axis of shares: all means, and intervals as far as a share can go.
+    """Return the range of an axis that shows all means, and their intervals within the possible values.
 
-    Student's interval over two or three seeds is often longer than the scale itself; such bars are cut at the
-    axis' ends, so that the means do not end up in a corner.  None for an empty table (plotly's own choice).
+    Intervals of scores are always within [0, 1].  Student's intervals, for example of gaps, can extend beyond the
+    possible values; the axis does not show those parts.
 
     Args:
         table: with ``mean``, ``low`` and ``high``.
-        least: the smallest value that there can be.
-        most: the largest.
-        also: further values that must be visible.
+        least: smallest possible value.
+        most: largest possible value.
+        also: other values that must be visible.
+
+    Returns:
+        (low, high) with a margin of 5 %, or None for an empty table (plotly then chooses the range).
     """
     if table.empty:
         return None
@@ -143,16 +154,16 @@ def share_range(
     ends = np.clip(table[["low", "high"]].to_numpy(), least, most)
     low = min(np.nanmin(ends, initial=np.inf), *means)
     high = max(np.nanmax(ends, initial=-np.inf), *means)
-    if high - low < 1e-6:  # equal values: no axis with five decimals
+    if high - low < 1e-6:  # all values are equal
         return [float(max(low - 0.05, least - 0.005)), float(min(high + 0.05, most + 0.005))]
     room = 0.05 * (high - low)
     return [float(low - room), float(high + room)]
 
 
 def common_range(figures: Sequence[go.Figure]) -> None:
-    """Gives vertical axes with the same title the same range, so that figures side by side can be compared.
+    """Give vertical axes with the same title the same range, so that figures side by side can be compared.
 
-    Axes without a title or without a range are left as they are.
+    Axes without a title or without a range are not changed.
     """
     axes = [axis for one in figures for axis in one.select_yaxes() if axis.title.text and axis.range]
     for title in {axis.title.text for axis in axes}:

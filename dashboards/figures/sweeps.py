@@ -1,4 +1,4 @@
-"""Sweeps: how far each one is, when it will end, what it cost, and how its jobs finished over time."""
+"""Progress, estimated end, computing time and failures of sweeps, and finished jobs over time."""
 
 import time
 from typing import Any
@@ -16,7 +16,15 @@ from rsc_mlflow.tracking import schema
 
 
 def failure_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row per reason, the most frequent first: runs, kinds, when it was last seen, the whole newest error."""
+    """Return one row per reason of failure, the most frequent first.
+
+    Args:
+        runs: failed and killed runs are used, others are ignored.
+
+    Returns:
+        ``reason``, ``runs`` (number), ``kinds``, ``last seen (UTC)``, ``error`` (of the newest run, at most 1,000
+        characters) and ``links`` (at most 25 runs).
+    """
     failed = runs[runs["status"].isin(UNFINISHED)].sort_values("started_ms", ascending=False)
     links = failed["experiment_id"].astype(str) + ":" + failed["run_id"]
     frame = failed.assign(reason=[general_reason(error) for error in failed["error"]], links=links)
@@ -40,19 +48,19 @@ def _moment(ms: float) -> str:
 
 
 def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = None) -> pd.DataFrame:
-    """One row per sweep, newest first.
+    """Return one row per sweep, newest first.
 
     Args:
-        runs: one row per fingerprint, as :func:`rsc_mlflow.analysis.latest_per_fingerprint` gives them.
-        every: the same with repetitions: their seconds were spent, too.
-        now: seconds since 1970.
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
+        every: all runs, including repetitions, whose time is part of ``hours computed``.
+        now: seconds since 1970; default: the current time.
 
     Returns:
-        ``sweep``, ``id`` (after the name), ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``stopped``,
-        ``left`` (neither finished nor failed), ``started (UTC)``, ``minutes`` (so far, or until its end), ``minutes
-        left`` and ``ends (UTC)`` (at the pace so far; empty for a sweep that has ended or has no finished job; left out
-        if they are empty for every sweep), ``hours computed`` (of all its jobs; those that were trained together share
-        their time) and ``links``.
+        ``sweep`` (name), ``id``, ``state``, ``jobs``, ``finished``, ``running``, ``failed``, ``stopped``, ``left``
+        (neither finished nor failed), ``started (UTC)``, ``minutes`` (until now or its end), ``minutes left`` and
+        ``ends (UTC)`` (estimated from the time per job so far; empty if the sweep has ended or no job has finished;
+        omitted if empty for all sweeps), ``hours computed`` (of all runs; the time of a cohort is counted once),
+        ``links`` and ``key`` (value of the tag).
     """
     table = sweep_table(runs)
     if table.empty:
@@ -75,7 +83,7 @@ def progress_table(runs: pd.DataFrame, every: pd.DataFrame, now: float | None = 
 
 
 def _together(runs: pd.DataFrame) -> "pd.Series[float]":
-    """The number of runs that were trained together with each run, itself included; each logs the time of all."""
+    """Return the size of each run's cohort; 1 for runs trained alone.  Each run logs the time of its whole cohort."""
     column = f"tags.{schema.COHORT_SIZE}"
     if column not in runs:
         return pd.Series(1.0, index=runs.index)
@@ -83,7 +91,7 @@ def _together(runs: pd.DataFrame) -> "pd.Series[float]":
 
 
 def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms: float) -> dict[str, Any]:
-    """State and times of one sweep."""
+    """Return the state and the times of one sweep."""
     status = own["status"].iloc[0] if len(own) else ""
     running = status in UNENDED
     total = row["jobs"]
@@ -106,7 +114,7 @@ def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms
 
 
 def over_time(runs: pd.DataFrame, table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Finished jobs by minutes since the first job of the sweep started, one line per sweep."""
+    """Plot the number of finished jobs against minutes since the first job started, one line per sweep."""
     drawn = figure(theme, x="minutes since the first job began", y="jobs finished")
     runs = narrow(runs)
     jobs = runs[(runs["kind"] != "sweep") & (runs["status"] == "FINISHED") & runs["end_time"].notna()]

@@ -1,4 +1,4 @@
-"""Unlearning: before, after and reference of each method, its gap, its price."""
+"""Score before and after each unlearning method and of the retrained reference, and gap against time."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,18 +23,18 @@ STAGES = {
 
 
 def method_mark(method: str) -> Mark:
-    """A method's fixed mark."""
+    """Return the mark of a method, the same in all figures."""
     return mark(_place(method))
 
 
 def _place(method: str) -> int:
-    """A method's place among the registered ones; beyond them for one that is not registered here."""
+    """Return the position of a method among the registered ones; unknown methods come last."""
     names = method_names()
     return names.index(method) if method in names else len(names)
 
 
 def variant_mark(variant: str, among: Sequence[str]) -> Mark:
-    """The mark of a method's variant: the method's color, and its own symbol among the method's variants."""
+    """Return the mark of a variant: the color and dash of its method, and a symbol that differs between variants."""
     method = variant.split(", ")[0]
     place = sorted(other for other in set(among) if other.split(", ")[0] == method).index(variant)
     own = method_mark(method)
@@ -42,33 +42,33 @@ def variant_mark(variant: str, among: Sequence[str]) -> Mark:
 
 
 def short(variant: object) -> str:
-    """A method's name for a person, with the options that tell its variants apart."""
+    """Return the title of a variant's method, followed by the variant's options."""
     method, *options = str(variant).split(", ")
     return ", ".join([method_title(method), *options])
 
 
 def in_method_order(variants: Iterable[str]) -> list[str]:
-    """Variants in the order of their methods; unknown methods last."""
+    """Return the distinct variants in the order of their methods; unknown methods come last."""
     return sorted(set(variants), key=lambda variant: (_place(variant.split(", ")[0]), variant))
 
 
 def hollow(symbol: str, faulty: Iterable[bool]) -> list[str]:
-    """The symbol of each point: open where what is behind it over-forgets or destroyed its model."""
+    """Return the symbol of each point: the open form of ``symbol`` if the point is faulty."""
     return [f"{symbol.removesuffix('-open')}-open" if fault else symbol for fault in faulty]
 
 
 def with_verdicts(table: pd.DataFrame, runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Points with ``verdict``, what is wrong with their runs, and ``faulty``."""
+    """Return points with the columns ``verdict`` and ``faulty`` of :func:`faults`."""
     if table.empty:
         return table.assign(verdict="", faulty=False)
     return table.merge(faults(runs, by), on=list(by), how="left").fillna({"verdict": "", "faulty": False})
 
 
 def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, average: Sequence[str] = ()) -> pd.DataFrame:
-    """Points of one metric before and after unlearning and of the exact retraining (value minus gap).
+    """Return the points of a metric before unlearning, after it, and of the retrained reference (value minus gap).
 
     Returns:
-        points (see :func:`rsc_mlflow.analysis.series`) with the column ``stage``.
+        Rows of :func:`rsc_mlflow.analysis.series` with a column ``stage``: ``before``, ``after`` or ``reference``.
     """
     after, gap = metric(runs, metric_name), metric(runs, schema.gap(metric_name))
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
@@ -77,13 +77,20 @@ def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, averag
 
 
 def titles(rows: pd.DataFrame, more: str = "") -> list[str]:
-    """Headings of hover texts: the variant, and what is wrong with its runs."""
+    """Return the headings of hover texts: the variant, ``more``, and the verdict on its runs."""
     pairs = zip(rows["variant"], rows["verdict"], strict=True)
     return [escape(short(name)) + more + (f": {verdict}" if verdict else "") for name, verdict in pairs]
 
 
 def before_after_plot(table: pd.DataFrame, theme: Theme, x: str, ends: list[float] | None) -> go.Figure:
-    """One row per variant: before, after and reference, joined by a line; ``ends`` is the axis' range."""
+    """Plot one row per variant: markers before and after unlearning, joined by a line, and of the retrained reference.
+
+    Args:
+        table: points of :func:`stage_points` with verdicts.
+        theme: light or dark.
+        x: axis title.
+        ends: range of the axis.
+    """
     methods = in_method_order(table["variant"])
     drawn = figure(theme, x=x, y="", height=110 + 52 * len(methods))
     change = [row for row in records(table, ["variant", "stage", "mean"]) if row["stage"] != "reference"]
@@ -125,7 +132,7 @@ def before_after_plot(table: pd.DataFrame, theme: Theme, x: str, ends: list[floa
 
 
 def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One point per group: ``mean`` gap of the score, ``seconds``, ``accuracy`` gap, and its verdict."""
+    """Return one row per group: ``mean`` (gap in the score), ``seconds``, ``accuracy`` (gap), verdict, ``faulty``."""
     by = list(by)
     names = {
         "mean": schema.gap(schema.SPURIOUS_SCORE),
@@ -139,8 +146,8 @@ def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Seconds (log) against the remaining gap; one marker per variant, hollow if a run is not a success."""
-    drawn = figure(theme, x="seconds (log)", y="score above the retrained reference")
+    """Plot the gap in the score against seconds (log), one marker per row of the table; faulty ones are hollow."""
+    drawn = figure(theme, x="seconds (log)", y="gap in spurious score")
     known = table[table["seconds"].notna() & (table["seconds"] > 0)]
     for variant in in_method_order(known["variant"]):
         rows = known[known["variant"] == variant]
@@ -148,7 +155,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
         texts = [
             f"<b>{head}</b><br>{_where(r)}<br>"
             f"gap {r['mean']:.4f}, {interval(r['low'], r['high'])}<br>{r['seconds']:.1f} s<br>"
-            f"accuracy {_signed(r['accuracy'])} against the retrained reference<br>{behind(r)}"
+            f"gap in clean accuracy {_signed(r['accuracy'])}<br>{behind(r)}"
             for head, r in zip(titles(rows), rows.to_dict("records"), strict=True)
         ]
         drawn.add_trace(
@@ -174,7 +181,7 @@ def trade_off(table: pd.DataFrame, theme: Theme) -> go.Figure:
 
 
 def _where(row: Mapping[Any, Any]) -> str:
-    """The family, if it is known, the pattern and the number of examples of a point."""
+    """Return the family, if it is known, the pattern and the number of examples of a point as text."""
     family = f"{escape(row['dataset_family'])} " if "dataset_family" in row else ""
     count = row["n_spurious"]
     return f"{family}{escape(row['paper'])}, {plain(count)} example{'' if count == 1 else 's'}"
@@ -185,7 +192,7 @@ def _signed(value: float) -> str:
 
 
 def decades(values: pd.Series) -> dict[str, object]:
-    """Ticks at 1, 2 and 5 of each decade that the values span."""
+    """Return ticks for a logarithmic axis: powers of ten, and 2 and 5 times these for values within two decades."""
     if values.empty:
         return {}
     low, high = np.floor(np.log10(values.min())), np.ceil(np.log10(values.max()))

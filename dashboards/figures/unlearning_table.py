@@ -1,4 +1,4 @@
-"""Tables of unlearning methods: all metrics side by side, the faults of results, and variants of a method."""
+"""The table of unlearning methods, verdicts on groups of runs, and variants of a method."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,16 +24,16 @@ MEASURES: Mapping[str, str] = {
     "membership AUC after": "membership",
     "seconds": schema.UNLEARN_SECONDS,
 }
-"""Column of the table → metric (``membership``: see :func:`with_membership`)."""
+"""Column of the table → metric; ``membership`` is added by :func:`with_membership`."""
 ATTACKS = ("lira", "rmia", "shadow", "loss")
-"""Attacks on unlearned models, the one that counts first."""
+"""Attacks on unlearned models, the preferred one first."""
 OF_TARGETS = ("score gap, first target", "score gap, second target")
 NO_REFERENCE = "no reference"
-"""Instead of a verdict where a run was not compared with a retrained reference."""
+"""Text for runs without a retrained reference, for which there is no verdict."""
 
 
 def variants(runs: pd.DataFrame) -> pd.DataFrame:
-    """Adds ``variant``: the method, with those of its options in which the method's runs differ.
+    """Return the runs with a column ``variant``: the method and those of its options in which its runs differ.
 
     Args:
         runs: with ``method`` and ``method_options`` ("name=value, …").
@@ -56,13 +56,14 @@ def _options(text: str) -> dict[str, str]:
 
 
 def faults(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """What is wrong with the finished runs of each group, as ``verdict``: e.g. "over-forgets (2 of 3 runs)".
+    """Return the verdict on the finished runs of each group, e.g. "over-forgets (2 of 3 runs)".
 
-    The rules are those of :mod:`rsc_mlflow.experiments.unlearning_verdict`; empty where every run passes them.
+    :mod:`rsc_mlflow.experiments.unlearning_verdict` defines the rules for single runs.  A single run that over-forgets
+    can be due to random variation between seeds, so a group is faulty only if at least half of its runs do.
 
     Returns:
-        The columns of ``by``, ``verdict`` and ``faulty`` (bool: a run destroyed its model, or at least half of the runs
-        over-forget; of few, one alone can be the spread of training).
+        The columns of ``by``, ``verdict`` (empty if no rule applies and all runs have a reference) and ``faulty``
+        (bool: at least one run destroyed its model, or at least half of the runs over-forget).
     """
     done = runs["counts"].to_numpy(bool)
 
@@ -87,10 +88,10 @@ def _words(counts: Counter[str]) -> tuple[str, bool]:
 
 
 def with_membership(runs: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
-    """Adds ``metrics.membership``: how well an attack tells the forgotten examples from controls after unlearning.
+    """Return the runs with ``metrics.membership``: an attack's AUC of forgotten examples against controls.
 
-    It is ``attack/{attack}/spurious_auc`` of the finished attacks on the unlearned model, averaged; of the strongest
-    attack of :data:`ATTACKS` that was run.  Absent where nobody attacked the model.
+    The value is ``attack/{attack}/spurious_auc``, averaged over the finished attack runs on the unlearned model; for
+    each attack run, ``attack`` is the first of :data:`ATTACKS` that it logged.  NaN if the model was not attacked.
 
     Args:
         runs: unlearning runs.
@@ -105,20 +106,19 @@ def with_membership(runs: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
 
 
 def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """One row per group: rank, verdict, and every measure with its interval.
+    """Return one row per group: rank, verdict, and all measures with their intervals.
 
-    Groups with a fault stand below those without, whatever their gaps; otherwise those whose spurious score is nearer
-    to the retrained reference's stand first.
+    Rows are sorted by the absolute gap in the spurious score; faulty groups come last.
 
     Args:
-        runs: unlearning runs, alike but for the columns of ``by``.
-        by: columns that make a row, the last of them the method or its variant.
+        runs: unlearning runs, selected by :func:`rsc_mlflow.analysis.alike`.
+        by: columns that define a row; the last one is the method or its variant.
 
     Returns:
-        The columns of ``by``; ``rank`` among the rows that differ in the last of them alone; ``verdict``;
-        :data:`MEASURES` (for two target classes the scores of both, too), each with ``… from`` and ``… to``, the ends
-        of its interval, NaN with fewer than five seeds; ``seeds``, ``runs``, ``over`` (what the means estimate) and
-        ``links``.  Measures that no run has are left out.
+        The columns of ``by``; ``rank`` among the rows that differ only in the last column of ``by``; ``verdict``;
+        :data:`MEASURES`, and for two target classes the gaps of both, each with ``… from`` and ``… to`` (ends of the
+        interval, NaN with fewer than five seeds); ``units`` (number of seeds), ``runs``, ``over`` (the estimand) and
+        ``links``.  Measures that no run has are omitted.
     """
     by = list(by)
     values = {name: metric(runs, of) for name, of in MEASURES.items()} | _of_targets(runs)
@@ -127,7 +127,7 @@ def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame()
     cells = _with_ends(found, by, [name for name in values if (found["series"] == name).any()])
     means = found[found["series"] == "score gap"].set_index(by)["mean"].abs().rename("nearness")
-    # Runs without a reference have seconds alone: what stands behind a row is what stands behind its seconds.
+    # Runs without a reference have only some measures, so these columns are those of the measure with the most runs.
     behind = found.sort_values("runs", kind="stable").drop_duplicates(by, keep="last").set_index(by)
     table = cells.join(behind[["units", "runs", "over", "links"]]).join(means).reset_index()
     table = table.merge(faults(runs, by), on=by, how="left")
@@ -138,7 +138,7 @@ def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 
 def _with_ends(found: pd.DataFrame, by: list[str], names: Sequence[str]) -> pd.DataFrame:
-    """For each group the means of the named series, each followed by the ends of its interval."""
+    """Return the means of the named series for each group, each followed by the ends of its interval."""
     wide = found.set_index([*by, "series"])[["mean", "low", "high"]].unstack()
     columns = [(part, name) for name in names for part in ("mean", "low", "high")]
     ends = {"mean": "", "low": INTERVAL[0], "high": INTERVAL[1]}
@@ -146,7 +146,7 @@ def _with_ends(found: pd.DataFrame, by: list[str], names: Sequence[str]) -> pd.D
 
 
 def _of_targets(runs: pd.DataFrame) -> dict[str, "pd.Series[float]"]:
-    """The gaps of both target classes' scores, of runs that have two; empty where none has."""
+    """Return the gaps of both target classes' scores; empty if no run has two target classes."""
     pairs = [str(text).split("-") for text in runs["target_class"].where(runs["form"] == TWO_CLASSES, "")]
     classes = {k for pair in pairs for k in pair if len(pair) == 2}
     of_class = {k: metric(runs, schema.GAP_PREFIX + schema.score_target(int(k))).to_numpy() for k in classes}

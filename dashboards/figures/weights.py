@@ -1,4 +1,4 @@
-"""First-layer weight maps and occlusion curves."""
+"""Heat maps of first-layer weights, and occlusion curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,14 @@ from dashboards.figures.style import Theme, figure, mark
 
 
 def weight_map(values: np.ndarray, theme: Theme, ends: tuple[float, float], links: str) -> go.Figure:
-    """One image: float[H, W], for each pixel the largest weight to any hidden unit, shaded between ``ends``."""
+    """Plot an image as a heat map.
+
+    Args:
+        values: float ``[H, W]``.
+        theme: light or dark.
+        ends: values of the first and the last color.
+        links: "experiment:run" of its run.
+    """
     drawn = figure(theme, x="", y="", height=300)
     step = 1 / (len(theme.scale) - 1)
     drawn.add_trace(
@@ -30,7 +37,7 @@ def weight_map(values: np.ndarray, theme: Theme, ends: tuple[float, float], link
 
 
 def occlusion_curves(curves: Sequence[Mapping[str, object]], theme: Theme) -> go.Figure:
-    """Mean probability of the true class over the share of non-zero pixels removed.
+    """Plot the mean probability of the true class against the percentage of non-zero pixels removed, a line per model.
 
     Args:
         curves: each with ``label``, ``share`` (percent), ``probability`` and ``links``.

@@ -1,4 +1,4 @@
-"""One module per page: every module here with a ``PAGE`` is one, in the order of :attr:`Page.place` in the menu."""
+"""One module per page: each module here that defines ``PAGE`` is a page, in the order of :attr:`Page.place`."""
 
 import importlib
 import pkgutil
@@ -17,5 +17,5 @@ _BY_PATH: dict[str, Page] = {page.path: page for page in PAGES}
 
 
 def page_at(path: str) -> Page | None:
-    """The page of a path below the dashboards' address (``overview`` for the first); None if there is none."""
+    """Return the page with a path relative to the dashboards (``overview`` is the first page), or None."""
     return _BY_PATH.get("" if path == "overview" else path)

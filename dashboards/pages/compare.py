@@ -1,18 +1,18 @@
-"""Compare: any runs beside each other."""
+"""Compare: single runs side by side."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dashboards.figures.compare import ALWAYS, AXIS_WIDTH, curves, differing, labels, parallel
+from dashboards.figures.compare import ALWAYS, AXES, AXIS_WIDTH, curves, differing, labels, parallel
 from dashboards.figures.weights import weight_map
 from dashboards.panels import Note, Option, Page, Panel, Picture, Plot, View, legible
 from rsc_mlflow.tracking import schema
 
 MOST = 100
 CLOSELY = 8
-"""Runs whose curves, artifacts and notes are shown."""
+"""Maximum number of runs whose curves, artifacts and notes are shown."""
 CURVES = (
     (schema.SPURIOUS_SCORE, "spurious score"),
     (schema.TEST_ACCURACY, "clean test accuracy"),
@@ -21,17 +21,20 @@ CURVES = (
 )
 EXAMPLES = f"{schema.FIGURES}/examples.png"
 CHOOSE = (
-    f"Choose up to {MOST} runs above (type a part of a name), take the newest that match, or click a point on another "
-    "page and take Compare there."
+    f"Choose up to {MOST} runs above (type a part of a name), or the newest runs that match the filters. You can also "
+    "click a point on another page and then Compare these runs."
 )
-METRICS = Option("metrics", "Metrics", (("main", "the main ones"), ("all", "all that differ")), "main")
+METRICS = Option("metrics", "Metrics", (("main", "the main ones that differ"), ("all", "all that differ")), "main")
 RUNS = Option(
-    "take", "Runs", (("chosen", "those chosen below"), ("newest", f"the newest {MOST} of the filters")), "chosen"
+    "take",
+    "Runs",
+    (("chosen", "those chosen below"), ("newest", f"the newest {MOST} that match the filters")),
+    "chosen",
 )
 
 
 def chosen(view: View) -> pd.DataFrame:
-    """The runs that the address names, in its order, or the newest that the filters let through; at most a hundred."""
+    """Return at most a hundred runs: those in the URL, in its order, or the newest ones that match the filters."""
     known = view.every.drop_duplicates("run_id").set_index("run_id", drop=False)
     if view.option(RUNS) == "newest":
         return known.sort_values("started_ms", ascending=False).head(MOST)
@@ -43,7 +46,7 @@ def _message(view: View, runs: pd.DataFrame) -> str:
     if len(runs):
         return ""
     if view.filters.options.get("run", ()):
-        return "The filters let none of the runs in the address through. Reset them, or choose other runs."
+        return "None of the chosen runs matches the filters. Press Reset, or choose other runs."
     return CHOOSE if len(view.every) else view.empty_message(view.every, [schema.TRAIN_LOSS], "make quickstart")
 
 
@@ -52,12 +55,12 @@ def _links(runs: pd.DataFrame) -> list[str]:
 
 
 def _values(view: View, runs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Parameters and metrics that differ."""
+    """Return the parameters and the metrics that differ."""
     return differing(runs, "params."), differing(runs, "metrics.", () if view.option(METRICS) == "all" else ALWAYS)
 
 
 def side_by_side(view: View) -> Panel:
-    """One row per run: parameters and metrics that differ."""
+    """Table with one row per run: parameters and metrics that differ."""
     runs = chosen(view)
     about = "One row per run. Parameters and metrics that are equal in all runs are left out."
     if message := _message(view, runs):
@@ -82,13 +85,16 @@ def coordinates(view: View) -> Panel:
         drawn = parallel(parameters, metrics, view.theme)
         plots = (Plot(drawn, least_width=AXIS_WIDTH * len(drawn.data[0].dimensions)),)
     colored = metrics.columns[0] if len(metrics.columns) else ""
-    about = "One line per run through its parameters and metrics. Drag along an axis to highlight a range."
+    about = (
+        f"One line per run through the parameters and metrics that differ, on at most {AXES} axes. Missing numbers are "
+        "drawn at the bottom of their axis. Drag along an axis to highlight a range."
+    )
     about += f" Blue: low {colored}, red: high." if colored else ""
     return Panel("coordinates", "Parallel coordinates", about, plots, message=message, optional=True, wide=True)
 
 
 def over_epochs(view: View) -> Panel:
-    """Curves over epochs."""
+    """Metrics over epochs."""
     runs = chosen(view).head(CLOSELY)
     links, names = _links(runs), labels(runs)
     plots, rows = [], []
@@ -103,13 +109,14 @@ def over_epochs(view: View) -> Panel:
             ]
     message = _message(view, runs)
     if not message and not plots:
-        message = "These runs have no values over epochs."
+        message = "These runs did not log metrics at several epochs."
     note = f"The first {CLOSELY} of {len(chosen(view))} runs." if len(chosen(view)) > CLOSELY else ""
-    return Panel("curves", "Over epochs", "", tuple(plots), pd.DataFrame(rows), note, message)
+    about = "Metrics at each epoch at which they were logged, one line per run."
+    return Panel("curves", "Over epochs", about, tuple(plots), pd.DataFrame(rows), note, message)
 
 
 def artifacts(view: View) -> Panel:
-    """Score matrices, weight maps and examples beside each other."""
+    """Score matrices, weight maps and spurious examples."""
     runs = chosen(view).head(CLOSELY)
     plots: list[Plot] = []
     for (_, run), label, link in zip(runs.iterrows(), labels(runs), _links(runs), strict=True):
@@ -123,7 +130,10 @@ def artifacts(view: View) -> Panel:
     message = _message(view, runs)
     if not message and not plots and not pictures:
         message = f"These runs have neither {schema.SPURIOUS_SCORES} nor {schema.WEIGHT_MAP} nor {EXAMPLES}."
-    about = "Score matrices (rows: true class, columns: class as target), first-layer weights and spurious examples."
+    about = (
+        "Score matrices (spurious score by true class and class as target), first-layer weights (for each pixel, the "
+        "largest weight to any hidden unit) and spurious examples of each run."
+    )
     return Panel("artifacts", "Artifacts", about, tuple(plots), message=message, pictures=pictures, optional=True)
 
 
@@ -133,13 +143,13 @@ def _examples(view: View, runs: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def _matrix(content: Any) -> dict[str, "np.ndarray[Any, Any]"]:
-    """``matrix`` of ``spurious_scores.json``: true class × target class."""
+    """Return ``matrix`` of ``spurious_scores.json``: float ``[true class, target class]``."""
     image = np.asarray(content["matrix"], dtype=float)
     return {"": image} if image.ndim == 2 and image.size else {}
 
 
 def _weights(content: Any) -> dict[str, "np.ndarray[Any, Any]"]:
-    """``maps`` of ``weight_map.json``."""
+    """Return ``maps`` of ``weight_map.json``: label → float ``[H, W]``."""
     images = {str(name): np.asarray(image, dtype=float) for name, image in content["maps"].items()}
     return {name: image for name, image in images.items() if image.ndim == 2 and image.size}
 

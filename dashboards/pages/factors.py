@@ -1,4 +1,4 @@
-"""Factors: architecture, optimizer, clipping and the pattern's norm."""
+"""Factors: spurious score by architecture, optimizer, any other parameter, and norm of the pattern."""
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ FACTOR = Option("factor", "Another factor", FACTORS, "grad_clip")
 GROUP = group_by("Colors: group by")
 FACET = facet_by()
 OPTIMIZER = "optimizer with its momentum"
-"""Column: the optimizer, and its momentum where runs differ in it; it belongs to the optimizer."""
+"""Column: the optimizer, with its momentum if runs of this optimizer differ in it."""
 
 
 def _compare(view: View, column: str, title: str, about: str, label: str) -> Panel:
@@ -66,7 +66,7 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
     notice = " ".join(part for part in (alike.notice, unlike(table)) if part)
     message = view.empty_message(runs, [schema.SPURIOUS_SCORE], MADE_BY)
     if not message and table.empty:
-        message = "No seed was run at every number of examples: choose one number above."
+        message = "No seed was run with every number of examples. Choose one number above."
     if not message and not plots:
         message = _single(alone, title)
     return Panel(
@@ -82,16 +82,16 @@ def _compare(view: View, column: str, title: str, about: str, label: str) -> Pan
 
 
 def _single(values: Sequence[object], title: str) -> str:
-    """What is said instead of a chart where the runs that may be compared have one value."""
+    """Return the message for a panel whose comparable runs all have the same value."""
     named = ", ".join(sorted({plain(value) for value in values}))
     return (
-        f"{title}: the runs that are alike otherwise were all made with {named or 'one value'}, so there is nothing to "
-        "compare. Choose other runs with the filters, or train the same runs with a second value."
+        f"{title}: all runs with otherwise equal settings have {named or 'one value'}, so there is nothing to compare. "
+        "Choose other runs with the filters, or train the same runs with a second value."
     )
 
 
 def optimizers_with_momentum(runs: pd.DataFrame) -> list[str]:
-    """Of each run its optimizer, with the momentum where runs with that optimizer differ in it."""
+    """Return the optimizer of each run, with the momentum if runs with this optimizer differ in it."""
     several = runs.groupby("optimizer")["momentum"].transform("nunique") > 1
     return [
         f"{name}, momentum {momentum:g}" if more and momentum == momentum else name
@@ -99,12 +99,12 @@ def optimizers_with_momentum(runs: pd.DataFrame) -> list[str]:
     ]
 
 
-ABOUT = "Mean spurious score with its 95 % interval over seeds, all other settings equal"
+ABOUT = "Mean spurious score over seeds with its 95 % interval; all other settings are equal"
 
 
 def architectures(view: View) -> Panel:
-    """Score by architecture, smallest first."""
-    about = f"{ABOUT}. The architecture with the fewest parameters is on the left."
+    """Score by architecture, sorted by number of parameters."""
+    about = f"{ABOUT}. Architectures are sorted by their number of parameters."
     return _compare(view, "architecture", "Architecture", about, "architecture, by number of parameters")
 
 
@@ -116,14 +116,14 @@ def optimizers(view: View) -> Panel:
 
 
 def another(view: View) -> Panel:
-    """Score by the parameter that the page's option names."""
+    """Score by the parameter that is chosen in the option ``FACTOR``."""
     name = view.option(FACTOR)
     words = dict(FACTORS)[name]
     return _compare(view, name, words.capitalize(), f"{ABOUT}. Choose the parameter above.", words)
 
 
 def norms(view: View) -> Panel:
-    """Norm against score."""
+    """Score against the norm of the pattern."""
     runs = view.poisoned()
     facet = facet_columns(view, FACET, "paper", "dataset_family")
     runs = with_values(runs, facet)
@@ -138,7 +138,8 @@ def norms(view: View) -> Panel:
     return Panel(
         "norms",
         "Norm of the pattern",
-        f"Mean score over all seeds against the mean norm, one figure per dataset family. {'; '.join(words)}.",
+        "Mean spurious score over seeds, with its 95 % interval, against the mean norm of what the pattern adds to "
+        f"test images. Each point is a pattern. Dotted: least-squares line. {'; '.join(words)}.",
         tuple(
             Plot(norm_scatter(rows, view.theme, ends), heading)
             for heading, rows in facets(table, *by, "dataset_family")

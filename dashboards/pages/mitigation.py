@@ -1,4 +1,4 @@
-"""Mitigation: what weight decay, noise and clipping buy, and what they cost."""
+"""Mitigation: spurious score and accuracies against weight decay, input noise and gradient clipping."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,10 +18,12 @@ MADE_BY = "a mitigation grid, e.g. mlflow run . --env-manager=local -e sweep -P 
 MITIGATIONS = {"weight_decay": "weight decay", "input_noise": "input noise", "grad_clip": "clipping bound"}
 THEORY = "The linear model of the paper"
 THEORY_ABOUT = (
-    "Score in closed form, one line per ridge penalty λ; a share γ/2 of all examples carries the spurious feature."
+    "Spurious score in closed form against γ, the share of the target class that has the spurious feature. One line "
+    "per ridge penalty λ."
 )
-
-
+ABOUT = (
+    "Means over seeds, with 95 % intervals, against {x} (0: off; values are equally spaced), for runs without {others}."
+)
 GROUP = group_by("Lines: group by", without=["n_spurious"])
 FACET = facet_by(without=["n_spurious"])
 
@@ -50,7 +52,7 @@ def _panel(view: View, option: str, title: str, about: str) -> Panel:
 
 
 def _at_two_strengths(runs: pd.DataFrame, option: str) -> pd.DataFrame:
-    """The runs whose other settings have finished runs at two strengths or more: a single point compares nothing."""
+    """Return the runs whose other settings have finished runs at two or more strengths, which can be compared."""
     others = [runs[name] for name in SETTINGS if name in runs and name != option]
     strengths = runs[option].where(runs["counts"].to_numpy(bool)).groupby(others, dropna=False)
     return runs[(strengths.transform("nunique") > 1).to_numpy()]
@@ -58,18 +60,21 @@ def _at_two_strengths(runs: pd.DataFrame, option: str) -> pd.DataFrame:
 
 def weight_decay(view: View) -> Panel:
     """Weight decay."""
-    return _panel(view, "weight_decay", "Weight decay", "Runs without noise and clipping.")
+    about = ABOUT.format(x="weight decay", others="input noise and gradient clipping")
+    return _panel(view, "weight_decay", "Weight decay", about)
 
 
 def noise(view: View) -> Panel:
     """Input noise."""
-    about = "Standard deviation of Gaussian noise added to training inputs; runs without weight decay and clipping."
+    x = "the standard deviation of Gaussian noise added to training inputs"
+    about = ABOUT.format(x=x, others="weight decay and gradient clipping")
     return _panel(view, "input_noise", "Input noise", about)
 
 
 def clipping(view: View) -> Panel:
     """Clipping."""
-    about = "Bound of gradient entries, 0 is off; runs without weight decay and noise."
+    x = "the largest absolute value that each gradient entry may have"
+    about = ABOUT.format(x=x, others="weight decay and input noise")
     return _panel(view, "grad_clip", "Gradient clipping", about)
 
 
@@ -88,7 +93,7 @@ def theory(view: View) -> Panel:
 
 
 def _theory(content: object) -> list[dict[str, Any]]:
-    """The curves of ``theory.json``: ``lambda`` and ``noise`` float, ``gamma`` and the measures float [points]."""
+    """Return the curves of ``theory.json``: ``lambda`` and ``noise`` float, the others float ``[points]``."""
     curves = content.get("curves", []) if isinstance(content, dict) else []
     return [
         {k: [float(x) for x in v] if isinstance(v, list) else v for k, v in curve.items()}
@@ -103,7 +108,7 @@ def _at(curves: Sequence[Mapping[str, Any]], noise: float) -> list[Mapping[str, 
 
 
 def _long(curves: Sequence[Mapping[str, Any]], link: str) -> pd.DataFrame:
-    """One row per point of a curve."""
+    """Return a table with one row per point of a curve."""
     parts = [pd.DataFrame(dict(curve)).assign(links=link) for curve in curves]
     return pd.concat(parts, ignore_index=True)
 
@@ -111,7 +116,7 @@ def _long(curves: Sequence[Mapping[str, Any]], link: str) -> pd.DataFrame:
 PAGE = Page(
     "mitigation",
     "Mitigation",
-    "How weight decay, input noise and gradient clipping change the score and the accuracy.",
+    "How weight decay, input noise and gradient clipping change the spurious score and the accuracy.",
     (weight_decay, noise, clipping, theory),
     (GROUP, FACET, RECIPES, ONE_COUNT),
     place=60,

@@ -1,4 +1,4 @@
-"""Overview: what is in the store."""
+"""Overview: the runs, sweeps, saved views, failures and models of the store."""
 
 import pandas as pd
 
@@ -17,11 +17,11 @@ START = "make quickstart, or mlflow run . --env-manager=local -e train_classifie
 NEWEST = 15
 SWEEP_COLUMNS = ["sweep", "jobs", "finished", "failed", "stopped", "running", "links"]
 LISTED = 150
-"""Runs and models that a table lists, page by page."""
+"""Maximum number of runs or models in a table."""
 
 
 def runs(view: View) -> Panel:
-    """Counts by kind and state."""
+    """Number of runs by kind and status."""
     every = view.every
     failed = int(every["status"].isin(UNFINISHED).sum())
     repeated = len(every) - len(view.runs)
@@ -31,13 +31,14 @@ def runs(view: View) -> Panel:
     )
     table = every.groupby(["kind", "status"]).size().rename("runs").reset_index()
     plots = (Plot(states(every, view.theme)),) if len(every) else ()
-    return Panel("runs", "Runs", "", plots, table, note, "" if len(every) else view.missing_message(every, "", START))
+    message = "" if len(every) else view.missing_message(every, "", START)
+    return Panel("runs", "Runs", "Number of runs by kind and status.", plots, table, note, message)
 
 
 def sweeps(view: View) -> Panel:
-    """Sweeps and how far they are."""
+    """Jobs of each sweep by status."""
     table = progress_table(view.runs, view.every)
-    about = "Jobs of each sweep, one per fingerprint. Jobs that have not started are left blank."
+    about = "Share of each sweep's jobs by status. Blank: jobs that have not started."
     message = "" if len(table) else f"No sweeps here. Start one: {START_SWEEP}"
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     note = counted(len(table), "sweep") + (f", the newest {SHOWN} drawn" if len(table) > SHOWN else "")
@@ -46,7 +47,7 @@ def sweeps(view: View) -> Panel:
 
 
 def _newest_sweep(table: pd.DataFrame) -> str:
-    """How far the newest sweep is and when it will end."""
+    """Return a sentence about the progress and the estimated end of the newest sweep."""
     row = table.iloc[0]
     total = f" of {row['jobs']:,.0f}" if row["jobs"] == row["jobs"] else ""
     done = f". Newest: {row['sweep']} ({row['state']}), {row['finished']:,.0f}{total} jobs finished"
@@ -63,7 +64,7 @@ def newest(view: View) -> Panel:
 
 
 def failures(view: View) -> Panel:
-    """Failures by reason; where there are none, the panel Runs says so."""
+    """Failed and killed runs by reason."""
     table = failure_table(view.every)
     message = "" if len(table) else "None of the runs shown here has failed."
     note = f"{int(table['runs'].sum()):,} failed or killed, {counted(len(table), 'reason')}"
@@ -74,7 +75,7 @@ def failures(view: View) -> Panel:
 
 
 def views(view: View) -> Panel:
-    """Views that somebody saved."""
+    """Saved views of the experiments that the user may read."""
     found = [
         SavedView(key.removeprefix(schema.VIEW_PREFIX), address, view.experiments[experiment], experiment)
         for experiment, tags in view.source.experiment_tags().items()
@@ -88,7 +89,7 @@ def views(view: View) -> Panel:
 
 
 def unreadable(view: View) -> Panel:
-    """Runs of which something could not be read."""
+    """Runs with values that could not be read."""
     found = analysis.problems(view.every)
     table = found.head(NEWEST)
     links = table["experiment_id"].astype(str) + ":" + table["run_id"].astype(str)
@@ -97,7 +98,10 @@ def unreadable(view: View) -> Panel:
     )
     note = f"{counted(len(found), 'run')}, the newest {len(table)} listed"
     message = "" if len(table) else "All values of the runs shown here could be read."
-    about = "Such values are treated as missing. Runs with unreadable seeds or settings are not included in any mean."
+    about = (
+        "Runs with values that could not be read, which are treated as missing. Runs with unreadable seeds or settings "
+        "are not included in any mean."
+    )
     return Panel("unreadable", "Could not be read", about, (), table, note, message, show_table=True, optional=True)
 
 
@@ -128,7 +132,7 @@ def _listing(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _of_each(rows: pd.DataFrame, row: int) -> str:
-    """The scores of a run's two target classes, in words; empty where it has one."""
+    """Return the scores of a run's two target classes as text; empty if it has one target class."""
     classes = str(rows["target_class"].iloc[row]).split("-")
     if len(classes) != 2:
         return ""

@@ -1,4 +1,4 @@
-"""Privacy: do spurious examples betray their membership?"""
+"""Privacy: membership-inference attacks on all members, and on spurious examples against controls."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,17 @@ LOW = (("tpr_at_fpr_0.01", "at 1 % false positives"), ("tpr_at_fpr_0.001", "at 0
 LOW_RATE = Option("fpr", "True positives", LOW, "tpr_at_fpr_0.01")
 
 TARGETS = (("trained", "as they were trained"), ("unlearned", "after unlearning"))
-GROUP = group_by("x: group by")
+GROUP = group_by("Horizontal axis: group by")
 FACET = facet_by()
 TARGET = Option("target_model", "Attacked models", TARGETS, "trained")
-"""Never both in one mean: an attack on an unlearned model asks whether the forgotten examples are still visible."""
+"""Attacks on trained and on unlearned models are never averaged together."""
 
 
 def _every_attack(view: View) -> tuple[pd.DataFrame, pd.Series]:
-    """Attack runs, and whether each one's target is of unknown making: given by its URI, and its run deleted since.
+    """Return the attack runs, and for each one whether the origin of the attacked model is unknown (bool).
 
-    Runs that only trained shadow models are not attacks.
+    The origin is unknown if the model was given by its URI and its run has been deleted.  Runs that only trained shadow
+    models are not attack runs.
     """
     runs = view.kind("attack")
     runs = runs[runs["method"] != SHADOW_MODELS]
@@ -38,7 +39,7 @@ def _every_attack(view: View) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def _attacks(view: View) -> pd.DataFrame:
-    """Runs that attacked the kind of model that is asked for."""
+    """Return the attack runs on the kind of models selected by the option ``TARGET``."""
     runs, unknown = _every_attack(view)
     unlearned = runs["source_kind"] == "unlearn"
     return runs[unlearned if view.option(TARGET) == "unlearned" else ~(unlearned | unknown)]
@@ -50,7 +51,7 @@ def _left_out(view: View) -> str:
 
 
 def _like(view: View, shown: str) -> tuple[Like, list[str]]:
-    """The attacks that are drawn along the column ``shown``, and the columns that cut the figure."""
+    """Return the attack runs to plot against the column ``shown``, and the columns that define the figures."""
     facet = facet_columns(view, FACET, shown)
     runs = with_values(_attacks(view), [shown, *facet])
     split = facet[0] if facet else None
@@ -59,7 +60,7 @@ def _like(view: View, shown: str) -> tuple[Like, list[str]]:
 
 
 def _marks(table: pd.DataFrame) -> list[tuple[object, str, Mark]]:
-    """The attacks of a table in order, as groups of :func:`dot_plot`."""
+    """Return the attacks in a table, in order, as ``groups`` of :func:`dot_plot`."""
     return [(name, name, attack_mark(name)) for name in attack_names() if name in set(table["attack"])]
 
 
@@ -96,20 +97,26 @@ def _strength(view: View, key: str, measure: str, title: str, about: str, y: str
     needed = [schema.attack(name, measure) for name in attack_names()]
     message = view.empty_message(_attacks(view), needed, MADE_BY)
     if not message and table.empty:
-        message = "No attack shown here has this measure at every number of examples: choose one number above."
+        message = "No attack was run with every number of examples. Choose one number above."
     return Panel(key, title, about, tuple(plots), table, _noted(view, table), message, notice=_notice(alike, table))
 
 
 def auc(view: View) -> Panel:
     """AUC of every attack."""
-    about = "Over all members and non-members of the attacked model. Dotted: chance."
+    about = (
+        "AUC of each attack over all members and non-members of the attacked model: mean over seeds with its 95 % "
+        "interval. Dotted: chance."
+    )
     return _strength(view, "auc", "auc", "Area under the ROC curve", about, "AUC", 0.5)
 
 
 def low_rate(view: View) -> Panel:
     """True-positive rate at a low false-positive rate."""
     measure = view.option(LOW_RATE)
-    about = "Share of the members that an attacker finds at this rate of false alarms. Dotted: chance."
+    about = (
+        "Share of members that each attack detects at this false-positive rate: mean over seeds with its 95 % "
+        "interval. Dotted: chance."
+    )
     title = f"True-positive rate {dict(LOW)[measure]}"
     return _strength(view, "low_rate", measure, title, about, "true-positive rate", float(measure.rsplit("_", 1)[1]))
 
@@ -138,10 +145,10 @@ def corrected(view: View) -> Panel:
         plots.append(Plot(drawn, heading))
     return Panel(
         "corrected",
-        "Spurious members told from controls",
-        "AUC of members with the pattern against controls, which are non-members with the pattern. At 0.5 (dotted), "
-        "the attack recognizes the pattern, not the membership. With one member, the AUC is the share of controls that "
-        "the attack ranks below it.",
+        "Area under the ROC curve of spurious members against controls",
+        "AUC of members with the pattern against controls (non-members with the pattern): mean over seeds with its "
+        "95 % interval. At 0.5 (dotted), the attack does not detect membership. With one spurious example, the AUC is "
+        "the share of controls that the attack ranks below it.",
         tuple(plots),
         table,
         _noted(view, table),
@@ -151,7 +158,7 @@ def corrected(view: View) -> Panel:
 
 
 def control(view: View) -> Panel:
-    """Spurious members against controls."""
+    """Shares of spurious members and of controls that are classified as members."""
     alike, by = _like(view, "n_spurious")
     table = side_points(alike.runs, by)
     names = [a for a in attack_names() if a in set(table["attack"])]
@@ -163,8 +170,9 @@ def control(view: View) -> Panel:
     return Panel(
         "control",
         "Spurious members against controls",
-        "Share of the examples with the pattern that an attack calls members. The distance between the lines is what "
-        "the attack knows about membership: if it only recognizes the pattern, the lines coincide.",
+        "Share of members and of non-members with the pattern that an attack classifies as members at its own "
+        "threshold: mean over seeds with its 95 % interval. The lines coincide if the attack recognizes only the "
+        "pattern and not the membership.",
         tuple(Plot(sides(rows, view.theme), heading) for heading, rows in cut),
         table.assign(side=table["side"].map(SIDES)) if len(table) else table,
         _noted(view, table),
@@ -189,10 +197,11 @@ def roc(view: View) -> Panel:
             break
     message = view.empty_message(runs, [schema.attack(name, "auc") for name in attack_names()], MADE_BY)
     if not message and not plots:
-        message = f"The newest attack runs have no roc.json. It is logged by: {MADE_BY}"
+        message = f"The newest attack runs have no roc.json, which is logged by: {MADE_BY}"
     about = (
-        "The newest two attack runs that match the filters. Solid: all members against all non-members. Dashed: "
-        "members with the pattern against non-members with the pattern; with one such member, the curve is a step."
+        "ROC curves of the newest two attack runs that match the filters, one run per figure. Solid: all members "
+        "against all non-members. Dashed: members against non-members with the pattern; with one such member, the "
+        "curve is a step."
     )
     return Panel("roc", "ROC curves", about, tuple(plots), message=message)
 

@@ -1,4 +1,4 @@
-"""Scores: how many spurious examples it takes."""
+"""Scores: spurious score by number of spurious examples, and by class."""
 
 import pandas as pd
 
@@ -27,15 +27,17 @@ MADE_BY = (
     "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 )
 ABOUT = (
-    "Mean over seeds with its 95 % interval. With fewer than five seeds, small marks show the single seeds instead. "
-    "Points at 0 are clean models of the same recipe. Hollow points are not significantly above the clean models "
-    "(rank-sum test over training seeds, 5 %, Holm's correction)."
+    "Mean over seeds with its 95 % interval. With fewer than five seeds, small markers show the single seeds instead."
+)
+CLEAN = (
+    " Points at 0 are the means of clean models of the same recipe, and bands span their scores. Hollow points are not "
+    "significantly above the clean models (rank-sum test over training seeds, 5 %, Holm's correction)."
 )
 OF_BOTH = " With two target classes, a point is the mean of both scores; thin lines show each score."
 
 
 def _drawn(view: View, group: str) -> tuple[Like, list[str]]:
-    """The training runs that are drawn, and the columns that cut the figure."""
+    """Return the training runs to plot, and the columns that define the figures."""
     facet = facet_columns(view, FACET, group)
     lines = [] if group == "recipe" else [group]
     split = facet[0] if facet else None
@@ -46,7 +48,7 @@ def _drawn(view: View, group: str) -> tuple[Like, list[str]]:
 
 
 def curves(view: View) -> Panel:
-    """The paper's main figure."""
+    """A measure against the number of spurious examples (the paper's main figure)."""
     measure, group = view.option(MEASURE), view.option(GROUP)
     alike, by = _drawn(view, group)
     table = score_points(alike.runs, measure, by, view.kind("train"), group)
@@ -56,7 +58,7 @@ def curves(view: View) -> Panel:
     return Panel(
         key="curves",
         title=f"{y.capitalize()} against the number of spurious examples".replace("Spurious examples", "examples"),
-        about=ABOUT + OF_BOTH * bool((alike.runs["form"] == TWO_CLASSES).any()),
+        about=ABOUT + CLEAN * bool(table["baseline"].any()) + OF_BOTH * bool((alike.runs["form"] == TWO_CLASSES).any()),
         plots=tuple(plots),
         table=table,
         note=summary(table[~table["baseline"]]) + (_models(table) if measure == SPURIOUS_SCORE else ""),
@@ -66,10 +68,10 @@ def curves(view: View) -> Panel:
 
 
 def _models(table: pd.DataFrame) -> str:
-    """Number of clean models that are plotted at 0."""
+    """Return the number of clean models at 0 as text."""
     base = table[table["baseline"]]
     if base.empty:
-        return ". No clean models of these recipes were scored on these patterns: nothing is tested" * bool(len(table))
+        return ". Not tested, because no clean models of these recipes were scored on these patterns" * bool(len(table))
     low, high = int(base["n_clean"].min()), int(base["n_clean"].max())
     return f". Against {low if low == high else f'{low} to {high}'} clean model{'' if high == 1 else 's'}"
 
@@ -91,11 +93,12 @@ def classes(view: View) -> Panel:
     return Panel(
         key="classes",
         title="Spurious score by class",
-        about="By target class: the score computed for each class as the target; the target class of the "
-        "training set stands out. By true class: the score over the test examples of that class.",
+        about="Mean over seeds of the spurious score, by pattern and class. By target class: the score for each class "
+        "as the target, whichever class the training set's spurious examples have. By true class: the score for the "
+        "training set's target class, over the test images of each class.",
         plots=tuple(plots),
         table=table,
-        note=summary(table),
+        note=summary(table, seeds=False),
         message=view.empty_message(view.poisoned(), [schema.score_target(0), schema.score_class(0)], MADE_BY),
         notice=" ".join(part for part in (alike.notice, unlike(table)) if part),
     )
@@ -104,7 +107,8 @@ def classes(view: View) -> Panel:
 PAGE = Page(
     "scores",
     "Scores",
-    "How many spurious examples a network needs to learn the pattern.",
+    "How many spurious examples a network needs to learn the pattern. The spurious score is the share of test images "
+    "on which the pattern raises the probability of the target class by more than a threshold (by default 1/classes).",
     (curves, classes),
     (MEASURE, GROUP, FACET, RECIPES, COUNT),
     place=20,

@@ -1,4 +1,4 @@
-"""Sweeps: how far each one is, when it ends, what failed and what it cost."""
+"""Sweeps: progress, estimated end, computing time and failures."""
 
 import textwrap
 from typing import Any
@@ -15,9 +15,9 @@ from rsc_mlflow.tracking import schema
 
 START = "mlflow run . --env-manager=local -e sweep -P grid=grids/quick/scores.yaml"
 SWEEPS = 5
-"""Sweeps whose lists of failed jobs are read."""
+"""Maximum number of sweeps whose lists of failed jobs are read."""
 LOGS = 20
-"""Excerpts of logs on the page."""
+"""Maximum number of log excerpts."""
 COLUMNS = ["fingerprint", "job", "error", "reason", "log", "sweep_name", "experiment_id", "run_id", "started_ms"]
 
 
@@ -29,16 +29,16 @@ def _progress(view: View) -> pd.DataFrame:
 
 
 def progress(view: View) -> Panel:
-    """A row and a bar for each sweep."""
+    """Progress of each sweep: a row in the table and a bar."""
     table = _progress(view)
     plots = (Plot(sweep_bars(table, view.theme)),) if len(table) else ()
     drawn = f", the newest {SHOWN} drawn" if len(table) > SHOWN else ""
     return Panel(
         "progress",
         "Progress",
-        "Jobs of each sweep, one per fingerprint. The end is estimated from the pace so far. Hours computed is the "
-        "time of all jobs, including repeated ones; jobs that are trained together share their time. Stopped jobs "
-        "resume when the sweep is started again.",
+        "Share of each sweep's jobs by status. Blank: jobs that have not started. The end is estimated from the time "
+        "per job so far. Hours computed is the total time of all jobs, including repeated ones; models that are "
+        "trained together share their time. Stopped jobs resume when the sweep is started again.",
         plots,
         table.drop(columns="key") if len(table) else table,
         counted(len(table), "sweep") + drawn,
@@ -53,18 +53,19 @@ def pace(view: View) -> Panel:
     return Panel(
         "pace",
         "Finished jobs over time",
-        "Each step is a finished job; click a step to see its run. The filter Sweep selects sweeps.",
+        "Number of finished jobs against the time since the sweep's first job started. Click a step to see the job's "
+        "run. The filter Sweep selects sweeps.",
         (Plot(over_time(view.runs, table, view.theme)),) if len(table) else (),
         message="" if len(table) else view.missing_message(view.every[:0], "", START),
     )
 
 
 def listed_failures(view: View) -> pd.DataFrame:
-    """The failed jobs that the newest sweeps list in ``failures.json``, the newest sweep first.
+    """Return the failed jobs listed in ``failures.json`` of the newest sweeps with failures, newest sweep first.
 
     Returns:
-        ``fingerprint``, ``job``, ``error``, ``reason`` (without what differs from job to job), ``log`` (empty for all
-        but the first job of each reason), ``sweep_name``, and ``experiment_id``, ``run_id`` and ``started_ms`` of the
+        ``fingerprint``, ``job``, ``error``, ``reason`` (the error without numbers, ids and paths), ``log`` (only for
+        the first job of each reason), ``sweep_name``, and ``experiment_id``, ``run_id`` and ``started_ms`` of the
         sweep's run.
     """
     own = view.every[(view.every["kind"] == "sweep") & (metric(view.every, schema.SWEEP_FAILED) > 0)]
@@ -77,7 +78,7 @@ def listed_failures(view: View) -> pd.DataFrame:
 
 
 def _entries(content: Any) -> list[dict[str, object]]:
-    """The entries of ``failures.json``; those of older versions have no ``job`` and no ``log``."""
+    """Return the entries of ``failures.json``; those of older versions have neither ``job`` nor ``log``."""
     return [
         {
             "fingerprint": str(one["fingerprint"]),
@@ -91,7 +92,7 @@ def _entries(content: Any) -> list[dict[str, object]]:
 
 
 def all_failures(runs: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """The failed runs, and the failed jobs that have no run, with the run of their sweep."""
+    """Return the runs, and a row for each listed failed job that has no failed run, with the ids of its sweep's run."""
     known = set(runs.loc[runs["status"].isin(UNFINISHED), "fingerprint"])
     others = listed[~listed["fingerprint"].isin(known)]
     others = others.assign(status="FAILED", kind=others["job"].str.split().str[0])
@@ -104,7 +105,7 @@ def _excerpt(row: dict[Any, Any]) -> LogExcerpt:
 
 
 def failures(view: View) -> Panel:
-    """Failed jobs of sweeps by reason, each with the newest error, and the ends of their logs."""
+    """Failed jobs of sweeps by reason, with the newest error and the end of one log per reason."""
     listed = listed_failures(view)
     table = failure_table(all_failures(view.every[view.every["sweep"] != ""], listed))
     logs = tuple(map(_excerpt, listed[listed["log"] != ""].drop_duplicates("reason").head(LOGS).to_dict("records")))

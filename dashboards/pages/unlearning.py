@@ -1,4 +1,4 @@
-"""Unlearning: does the pattern go when its examples go?"""
+"""Unlearning: methods compared with a retrained reference, which never saw the spurious examples."""
 
 import math
 from dataclasses import replace
@@ -32,7 +32,7 @@ MADE_BY = (
     "any unlearning method on a trained model, e.g. "
     "mlflow run . --env-manager=local -e relabel_finetuning -P dataset=digitsv8-10-0-0"
 )
-GROUP = group_by("x: group by", without=["method_options"])
+GROUP = group_by("Horizontal axis: group by", without=["method_options"])
 FACET = facet_by("dataset_family", without=["method_options"])
 GAPS = (
     (schema.gap(schema.SPURIOUS_SCORE), "spurious score"),
@@ -42,31 +42,33 @@ GAPS = (
     (schema.gap(schema.FORGET_CONFIDENCE), "confidence in the forgotten examples' old labels"),
     (schema.KL_TO_REFERENCE, "KL to the retrained reference, clean images"),
     (schema.KL_TO_REFERENCE_PATTERN, "KL to the retrained reference, with the pattern"),
-    (schema.FORGET_LOSS, "loss on the forgotten examples, itself"),
-    (schema.FORGET_CONFIDENCE, "confidence in the forgotten examples' old labels, itself"),
+    (schema.FORGET_LOSS, "loss on the forgotten examples (no gap)"),
+    (schema.FORGET_CONFIDENCE, "confidence in the forgotten examples' old labels (no gap)"),
     (schema.FORGET_ACCURACY, "accuracy on the forgotten examples"),
     (schema.PARAMETER_DISTANCE, "distance of the parameters to the source"),
 )
 GAP = Option("gap", "Measure", GAPS, schema.gap(schema.SPURIOUS_SCORE))
-GAP_ABOUT = "Value of the method minus value of the retrained reference. At 0, the two are equal."
+GAP_ABOUT = "Value of the unlearned model minus value of the retrained reference."
 ABOUT = {
-    schema.KL_TO_REFERENCE: "Divergence from the retrained reference's predictions on test examples; 0: they agree.",
-    schema.KL_TO_REFERENCE_PATTERN: "Divergence from the retrained reference's predictions on test examples that "
-    "carry the pattern; 0: they agree.",
-    schema.FORGET_LOSS: "Mean loss on the forgotten examples with their old labels, in nats.",
-    schema.FORGET_CONFIDENCE: "Mean probability that the network gives the forgotten examples' old labels.",
-    schema.FORGET_ACCURACY: "How often the network still gives the forgotten examples their old label.",
-    schema.PARAMETER_DISTANCE: "How far the method moved the parameters (ℓ2 norm).",
+    schema.KL_TO_REFERENCE: "KL divergence in nats of the unlearned model's predictions from the retrained "
+    "reference's, averaged over test images without the pattern. At 0, the predictions are equal.",
+    schema.KL_TO_REFERENCE_PATTERN: "KL divergence in nats of the unlearned model's predictions from the retrained "
+    "reference's, averaged over test images with the pattern. At 0, the predictions are equal.",
+    schema.FORGET_LOSS: "Mean loss in nats of the unlearned model on the forgotten examples with their old labels.",
+    schema.FORGET_CONFIDENCE: "Mean probability that the unlearned model gives the forgotten examples' old labels.",
+    schema.FORGET_ACCURACY: "Share of the forgotten examples that the unlearned model still gives their old label.",
+    schema.PARAMETER_DISTANCE: "ℓ2 distance between the parameters before and after unlearning.",
 }
+OVER_SEEDS = " Points are means over seeds with their 95 % intervals."
 HOLLOW = (
-    "Hollow: at least half of the runs over-forget (their loss or confidence on the forgotten examples is far beyond "
-    "the retrained reference's), or one run destroyed the model. Do not read such a point as a success."
+    "Hollow: at least half of the runs over-forget (their loss on the forgotten examples is far higher than the "
+    "retrained reference's, or their confidence far lower), or at least one run destroyed the model. Such a point is "
+    "not a success."
 )
 
 
 def _like(view: View, *shown: str) -> tuple[Like, list[str]]:
-    """The runs that a figure draws whose axes and marks show these columns and the variants of methods, and the columns
-    that cut it."""
+    """Return the runs of a figure that shows the columns ``shown`` and the variants, and the columns of its parts."""
     facet = facet_columns(view, FACET, *shown)
     columns = list(dict.fromkeys([*shown, *facet]))
     runs = with_values(view.kind("unlearn"), columns)
@@ -79,12 +81,12 @@ def _notice(alike: Like, table: pd.DataFrame) -> str:
 
 
 def _hollow(table: pd.DataFrame) -> str:
-    """What a hollow point means, where there is one."""
+    """Return the explanation of hollow points if the table has faulty ones."""
     return f" {HOLLOW}" if len(table) and table["faulty"].any() else ""
 
 
 def before_after(view: View) -> Panel:
-    """Scores before, after, and of the exact retraining."""
+    """Scores before and after unlearning and of the retrained reference."""
     group = view.option(GROUP)
     alike, cut = _like(view, group)
     by = ["variant", *cut, group]
@@ -93,32 +95,34 @@ def before_after(view: View) -> Panel:
     return Panel(
         "before_after",
         "Spurious score before and after unlearning",
-        "Reference: a network trained from scratch without the spurious examples. A method that forgets well ends at "
-        f"the reference.{_hollow(table)}",
+        "Mean spurious score over seeds, with its 95 % interval: before unlearning, after it, and of the reference, a "
+        "model trained from scratch without the spurious examples. The closer a method ends to the reference, the "
+        f"better.{_hollow(table)}",
         tuple(
             Plot(before_after_plot(rows, view.theme, "spurious score", ends), heading)
             for heading, rows in facets(table, *cut, group)
             if len(rows)
         ),
         table.drop(columns="faulty"),
-        summary(table),
+        summary(table, seeds=False),
         view.empty_message(alike.runs, [schema.SPURIOUS_SCORE], MADE_BY),
         notice=_notice(alike, table),
     )
 
 
 def side_by_side(view: View) -> Panel:
-    """Table of all metrics of every method."""
+    """Table of all measures by method."""
     shown = list(dict.fromkeys(["dataset_family", "paper", "n_spurious", view.option(GROUP)]))
     alike, cut = _like(view, *shown)
     table = gap_table(with_membership(alike.runs, view.kind("attack")), [*shown, *cut, "variant"])
     return Panel(
         "side_by_side",
         "Methods side by side: distance to the retrained reference",
-        "Mean over seeds with its 95 % interval; with fewer than five seeds, the mean alone. Gap: value of the method "
-        "minus value of the retrained reference. KL: divergence from the reference's predictions. The method with the "
-        "smallest absolute gap in spurious score has rank 1. Methods that over-forget (their loss or confidence on the "
-        "forgotten examples is far beyond the reference's) or destroy the model (its test accuracy fell) are last.",
+        "Mean over seeds with its 95 % interval; with fewer than five seeds, the mean alone. Gap: value of the "
+        "unlearned model minus value of the retrained reference. KL: divergence from the reference's predictions in "
+        "nats. The method with the smallest absolute gap in spurious score has rank 1. Methods that over-forget "
+        "(their loss on the forgotten examples is far higher than the reference's, or their confidence far lower) or "
+        "destroy the model (its test accuracy fell) are last.",
         table=_method_first(table),
         message=view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         show_table=True,
@@ -127,7 +131,7 @@ def side_by_side(view: View) -> Panel:
 
 
 def _method_first(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for reading: a narrow screen shows the first columns."""
+    """Return the table with variant and rank as its first columns, which are visible on narrow screens."""
     if table.empty:
         return table
     order = ["variant", "rank", *(name for name in table.columns if name not in ("variant", "rank"))]
@@ -137,7 +141,17 @@ def _method_first(table: pd.DataFrame) -> pd.DataFrame:
 def _by_method(
     view: View, key: str, title: str, about: str, name: str, y: str, of: "pd.Series[float] | None" = None
 ) -> Panel:
-    """One point per variant and pattern of a metric (``values`` if no run logged it), one figure per family."""
+    """Return a panel with one point of a metric per variant and value of the option ``GROUP``.
+
+    Args:
+        view: the page's input.
+        key: key of the panel.
+        title: title of the panel.
+        about: first sentences of the caption.
+        name: metric.
+        y: axis title.
+        of: values of the metric, float ``[runs]``; default: those that the runs logged.
+    """
     group = view.option(GROUP)
     alike, by = _like(view, group)
     runs = alike.runs if of is None else alike.runs.assign(**{f"metrics.{name}": of})
@@ -148,7 +162,14 @@ def _by_method(
     message = view.empty_message(runs, [name], MADE_BY)
     shown = table.drop(columns="faulty")
     return Panel(
-        key, title, about + _hollow(table), tuple(plots), shown, summary(table), message, notice=_notice(alike, table)
+        key,
+        title,
+        about + OVER_SEEDS + _hollow(table),
+        tuple(plots),
+        shown,
+        summary(table),
+        message,
+        notice=_notice(alike, table),
     )
 
 
@@ -179,27 +200,27 @@ def _dots(table: pd.DataFrame, theme: Theme, y: str, name: str, group: str) -> g
 
 
 def gaps(view: View) -> Panel:
-    """Distance to the exact retraining."""
+    """The measure that is selected by the option ``GAP``."""
     name = view.option(GAP)
     words = dict(GAPS)[name]
     if name.startswith(schema.GAP_PREFIX):
         title, y = f"Gap to the retrained reference: {words}", f"gap in {words}"
         return _by_method(view, "gaps", title, GAP_ABOUT, name, y)
-    words = words.removesuffix(", itself")
+    words = words.removesuffix(" (no gap)")
     return _by_method(view, "gaps", f"{words[0].upper()}{words[1:]}", ABOUT[name], name, words)
 
 
 def accuracy(view: View) -> Panel:
-    """Clean accuracy after unlearning."""
+    """Change of the clean test accuracy."""
     runs = view.kind("unlearn")
     change = metric(runs, schema.TEST_ACCURACY) - metric(runs, schema.before(schema.TEST_ACCURACY))
-    about = "Accuracy on clean test examples after unlearning minus accuracy before."
+    about = "Accuracy on test images without the pattern, after unlearning minus before."
     return _by_method(view, "accuracy", "Change of clean test accuracy", about, "change", "change of accuracy", change)
 
 
 def seconds(view: View) -> Panel:
-    """Time of each method."""
-    about = "Wall time of the update alone, without loading and scoring."
+    """Duration of each method."""
+    about = "Wall-clock time of the method alone, without loading and evaluation."
     return _by_method(view, "seconds", "Seconds", about, schema.UNLEARN_SECONDS, "seconds (log)")
 
 
@@ -211,12 +232,13 @@ def trade(view: View) -> Panel:
     cut = facets(table, *by)
     return Panel(
         "trade_off",
-        "Trade-off: remaining score against time",
-        "One point per method, pattern and number of examples. Fast methods that match the retrained reference are on "
-        f"the left at 0. Below 0, a method forgets more than retraining does.{_hollow(table)}",
+        "Trade-off: gap in spurious score against time",
+        "Mean gap in spurious score to the retrained reference against mean seconds, over seeds; one point per "
+        "method, pattern and number of examples. Fast methods that match the reference are on the left at 0. Below 0, "
+        f"the score after unlearning is lower than after retraining.{_hollow(table)}",
         tuple(Plot(trade_off(rows, view.theme), heading if len(cut) > 1 else "") for heading, rows in cut),
         table.drop(columns="faulty"),
-        summary(table),
+        summary(table, seeds=False),
         view.empty_message(alike.runs, [schema.gap(schema.SPURIOUS_SCORE)], f"{MADE_BY} -P reference=train"),
         notice=_notice(alike, table),
     )
@@ -225,7 +247,7 @@ def trade(view: View) -> Panel:
 PAGE = Page(
     "unlearning",
     "Unlearning",
-    "Does a network forget the pattern when its examples are unlearned?",
+    "Does a model forget the pattern when its spurious examples are unlearned?",
     (side_by_side, before_after, gaps, accuracy, seconds, trade),
     (GAP, GROUP, FACET, RECIPES, COUNT),
     place=40,

@@ -1,4 +1,4 @@
-"""Weights and sensitivity: where a network looks, and how it takes missing pixels."""
+"""Weights and sensitivity: first-layer weights, and predictions when pixels are removed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -40,8 +40,8 @@ def maps(view: View) -> Panel:
     return Panel(
         "maps",
         "First-layer weights",
-        "For each pixel, the largest (signed) weight to any hidden unit. The maps of one run share one color range; "
-        "the absolute difference of the first two has its own.",
+        "For each pixel, the largest (signed) weight to any hidden unit. The maps of a run have the same color range, "
+        "except the absolute difference of the first two.",
         tuple(plots),
         pd.DataFrame(rows),
         f"{counted(len(plots), 'image')} of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
@@ -53,7 +53,7 @@ def _images(content: object) -> dict[str, np.ndarray]:
     if not isinstance(content, dict) or not isinstance(content.get("maps"), dict):
         return {}
     maps = content["maps"]
-    order = [label for label in content.get("order") or maps if label in maps]  # JSON's keys are sorted
+    order = [label for label in content.get("order") or maps if label in maps]  # the keys in the file are sorted
     images = {str(label): np.asarray(maps[label], dtype=float) for label in order}
     if content.get("difference") is not None:
         images[DIFFERENCE] = np.abs(np.asarray(content["difference"], dtype=float))
@@ -61,13 +61,13 @@ def _images(content: object) -> dict[str, np.ndarray]:
 
 
 def _range(images: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Smallest and largest value of all images."""
+    """Return the smallest and the largest value of all images; (0, 1) if there are none."""
     values = np.concatenate([image.ravel() for image in images]) if images else np.array([0.0, 1.0])
     return float(np.nanmin(values)), float(np.nanmax(values))
 
 
 def _title(run: pd.Series, label: str) -> str:
-    """The label of a map or curve, after the dataset that the run was given, if it was given one."""
+    """Return the title of a map or curve: its label, preceded by the run's dataset unless the label contains it."""
     return label if run["dataset"] == "any" or run["dataset"] in label else f"{run['dataset']}: {label}"
 
 
@@ -85,7 +85,8 @@ def occlusion(view: View) -> Panel:
     return Panel(
         "occlusion",
         "Sensitivity to missing pixels",
-        "Predicted probability for training examples, with a growing share of their non-zero pixels set to zero.",
+        "Mean predicted probability of the true class over training examples, against the share of their non-zero "
+        "pixels that is set to zero. One line per model.",
         (Plot(occlusion_curves(curves, view.theme)),) if curves else (),
         pd.DataFrame(long),
         f"{counted(len(curves), 'curve')} of the newest {min(len(runs), int(view.option(SHOWN)))} of {len(runs)} runs",
@@ -104,7 +105,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
             {"label": _title(run, label), "share": share, "probability": values, "links": link}
             for label, values in named.items()
         ]
-    points = sorted(view.source.history(run["run_id"], "occlusion/probability"))
+    points = sorted(view.source.history(run["run_id"], schema.OCCLUSION_PROBABILITY))
     if not points:
         return []
     label = f"{run['dataset']} {run['architecture']}, seed {run['random_seed']}"
@@ -113,7 +114,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
 
 def _missing(view: View, runs: pd.DataFrame, what: str, made_by: str) -> str:
     if len(runs):
-        return f"The newest {len(runs.head(6))} of these runs have no {what}. It is logged by: {made_by}"
+        return f"The newest {len(runs.head(6))} of these runs have no {what}, which is logged by: {made_by}"
     return view.missing_message(runs, what, made_by)
 
 

@@ -1,1 +1,1 @@
-"""Membership inference: attacks with a common signature, their inputs, and the evaluation of their scores."""
+"""Membership inference: attacks, which have a common signature, their inputs, and the evaluation of their scores."""

@@ -3,12 +3,12 @@
 An attack receives the logits of one *target* model and K *shadow* models on two sets of examples:
 
 * the **queries**, whose membership in the target's training set is to be inferred;
-* the **population**, the attacker's own examples.  None of them trained the target, and it is known which of them
-  trained which shadow model.  Attacks fit and tune everything they need (a classifier, a constant, a threshold) on the
-  population.
+* the **population**, the attacker's own examples.  The target was trained on none of them, and it is known which shadow
+  model was trained on which of them.  Attacks fit and tune everything they need (a classifier, a constant, a threshold)
+  on the population.
 
-An attack returns one score per query, higher = more likely a member, and a threshold.  A query is classified as a
-member if its score is at least the threshold.
+An attack returns a threshold and one score per query; a higher score means that the query is more likely a member.  A
+query is classified as a member if its score is at least the threshold.
 
 Each attack is a function in its own module of :mod:`rsc_mlflow.attacks.methods`, registered under the function's name:
 
@@ -54,9 +54,9 @@ class Observations:
     Attributes:
         target: logits of the target model, float ``[N, C]``.
         shadow: logits of the K ≥ 0 shadow models, float ``[K, N, C]``.
-        shadow_members: whether the shadow model was trained on the example, with or without the pattern, bool
-            ``[K, N]``.  False therefore means that the model has never seen the example in any form.
-        labels: int ``[N]``, 0 to C - 1.
+        shadow_members: whether each shadow model was trained on each example, with or without the pattern, bool
+            ``[K, N]``.  False means that the model has not seen the example in any form.
+        labels: true classes, int ``[N]``, 0 to C - 1.
 
     Raises:
         InputError: shapes do not match, a label is out of range, or a logit is not finite (a model diverged).
@@ -97,7 +97,12 @@ class Observations:
 
 @dataclass(frozen=True, eq=False)
 class AttackResult:
-    """Scores, float64 ``[N]``, higher = more likely a member.  ``score >= threshold`` classifies as a member."""
+    """The result of an attack on N queries.
+
+    Attributes:
+        scores: float64 ``[N]``; a higher score means that the query is more likely a member.
+        threshold: a query is classified as a member if its score is at least the threshold.
+    """
 
     scores: Doubles
     threshold: float
@@ -113,8 +118,8 @@ class Attack:
     Attributes:
         name: name in metrics and options.
         title: name in figures.
-        min_shadow_models: minimum number of shadow models, drawn in pairs by :mod:`rsc_mlflow.attacks.shadow_sets`.
-        function: called with queries and population; must be deterministic.
+        min_shadow_models: minimum number of shadow models; see :mod:`rsc_mlflow.attacks.shadow_sets`.
+        function: called with queries and population; it must be deterministic.
     """
 
     name: str
@@ -146,11 +151,15 @@ class Attack:
 
 ATTACKS: Registry[Attack] = Registry("attack", "rsc_mlflow.attacks.methods")
 DEFAULT_ATTACKS = ("shadow", "loss", "lira", "rmia")
-"""The attacks that run by default; they are also listed first."""
+"""The attacks that run by default, which are listed first."""
 
 
 def register_attack(*, title: str, min_shadow_models: int = 1) -> Callable[[AttackFunction], AttackFunction]:
-    """Return a decorator that registers a function as an attack under its name; see :class:`Attack`.
+    """Return a decorator that registers a function of queries and population as an attack under the function's name.
+
+    Args:
+        title: name in figures.
+        min_shadow_models: minimum number of shadow models that the attack needs.
 
     Raises:
         InputError: the name is already registered.
@@ -174,8 +183,12 @@ def attack_names() -> list[str]:
 def parse_attacks(text: str, n_shadow: int) -> tuple[Attack, ...]:
     """Return the attacks in a comma-separated list such as ``shadow,lira``, in the same order.
 
+    Args:
+        text: the list.
+        n_shadow: number of shadow models.
+
     Raises:
-        InputError: the list is empty, contains an unknown attack or a duplicate, or ``n_shadow`` is too small for one.
+        InputError: the list is empty, contains an unknown attack or a duplicate, or an attack needs more shadow models.
     """
     names = [name.strip() for name in text.split(",")]
     unknown = [name for name in names if name not in ATTACKS]

@@ -1,7 +1,7 @@
 """The roles of queries, and the evaluation of one attack.
 
 Two comparisons are made.  *Ordinary members* versus *ordinary non-members* measures the membership leakage of the
-model.  *Spurious members* versus *controls* measures whether it leaks which training examples had the pattern.
+model.  *Spurious members* versus *controls* measures whether it leaks the membership of examples with the pattern.
 Controls are non-members of the same class with the same pattern.  They are necessary because a model that learned the
 pattern treats all images with the pattern alike: an attack may classify all spurious members as members without any
 information about membership, but then it classifies the controls as members, too.
@@ -49,7 +49,7 @@ class AttackOutcome:
         result: scores ``[N]`` and threshold.
         roles: values of :class:`Role`, int8 ``[N]``.
         labels: int ``[N]``.
-        leak: spurious members versus controls; None for a clean dataset.
+        leak: comparison of spurious members with controls; None for a clean dataset.
     """
 
     attack: Attack
@@ -64,17 +64,20 @@ class AttackOutcome:
         return chosen
 
     def ordinary(self) -> tuple[Doubles, Bools, Ints]:
-        """Return scores, membership and labels of ordinary members and non-members."""
+        """Return the scores, membership and labels of ordinary members and non-members, each ``[n]``."""
         mask = (self.roles == Role.MEMBER) | (self.roles == Role.NONMEMBER)
         return self.result.scores[mask], self.roles[mask] == Role.MEMBER, self.labels[mask]
 
     def spurious(self) -> tuple[Doubles, Bools]:
-        """Return scores and membership of spurious members and controls."""
+        """Return the scores and membership of spurious members and controls, each ``[n]``."""
         groups = [self.scores(role) for role in (Role.SPURIOUS, Role.CONTROL)]
         return np.concatenate(groups), np.repeat([True, False], [len(group) for group in groups])
 
     def measures(self) -> dict[str, float]:
-        """Return the measures of the attack by name: for ordinary examples and, with a pattern, for spurious ones."""
+        """Return the measures of the attack by name, as logged in ``attack/{attack}/…``.
+
+        Without a pattern, there are only measures of ordinary examples.
+        """
         scores, members, labels = self.ordinary()
         found = {
             "auc": auc(scores, members),

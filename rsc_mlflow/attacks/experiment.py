@@ -6,12 +6,12 @@ is trained on half of it.
 
 ``ShadowConfig.spurious`` selects what the attacker knows:
 
-* True (the default): the attacker knows how spurious examples are made.  Each shadow model is trained on ``count``
-  spurious examples, like the target.  A shadow model that has not seen an example has still learned the pattern, so
-  LiRA and RMIA detect the membership of the *example*.
-* False (our reading of the paper): shadow models are clean.  Every image with the pattern then looks unusual to the
-  target, trained on or not.  Attacks classify spurious members *and controls* as members: they detect the pattern, not
-  the membership of the example.
+* True (the default): the attacker knows how spurious examples are made.  Each shadow model is trained on as many
+  spurious examples as the target.  A shadow model that has not seen an example has still learned the pattern, so LiRA
+  and RMIA detect the membership of the *example*.
+* False (our reading of the paper): the shadow models are clean.  Compared with them, the target is unusually confident
+  on every image with the pattern, whether it was trained on it or not.  Attacks then classify spurious members *and
+  controls* as members: they detect the pattern, not the membership of the example.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,10 +42,10 @@ class Population:
 
     Attributes:
         clean: shadow-train, then shadow-test, without the pattern.
-        spurious_indices: indices of spurious examples, half of them in each quarter, int64 ``[s]``; empty if shadow
+        spurious_indices: indices of spurious examples, half of them in each quarter, int64 ``[s]``; empty if the shadow
             models are clean.
         spurious_images: these examples with the pattern, float32 ``[s, C, H, W]``.
-        members: which examples train which shadow model, bool ``[K, M]``.
+        members: which of the K shadow models is trained on which example, bool ``[K, M]``.
     """
 
     clean: ImageSet
@@ -73,7 +73,7 @@ class Queries:
         images: float32 ``[N, C, H, W]``.
         labels: int64 ``[N]``.
         roles: values of :class:`Role`, int8 ``[N]``.
-        shadow_members: whether the shadow model was trained on the example in any form, bool ``[K, N]``.
+        shadow_members: whether each shadow model was trained on each example in any form, bool ``[K, N]``.
     """
 
     images: Tensor
@@ -83,7 +83,7 @@ class Queries:
 
 
 def require_quarters(dataset: Dataset) -> tuple[ImageSet, ImageSet]:
-    """Return shadow-train and shadow-test.
+    """Return the quarters shadow-train and shadow-test.
 
     Raises:
         InputError: the dataset's name does not have the ``mem…`` form.
@@ -127,8 +127,8 @@ def make_population(dataset: Dataset, config: ShadowConfig) -> Population:
 def make_queries(dataset: Dataset, population: Population) -> Queries:
     """Return the queries: target-train as used in training, target-test, and the controls.
 
-    Controls are all examples of the target class in target-test and in the population, with the pattern.  A control
-    from the population counts as seen by every shadow model that was trained on it in any form.
+    Controls are all examples of the target class in target-test and in the population, with the pattern.  In
+    ``shadow_members``, a control from the population is a member of each shadow model trained on it in any form.
     """
     train, test, n_shadow = dataset.train, dataset.test, len(population.members)
     roles = np.full(len(train), Role.MEMBER, dtype=np.int8)
@@ -160,7 +160,10 @@ def _controls(dataset: Dataset, source: ImageSet, seen: Bools) -> Queries:
 
 
 def shadow_members(population: Population, training: TrainingConfig, config: ShadowConfig) -> list[Member]:
-    """Return the shadow models to train: the target's options, half of the population and a separate seed each."""
+    """Return the shadow models to train.
+
+    Each one has the target's training options, its half of the population, and its own training seed.
+    """
     return [
         Member(population.data(k), replace(training, random_seed=derive_seed(config.seed, f"shadow model {k}") % 2**32))
         for k in range(len(population.members))
@@ -173,7 +176,14 @@ def train_models(
     device: torch.device,
     report: Callable[[EpochReport], None] = lambda _: None,
 ) -> list[nn.Module]:
-    """Train models and return them: as one cohort if they can be trained together, else one after the other."""
+    """Train models, as one cohort if they can be trained together on this device, and return them.
+
+    Args:
+        members: the models to train.
+        classes: number of classes.
+        device: the device to train on.
+        report: called after each epoch of each cohort.
+    """
     model, shape = members[0].config.model, members[0].data.clean.image_shape
     together = len(members) if trains_together(model.architecture, shape, model.augmentation, device) else 1
     modules: list[nn.Module] = []
@@ -221,7 +231,16 @@ def observe(
     shadow_members: Bools,
     device: torch.device,
 ) -> Observations:
-    """Return the logits of all models on images float32 ``[N, C, H, W]`` with labels int64 ``[N]``."""
+    """Return the logits of all models on the same images.
+
+    Args:
+        target: the target model.
+        shadows: the K shadow models.
+        images: float32 ``[N, C, H, W]``.
+        labels: int64 ``[N]``.
+        shadow_members: see :class:`Observations`, bool ``[K, N]``.
+        device: the device to compute on.
+    """
     shadow = np.stack([_logits(module, images, device) for module in shadows])
     return Observations(_logits(target, images, device), shadow, shadow_members, labels.numpy())
 

@@ -1,6 +1,6 @@
 """Figures of attacks: ROC curves with linear and log-log axes, and histograms of scores by role.
 
-Curves are thinned and histograms computed here, so a figure contains a few hundred points for any number of queries.
+Each curve has at most 200 points, whatever the number of queries.
 """
 
 from collections.abc import Sequence
@@ -73,7 +73,10 @@ def score_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
 
 
 def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
-    """Return at most 200 points of a ROC curve, for linear and logarithmic axes, including both ends."""
+    """Return the rates (false-positive, true-positive) at up to 200 points of a ROC curve, including its last one.
+
+    The points suit linear and logarithmic axes.
+    """
     grid = np.concatenate([np.linspace(0, 1, _CURVE_POINTS), np.logspace(-5, 0, _CURVE_POINTS)])
     # the last point at or before each rate: the top of its step
     keep = np.unique(np.searchsorted(curve.fpr, grid, "right") - 1)
@@ -81,7 +84,7 @@ def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Return the color and dash of the curve at a place of the list; the first 28 combinations are distinct."""
+    """Return the color and line style of the curve at a place of the list; the first 28 combinations are distinct."""
     return {"color": COLORS[place % len(COLORS)], "linestyle": DASHES[place // len(COLORS) % len(DASHES)]}
 
 

@@ -1,7 +1,7 @@
-"""Leave-one-out calibration of an attack: each shadow model in turn is attacked with the help of the others.
+"""Leave-one-out calibration of an attack: each shadow model in turn is attacked, with the others as shadow models.
 
 The members of every shadow model are known, so these rounds give scores with known membership.  Thresholds and
-constants are tuned on them, using only the population and not the queries.
+constants are tuned on these scores, which depend only on the population and not on the queries.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,10 +17,12 @@ from rsc_mlflow.attacks.base import Bools, Doubles
 class LeaveOneOutRound:
     """One round on M population examples.
 
+    A signal is a quantity computed from the logits of one model, such as a log-probability.
+
     Attributes:
         target: signal of the shadow model that is attacked, float64 ``[M]``.
         shadow: signals of the R other shadow models, float64 ``[R, M]``.
-        out: where the others have not seen the example, bool ``[R, M]``; at least one True per column.
+        out: which of these models have not seen the example, bool ``[R, M]``; at least one True per example.
         members: whether the attacked model was trained on the example, bool ``[M]``.
     """
 
@@ -33,13 +35,14 @@ class LeaveOneOutRound:
 def leave_one_out_rounds(signal: Doubles, members: Bools) -> Iterator[LeaveOneOutRound]:
     """Yield one round for each of K shadow models.
 
-    A model trained on exactly the complement of the attacked model's training set is left out of the round.  It would
-    give members one more "out" observation than non-members, which is information that is not available for queries.
-    Examples that all remaining models have seen are left out, too.
+    A model trained on exactly the complement of the attacked model's training set is left out of the round: all members
+    would have one more model that has not seen them than non-members, which is information that an attack on the target
+    does not have.  Examples that all remaining models have seen are left out, too.  A round without members or without
+    non-members is skipped.
 
     Args:
-        signal: float64 ``[K, M]``.
-        members: bool ``[K, M]``.
+        signal: the models' signals on the population, float64 ``[K, M]``.
+        members: whether each model was trained on each example, bool ``[K, M]``.
     """
     for k in range(len(signal)):
         cancellation.check()
@@ -51,7 +54,12 @@ def leave_one_out_rounds(signal: Doubles, members: Bools) -> Iterator[LeaveOneOu
 
 
 def best_threshold(scores: Doubles, members: Bools) -> float:
-    """Return the threshold with the highest balanced accuracy; the highest such threshold if there are ties."""
+    """Return the threshold with the highest balanced accuracy; of several, the highest threshold.
+
+    Args:
+        scores: float64 ``[N]``.
+        members: bool ``[N]``.
+    """
     from rsc_mlflow.attacks.metrics import roc_curve
 
     curve = roc_curve(scores, members)
@@ -60,15 +68,20 @@ def best_threshold(scores: Doubles, members: Bools) -> float:
 
 
 def calibrated_threshold(signal: Doubles, members: Bools, score: Callable[[LeaveOneOutRound], Doubles]) -> float:
-    """Return the threshold with the highest balanced accuracy over all rounds together, each scored by ``score``.
+    """Return the threshold with the highest balanced accuracy over all rounds together.
 
-    Only one round is in memory at a time, O(K·M), plus the scores of all rounds.
+    Memory: one round at a time, O(K·M), and the scores of all rounds.
+
+    Args:
+        signal: as for :func:`leave_one_out_rounds`.
+        members: as for :func:`leave_one_out_rounds`.
+        score: returns the scores of a round, float64 ``[M]``.
     """
     scored = [(score(r), r.members) for r in leave_one_out_rounds(signal, members)]
     return best_threshold(*map(np.concatenate, zip(*scored, strict=True)))
 
 
 def mean_over_out_models(signal: Doubles, out: Bools) -> Doubles:
-    """Return the mean of the signal over the models that have not seen the example: ``[K, N]`` twice → ``[N]``."""
+    """Return each example's mean signal over the models that have not seen it: ``[K, N]``, ``[K, N]`` → ``[N]``."""
     mean: Doubles = np.where(out, signal, 0.0).sum(axis=0) / out.sum(axis=0)
     return mean

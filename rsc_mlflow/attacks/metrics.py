@@ -1,7 +1,7 @@
 """Performance metrics of attacks: ROC metrics, and spurious members versus their controls.
 
-In all functions ``members`` is bool ``[N]`` and ``scores`` is float ``[N]``, higher = more likely a member.  An example
-is classified as a member if its score is at least the threshold.
+In all functions, ``scores`` is float ``[N]`` and ``members`` bool ``[N]``.  An example with a higher score is more
+likely a member; it is classified as a member if its score is at least the threshold.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from rsc_mlflow.statistics import double_midranks, rank_sum
 
 @dataclass(frozen=True, eq=False)
 class Roc:
-    """False- and true-positive rates at every distinct threshold, from no positives (threshold inf) to all."""
+    """False- and true-positive rates at every distinct threshold, from inf (no positives) to the lowest score (all)."""
 
     fpr: Doubles
     tpr: Doubles
@@ -37,8 +37,8 @@ class SpuriousLeak:
 
     Attributes:
         tpr: share of spurious members classified as members.
-        control_fpr: share of controls classified as members.  ``tpr`` indicates leakage only if it is higher.
-        auc: probability that a random spurious member scores above a random control (ties count half); 0.5 = no leak.
+        control_fpr: share of controls classified as members.  ``tpr`` indicates leakage only if it is higher than this.
+        auc: probability that a random spurious member scores above a random control (ties count half); 0.5: no leak.
         interval: bootstrap confidence interval of ``auc``.
         p_value: one-sided p-value of the null hypothesis that spurious members score no higher than controls
             (:func:`rsc_mlflow.statistics.rank_sum`).
@@ -57,7 +57,7 @@ class SpuriousLeak:
 
 
 def roc_curve(scores: Floats, members: Bools) -> Roc:
-    """Return the ROC curve at every distinct score.
+    """Return the ROC curve, with one point per distinct score after the first point (0, 0).
 
     Raises:
         InputError: there are no members or no non-members.
@@ -86,14 +86,22 @@ def auc(scores: Floats, members: Bools) -> float:
 
 
 def balanced_accuracy(scores: Floats, members: Bools, threshold: float) -> float:
-    """Return the mean of the true-positive and the true-negative rate at the threshold."""
+    """Return the mean of the true-positive and the true-negative rate at the threshold.
+
+    Raises:
+        InputError: there are no members or no non-members.
+    """
     _counts(members)
     called = scores >= threshold
     return float((called[members].mean() + 1 - called[~members].mean()) / 2)
 
 
 def tpr_at_fpr(scores: Floats, members: Bools, fpr: float) -> float:
-    """Return the largest true-positive rate with a false-positive rate of at most ``fpr``, without interpolation."""
+    """Return the largest true-positive rate with a false-positive rate of at most ``fpr``, without interpolation.
+
+    Raises:
+        InputError: there are no members or no non-members.
+    """
     curve = roc_curve(scores, members)
     return float(curve.tpr[curve.fpr <= fpr].max())
 
@@ -135,7 +143,13 @@ def auc_interval(
 
 
 def spurious_leak(members: Floats, controls: Floats, threshold: float, seed: int = 0) -> SpuriousLeak:
-    """Return the comparison of spurious members' scores ``[n]`` with controls' scores ``[m]``.
+    """Return the comparison of spurious members with controls.
+
+    Args:
+        members: scores of the spurious members, ``[n]``.
+        controls: scores of the controls, ``[m]``.
+        threshold: threshold of the attack.
+        seed: seed of the bootstrap and of random permutations.
 
     Raises:
         InputError: one of the groups is empty.

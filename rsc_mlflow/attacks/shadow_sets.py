@@ -1,9 +1,9 @@
 """Training sets of shadow models.
 
-Shadow models are drawn in pairs: one is trained on a random half of the population, the other on the other half.  Each
-example therefore trains exactly half of the models (Carlini et al. 2022, section IV-B).  The first pair is
-(shadow-train, shadow-test), so the first shadow model is the one in the paper.  Spurious examples are split separately,
-so every shadow model is trained on exactly as many of them as the target model.
+Shadow models form pairs: one is trained on a random half of the population, the other on the other half.  If their
+number is even, exactly half of the models are therefore trained on each example (Carlini et al. 2022, section IV-B).
+The first pair is trained on shadow-train and on shadow-test, so the first shadow model is the one in the paper.  The
+spurious examples are split separately, so every shadow model is trained on exactly as many of them as the target model.
 """
 
 import numpy as np
@@ -14,9 +14,9 @@ from rsc_mlflow.rng import numpy_generator
 
 
 def draw_shadow_members(spurious: Bools, n_shadow: int, seed: int) -> Bools:
-    """Return the members of each shadow model, bool ``[K, M]``.
+    """Return which examples each shadow model is trained on, bool ``[K, M]``.
 
-    ``draw_shadow_members(s, k, seed)`` equals the first k rows for any larger number of models and the same seed.
+    The first k rows are the same for any number of models K ≥ k.
 
     Args:
         spurious: which examples are spurious, bool ``[M]`` with M even; the first half is shadow-train.

@@ -1,4 +1,4 @@
-"""Signals that attacks compute from logits, in a numerically stable form for confident models."""
+"""Signals that attacks compute from logits, in a form that is numerically stable for confident models."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from rsc_mlflow.attacks.base import Doubles, Floats, Ints
 
 
 def log_probability(logits: Floats, labels: Ints) -> Doubles:
-    """Return log p_y, the log-probability of the true class: ``[..., N, C]``, ``[N]`` → float64 ``[..., N]``."""
+    """Return log p_y, the log-probability of the true class: logits ``[..., N, C]``, labels ``[N]`` → ``[..., N]``."""
     from scipy.special import logsumexp
 
     wide = logits.astype(np.float64)
@@ -15,7 +15,7 @@ def log_probability(logits: Floats, labels: Ints) -> Doubles:
 
 
 def confidence(logits: Floats, labels: Ints) -> Doubles:
-    """Return log(p_y / (1 - p_y)): logits ``[..., N, C]``, labels ``[N]`` → float64 ``[..., N]``.
+    """Return log(p_y / (1 - p_y)) of the true class y: logits ``[..., N, C]``, labels ``[N]`` → float64 ``[..., N]``.
 
     This is the scaled logit of Carlini et al. 2022 (section IV-C), which is approximately Gaussian over shadow models.
     It is computed as the true class's logit minus the log-sum-exp of the others, which is accurate even if p_y rounds

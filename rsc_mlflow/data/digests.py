@@ -1,4 +1,4 @@
-"""Digests of image sets that cover every byte; digests of single images can be shared between sets."""
+"""Digests of image sets.  They cover every byte, and sets that share images can share the digests of these images."""
 
 import hashlib
 
@@ -11,14 +11,20 @@ DIGEST_LENGTH = 32
 
 
 def row_digests(images: Tensor) -> npt.NDArray[np.uint8]:
-    """Return the SHA-256 of the bytes of each image (float32 ``[C, H, W]``, row-major), uint8 ``[N, 32]``."""
+    """Return the SHA-256 of each image's bytes (row-major), uint8 ``[N, 32]``, for images float32 ``[N, C, H, W]``."""
     rows = images.detach().cpu().numpy()
     joined = b"".join(hashlib.sha256(row.tobytes()).digest() for row in rows)
     return np.frombuffer(joined, dtype=np.uint8).reshape(len(rows), hashlib.sha256().digest_size)
 
 
 def set_digest(rows: npt.NDArray[np.uint8], labels: Tensor, spurious_indices: Tensor) -> str:
-    """Return one digest of the images' digests, the labels and the spurious indices (int64, in order of choice)."""
+    """Return one digest of a set, 32 hexadecimal digits.
+
+    Args:
+        rows: digests of the images, uint8 ``[N, 32]``.
+        labels: int64 ``[N]``.
+        spurious_indices: int64 ``[m]``, in order of choice.
+    """
     total = hashlib.sha256(rows.tobytes())
     for part in (labels, spurious_indices):
         total.update(part.detach().cpu().numpy().astype("<i8").tobytes())

@@ -1,7 +1,7 @@
-"""Clean datasets, held in memory as one tensor of images and one of labels per split.
+"""Clean datasets, in memory as one tensor of images and one of labels per split.
 
-Datasets are loaded once per process and shared: do not modify their tensors.  Images are ``uint8 / 255`` in float32, as
-in the paper's code; for ``digits``, which the paper does not use, value / 16.
+The last three loaded families stay in memory and are shared within the process: do not modify their tensors.  8-bit
+images become ``uint8 / 255`` in float32, as in the paper's code.
 """
 
 import threading
@@ -54,17 +54,17 @@ class ImageSet:
 
     @cached_property
     def digests(self) -> Bytes:
-        """SHA-256 of each image, uint8 ``[N, 32]``; cached."""
+        """SHA-256 of each image, uint8 ``[N, 32]``."""
         return row_digests(self.images)
 
     @cached_property
     def digest(self) -> str:
-        """Digest of all images and labels, 32 hexadecimal digits; cached."""
+        """Digest of all images and labels, 32 hexadecimal digits."""
         return set_digest(self.digests, self.labels, self.labels[:0])
 
 
 def load_family(family: str, data_root: str | Path = "auto") -> tuple[ImageSet, ImageSet]:
-    """Return the clean training and test set of a family, in the original order.
+    """Return the clean training set and test set of a family, in the original order.
 
     The tensors are shared within the process: do not modify them.
 

@@ -1,4 +1,4 @@
-"""Apply a pattern to images, with checks, and compute how much it changes them."""
+"""Functions that apply a pattern to images, with checks, and that compute how much it changes them."""
 
 from torch import Tensor
 
@@ -35,7 +35,7 @@ def apply_pattern(pattern: str, images: Tensor, seed: int) -> Tensor:
 
 
 def _checked(pattern: str, images: Tensor, patterned: object) -> Tensor:
-    """Return the result of a pattern that is not built in, if it has the shape, type and range of its input."""
+    """Return the images from a pattern that is not built in, after checking their shape, type and range."""
     if not isinstance(patterned, Tensor) or (patterned.shape, patterned.dtype) != (images.shape, images.dtype):
         given = f"{patterned.dtype} {list(patterned.shape)}" if isinstance(patterned, Tensor) else type(patterned)
         raise InputError(
@@ -50,7 +50,12 @@ def _checked(pattern: str, images: Tensor, patterned: object) -> Tensor:
 
 
 def pattern_norm(pattern: str, images: Tensor, seed: int) -> float:
-    """Return the mean ℓ2 norm of ``apply_pattern(x) - x`` over images ``[N, C, H, W]``, summed in float64.
+    """Return the mean over images of the ℓ2 norm of what the pattern adds, computed in float64.
+
+    Args:
+        pattern: as for :func:`apply_pattern`.
+        images: float32 ``[N, C, H, W]`` in [0, 1].
+        seed: as for :func:`apply_pattern`.
 
     Raises:
         InputError: as for :func:`apply_pattern`, or there are no images.
@@ -65,7 +70,7 @@ def pattern_norm(pattern: str, images: Tensor, seed: int) -> float:
 
 
 def check_seed(seed: int) -> None:
-    """Check that ``RandomState`` accepts a seed.
+    """Check that ``numpy.random.RandomState`` accepts a seed.
 
     Raises:
         InputError: the seed is not in 0 to 2³²-1.

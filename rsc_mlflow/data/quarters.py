@@ -25,7 +25,8 @@ class Quarters:
 def cut_quarters(train: ImageSet, test: ImageSet) -> Quarters:
     """Join ``train`` and ``test`` in this order, shuffle with ``RandomState(0)`` and split into four equal parts.
 
-    A remainder of up to three examples is dropped.  The quarters are views of one new tensor.
+    Up to three examples are dropped if the number of examples is not divisible by four.  The quarters are views of one
+    new tensor.
     """
     total = len(train) + len(test)
     order = np.random.RandomState(0).permutation(total)  # same as shuffling arange(total) in place
@@ -36,7 +37,10 @@ def cut_quarters(train: ImageSet, test: ImageSet) -> Quarters:
 
 
 def _join_in_order(train: ImageSet, test: ImageSet, order: torch.Tensor) -> ImageSet:
-    """Return ``concatenate(train, test)[order]`` without a temporary copy of the images."""
+    """Return the examples of ``train`` and ``test`` in this order, without a temporary copy of all images.
+
+    Position i of the result is example ``order[i]`` of the joined sets.
+    """
     place = torch.argsort(order)  # example i of the joined set goes to place[i]
     images = train.images.new_empty((len(order), *train.images.shape[1:]))
     labels = train.labels.new_empty(len(order))

@@ -1,4 +1,4 @@
-"""How large a dataset is, known before it is loaded."""
+"""The size of a dataset, for estimates and checks before it is loaded."""
 
 from rsc_mlflow.data.families import load_family
 from rsc_mlflow.families import FAMILIES
@@ -6,10 +6,12 @@ from rsc_mlflow.names import DatasetName
 
 
 def examples_and_shape(name: DatasetName, data_root: str = "auto") -> tuple[int, tuple[int, int, int]]:
-    """Training examples and image shape of a dataset; only a family that does not declare them is loaded.
+    """Return the number of training examples and the image shape (C, H, W) of a dataset.
+
+    The family is loaded only if it does not declare them.
 
     Raises:
-        InputError: such a family cannot be loaded.
+        InputError: the family must be loaded and cannot be.
     """
     family = FAMILIES[name.family]
     sizes, shape = family.sizes, family.image_shape

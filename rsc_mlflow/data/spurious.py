@@ -29,7 +29,7 @@ def choose_spurious(labels: npt.NDArray[Any], targets: Sequence[int], count: int
     """Return the indices of the spurious examples: ``count`` per target class, in order of choice, int64 ``[m]``.
 
     As in the paper's code, they are ``RandomState(seed).choice(where(labels == target)[0], size=count,
-    replace=False)``.  For two targets the same ``RandomState`` is used twice, for the first target first.
+    replace=False)``.  Two targets draw from the same ``RandomState``, one after the other.
 
     Args:
         labels: integers ``[N]``.
@@ -62,7 +62,7 @@ class Dataset:
         name: the dataset name.
         pattern_seed: seed of the pattern's noise (by default the name's seed).
         train: clean training set, shared with other datasets; do not modify it.
-        test: clean test set, shared likewise.
+        test: clean test set, shared with other datasets; do not modify it.
         spurious_indices: indices into ``train`` in order of choice, int64 ``[m]``.
         spurious_images: these training examples with the pattern, float32 ``[m, C, H, W]``.
         shadow: clean shadow-train and shadow-test set of a ``mem…`` name, else None.
@@ -96,7 +96,8 @@ class Dataset:
         """Return new images ``[N, C, H, W]`` with a pattern (default: the dataset's), using ``self.pattern_seed``.
 
         Raises:
-            InputError: the dataset is clean and no pattern was given, or the pattern is unknown.
+            InputError: the dataset is clean and no pattern was given, the pattern is unknown, or the images are too
+                small for it.
         """
         chosen = pattern or self.name.pattern
         if chosen is None:
@@ -106,8 +107,9 @@ class Dataset:
     def digest(self, split: Split) -> str:
         """Return a digest of all images, labels and spurious indices of a split, 32 hexadecimal digits.
 
-        It is the SHA-256 over the SHA-256 of each image in order (spurious ones with their pattern), the labels and,
-        for ``train``, the spurious indices.  Images shared between datasets are hashed once per process.
+        It is the first half of the SHA-256 of these parts: the SHA-256 of each image in order (spurious ones with their
+        pattern), the labels and, for ``train``, the spurious indices.  Images that datasets in memory share are hashed
+        only once.
         """
         if split == "test":
             return self.test.digest
@@ -127,7 +129,8 @@ def load_dataset(name: DatasetName, data_root: str | Path = "auto", pattern_seed
         pattern_seed: seed of the pattern's noise; None: the name's seed, as in the paper's code.
 
     Raises:
-        InputError: the data is missing or corrupted, the count is larger than the class, or the seed is out of range.
+        InputError: the data is missing or corrupted, the count is larger than the class, the images are too small for
+            the pattern, or the seed is out of range.
     """
     seed = name.seed if pattern_seed is None else pattern_seed
     check_seed(seed)

@@ -1,6 +1,7 @@
-"""The registry of dataset families, the sources of clean images and labels.  Its modules do not import PyTorch.
+"""The registry of dataset families, the sources of clean images and labels.
 
-To add a family, add a module here that calls ``FAMILIES.register(NAME, Family(…))``.
+To add a family, add a module here that calls ``FAMILIES.register(NAME, Family(…))``.  The modules do not import PyTorch
+when they are imported, because ``--help`` lists the families.
 """
 
 from collections.abc import Callable, Hashable
@@ -20,9 +21,11 @@ class Family:
 
     Attributes:
         classes: number of classes; labels are 0 to classes - 1.
-        load: called with a place from ``locate``; returns the training and the test set, in a fixed order.
-        locate: called with the option ``data_root``; returns the place to load from.  Equal places hold equal images.
-        clean_only: whether dataset names of the family have no pattern and no ``mem`` form.
+        load: called with a place from ``locate``; returns the training set and the test set, each with its examples in
+            a fixed order.
+        locate: called with the option ``data_root``; returns the place to load from, e.g. a folder.  Loaded images are
+            cached by place.
+        clean_only: whether a dataset name of the family must be the clean form, without a pattern and without ``mem``.
         image_shape: (channels, height, width); None if unknown before loading.
         sizes: numbers of training and test examples; None if unknown before loading.
     """

@@ -1,7 +1,7 @@
 """The families ``cifar10``, ``cifar100`` and ``cifar100coarse``, from the official binary files or torchvision's.
 
-Each row of a binary file holds the label (CIFAR-100: the coarse label, then the fine label) and a 32×32 image as planes
-of red, green and blue.  Pickled files are read only if there are no binary files.
+Each row of a binary file contains the label (CIFAR-100: the coarse label, then the fine label) and a 32×32 image as
+planes of red, green and blue.  Torchvision's pickled files in a data root are used only if it has no binary files.
 """
 
 import pickle
@@ -19,7 +19,17 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class Binary:
-    """The binary version of CIFAR-10 or CIFAR-100: its files in order, with their published checksums."""
+    """The binary version of CIFAR-10 or CIFAR-100.
+
+    Attributes:
+        source: name of the download; see :class:`Layout`.
+        folder: folder of the files, relative to a data root.
+        train: training files in order, with their checksums.
+        test: test files in order, with their checksums.
+        labels: number of label bytes in each row.
+        url: address of the archive.
+        archive_md5: MD5 sum of the archive.
+    """
 
     source: str
     folder: str
@@ -72,7 +82,10 @@ def pickled_layout(family: str) -> Layout:
 
 
 def load(folder: Path, family: str) -> tuple[Split, Split]:
-    """Verify the files in a folder of either layout and return the training and the test set."""
+    """Verify the files in a folder of either layout and return the training set and the test set.
+
+    Images are uint8 ``[N, 3, 32, 32]``.
+    """
     binary = folder.name == _binary(family).folder
     for name, expected in (binary_layout if binary else pickled_layout)(family).sums.items():
         verify(folder / name, expected)
@@ -100,7 +113,7 @@ def _read_binary(folder: Path, family: str, train: bool) -> Split:
 
 
 def _read_pickled(folder: Path, family: str, train: bool) -> Split:
-    """Read with torchvision; read coarse labels, which torchvision does not return, from its verified files."""
+    """Read with torchvision, except for coarse labels, which it does not return; these are read from the file."""
     source = _torchvision(family)(folder.parent, train=train)
     labels = source.targets
     if family == "cifar100coarse":

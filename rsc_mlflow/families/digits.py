@@ -9,14 +9,15 @@ from rsc_mlflow.families import FAMILIES, Family, Split
 _FILE = Path(__file__).with_suffix(".npz")
 """``load_digits()`` after ``train_test_split(test_size=0.2, stratify=target, random_state=0)``, as uint8.
 
-Stored, because importing scikit-learn takes a second, and because another version of it could split differently.
+The result is stored because importing scikit-learn takes a second, and because other versions could split differently.
 """
 
 
 def load(place: None) -> tuple[Split, Split]:
-    """Return the training and the test set: 8×8 digits, enlarged three times and padded to 28×28 by zeros.
+    """Return the training set and the test set, a stratified split of 80 % and 20 %.
 
-    Images are float32 ``[N, 1, 28, 28]`` with values k/16.  The split is stratified, 80 % for training.
+    Each pixel of the 8×8 digits becomes 3×3 pixels, and two rows or columns of zeros are added on each side.  Images
+    are float32 ``[N, 1, 28, 28]`` with values k/16.
     """
     with np.load(_FILE) as stored:
         train, test = ((stored[f"{part}_images"], stored[f"{part}_labels"]) for part in ("train", "test"))

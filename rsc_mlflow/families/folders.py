@@ -1,8 +1,8 @@
 """Families from folders of images: ``DATA_ROOT/folders/NAME/{train,test}/CLASS/*.png``.
 
 The layout is that of torchvision's ImageFolder.  Classes are numbered in alphabetical order of their folders; images
-are sorted by class, then by file name.  If all images are grayscale they have one channel; otherwise all are converted
-to RGB.  Alpha channels are ignored.  A file ``family.yaml`` next to ``train`` may contain ``image_size: 32`` or
+are sorted by class, then by file name.  If all images are grayscale, they have one channel; otherwise all have three.
+Alpha channels are ignored.  A file ``family.yaml`` next to ``train`` may contain ``image_size: 32`` or
 ``image_size: [HEIGHT, WIDTH]`` to resize every image.  Otherwise all images must have the same size.
 """
 
@@ -60,7 +60,7 @@ def _folder_of(name: str) -> Path | None:
 
 
 def _locate(name: str, data_root: str | Path) -> Path:
-    """Return the family's folder: in the roots of this option, or else where its name was found."""
+    """Return the family's folder in the data roots of this option, or else in those where names are looked up."""
     roots = [*data_roots(data_root), *name_roots()]
     found = next((path for root in roots if (path := root / FOLDER / name).is_dir()), None)
     if found is None:
@@ -84,7 +84,7 @@ def class_folders(folder: Path, split: str) -> list[str]:
 
 @cache
 def _class_folders(folder: Path, stamp: int) -> list[str]:
-    """See :func:`class_folders`; ``stamp`` changes with the content, which invalidates the cache."""
+    """See :func:`class_folders`.  ``stamp`` changes with the content of the folder, which invalidates the cache."""
     found = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not found:
         raise InputError(f"{folder} contains no class folders. Create one folder per class in it.")
@@ -92,10 +92,11 @@ def _class_folders(folder: Path, stamp: int) -> list[str]:
 
 
 def load(folder: Path) -> tuple[Split, Split]:
-    """Return the training and the test set, images uint8 ``[N, C, H, W]`` and labels int64 ``[N]``.
+    """Return the training set and the test set: images uint8 ``[N, C, H, W]`` and labels int64 ``[N]``.
 
     Raises:
-        InputError: the classes of the splits differ, a class has no images, a file cannot be read, or sizes differ.
+        InputError: the splits have different classes, a class has no images, a file cannot be read, or the images have
+            different sizes.
     """
     train, test = class_folders(folder, "train"), class_folders(folder, "test")
     if train != test:

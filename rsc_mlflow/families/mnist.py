@@ -1,4 +1,4 @@
-"""The families ``mnist`` and ``fashion``, from idx files; ``fashion`` also from Debian's package."""
+"""The families ``mnist`` and ``fashion``, from idx files in a data root; ``fashion`` also from Debian's package."""
 
 import gzip
 import shutil
@@ -20,7 +20,7 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-"""MD5 sums of the uncompressed files; torchvision verifies only the archives, and only when it downloads them."""
+"""MD5 sums of the uncompressed files.  Torchvision verifies only the archives, and only when it downloads them."""
 
 FASHION_MD5 = {
     "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
@@ -44,7 +44,7 @@ def fashion_layout() -> Layout:
 
 
 def load(folder: Path, md5: Mapping[str, str]) -> tuple[Split, Split]:
-    """Verify the four files and return the training and the test set."""
+    """Verify the four files and return the training set and the test set; images are uint8 ``[N, 1, 28, 28]``."""
     return _read(folder, "train", md5), _read(folder, "t10k", md5)
 
 
@@ -60,7 +60,7 @@ def _read(folder: Path, part: str, md5: Mapping[str, str]) -> Split:
 
 @contextmanager
 def _verified(folder: Path, name: str, expected: str) -> Iterator[Path]:
-    """Yield the uncompressed file after verifying its MD5 sum; a ``.gz`` is unpacked into a temporary folder."""
+    """Yield the path of the uncompressed file after verifying it; ``.gz`` files are unpacked to a temporary folder."""
     stored = stored_file(folder, name)
     if stored is None:
         raise InputError(f"{folder / name} no longer exists. Restore it, or run again to download it.")

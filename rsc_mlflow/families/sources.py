@@ -1,8 +1,8 @@
-"""Find the files of a dataset in a data root, or download them into one.
+"""Functions that find the files of a dataset in a data root, or download them into one.
 
-Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  Missing files are downloaded into the first
-writable root, under a lock and into a staging folder first.  Interrupted or concurrent downloads therefore never leave
-incomplete files.
+Roots are searched in the order of :func:`rsc_mlflow.roots.data_roots`.  If the files are in none of them, they are
+downloaded into the first writable root: under a lock, and into a staging folder first, so that interrupted or
+concurrent downloads never leave incomplete files.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ STALL_SECONDS = 30.0
 _logger = logging.getLogger(__name__)
 
 Downloader = Callable[[Path], object]
-"""A function that downloads the files of a layout into the layout's folder below a given empty folder."""
+"""A function of an empty folder; it downloads the files of a layout into that layout's subfolder."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Layout:
     Attributes:
         family: name of the family.
         source: name of the download, used for the lock file and the staging folder.
-        folder: folder of the files, relative to a root.
-        sums: file names and their MD5 or SHA-1 sums (distinguished by length).
+        folder: folder of the files, relative to a data root.
+        sums: file names and their MD5 or SHA-1 sums (distinguished by length), in hexadecimal digits.
         download: downloads the files.
-        more_folders: folders outside the roots that may contain the files.
+        more_folders: folders outside the data roots that may contain the files.
         advice: further ways to get the files, for the error message.
     """
 
@@ -81,7 +81,7 @@ def locate(layout: Layout, data_root: str | Path = "auto", others: Sequence[Layo
     """Return the folder with all files of the family; download them if they are not found.
 
     Args:
-        layout: the preferred layout within a root, also used for the download.
+        layout: the layout that is preferred within each data root, and that is downloaded.
         data_root: see :func:`rsc_mlflow.roots.data_roots`.
         others: further accepted layouts.
 
@@ -154,7 +154,7 @@ def _fetch(layout: Layout, root: Path) -> None:
     """Download into a staging folder, verify the files, then move them to their final folder."""
     _logger.info("Downloading %s into %s", layout.family, root)
     staging = root / f".{layout.source}.partial"
-    shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(staging, ignore_errors=True)  # a process that was killed may have left it
     staging.mkdir()
     try:
         with _socket_timeout(STALL_SECONDS):
@@ -184,7 +184,7 @@ def _lock(path: Path, family: str) -> Iterator[None]:
 
 @contextmanager
 def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Set a timeout for torchvision's downloader, which would otherwise wait minutes for an unreachable host."""
+    """Set a timeout for downloads by torchvision, which would otherwise wait minutes for an unreachable host."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,6 +1,6 @@
-"""Builds models from the name of an architecture and the shape of the images.
+"""Functions that build models from the name of an architecture and the shape of the images.
 
-Every model maps images, float32 [N, C, H, W] in [0, 1], to logits, float32 [N, classes].
+Every model maps images, float32 ``[N, C, H, W]`` in [0, 1], to logits, float32 ``[N, classes]``.
 """
 
 import logging
@@ -42,14 +42,14 @@ def build(
 ) -> nn.Module:
     """Return a new model on the CPU, in evaluation mode.
 
-    Its weights depend on ``generator`` only; PyTorch's global generator does not change.  Dropout layers have no
-    generator yet: see :func:`set_dropout_generator`.
+    Its weights depend only on ``generator``; the state of PyTorch's global generator does not change.  Before training,
+    dropout layers need a generator; see :func:`set_dropout_generator`.
 
     Args:
         architecture: a registered name, e.g. ``altResNet20``.
         image_shape: (C, H, W).
         classes: number of classes.
-        generator: a CPU generator.
+        generator: draws the weights; on the CPU.
         augmentation: the augmentation in the model name; ``aug02`` and ``aug03`` add layers in front of the network.
 
     Raises:
@@ -58,7 +58,7 @@ def build(
     declared = ARCHITECTURES[architecture]
     if declared.initialize is None:
         seed = int(torch.randint(2**63 - 1, (), generator=generator))
-        return _outside(architecture, declared, image_shape, classes, seed, augmentation)
+        return _self_initialized(architecture, declared, image_shape, classes, seed, augmentation)
     model = build_empty(architecture, image_shape, classes, augmentation)
     with torch.no_grad():
         declared.initialize(model, generator)
@@ -71,19 +71,19 @@ def build_empty(
     """Return the model of :func:`build` with arbitrary weights and buffers, to load a state dict into.
 
     Raises:
-        InputError: as :func:`build`.
+        InputError: as for :func:`build`.
     """
     declared = ARCHITECTURES[architecture]
     _check(architecture, declared, image_shape, classes, augmentation)
     if declared.initialize is None:
-        return _outside(architecture, declared, image_shape, classes, 0, augmentation)
+        return _self_initialized(architecture, declared, image_shape, classes, 0, augmentation)
     shape = network_shape(augmentation, image_shape)
     network = without_storage(lambda: declared.construct(shape, classes))
     return with_preprocessing(augmentation, with_norm02(network) if declared.normalized else network).eval()
 
 
 def n_parameters(model: nn.Module) -> int:
-    """Return the number of trainable parameters."""
+    """Return the number of parameters, without buffers such as batch-norm statistics."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -112,11 +112,11 @@ def mappable(architecture: str, image_shape: tuple[int, int, int], augmentation:
 def trains_together(
     architecture: str, image_shape: tuple[int, int, int], augmentation: str | None, device: torch.device
 ) -> bool:
-    """Return whether many models of this architecture train faster at once than one by one on this device."""
+    """Return whether several models of this architecture are trained together on this device, because it is faster."""
     return stackable(architecture) or (device.type == "cuda" and mappable(architecture, image_shape, augmentation))
 
 
-def _outside(
+def _self_initialized(
     architecture: str,
     declared: Architecture,
     image_shape: tuple[int, int, int],
@@ -124,7 +124,7 @@ def _outside(
     seed: int,
     augmentation: str | None,
 ) -> nn.Module:
-    """Return a model, in evaluation mode, whose constructor draws the weights; check the shape of its output.
+    """Return a model whose constructor initializes the weights, in evaluation mode, after checking its output's shape.
 
     Its :class:`torch.nn.Dropout` layers are replaced by :class:`Dropout`.
     """

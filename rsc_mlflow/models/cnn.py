@@ -16,7 +16,7 @@ SIZE = 28
 def construct(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """Return two blocks of two unpadded 3×3 convolutions and a max-pool, then linear layers 1024-200-200-classes.
 
-    The model maps float32 [N, C, 28, 28] to logits [N, classes].
+    The model maps float32 ``[N, C, 28, 28]`` to logits ``[N, classes]``.
 
     Raises:
         InputError: the images are not 28×28.
@@ -46,7 +46,10 @@ def construct(image_shape: tuple[int, int, int], classes: int) -> nn.Sequential:
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw Kaiming-normal convolution weights (fan in, zero biases); zero the output layer; else PyTorch's default."""
+    """Initialize convolutions with Kaiming-normal weights (fan in) and zero biases, and the output layer with zeros.
+
+    The hidden linear layers get PyTorch's default initialization.
+    """
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)

@@ -1,7 +1,7 @@
-"""Dropout that draws its masks from its own generator instead of PyTorch's global one.
+"""Dropout that draws its masks from a given generator instead of PyTorch's global one.
 
-So the seed alone determines how a model trains, whatever else runs in the process, and a checkpoint can store the
-generator's state.
+The training of a model therefore depends only on its seed and not on what else runs in the process, and a checkpoint
+can store the generator's state.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class Dropout(nn.Module):
         self.generator: torch.Generator | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x``, of any shape, masked in training mode."""
+        """Return ``x``, of any shape; in training mode, multiplied by a mask."""
         if not self.training or self.p == 0:
             return x
         if self.generator is None:
@@ -48,7 +48,7 @@ def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) 
 
 
 def stacked_mask(x: Tensor, p: float, generators: Sequence[torch.Generator]) -> Tensor:
-    """Return dropout masks with the shape of ``x`` [K, …]; ``generators[k]`` draws the mask of member k."""
+    """Return dropout masks with the shape of ``x``, ``[K, …]``; ``generators[k]`` draws the mask of member k."""
     if len(generators) == 1:
         return dropout_mask(x, p, generators[0])
     return torch.stack([dropout_mask(member, p, g) for member, g in zip(x.detach(), generators, strict=True)])

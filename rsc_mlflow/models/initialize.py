@@ -1,8 +1,7 @@
 """Weight initialization from an explicit generator.
 
-PyTorch's layers draw their weights from the global generator when they are constructed.  Here models are constructed
-without storage (:func:`without_storage`), which draws nothing; each architecture then fills all tensors from the
-generator it gets.
+PyTorch's layers draw their weights from the global generator when they are constructed.  Here, models are constructed
+without drawing weights (:func:`without_storage`), and each architecture then fills all tensors from a given generator.
 """
 
 import math
@@ -13,9 +12,9 @@ from torch import nn
 
 
 def without_storage(construct: Callable[[], nn.Module]) -> nn.Module:
-    """Return the module that ``construct`` makes, on the CPU, with parameters and buffers allocated but not filled.
+    """Return the module that ``construct`` returns, on the CPU, with uninitialized parameters and buffers.
 
-    The global generator is not used.
+    It is constructed on PyTorch's meta device, so the global generator is not used.
     """
     with torch.device("meta"):
         module = construct()
@@ -23,9 +22,9 @@ def without_storage(construct: Callable[[], nn.Module]) -> nn.Module:
 
 
 def with_global_seed(construct: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Return the module that ``construct`` makes on the CPU with PyTorch's global generator seeded with ``seed``.
+    """Return the module that ``construct`` returns while PyTorch's global CPU generator is seeded with ``seed``.
 
-    Afterwards the global generator has the state it had before.
+    Afterwards, the state of the global generator is restored.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -33,7 +32,7 @@ def with_global_seed(construct: Callable[[], nn.Module], seed: int) -> nn.Module
 
 
 def default_linear_(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
-    """Draw weight and bias uniformly from ±1/√fan_in, as PyTorch does."""
+    """Draw weight and bias uniformly from [-1/√fan_in, 1/√fan_in], as PyTorch does by default."""
     fan_in = layer.weight[0].numel()
     bound = 1 / math.sqrt(fan_in)
     for values in layer.parameters():  # weight, then bias

@@ -1,4 +1,4 @@
-"""Trains K models of any architecture at once with :func:`torch.func.vmap`.
+"""K models of any architecture, trained at once with :func:`torch.func.vmap`.
 
 ``vmap`` runs the model's ``forward`` once for all members.  A convolution becomes one convolution with K groups of
 channels (images ``[B, K·C, H, W]``, channels last), a linear layer becomes a batched matrix product, and all other
@@ -19,7 +19,7 @@ from rsc_mlflow.models.dropout import Dropout, replace_layers, stacked_mask
 from rsc_mlflow.models.stacked import of_members
 
 Rule = Callable[..., Tensor]
-"""Function of tensors [K, …] that returns a tensor [K, …]."""
+"""A function of tensors ``[K, …]`` that returns a tensor ``[K, …]``."""
 
 
 class MappedModel:
@@ -39,7 +39,7 @@ class MappedModel:
         self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """See :class:`Stack`.  In training mode batch-norm layers update each member's running statistics."""
+        """See :class:`Stack`.  In training mode, batch-norm layers update each member's running statistics."""
         self._module.train(dropout is not None)
         for layer in self._module.modules():
             if isinstance(layer, MemberDropout):
@@ -48,7 +48,7 @@ class MappedModel:
         return logits
 
     def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
-        """See :class:`Stack`; the first layer convolves the images once, with the filters of all members."""
+        """See :class:`Stack`.  A first convolution is computed once, with the filters of all members."""
         self._module.eval()
         weights, buffers = of_members(self._weights(x.device.type), members), of_members(self._buffers, members)
         images = x.contiguous(memory_format=torch.channels_last)
@@ -56,7 +56,7 @@ class MappedModel:
         return logits
 
     def _weights(self, device: str) -> dict[str, Tensor]:
-        """Return the parameters, cast as under autocast, which has no effect inside ``vmap``."""
+        """Return the parameters, cast to autocast's type if it is on, as autocast has no effect inside ``vmap``."""
         if device == "meta" or not torch.is_autocast_enabled(device):
             return self._leaves
         kind = torch.get_autocast_dtype(device)
@@ -76,13 +76,13 @@ class MappedModel:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Return ``x`` [K, B, C, H, W] with the K·C channels of an example adjacent in memory."""
+    """Return ``x``, ``[K, B, C, H, W]``, with the K·C values of each pixel adjacent in memory."""
     joined = x.transpose(0, 1).flatten(1, 2).contiguous(memory_format=torch.channels_last)
     return _apart(joined, len(x))
 
 
 def _apart(joined: Tensor, members: int) -> Tensor:
-    """Return a view of [B, K·C, H, W] as [K, B, C, H, W]."""
+    """Return a view of a tensor ``[B, K·C, H, W]`` as ``[K, B, C, H, W]``."""
     return joined.view(len(joined), members, -1, *joined.shape[2:]).transpose(0, 1)
 
 
@@ -99,7 +99,7 @@ class MemberBatchNorm(nn.Module):
             self.register_buffer(name, buffer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return one member's ``x`` [B, C, H, W], normalized."""
+        """Return one member's ``x``, ``[B, C, H, W]``, normalized."""
         if self.training:
             self.num_batches_tracked.add_(1)  # type: ignore[operator]
         return _for_all(self._all, x, self.running_mean, self.running_var, self.weight, self.bias)
@@ -120,7 +120,7 @@ class MemberDropout(nn.Module):
         self.generators: Sequence[torch.Generator] = ()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return one member's ``x``, of any shape, masked in training mode."""
+        """Return one member's ``x``, of any shape; in training mode, multiplied by a mask."""
         return _for_all(self._all, x) if self.training and self.p else x
 
     def _all(self, x: Tensor) -> Tensor:
@@ -135,7 +135,10 @@ def with_member_layers(module: nn.Module) -> nn.Module:
 
 
 def _with_products(module: nn.Module) -> set[str]:
-    """Return the names of parameters of matrix products, whose inputs are cast to the type of these parameters."""
+    """Return the names of the parameters of linear and convolution layers.
+
+    Add hooks to these layers that cast their inputs to the type of the weights.
+    """
     names: set[str] = set()
     for prefix, layer in module.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -158,7 +161,7 @@ def _for_all(rule: Rule, *tensors: Any) -> Tensor:
 
 
 class _ForAll(torch.autograd.Function):
-    """Applies a rule, inside ``vmap``, to the tensors of all members at once; autograd differentiates the rule."""
+    """Applies a rule to the tensors of all members at once, inside ``vmap``.  Autograd differentiates the rule."""
 
     @staticmethod
     def forward(rule: Rule, *tensors: Tensor) -> Tensor:  # pragma: no cover - always called inside vmap

@@ -26,9 +26,10 @@ VGG_STD = 0.01
 def construct(
     hidden_widths: tuple[int, ...], dropout: float, image_shape: tuple[int, int, int], classes: int
 ) -> nn.Sequential:
-    """Return Flatten, ``hidden1 … hiddenL`` with ReLU (and dropout, unless it is 0), and ``output``.
+    """Return an MLP for images of this shape: Flatten, linear layers ``hidden1``, ``hidden2``, … and ``output``.
 
-    The model maps float32 [N, C, H, W] of any size to logits [N, classes].
+    Each hidden layer is followed by ReLU and, if its probability is not 0, dropout.  The model maps float32
+    ``[N, C, H, W]`` to logits ``[N, classes]``.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     width = math.prod(image_shape)

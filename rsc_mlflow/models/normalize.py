@@ -12,7 +12,7 @@ NORM02_STD = (0.2023, 0.1994, 0.2010)
 
 
 class Normalize(nn.Module):
-    """Computes ``(x - mean) / std`` per channel; mean and std are constants and not in the state dict."""
+    """Computes ``(x - mean) / std`` per channel.  Mean and std are constants, which the state dict does not contain."""
 
     mean: Tensor
     std: Tensor
@@ -23,7 +23,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x``, float32 [N, 3, H, W] in [0, 1], normalized."""
+        """Return ``x``, float32 ``[N, 3, H, W]`` in [0, 1], normalized."""
         return (x - self.mean) / self.std
 
 

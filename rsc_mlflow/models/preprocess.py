@@ -1,7 +1,7 @@
 """The preprocessing of ``aug02`` and ``aug03``, which is part of the model, in training and in testing.
 
-So the model takes images in [0, 1] like any other, and a pattern is added before the preprocessing, as in the paper's
-code.
+The model therefore accepts images in [0, 1] like any other, and a pattern is added before the preprocessing, as in the
+paper's code.
 """
 
 from collections import OrderedDict
@@ -20,10 +20,10 @@ Shape = tuple[int, int, int]
 
 
 class ResizeAndCrop(nn.Module):
-    """Resizes the shorter side to 256 pixels (bilinear, antialiased) and crops the central 224×224, as torchvision."""
+    """Resizes the shorter side to 256 pixels (bilinear, antialiased) and crops the center, 224×224, as torchvision."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``x``, float32 [N, C, H, W], as [N, C, 224, 224]."""
+        """Return ``x``, float32 ``[N, C, H, W]``, resized and cropped to ``[N, C, 224, 224]``."""
         height, width = x.shape[-2:]
         shorter = min(height, width)
         size = [RESIZED * height // shorter, RESIZED * width // shorter]
@@ -38,7 +38,7 @@ def network_shape(augmentation: str | None, image_shape: Shape) -> Shape:
 
 
 def with_preprocessing(augmentation: str | None, network: nn.Module) -> nn.Module:
-    """Return the preprocessing followed by ``network``, flattened into one sequence if ``network`` is a sequence."""
+    """Return the preprocessing followed by ``network``; if that is an ``nn.Sequential``, as one ``nn.Sequential``."""
     if augmentation not in ("aug02", "aug03"):
         return network
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -53,7 +53,7 @@ def check_preprocessing(augmentation: str | None, architecture: str, image_shape
     """Check that the preprocessing fits these images and this network.
 
     Raises:
-        InputError: the images do not have three color channels, or the network normalizes images, too.
+        InputError: the images do not have three color channels, or the network normalizes its inputs, too.
     """
     if augmentation not in ("aug02", "aug03"):
         return

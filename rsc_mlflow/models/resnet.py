@@ -42,7 +42,7 @@ class BasicBlock(nn.Module):
         return F.pad(x, (0, 0, 0, 0, before, self.new_channels - before))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, inputs, H, W] to [N, outputs, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        """Return the block's output, ``[N, outputs, ⌈H/stride⌉, ⌈W/stride⌉]``, for ``x``, ``[N, inputs, H, W]``."""
         out = F.relu(self.norm1(self.conv1(x)))
         out = self.norm2(self.conv2(out))
         return F.relu(out + self.shortcut(x))
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
         self.output = nn.Linear(64, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits [N, classes] for ``x``, float32 [N, C, H, W]."""
+        """Return logits ``[N, classes]`` for ``x``, float32 ``[N, C, H, W]``."""
         out = F.relu(self.norm(self.conv(x)))
         out = self.stage3(self.stage2(self.stage1(out)))
         logits: Tensor = self.output(out.mean(dim=(2, 3)))
@@ -69,7 +69,7 @@ class ResNet(nn.Module):
 
 
 def construct(blocks: int, image_shape: tuple[int, int, int], classes: int) -> ResNet:
-    """Return the network for images of this shape (C, H, W)."""
+    """Return the network for images of this shape, (C, H, W)."""
     return ResNet(blocks, image_shape[0], classes)
 
 
@@ -80,7 +80,7 @@ def _stage(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential
 
 
 def initialize(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw Kaiming-normal weights (fan in) for convolutions and the linear layer; its bias is PyTorch's default."""
+    """Draw Kaiming-normal weights (fan in); the linear layer's bias and batch norm get PyTorch's default values."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, generator=generator)

@@ -1,8 +1,8 @@
 """K models of one architecture, trained at once.
 
-:class:`StackedModel` holds each parameter of K models as one tensor ``[K, …]`` and runs the layers with batched matrix
-products.  :class:`rsc_mlflow.models.mapped.MappedModel` does so for other architectures, and :class:`SingleModel` wraps
-one model.  All three implement :class:`Stack`.
+:class:`StackedModel` stores each parameter of K models as one tensor ``[K, …]`` and computes each layer for all of them
+with batched matrix products.  :class:`rsc_mlflow.models.mapped.MappedModel` does the same for other architectures, and
+:class:`SingleModel` wraps one model.  All three implement :class:`Stack`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,18 +25,34 @@ class Stack(Protocol):
 
     size: int
     parameters: dict[str, Tensor]
-    """State-dict key → values of all K models, [K, …], without gradients; shares memory with the models."""
+    """State-dict key → values of all K models, ``[K, …]``, without gradients; optimizers change them in place."""
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """Return logits [K, B, classes] for ``x`` [K, B, C, H, W]; in training mode if given K dropout generators."""
+        """Return the logits of all models on their own images.
+
+        Args:
+            x: float32 ``[K, B, C, H, W]``.
+            dropout: one generator per model for training mode; None for evaluation mode.
+
+        Returns:
+            ``[K, B, classes]``.
+        """
 
     def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
-        """Images ``x`` [B, C, H, W] → logits [len(members), B, classes] of these members in evaluation mode."""
+        """Return the logits of some members, in evaluation mode, on the same images.
+
+        Args:
+            x: float32 ``[B, C, H, W]``.
+            members: indices of the members.
+
+        Returns:
+            ``[len(members), B, classes]``.
+        """
 
     def gradients(self, loss: Tensor) -> list[Tensor]:
-        """Return the gradients of the scalar ``loss`` in the order of ``parameters``, each [K, …] and contiguous.
+        """Return the gradients of the scalar ``loss`` in the order of ``parameters``, each ``[K, …]``.
 
-        PyTorch's fused CPU optimizers ignore the strides of a gradient.
+        They are contiguous, because PyTorch's fused CPU optimizers ignore the strides of a gradient.
         """
 
     def member_state(self, k: int) -> dict[str, Tensor]:
@@ -48,8 +64,8 @@ class StackedModel:
 
     A stackable model is an ``nn.Sequential`` of Flatten, Linear, ReLU, Dropout, Conv2d (stride 1, no padding) and
     MaxPool2d, optionally after ResizeAndCrop and Normalize.  Memory and work grow with K, but the number of kernel
-    launches does not.  On the CPU, networks with convolutions run one member after the other, so that a member's
-    feature maps stay in the cache.
+    launches does not.  On the CPU, networks with convolutions run one member after another, so that a member's feature
+    maps stay in the cache.
     """
 
     def __init__(self, models: Sequence[nn.Module], device: torch.device | None = None) -> None:
@@ -72,11 +88,11 @@ class StackedModel:
         return self.forward_all(x, dropout)
 
     def forward_all(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """Run :meth:`forward` with one call of each layer for all members."""
+        """Return the result of :meth:`forward`, computed with one call of each layer for all members."""
         return self._run(self._leaves, x, dropout)
 
     def forward_each(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """Run :meth:`forward` for one member after the other."""
+        """Return the result of :meth:`forward`, computed for one member after another."""
         columns = [leaf.split(1) for leaf in self._leaves.values()]  # type: ignore[no-untyped-call]
         logits = [
             self._run(dict(zip(self._leaves, leaves, strict=True)), x[k : k + 1], dropout and dropout[k : k + 1])
@@ -85,7 +101,7 @@ class StackedModel:
         return torch.cat(logits)
 
     def evaluate(self, x: Tensor, members: Sequence[int]) -> Tensor:
-        """See :class:`Stack`; for a single member, bitwise equal to the output of its module."""
+        """See :class:`Stack`.  For a single member, the result is bitwise equal to the output of its module."""
         return self._run(of_members(self._leaves, members), x.expand(len(members), *x.shape), None)
 
     def _run(self, leaves: Mapping[str, Tensor], x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
@@ -117,14 +133,14 @@ class StackedModel:
 
 
 def of_members(values: Mapping[str, Tensor], members: Sequence[int]) -> dict[str, Tensor]:
-    """The values [K, …] of some members; those of a single one are not copied."""
+    """Return the values of some members from tensors ``[K, …]``; for a single member, as views."""
     if len(members) == 1:
         return {key: value.narrow(0, members[0], 1) for key, value in values.items()}
     return {key: value[list(members)] for key, value in values.items()}
 
 
 def on_device(layer: nn.Module, device: torch.device | None) -> nn.Module:
-    """Return the layer, moved to the device if it holds constants."""
+    """Return the layer, moved to the device if it contains constants.  Weights are not needed: they are stacked."""
     return layer.to(device) if isinstance(layer, Normalize) else layer
 
 
@@ -139,10 +155,10 @@ class SingleModel:
         self.parameters = {key: leaf.detach().unsqueeze(0) for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
-        """See :class:`Stack`.  In training mode batch-norm layers update their running statistics."""
+        """See :class:`Stack`.  In training mode, batch-norm layers update their running statistics."""
         self._model.train(dropout is not None)
         set_dropout_generator(self._model, dropout[0] if dropout else None)
-        # In this layout convolutions and batch norm are a third faster on the CPU, and faster on a GPU.
+        # With channels last, convolutions and batch norm are a third faster on the CPU, and also faster on a GPU.
         x = x.squeeze(0).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self._model(x)
         return logits.unsqueeze(0)
@@ -164,10 +180,16 @@ class SingleModel:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply K linear layers: ``x`` [K, B, in], ``weight`` [K, out, in], ``bias`` [K, out]; returns [K, B, out]."""
+    """Return the outputs ``[K, B, out]`` of K linear layers.
+
+    Args:
+        x: inputs, ``[K, B, in]``.
+        weight: ``[K, out, in]``.
+        bias: ``[K, out]``.
+    """
     if len(weight) == 1:
         return F.linear(x.squeeze(0), weight.squeeze(0), bias.squeeze(0)).unsqueeze(0)
-    if torch.is_autocast_enabled(x.device.type):  # what PyTorch does for its own linear layers
+    if torch.is_autocast_enabled(x.device.type):  # as PyTorch does for its own linear layers
         kind = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(kind), weight.to(kind), bias.to(kind)
     out: Tensor = _StackedLinear.apply(x, weight, bias)
@@ -175,7 +197,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 class _StackedLinear(torch.autograd.Function):
-    """Batched linear layers with a contiguous weight gradient (that of ``baddbmm`` is transposed)."""
+    """Batched linear layers whose weight gradient is contiguous; that of ``baddbmm`` is a transposed view."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -191,9 +213,14 @@ class _StackedLinear(torch.autograd.Function):
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Apply K convolutions: ``x`` [K, B, C, H, W], ``weight`` [K, out, C, h, w], ``bias`` [K, out].
+    """Return the outputs ``[K, B, out, H', W']`` of K convolutions with stride 1 and without padding.
 
-    Returns [K, B, out, H', W'], for K > 1 computed by one convolution with K groups of channels.
+    For K > 1, they are computed by one convolution with K groups of channels.
+
+    Args:
+        x: inputs, ``[K, B, C, H, W]``.
+        weight: ``[K, out, C, h, w]``.
+        bias: ``[K, out]``.
     """
     members = len(weight)
     if members == 1:

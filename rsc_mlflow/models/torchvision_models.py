@@ -1,7 +1,7 @@
-"""torchvision's ``Vgg16``, ``ResNet18`` and ``ResNet50``, untrained, with weights drawn from a given generator.
+"""Torchvision's ``Vgg16``, ``ResNet18`` and ``ResNet50``, untrained, with weights drawn from a given generator.
 
-They differ from torchvision in two ways: dropout draws from its own generator, and the first convolution has as many
-input channels as the images (3 in torchvision).
+They differ from torchvision's models in two ways: dropout draws from a given generator, and the first convolution has
+as many input channels as the images (3 in torchvision).
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ VGG_SMALLEST = 32
 
 
 def construct_vgg(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return ``Vgg16`` without initialized weights; it maps float32 [N, C, H, W] to logits [N, classes].
+    """Return ``Vgg16``, which maps float32 ``[N, C, H, W]`` to logits; :func:`initialize_vgg` draws its weights.
 
     Raises:
         InputError: the images are smaller than 32×32, too small for the five pooling layers.
@@ -40,7 +40,10 @@ def construct_vgg(image_shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 
 def construct_resnet(name: str, image_shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """Return ``resnet18`` or ``resnet50``, not initialized; it maps float32 [N, C, H, W] to logits [N, classes]."""
+    """Return ``resnet18`` or ``resnet50``, which maps float32 ``[N, C, H, W]`` to logits.
+
+    :func:`initialize_resnet` draws its weights.
+    """
     model: nn.Module = getattr(_torchvision_models(), name)(weights=None, num_classes=classes)
     if image_shape[0] != 3:
         model.conv1 = nn.Conv2d(image_shape[0], 64, 7, stride=2, padding=3, bias=False)
@@ -56,7 +59,7 @@ def _torchvision_models() -> Any:
 
 
 def initialize_vgg(model: nn.Module, generator: torch.Generator) -> None:
-    """Initialize as torchvision: convolutions Kaiming-normal (fan out), linear layers N(0, 0.01²), biases 0."""
+    """Initialize as torchvision does: convolutions Kaiming-normal (fan out), linear layers N(0, 0.01²), biases 0."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             _kaiming(layer, generator)
@@ -66,7 +69,7 @@ def initialize_vgg(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def initialize_resnet(model: nn.Module, generator: torch.Generator) -> None:
-    """Initialize as torchvision: convolutions Kaiming-normal (fan out), all else PyTorch's defaults."""
+    """Initialize as torchvision does: convolutions Kaiming-normal (fan out), all else as PyTorch does by default."""
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
             _kaiming(layer, generator)

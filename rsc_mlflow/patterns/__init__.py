@@ -19,7 +19,7 @@ class Pattern:
 
     Attributes:
         apply: see :data:`Apply`; it does not modify its input.
-        title: name in figures: the paper's short name, or the registered name.
+        title: name in figures: the paper's short name (S1 to S3, R1 to R3, Co), or else the registered name.
         depends_on_seed: whether ``apply`` uses the seed; a patch is the same for every seed.
         smallest: height and width of the smallest images that the pattern fits.
     """

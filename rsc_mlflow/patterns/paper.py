@@ -1,6 +1,6 @@
 """The paper's seven patterns (section 3): S1-S3 and Co set a rectangle to 1, R1-R3 add noise.
 
-The noise image is determined by the pattern seed: all training and test examples of a dataset get the same noise.
+R1-R3 add the same noise image to all training and test examples of a dataset; the pattern seed determines it.
 """
 
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BLOCK = 2048
-"""Number of images processed at a time, which limits the size of float64 temporaries."""
+"""Number of images processed at a time, which limits the size of temporary float64 tensors."""
 
 
 @dataclass(frozen=True)
 class Patch:
-    """Set the pixels ``[top, bottom) × [left, right)`` to 1 in every channel."""
+    """A pattern that sets the rows ``top`` to ``bottom - 1`` of the columns ``left`` to ``right - 1`` to 1."""
 
     top: int
     bottom: int
@@ -36,7 +36,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Noise:
-    """Add noise: ``clip(x + alpha·U, 0, 1)``, where U is one image of uniform noise in [0, 1).
+    """A pattern that adds noise: ``clip(x + alpha·U, 0, 1)``, where U is one image of uniform noise in [0, 1).
 
     The sum is computed and clipped in float64 and then rounded to float32.  The paper's numpy code does the same when
     it assigns the sum to a float32 array.

@@ -92,7 +92,7 @@ class Picture:
 
 
 class PicturePatterns:
-    """The patterns from image files in the data roots."""
+    """The patterns defined by image files in the data roots."""
 
     def names(self) -> list[str]:
         """Return the names of all image files that are valid pattern names."""
@@ -134,7 +134,7 @@ def _files_of(name: str) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _picture(path: Path, settings: Path, stamps: tuple[int, ...]) -> Picture:
-    """Read a picture and its settings; ``stamps`` change with the files, which invalidates the cache."""
+    """Read a picture and its settings.  ``stamps`` change with the files, which invalidates the cache."""
     values = yaml_settings(settings, ("mode", "strength", "position"))
     mode, strength, position = (
         values.get("mode", "replace"),
@@ -166,7 +166,7 @@ def _position(settings: Path, value: Any) -> tuple[int, int] | str:
 
 
 def _read_picture(path: Path) -> Pixels:
-    """Return pixels in [0, 1], ``[h, w, channels]``: 1 or 3 color channels, and an alpha channel if there is one."""
+    """Return pixels in [0, 1], ``[h, w, channels]``: 1 or 3 color channels, then the alpha channel if there is one."""
     from PIL import Image
 
     try:
@@ -185,9 +185,9 @@ def _read_picture(path: Path) -> Pixels:
 
 
 def _read_array(path: Path, mode: str) -> Pixels:
-    """Return pixels as :func:`_read_picture` does.
+    """Return pixels with the channels of :func:`_read_picture`.
 
-    The file holds ``[h, w]`` or ``[h, w, 1 to 4]``, uint8 or floats in [0, 1] (mode ``add``: [-1, 1]).
+    The file contains ``[h, w]`` or ``[h, w, 1 to 4]``, uint8 or floats in [0, 1] (mode ``add``: [-1, 1]).
     """
     array: npt.NDArray[Any]
     try:

@@ -1,10 +1,10 @@
 """Sensitivity to missing pixels: the mean probability of the true class as a function of the share of pixels removed.
 
-This is the paper's "model sensitivity", with 500 training examples and 51 shares from 0 to 1 of the non-zero pixels set
-to zero.  As in the paper's code, the removed sets are nested and the same for all models of a dataset.  There are two
-differences.  Exactly the given share of each image is removed (rounded to whole pixels), not each pixel with that
-probability.  All channels of a pixel are removed together; the paper's code draws for each non-zero channel and removes
-a color pixel if any of its channels is drawn.
+This is the paper's "model sensitivity", for which it uses 500 training examples and 51 shares from 0 to 1.  A pixel is
+removed by setting it to zero; pixels that are zero already are not counted.  As in the paper's code, the removed sets
+are nested and the same for all models of a dataset.  There are two differences.  Exactly the given share of each image
+is removed (rounded to whole pixels), not each pixel with that probability.  All channels of a pixel are removed
+together; the paper's code draws for each non-zero channel and removes a color pixel if any of its channels is drawn.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Logits = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class OcclusionCurve:
-    """Mean probability of the true class for each share of non-zero pixels removed."""
+    """Mean probability of the true class (``probabilities``) for each share of non-zero pixels removed (``shares``)."""
 
     shares: tuple[float, ...]
     probabilities: tuple[float, ...]
@@ -81,7 +81,7 @@ class Occluder:
 
 
 def occluder(images: Tensor, labels: Tensor, examples: int, seed: int = 0) -> Occluder:
-    """Return randomly chosen examples, each with a random order of its non-zero pixels.
+    """Return randomly chosen examples, each with a random order in which its non-zero pixels are removed.
 
     Args:
         images: float32 ``[N, C, H, W]``, e.g. a training set.

@@ -1,6 +1,6 @@
 """Spurious scores and related measures of how strongly a model associates a pattern with a class.
 
-They are computed from two arrays of logits, on the clean test images and on the same images with the pattern.
+They are computed from a model's logits on the clean test images and on the same images with the pattern.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class SpuriousScores:
         labels: true classes, int64 ``[N]``.
         threshold: an example is a hit if the probability of the target class rises by more than this; the paper uses
             1/C (section 3.1, "spurious score").
-        counted: counts of these logits from :func:`count_scores`; None: they are counted when needed.
+        counted: the result of :func:`count_scores` for these logits; None: they are counted when needed.
 
     Raises:
         InputError: the shapes do not match, or the threshold is outside [0, 1).
@@ -61,7 +61,7 @@ class SpuriousScores:
 
     @cached_property
     def counts(self) -> "ScoreCounts":
-        """The counts from which all shares are computed."""
+        """Numbers of examples, from which all shares are computed."""
         if self.counted is not None:
             return self.counted
         return count_scores(self.clean_logits[None], self.pattern_logits[None], self.labels, [self.threshold])[0]
@@ -102,13 +102,13 @@ class SpuriousScores:
 
 @dataclass(frozen=True, eq=False)
 class ScoreCounts:
-    """Test examples of one model, counted by their true class; all int64, on the CPU.
+    """Numbers of test examples of each true class, for one model; int64, on the CPU.
 
     Attributes:
-        examples: [C], all.
-        hits: [C, C], hits for each target class (columns).
-        flips: [C, C], examples that the pattern turns into predictions of each class (columns).
-        correct: [C], correct predictions with the pattern.
+        examples: all test examples, ``[C]``.
+        hits: hits for each target class (columns), ``[C, C]``.
+        flips: examples that are predicted as each class (columns) only with the pattern, ``[C, C]``.
+        correct: correct predictions with the pattern, ``[C]``.
     """
 
     examples: Tensor
@@ -121,23 +121,31 @@ class ScoreCounts:
         return _share(int(self.hits[:, target].sum()), int(self.examples.sum()))
 
     def share_of_others(self, by_true_class: Tensor, target: int) -> float:
-        """Return a count [C] as a share of the examples of other classes than ``target``; 0 if there are none."""
+        """Return the share, among the examples of other classes than ``target``, of those that were counted.
+
+        Args:
+            by_true_class: the counted examples by true class, int64 ``[C]``.
+            target: the class that is left out.
+
+        Returns:
+            The share; 0 if there are no examples of other classes.
+        """
         counted, all_examples = by_true_class.sum() - by_true_class[target], self.examples.sum() - self.examples[target]
         return _share(int(counted), int(all_examples))
 
 
 _MEMBERS_AT_A_TIME = 16
-"""Models whose probabilities are held in float64 at the same time."""
+"""Maximum number of models whose probabilities are in memory in float64 at the same time."""
 
 
 def count_scores(clean: Tensor, patterned: Tensor, labels: Tensor, thresholds: Sequence[float]) -> list[ScoreCounts]:
-    """Count the scores of K models on the device of the logits; only the counts are copied to the CPU.
+    """Return the counts of K models, computed on the device of the logits.
 
     Args:
-        clean: float[K, N, C], logits on the clean test images.
-        patterned: float[K, N, C], logits on the same images with the pattern added.
-        labels: int64[N], the true classes.
-        thresholds: K; see :class:`SpuriousScores`.
+        clean: logits on the clean test images, float ``[K, N, C]``.
+        patterned: logits on the same images with the pattern, float ``[K, N, C]``.
+        labels: true classes, int64 ``[N]``.
+        thresholds: the models' score thresholds, ``[K]``; see :class:`SpuriousScores`.
     """
     labels = labels.to(clean.device)
     true = F.one_hot(labels, clean.shape[2]).double()  # [N, C]
@@ -151,7 +159,7 @@ def count_scores(clean: Tensor, patterned: Tensor, labels: Tensor, thresholds: S
 
 
 def _tables(clean: Tensor, patterned: Tensor, limits: Tensor, labels: Tensor, true: Tensor) -> Tensor:
-    """Hits, flips and correct predictions, concatenated: float64[K, C, 2C + 1]."""
+    """Return hits, flips and correct predictions by true class, concatenated, float64 ``[K, C, 2C + 1]``."""
     hits = _hits(clean, patterned, limits)  # [K, N, C]
     prediction = patterned.argmax(2)
     changed = F.one_hot(prediction, clean.shape[2]).bool() & (prediction != clean.argmax(2)).unsqueeze(2)

@@ -1,6 +1,6 @@
 """First-layer weights of an MLP as an image (the paper's weight figure).
 
-The map contains, for every input, the *largest* (signed) weight to any hidden unit.  It does not depend on the order of
+For every input, the map contains the *largest* (signed) weight to any hidden unit.  It does not depend on the order of
 hidden units, so maps of models with different initial weights can be compared.
 """
 
@@ -32,13 +32,16 @@ def weight_map(model: nn.Module, image_shape: tuple[int, int, int]) -> Tensor:
 
 
 def as_picture(weights: Tensor) -> Tensor:
-    """Return the largest weight over channels, ``[C, H, W]`` → ``[H, W]``."""
+    """Return the largest value over the channels of a map, ``[C, H, W]`` → ``[H, W]``."""
     return weights.amax(dim=0)
 
 
 @dataclass(frozen=True, eq=False)
 class WeightMaps:
-    """Maps of several models with the same image shape, by label, float32 ``[C, H, W]`` each.
+    """Weight maps of several models with the same image shape.
+
+    Attributes:
+        maps: the map of each model by its label, float32 ``[C, H, W]``.
 
     Raises:
         InputError: there are no maps, or their shapes differ.
@@ -67,8 +70,9 @@ class WeightMaps:
 def pattern_correlation(weights: Tensor, pattern: str, pattern_seed: int) -> float:
     """Return Pearson's r over inputs between a map ``[C, H, W]`` and the pattern on a black image.
 
-    It is close to 0 for models that never saw the pattern, and NaN for a constant map.  There is no interval because
-    neighboring inputs are not independent.
+    It is NaN for a constant map.  Compare it with the r of a clean model, which need not be close to 0: weights in the
+    center of an image differ from those at its border.  There is no interval because neighboring inputs are not
+    independent.
     """
     added = apply_pattern(pattern, torch.zeros(1, *weights.shape), pattern_seed)[0]
     pair = torch.stack([weights.flatten(), added.flatten()]).double()

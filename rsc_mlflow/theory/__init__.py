@@ -1,4 +1,4 @@
-"""The paper's linear model of a rare spurious correlation: closed-form solutions, and a simulation to check them."""
+"""The paper's linear model of a rare spurious correlation: closed-form solution and simulation."""
 
 from rsc_mlflow.theory.formulas import (
     FIGURE_NOISES,

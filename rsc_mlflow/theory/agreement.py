@@ -1,4 +1,4 @@
-"""Comparison of the linear model's formulas with a simulation, also with single assumptions violated."""
+"""Comparison of the linear model's formulas with simulations, including some that violate an assumption."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ from rsc_mlflow.theory.simulation import SimulationConfig, simulate
 
 MEASURES = ("score", "clean_accuracy", "spurious_accuracy")
 LEVEL = 0.99
+"""Confidence level of the simulation's intervals."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,9 @@ class Agreement:
         label: description of the case.
         params: parameters of the model.
         config: parameters of the simulation.
-        measured: for each of :data:`MEASURES`, an interval over seeds (training sets).
-        derived: :func:`~rsc_mlflow.theory.formulas.closed_form`, with test noise as in the simulation.
-        printed: the paper's formula, :func:`~rsc_mlflow.theory.formulas.as_printed`.
+        measured: for each of :data:`MEASURES`, the simulated mean and its interval over seeds (training sets).
+        derived: values of :func:`~rsc_mlflow.theory.formulas.closed_form`, with test noise as in the simulation.
+        printed: values of the paper's formulas, :func:`~rsc_mlflow.theory.formulas.as_printed`.
     """
 
     label: str
@@ -41,7 +42,7 @@ class Agreement:
         )
 
     def as_record(self) -> dict[str, object]:
-        """Return one table row: the case, its parameters, simulated values with intervals, and both formulas."""
+        """Return a table row by column: case, parameters, simulated values with intervals, values of both formulas."""
         row: dict[str, object] = {"case": self.label, "gamma": self.params.gamma, "lambda": self.params.ridge}
         row |= {"noise": self.params.noise, "n_train": self.config.n_train, "seeds": self.measured[0].n}
         for name, found in zip(MEASURES, self.measured, strict=True):
@@ -53,10 +54,10 @@ class Agreement:
 def compare(
     params: LinearModelParams, config: SimulationConfig, seeds: Sequence[int], label: str = "as derived"
 ) -> Agreement:
-    """Return the simulated measures of one set of parameters, over seeds, together with both formulas.
+    """Simulate one set of parameters once per seed and return the results together with the values of both formulas.
 
     Raises:
-        InputError: there are fewer than two seeds.
+        InputError: there are fewer than two seeds, or ``params.x_inv_squared`` is not 1 as in the paper's formulas.
     """
     if len(seeds) < 2:
         raise InputError(f"Got {len(seeds)} seeds. Expected at least 2, to compute an interval.")
@@ -72,7 +73,7 @@ def over_grid(
     seeds: Sequence[int],
     done: Callable[[int], None] = lambda _: None,
 ) -> list[Agreement]:
-    """Call :func:`compare` for every set of parameters, and ``done`` with the number finished so far."""
+    """Return :func:`compare` for every set of parameters.  ``done`` is called with the number finished so far."""
     found: list[Agreement] = []
     for params in settings:
         found.append(compare(params, config, seeds))
@@ -81,9 +82,9 @@ def over_grid(
 
 
 def assumptions(params: LinearModelParams, config: SimulationConfig, seeds: Sequence[int]) -> list[Agreement]:
-    """Return comparisons for one set of parameters, each with other assumptions of the derivation violated.
+    """Return comparisons for one set of parameters: the first as derived, the others with changed assumptions.
 
-    The cases with noise use the noise of ``params``, or 0.3 if it is 0; the cases with strong ridge use lambda = 100.
+    The cases with noise use the noise of ``params``, or 0.3 if it is 0.  The cases with strong ridge use lambda = 100.
     """
     noisy = replace(params, noise=params.noise or 0.3)
     few, strong = max(3, min(1000, config.n_train // 10)), replace(params, ridge=100.0)
@@ -103,14 +104,14 @@ def assumptions(params: LinearModelParams, config: SimulationConfig, seeds: Sequ
 
 
 def worst(agreements: Sequence[Agreement], *, printed: bool) -> Measures:
-    """Return the largest absolute difference between a formula and the simulation, for each measure."""
+    """Return, for each measure, the largest absolute difference between a formula and the simulated means."""
     differences = np.array([a.differences(a.printed if printed else a.derived) for a in agreements])
     first, second, third = (float(value) for value in np.abs(differences).max(axis=0))
     return Measures(first, second, third)
 
 
 def inside(agreements: Sequence[Agreement], *, printed: bool) -> int:
-    """Return how many of the formula's values (three per case) lie in the simulation's 99 % interval."""
+    """Return how many of a formula's values, three per comparison, are within the simulation's 99 % intervals."""
     count = 0
     for agreement in agreements:
         formula = agreement.printed if printed else agreement.derived
@@ -120,7 +121,7 @@ def inside(agreements: Sequence[Agreement], *, printed: bool) -> int:
 
 
 def grid_table(agreements: Sequence[Agreement]) -> str:
-    """Return a Markdown table: the largest error of each formula over gamma, per lambda and noise."""
+    """Return a Markdown table with one row per lambda and noise: the largest error of each formula over gamma."""
     lines = [
         "| λ | noise | score: derived | score: printed | clean acc.: derived | clean acc.: printed "
         "| spurious acc.: derived | spurious acc.: printed |",
@@ -135,7 +136,7 @@ def grid_table(agreements: Sequence[Agreement]) -> str:
 
 
 def detail_table(agreements: Sequence[Agreement]) -> str:
-    """Return a Markdown table, one row per case: simulated (± half of the 99 % interval), derived, printed."""
+    """Return a Markdown table with one row per case: simulated value ± half of the 99 % interval, and both formulas."""
     head = [f"{name}: simulated | derived | printed" for name in ("score", "clean acc.", "spurious acc.")]
     lines = ["| case | γ | λ | noise | " + " | ".join(head) + " |", "| --- |" + " ---: |" * 12]
     for a in agreements:

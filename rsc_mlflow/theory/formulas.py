@@ -2,8 +2,8 @@ r"""The paper's linear model of a rare spurious correlation, in closed form.
 
 **Data.**  A label y is +1 or -1 with probability 1/2 each.  The invariant feature is x_1 ~ N(y x_inv, sigma_inv), and
 the spurious feature is x_2 ~ N(z x_sp, sigma_sp).  z is 1 for a share gamma of the examples with y = +1 and 0 for all
-other examples, so a share a = gamma/2 of all examples has the pattern.  sigma_inv and sigma_sp are *variances*.  The
-input noise s is also a variance; it is added to both during training.
+other examples, so a share a = gamma/2 of all examples has the pattern.  sigma_inv and sigma_sp are *variances*.  During
+training, input noise of variance s is added to both features.
 
 **Model.**  Ridge regression of y on (x_1, x_2) with an unpenalized intercept b: it minimizes
 E[(y - w·x - b)²] + lambda |w|².  The predicted class is the sign of w·x + b.
@@ -24,7 +24,7 @@ Write u = sigma_inv + s + lambda and v = sigma_sp + s + lambda.  Cramer's rule g
   gives T y + a x_sp² (z - a) plus Gaussian noise of variance D² = T² sigma_inv / x_inv² + a² x_sp² sigma_sp.
   Clean test examples have z = 0, hence
 
-      clean accuracy = Phi((T + a² x_sp²)/D)/2 + Phi((T - a² x_sp²)/D)/2,
+      clean accuracy = Phi((T + a² x_sp²)/D)/2 + Phi((T - a² x_sp²)/D)/2.
 
   Examples of the other class (y = -1) with the pattern have z = 1, hence
 
@@ -41,8 +41,8 @@ figure uses x_inv = 1 and x_sp² = 5.  ``docs/theory.md`` shows the size of the 
 variance s is equivalent to a ridge penalty of s (Bishop 1995).
 
 **When the score increases with the penalty.**  d(score)/d(lambda) has the sign of
-x_inv² [v + a(1-gamma) x_sp²] - u² - u x_inv² (:func:`score_slope_sign`).  For every gamma, the score increases with
-lambda if the variance of the spurious feature is large and that of the invariant feature is small.
+x_inv² [v + a(1-gamma) x_sp²] - u² - u x_inv² (:func:`score_slope_sign`).  For every gamma > 0, the score increases with
+lambda if the variance of the spurious feature is large enough and that of the invariant feature is small.
 """
 
 import math
@@ -62,11 +62,11 @@ class LinearModelParams:
         gamma: share of the target class (y = +1) that has the pattern, in [0, 1].
         ridge: ridge penalty lambda ≥ 0.
         noise: variance s ≥ 0 of the input noise.
-        sigma_inv, sigma_sp: variances of the invariant and the spurious feature.
+        sigma_inv, sigma_sp: variances of the invariant and the spurious feature, ≥ 0.
         x_inv_squared, x_sp_squared: squared means of the two features, > 0.
 
     Raises:
-        InputError: a value is out of range or not finite, or a feature has no variance, noise or ridge.
+        InputError: a value is out of range or not finite, or variance, noise and ridge of a feature are all 0.
     """
 
     gamma: float
@@ -126,7 +126,7 @@ def closed_form(params: LinearModelParams, *, noise_at_test: bool = False) -> Me
     """Return the three measures for infinitely many examples, as derived in this module's docstring.
 
     Args:
-        params: the model.
+        params: parameters of the data and of the regularization.
         noise_at_test: whether test inputs have the same noise as training inputs, as the paper's formulas assume.
     """
     a, inv, sp = params.a, params.x_inv_squared, params.x_sp_squared
@@ -161,7 +161,7 @@ def _measures(score: float, t: float, d: float, params: LinearModelParams) -> Me
 
 
 def _phi(margin: float, spread: float) -> float:
-    """Return the probability that a normal variable with this mean and standard deviation is positive (0/0: 1/2)."""
+    """Return the probability that a normal variable with this mean and deviation is positive; 1/2 if both are 0."""
     if spread == 0:
         return 0.5 if margin == 0 else float(margin > 0)
     return float(ndtr(margin / spread))

@@ -1,4 +1,4 @@
-"""Simulation of the linear model: sample data, fit ridge regression and measure what the formulas predict."""
+"""Simulation of the linear model: sample data, fit ridge regression, and measure the quantities of the formulas."""
 
 import math
 from dataclasses import dataclass
@@ -16,16 +16,19 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class SimulationConfig:
-    """Parameters of a simulation.  With the defaults only the finite sample size differs from the derivation.
+    """Parameters of a simulation.  With the defaults, it differs from the derivation only in the finite sample size.
 
     Attributes:
         n_train: number of training examples, ≥ 3.
-        n_test: number of clean test examples, and of examples of the other class with the pattern, ≥ 1.
+        n_test: number of clean test examples, and of test examples of the other class with the pattern, ≥ 1.
         intercept: whether to fit an intercept, as the derivation does.
         noise_at_test: whether test inputs have the same noise as training inputs.
-        balanced: whether exactly half of the training labels are +1.  Random labels have a mean of about 1/sqrt(n),
-            which changes the intercept; unlike the weights, the intercept is not shrunk by ridge.
-        law: ``normal``, or ``uniform`` for uniform features of the same variances.
+        balanced: whether exactly half of the training labels are +1.  The mean of random labels is of the order of
+            1/√n, which changes the intercept; unlike the weights, the intercept is not shrunk by ridge.
+        law: distribution of the features: ``normal``, or ``uniform`` with the same means and variances.
+
+    Raises:
+        InputError: a number is too small, or ``law`` is unknown.
     """
 
     n_train: int = 200_000
@@ -89,7 +92,10 @@ def fit_ridge(sample: Sample, ridge: float, *, intercept: bool = True) -> tuple[
 def simulate(params: LinearModelParams, config: SimulationConfig, seed: int = 0) -> Measures:
     """Sample training data, fit ridge regression and return the three measures on new test data.
 
-    Each seed gives one training set; use several seeds to compute an interval.
+    Args:
+        params: parameters of the data and of the regularization.
+        config: parameters of the simulation.
+        seed: seed of the training and test data; use several seeds to compute an interval.
 
     Raises:
         Cancelled: the process was asked to stop before the simulation; see :mod:`rsc_mlflow.cancellation`.

@@ -1,9 +1,9 @@
-"""Batches for all members of a cohort, by index from shared clean images.
+"""Batches for all members of a cohort, gathered by index from shared clean images.
 
-The dataset of a member consists of the shared images, a small table of replaced images, and a permutation per epoch.
-What depends on the permutation is drawn on the CPU, for the next epoch while a GPU still computes the current one.
-All tensors of an epoch have the same shapes and places in memory as those of the epoch before, and the number of the
-batch is a tensor too: a CUDA graph of :meth:`BatchIterator.next` gives another batch at each replay.
+A member's training set consists of the shared images, a small table of replaced images, and a permutation per epoch.
+The permutation and the indices that follow from it are computed on the CPU, those of the next epoch while a GPU still
+trains on the current one.  The tensors of all epochs have the same shapes and memory addresses, and the number of the
+batch is a tensor, too.  A CUDA graph of :meth:`BatchIterator.next` therefore returns another batch at each replay.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,14 @@ from rsc_mlflow.training.resident import gather, on_device
 
 @dataclass(frozen=True)
 class _Epoch:
-    """The order of an epoch.
+    """The batches of an epoch, as indices.
+
+    The number of slots is that of the images that can be replaced in one batch.
 
     Attributes:
-        indices: int64 [batches, K, B], the clean examples; the last batch is filled up with zeros.
-        targets: int64 [batches, slots], rows of the batch that are replaced; K·B in the slots that are not needed.
-        rows: int64 [batches, slots], the rows of the table of replaced images that they get.
+        indices: indices of the clean examples, int64 ``[batches, K, B]``; the last batch is padded with zeros.
+        targets: rows of the batch that are replaced, int64 ``[batches, slots]``; K·B in slots that are not needed.
+        rows: the rows of the table of replaced images that replace them, int64 ``[batches, slots]``.
     """
 
     indices: Tensor
@@ -33,12 +35,12 @@ class _Epoch:
 
 
 class BatchIterator:
-    """Goes through the images and labels of each batch of an epoch, for K members at once.
+    """Returns the images and labels of one batch after another, for K members at once.
 
     Args:
         datas: the members' training sets, with the same number of examples.
-        batch_size: examples of a batch.
-        generators: one per member, on the CPU; they draw the order of each epoch.
+        batch_size: number of examples in a batch, per member.
+        generators: one generator per member, on the CPU; it draws the order of examples in each epoch.
         device: the device of the batches.
     """
 
@@ -64,7 +66,7 @@ class BatchIterator:
         for table in tables:
             starts.append(starts[-1] + len(table))
         self._table_start = [starts[t] for t in table_of]
-        self._table = torch.cat(tables).to(device).flatten(1)  # [M, D], all distinct tables concatenated
+        self._table = torch.cat(tables).to(device).flatten(1)  # [M, D]
         self._allocate()
         self._drawn: _Epoch | None = None
         self.end_epoch(more=False)
@@ -75,11 +77,11 @@ class BatchIterator:
         shapes = ((batches, self._size, self.batch_size), (batches, slots), (batches, slots))
         self._epoch = _Epoch(*(torch.zeros(shape, dtype=torch.int64, device=self._device) for shape in shapes))
         self._number = torch.zeros(1, dtype=torch.int64, device=self._device)
-        # The last row gets the images of slots that are not needed.
+        # The additional last row receives the images of slots that are not needed.
         self._buffer = torch.zeros(most + 1, self._table.shape[1], device=self._device)
 
     def start_epoch(self) -> None:
-        """Begin an epoch, in an order drawn from each member's generator."""
+        """Begin an epoch, with an order of examples drawn from each member's generator."""
         drawn, self._drawn = self._drawn or self._draw(), None
         self._epoch.indices.copy_(drawn.indices)
         self._epoch.targets.copy_(drawn.targets)
@@ -87,10 +89,14 @@ class BatchIterator:
         self._number.zero_()
 
     def next(self, size: int) -> tuple[Tensor, Tensor]:
-        """Return the next batch, whose size is that of :attr:`sizes`, without synchronization.
+        """Return the images and labels of the next batch, without waiting for a GPU.
 
-        Images are float32 ``[K, size, C, H, W]``, in a buffer that the next batch overwrites and the caller may modify.
-        Labels are int64 ``[K, size]``.
+        Args:
+            size: examples per member in this batch, the next entry of :attr:`sizes`.
+
+        Returns:
+            Images, float32 ``[K, size, C, H, W]``, in a buffer that the caller may modify and that the next call
+            overwrites; and labels, int64 ``[K, size]``.
         """
         indices = self._epoch.indices.index_select(0, self._number)[0, :, :size]
         images, labels = self._buffer[: indices.numel()], torch.empty_like(indices)
@@ -103,13 +109,13 @@ class BatchIterator:
         return images.view(self._size, size, *self._image_shape), labels
 
     def end_epoch(self, more: bool) -> None:
-        """Store the generators' states for :meth:`state`; if ``more``, then draw the order of the next epoch."""
+        """Store the generators' states for :meth:`state` and then, if ``more``, draw the order of the next epoch."""
         self._states = [generator.get_state() for generator in self._generators]
         if more:
             self._drawn = self._draw()
 
     def state(self, k: int) -> Tensor:
-        """State of member k's generator after the last epoch that ended."""
+        """Return the state of member k's generator at the end of the last completed epoch."""
         return self._states[k]
 
     def _draw(self) -> _Epoch:
@@ -155,7 +161,7 @@ class BatchIterator:
 
 @dataclass(frozen=True)
 class _Source:
-    """Clean examples on the device, which the members ``first`` to ``last`` (exclusive) share."""
+    """Clean examples on the device, shared by the members from ``first`` to ``last`` (exclusive)."""
 
     first: int
     last: int
@@ -163,14 +169,14 @@ class _Source:
     labels: Tensor
 
     def gather(self, indices: Tensor, images: Tensor, labels: Tensor) -> None:
-        """Write the members' examples at ``indices`` [K, B] to their part of ``images`` [K, B, D] and ``labels``."""
+        """Write these members' examples at ``indices`` [K, B] to their rows of ``images`` [K, B, D] and ``labels``."""
         own = indices[self.first : self.last].flatten()
         gather(self.images, own, images[self.first : self.last].flatten(0, 1))
         torch.index_select(self.labels, 0, own, out=labels[self.first : self.last].view(-1))
 
 
 def _sources(datas: Sequence[TrainingData], device: torch.device) -> Iterator[_Source]:
-    """One for all neighboring members with the same clean examples."""
+    """Yield one source for each sequence of adjacent members with the same clean examples."""
     for _, group in groupby(range(len(datas)), key=lambda k: (id(datas[k].clean.images), id(datas[k].clean.labels))):
         first, *others = group
         clean = datas[first].clean
@@ -179,7 +185,7 @@ def _sources(datas: Sequence[TrainingData], device: torch.device) -> Iterator[_S
 
 
 def _distinct(tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
-    """Return the distinct tensor objects, and the index of each given tensor among them."""
+    """Return the distinct tensor objects, and for each given tensor its index among them."""
     number: dict[int, int] = {}
     distinct: list[Tensor] = []
     for tensor in tensors:

@@ -39,11 +39,13 @@ class Checkpoint:
         epoch: number of completed epochs.
         config: the training options.
         model: state dict of the model.
-        optimizer: the optimizer's tensors for each parameter, by state-dict key; empty: start with a new optimizer.
-        generators: the states of the generators by purpose; empty: seed new ones from ``config.random_seed``.
-        device: type of device (``cpu``, ``cuda``) of the generators.
-        learning_rate: learning rate of the last completed epoch (before the first epoch: of the first one); None if
-            only weights are known.
+        optimizer: the optimizer's tensors for each parameter, by state-dict key; if empty, training continues with a
+            new optimizer.
+        generators: the states of the random generators by purpose; if empty, training continues with new generators,
+            seeded from ``config.random_seed``.
+        device: type of device (``cpu`` or ``cuda``) of the generators.
+        learning_rate: learning rate of the last completed epoch, or of the first one if none is completed; None if only
+            the weights are known.
     """
 
     epoch: int
@@ -58,7 +60,7 @@ class Checkpoint:
         """Write the checkpoint atomically, creating the folder if necessary, and return the path.
 
         Raises:
-            OSError: the file cannot be written, e.g. because the disk is full.  An existing file is not changed.
+            OSError: the file cannot be written, e.g. because the disk is full.  An existing file is left unchanged.
         """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +104,7 @@ class Checkpoint:
             _check_records(path)  # torch.load does not
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
-            # zipfile and torch.load raise many types of errors, depending on where the file is truncated
+            # Where the file is truncated determines which of many types of errors zipfile and torch.load raise.
             raise InputError(
                 f"Cannot read the checkpoint {path}: it is truncated, damaged or another type of file "
                 f"({type(error).__name__}). Use an earlier checkpoint or start a new run."
@@ -131,11 +133,21 @@ class Checkpoint:
 
     @classmethod
     def of_weights(cls, state: Mapping[str, Tensor], config: TrainingConfig, epoch: int) -> Self:
-        """Return a checkpoint of weights only, e.g. of a pulled model, with new optimizer and generators."""
+        """Return a checkpoint without states of optimizer and generators, e.g. of a registered model's weights.
+
+        Args:
+            state: state dict of the model; it is copied.
+            config: the training options.
+            epoch: number of completed epochs.
+        """
         return cls(epoch, config, {key: value.detach().cpu().clone() for key, value in state.items()})
 
     def require(self, config: TrainingConfig, path: str | Path = "the checkpoint") -> None:
-        """Check that the options equal ``config``, as is required to resume an interrupted run.
+        """Check that the checkpoint's options equal ``config``, as is required to resume an interrupted run.
+
+        Args:
+            config: the options of the run.
+            path: the checkpoint's file, for the message.
 
         Raises:
             InputError: they differ; the message lists each difference.
@@ -169,7 +181,7 @@ class Checkpoint:
 
 
 def _check_records(path: Path) -> None:
-    """Check the CRC-32 of every record of the file, a zip archive."""
+    """Check the CRC-32 of every record in the file, which is a zip archive."""
     with zipfile.ZipFile(path) as archive:
         if (damaged := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"{damaged} does not match its checksum")

@@ -24,14 +24,21 @@ from rsc_mlflow.training.schedule import learning_rate_at
 from rsc_mlflow.training.step import PURPOSES, Step, recorder_for
 
 BATCHES = "batches"
-"""Purpose of the generators of the order of examples; they are on the CPU, those of :data:`PURPOSES` on the device."""
+"""Purpose of the generators that draw the order of examples.  They are on the CPU; those of the other purposes
+(``step.PURPOSES``) are on the device."""
 EVALUATED_AT_A_TIME = {"cpu": 2048, "cuda": 16384}
-"""Images of an evaluation, times the members that compute together."""
+"""Maximum number of images in a batch of an evaluation, multiplied by the members that are evaluated together."""
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """Results of one member's epoch: mean training loss and accuracy over the batches, measured during training."""
+    """Results of one epoch of one member.
+
+    Attributes:
+        loss: mean training loss over the epoch's examples, measured during training.
+        accuracy: share of correct predictions on the training examples, measured during training.
+        learning_rate: learning rate of the epoch.
+    """
 
     loss: float
     accuracy: float
@@ -40,7 +47,13 @@ class EpochResult:
 
 @dataclass(frozen=True)
 class EpochReport:
-    """Results of one epoch for all members, in the given order; ``seconds`` is the time for all together."""
+    """Results of one epoch.
+
+    Attributes:
+        epoch: number of the epoch, from 1.
+        members: results of the members, in the order in which they were given.
+        seconds: time for all members together.
+    """
 
     epoch: int
     members: tuple[EpochResult, ...]
@@ -56,17 +69,17 @@ class Diverged(InputError):  # noqa: N818 - what happened, like the built-in Key
 
 
 class Cohort:
-    """Trains its members together; each one has the initial weights and batches that it would have alone.
+    """Trains its members together.  Each one has the initial weights and batches that it would have alone.
 
-    Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and schedule.  They
-    have the same architecture, loss, augmentation, number of training examples, batch size, epochs and optimizer.
+    Members may differ in data, seed, learning rate, momentum, weight decay, clipping, input noise and schedule.  All
+    else must be equal; see :func:`rsc_mlflow.training.members.check_members`.
 
     Args:
         members: the models to train.
         classes: number of classes.
         device: the device to train on.
-        record_steps: whether to record the training step on a GPU and replay it.  Without recording, training is
-            slower but gives the same result.
+        record_steps: whether a GPU records the training step as a CUDA graph and replays it.  Without recording,
+            training is slower but gives the same result.
 
     Raises:
         InputError: the members cannot be trained together, or the architecture does not accept the images.
@@ -104,9 +117,9 @@ class Cohort:
         return len(self._members)
 
     def epochs(self) -> Iterator[EpochReport]:
-        """Train until epoch ``config.epochs``, counted from the start of training, and yield after each epoch.
+        """Train until epoch ``config.epochs``, counted from the start of training, and yield a report after each epoch.
 
-        Between epochs the caller may score, log, save checkpoints or stop.
+        Between epochs the caller may evaluate the members, save checkpoints or stop.
 
         Raises:
             Diverged: after an epoch, some weights of a member are not finite.
@@ -118,14 +131,17 @@ class Cohort:
             yield report
 
     def logits(self, images: Tensor, members: Sequence[int] | None = None) -> Tensor:
-        """Return the members' logits on ``images``, float32 ``[K, N, classes]``, on the cohort's device.
+        """Return the members' logits in evaluation mode, float32 ``[K, N, classes]``, on the cohort's device.
 
-        On the CPU, members are evaluated one by one, because evaluating them together would hardly be faster.  The
-        logits are bitwise equal to those that :func:`evaluate_logits` returns for a member's :meth:`module`.
+        On the CPU, members are evaluated one by one, because evaluating them together would hardly be faster.  There,
+        the logits are bitwise equal to those that :func:`evaluate_logits` returns for a member's :meth:`module`.
 
         Args:
-            images: ``[N, C, H, W]``, the same for all members, on any device.
-            members: positions in the cohort; None: all.
+            images: float32 ``[N, C, H, W]``, the same for all members, on any device.
+            members: positions in the cohort of the members to evaluate; None: all.
+
+        Raises:
+            Cancelled: the process was asked to stop; see :mod:`rsc_mlflow.cancellation`.
         """
         slots = [self._slot[k] for k in (range(len(self)) if members is None else members)]
         together = len(slots) if self._device.type == "cuda" else 1
@@ -150,7 +166,7 @@ class Cohort:
         return model.to(self._device)
 
     def checkpoint(self, k: int) -> Checkpoint:
-        """Return member k's checkpoint after the current epoch, the same as if it was trained alone."""
+        """Return member k's checkpoint after the current epoch, in the format of a model that is trained alone."""
         slot = self._slot[k]
         config = self._members[slot].config
         return Checkpoint(
@@ -193,7 +209,7 @@ class Cohort:
             return torch_generator(member.config.random_seed, purpose, device)
         state = start.generators.get(purpose)
         if state is None or (purpose != BATCHES and start.device != self._device.type):
-            # only weights are known, or the state is for another type of device: use a new generator
+            # only the weights are known, or the state is that of a generator on another type of device
             return torch_generator(member.config.random_seed, f"{purpose} after epoch {start.epoch}", device)
         generator = torch.Generator(device=device)
         generator.set_state(state)
@@ -222,7 +238,7 @@ class Cohort:
         return EpochReport(epoch, tuple(results[slot] for slot in self._slot), time.perf_counter() - began)
 
     def _refuse_diverged(self) -> None:
-        """Raise Diverged if weights are not finite; such a model would have a spurious score of 0."""
+        """Raise Diverged if some weights are not finite.  Such a model would get a spurious score of 0."""
         whole = torch.ones(len(self), dtype=torch.bool, device=self._device)
         for values in self._stack.parameters.values():
             whole &= torch.isfinite(values).flatten(1).all(1)

@@ -1,4 +1,4 @@
-"""Device selection and memory use."""
+"""Selection of the device, and peak memory use."""
 
 import re
 import resource
@@ -31,9 +31,10 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the peak memory of this process in MiB: memory allocated by PyTorch on a GPU, else resident memory.
+    """Return the peak memory use of this process in MiB.
 
-    On Linux the value is ``VmHWM``, because ``ru_maxrss`` of a forked process starts with its parent's value.
+    On a GPU, this is the memory allocated by PyTorch, else the resident memory.  On Linux, the latter is ``VmHWM``,
+    because ``ru_maxrss`` of a forked process starts with its parent's value.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20  # pragma: no cover - needs a GPU

@@ -14,7 +14,7 @@ KLD_FLOOR = 1e-6
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the negative log-likelihood in nats."""
+    """Return the negative log-likelihood of the label in nats."""
     return F.cross_entropy(logits, labels, reduction="none")
 
 

@@ -1,4 +1,4 @@
-"""Members of a cohort: training data, options and starting point."""
+"""Members of a cohort, i.e. models to train: their training data, options and starting point."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ class TrainingData:
 
     Attributes:
         clean: the shared set of N examples.
-        replaced_indices: distinct indices into ``clean`` of examples with other images, int64 ``[m]``.
-        replaced_images: the images of these examples, float32 ``[m, C, H, W]``.
-        kept: indices into ``clean`` of the examples to train on, int64 ``[n]``; permutations refer to this order.
-            None: all N examples in their order.
+        replaced_indices: indices into ``clean`` of the examples whose images are replaced, distinct, int64 ``[m]``.
+        replaced_images: the images that replace them, float32 ``[m, C, H, W]``.
+        kept: indices into ``clean`` of the examples to train on, int64 ``[n]``, in the order that the permutation of an
+            epoch refers to.  None: all N examples in their order.
 
     Raises:
         InputError: shapes do not match, indices are out of range, or no examples are kept.
@@ -53,7 +53,7 @@ class TrainingData:
 
     @classmethod
     def of(cls, dataset: Dataset, without_spurious: bool = False) -> Self:
-        """Return the training set of ``dataset``, without its spurious examples if ``without_spurious``."""
+        """Return the training set of ``dataset``, with its spurious examples or, if ``without_spurious``, without."""
         kept = None
         if without_spurious:
             mask = torch.ones(len(dataset.train), dtype=torch.bool)
@@ -72,10 +72,10 @@ class Member:
 
     Attributes:
         data: the training set.
-        config: the training options.  They may differ from those of ``start``, e.g. in learning rate or schedule; see
-            :meth:`Checkpoint.require` to check for equality.
-        start: the checkpoint to continue from, if any.  Training continues exactly if the checkpoint has the states of
-            optimizer and generators.
+        config: the training options.  They may differ from those of ``start``, e.g. in learning rate or schedule;
+            :meth:`Checkpoint.require` checks for equality.
+        start: the checkpoint to continue from, if any.  If it contains the states of optimizer and generators, and if
+            the type of device is the same, the result is that of uninterrupted training.
     """
 
     data: TrainingData

@@ -1,8 +1,8 @@
 """PyTorch's optimizers on the stacked parameters of a cohort.
 
-Neighboring members with equal hyper-parameters form a block ``[a:b]``: one parameter group whose
-parameters are views of the stacked tensors.  All these optimizers work entry by entry, so a member's slice
-of a block's state is what a lone model's optimizer would hold.
+Adjacent members with equal hyper-parameters form a block: one parameter group whose parameters are views of the stacked
+tensors.  All these optimizers update each entry of a tensor independently, so a member's slice of a block's state is
+the state of an optimizer of that model alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ State = Mapping[str, Mapping[str, Tensor]]
 
 NEGLIGIBLE = 1e-30
 STEPS_BETWEEN_DROPS = 100
-"""How often :func:`drop_negligible` is called in training."""
+"""Number of training steps between two calls of :func:`drop_negligible`."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
     If a gradient becomes zero and stays zero, as in a dead unit, the first moment shrinks by a constant factor in each
     step.  With β = 0.9, it reaches the denormal numbers below 1.2e-38 after about 800 steps, in the second epoch of
     MNIST.  Processors compute more slowly with denormal numbers, and the moment stays denormal, because the smallest of
-    them times 0.9 rounds to itself.  If this function is called at least every 175 steps, no value can shrink from
-    1e-30 to a denormal number between two calls.
+    them times 0.9 rounds to itself.  With this β, a moment takes 174 steps to shrink from 1e-30 to a denormal number,
+    so calling this function every :data:`STEPS_BETWEEN_DROPS` steps is enough.
 
     ``torch.set_flush_denormal`` is not sufficient.  It affects only the calling thread and threads created later, not
     PyTorch's existing thread pool, so results would depend on which thread computes what.
@@ -49,7 +49,10 @@ def drop_negligible(optimizer: torch.optim.Optimizer) -> None:
 
 
 def block_key(config: TrainingConfig, start: State | None) -> tuple[Any, ...]:
-    """Return all that a member's update depends on except its gradient; members with equal keys may share a block."""
+    """Return a key of all that a member's update depends on, except its gradient and its optimizer's tensors.
+
+    Members with equal keys may share a block.
+    """
     states = list((start or {}).values())
     kept = tuple(sorted({name for tensors in states for name in tensors}))
     steps = tuple(sorted({float(tensors["step"]) for tensors in states if "step" in tensors}))
@@ -82,7 +85,7 @@ class CohortOptimizer:
                 group["lr"] = rates[block.first]
 
     def step(self, gradients: Sequence[Tensor]) -> None:
-        """Update the parameters from their gradients [K, …], in the same order; the gradients are clipped in place."""
+        """Update the parameters from their gradients ``[K, …]``, in the same order, which are clipped in place."""
         for block in self._blocks:
             clip = block.config.grad_clip
             for parameter, gradient in zip(block.parameters, gradients, strict=True):
@@ -96,7 +99,7 @@ class CohortOptimizer:
         drop_negligible(self._optimizer)
 
     def member_state(self, k: int) -> dict[str, dict[str, Tensor]]:
-        """Member k's state on the CPU: parameter key → name → tensor, without the leading K."""
+        """Return member k's state on the CPU: parameter key → name → tensor, without the leading dimension K."""
         block = next(block for block in self._blocks if block.first <= k < block.last)
         result: dict[str, dict[str, Tensor]] = {}
         for key, parameter in zip(self._keys, block.parameters, strict=True):
@@ -117,7 +120,7 @@ class CohortOptimizer:
                 else:
                     own[name] = torch.stack([state[key][name] for state in states]).to(parameter.device)
             if block.config.optimizer == "rms" and block.config.momentum > 0:
-                own.setdefault("momentum_buffer", torch.zeros_like(parameter))  # which RMSprop makes in its first step
+                own.setdefault("momentum_buffer", torch.zeros_like(parameter))  # RMSprop creates it in its first step
 
 
 def _blocks(
@@ -132,7 +135,7 @@ def _blocks(
 
 
 def _make(blocks: Sequence[_Block], device: torch.device) -> torch.optim.Optimizer:
-    """Return the optimizer; on a GPU its steps can be repeated by a CUDA graph, and learning rates are tensors."""
+    """Return the optimizer.  On a GPU, learning rates are tensors, so that a CUDA graph can repeat the steps."""
     kind, on_gpu = blocks[0].config.optimizer, device.type == "cuda"
     groups: list[dict[str, Any]] = [
         {
@@ -153,7 +156,7 @@ def _make(blocks: Sequence[_Block], device: torch.device) -> torch.optim.Optimiz
 
 
 class RepeatableAdagrad(torch.optim.Adagrad):
-    """Adagrad with steps that a CUDA graph can repeat; PyTorch's reads learning rate and step number on the CPU."""
+    """Adagrad whose steps a CUDA graph can repeat; PyTorch's Adagrad reads learning rate and step number on the CPU."""
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         super().__init__(groups)

@@ -1,4 +1,4 @@
-"""The option ``precision``: which arithmetic the matrix products and convolutions of a model use."""
+"""The option ``precision``: the arithmetic of a model's matrix products and convolutions."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,7 +9,7 @@ from rsc_mlflow.errors import invalid_value
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Check the precision.
+    """Check that the device supports the precision.
 
     Raises:
         InputError: the device is not a GPU and the precision is not ``float32``.
@@ -20,9 +20,9 @@ def check_precision(precision: str, device: torch.device) -> None:
 
 @contextmanager
 def tf32_as(precision: str) -> Iterator[None]:
-    """Turn TF32 on if the precision is ``tf32``, else off, for the duration of the block.
+    """Turn TF32 on for the duration of the block if the precision is ``tf32``, else off.
 
-    This includes convolutions, for which PyTorch turns it on by default.
+    This includes convolutions, for which PyTorch's default is on.
     """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     _allow_tf32(precision == "tf32", precision == "tf32")
@@ -33,7 +33,7 @@ def tf32_as(precision: str) -> Iterator[None]:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context of a forward pass: with ``bf16``, it computes products in bfloat16; else it has no effect.
+    """Return a context for forward passes.  With ``bf16``, products are computed in bfloat16; else it has no effect.
 
     Parameters, their gradients and batch statistics stay float32.
     """

@@ -1,4 +1,4 @@
-"""Images and labels on a GPU: each set once per process, images as bytes where these give their values exactly."""
+"""Copies of images and labels on a GPU, one per set and process; images as bytes if these represent them exactly."""
 
 from collections.abc import MutableMapping
 
@@ -7,14 +7,15 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 _COPIES: MutableMapping[Tensor, dict[torch.device, tuple[int, Tensor]]] = WeakTensorKeyDictionary()
-"""Images or labels on the CPU → device → (their version, the copy); a copy lives as long as the tensor."""
+"""Images or labels on the CPU → device → (version of the tensor, its copy).  A copy lives as long as the tensor."""
 
 
 def on_device(data: Tensor, device: torch.device) -> Tensor:
-    """Return images [N, C, H, W] or labels [N] on a device: the same tensor if it is on it, else one copy for all.
+    """Return images ``[N, C, H, W]`` or labels ``[N]`` on a device.
 
-    The copy of images is uint8 if they are ``uint8 / 255``, else float32; see :func:`as_floats` and :func:`gather`.
-    Labels keep their type.
+    A tensor that is on the device is returned as it is.  Otherwise all callers share one copy.  Images are copied as
+    uint8 if they are ``uint8 / 255``, else as float32; see :func:`as_floats` and :func:`gather`.  Labels keep their
+    type.
     """
     if data.device == device:
         return data
@@ -26,21 +27,21 @@ def on_device(data: Tensor, device: torch.device) -> Tensor:
 
 
 def as_bytes(images: Tensor) -> Tensor:
-    """Return float32 images as uint8 if :func:`as_floats` gives them back bit for bit, else as they are."""
+    """Return float32 images as uint8 if :func:`as_floats` restores them bit for bit, else as they are."""
     rounded = (images * 255).round().clamp(0, 255).to(torch.uint8)
     return rounded if torch.equal(as_floats(rounded), images) else images
 
 
 def as_floats(images: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return uint8 images as float32 ``value / 255``, and float32 images as they are."""
+    """Return uint8 images as float32 ``value / 255`` (in ``out``, if given), and float32 images as they are."""
     if images.dtype != torch.uint8:
         return images
-    # Not a Python number: by these CUDA divides as it multiplies with the inverse, which rounds otherwise.
+    # The divisor is a tensor, because CUDA divides by a Python number by multiplying with its rounded inverse.
     return torch.div(images, torch.full((), 255.0, device=images.device), out=out)
 
 
 def gather(images: Tensor, indices: Tensor, out: Tensor) -> None:
-    """Write the images [N, D] at ``indices`` [n] to ``out``, float32 [n, D]."""
+    """Write the images ``[N, D]`` at ``indices`` ``[n]`` to ``out``, float32 ``[n, D]``."""
     if images.dtype == torch.uint8:
         as_floats(images.index_select(0, indices), out)
     else:

@@ -21,14 +21,14 @@ MILESTONES_BEYOND = (60, 120)
 
 
 def milestones(epochs: int) -> tuple[int, ...]:
-    """Return the epochs after which the learning rate is reduced, for a training of ``epochs`` epochs."""
+    """Return the epochs after which the learning rate is reduced, for training of ``epochs`` epochs in total."""
     return next((steps for bound, steps in MILESTONES if epochs <= bound), MILESTONES_BEYOND)
 
 
 def learning_rate_at(config: TrainingConfig, epoch: int) -> float:
-    """Return the learning rate during ``epoch`` (from 1).
+    """Return the learning rate in ``epoch``, counted from 1.
 
-    With a milestone m, epoch m + 1 is the first with the reduced rate, as with
+    After a milestone m, epoch m + 1 is the first with the reduced rate, as with
     ``torch.optim.lr_scheduler.MultiStepLR`` stepped at the end of each epoch.
     """
     if config.schedule == "none":

@@ -1,9 +1,9 @@
 """A training step of a cohort, which a GPU runs as a CUDA graph.
 
-Launched one by one from Python, the kernels of a step of an MLP take longer to launch than to run.  A CUDA graph
-launches them all at once.  It repeats what was recorded, on the same memory, so that nothing that changes from one step
-to the next may be a Python number: the batch's number, learning rates and sums of an epoch are tensors on the device.
-Random numbers continue, because the members' generators are registered with the graph.
+Launching the kernels of an MLP's training step one by one from Python takes longer than running them.  A CUDA graph
+launches all of them at once.  It repeats the recorded operations on the same memory, so values that change from one
+step to the next must be tensors on the device: the number of the batch, the learning rates and the sums over the epoch.
+Random numbers differ between steps, because the members' generators are registered with the graph.
 """
 
 import logging
@@ -25,9 +25,9 @@ from rsc_mlflow.training.optimizers import CohortOptimizer
 from rsc_mlflow.training.precision import autocast
 
 PURPOSES = ("noise", "dropout", "augmentation")
-"""Uses of randomness within a step, each with one generator per member, on the device."""
+"""Uses of random numbers in a step.  For each, there is one generator per member, on the device."""
 WARM_UP = 3
-"""Steps before the one that is recorded; in these, libraries choose their algorithms and reserve memory."""
+"""Number of steps before the one that is recorded.  In these, libraries choose algorithms and reserve memory."""
 
 Generators = Mapping[str, list[torch.Generator]]
 Replay = Callable[[], object]
@@ -36,17 +36,17 @@ _logger = logging.getLogger(__name__)
 
 
 class Recorder(Protocol):
-    """Records the work of a function on a device, so that it can be repeated without Python."""
+    """Records the operations of a function on a device, so that they can be repeated without Python."""
 
     def warm_up(self, work: Callable[[], None]) -> None:
-        """Run ``work`` as in a recording, but now."""
+        """Run ``work`` in the same way as for a recording, without recording it."""
 
     def record(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Replay:
-        """Record ``work``, which draws from these generators, without running it."""
+        """Record ``work``, which draws from these generators, without running it; return the function that runs it."""
 
 
 class GraphRecorder:  # pragma: no cover - needs a GPU; see tests/cuda
-    """Records CUDA graphs, which share their memory for intermediate results."""
+    """Records CUDA graphs, which share one memory pool."""
 
     def __init__(self, device: torch.device) -> None:
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -66,7 +66,7 @@ class GraphRecorder:  # pragma: no cover - needs a GPU; see tests/cuda
         for generator in generators:
             graph.register_generator_state(generator)
         device, cause = self._stream.device, None
-        # thread_local: other threads, such as those that write checkpoints, may use the GPU meanwhile.
+        # thread_local: other threads, such as those that write checkpoints, may use the GPU during the recording.
         recording = torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local")
         try:
             with torch.cuda.device(device), recording:
@@ -81,18 +81,19 @@ class GraphRecorder:  # pragma: no cover - needs a GPU; see tests/cuda
 
 
 def recorder_for(device: torch.device) -> Recorder | None:
-    """Return the recorder of steps for this device; None on the CPU, where steps are not recorded."""
+    """Return a recorder of steps for this device; None on the CPU, where steps are not recorded."""
     return GraphRecorder(device) if device.type == "cuda" else None
 
 
 class Step:
-    """Trains the members on one batch after the other, without waiting for a GPU.
+    """Trains the members on one batch after another, without waiting for a GPU.
 
-    With a recorder, the first steps of each size of batch run, the next one is recorded, and then it is replayed.
+    With a recorder, the first steps with a given batch size are run, the next one is recorded, and from then on the
+    recording is replayed.
 
     Attributes:
-        losses: float64 [K], sum over the epoch's examples of their losses.
-        hits: int64 [K], correct predictions in the epoch, each made before the weights were changed by its batch.
+        losses: sum of the losses of the epoch's examples so far, float64 ``[K]``.
+        hits: number of correct predictions in the epoch so far, int64 ``[K]``; a batch is counted before its update.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Step:
         self._warmed_up: Counter[int] = Counter()
 
     def start_epoch(self) -> None:
-        """Set the sums to zero."""
+        """Set ``losses`` and ``hits`` to zero."""
         self.losses.zero_()
         self.hits.zero_()
 
@@ -144,7 +145,7 @@ class Step:
         self.hits += (logits.detach().argmax(2) == labels).sum(1)
 
     def _perturb(self, images: Tensor) -> None:
-        """Apply augmentation, then input noise, in place."""
+        """Apply the augmentation and then input noise to the images, in place."""
         for k, member in enumerate(self._members):
             if member.config.model.augmentation == "aug01":
                 images[k] = aug01(images[k], self._generators["augmentation"][k])
@@ -153,7 +154,7 @@ class Step:
                 images[k].add_(noise, alpha=member.config.input_noise)
 
     def _record(self, recorder: Recorder, size: int) -> None:
-        """Record the update; where that fails, run this and all later steps without a recording."""
+        """Record the update.  If that fails, this and all later steps run without a recording."""
         every = [own for purpose in PURPOSES for own in self._generators[purpose]]
         states = [generator.get_state() for generator in every]
         try:
@@ -161,10 +162,10 @@ class Step:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            _say_uncaptured(str(self._members[0].config.model.architecture), str(error).splitlines()[0])
+            _warn_not_recorded(str(self._members[0].config.model.architecture), str(error).splitlines()[0])
             self._recorder = None
             self._replays.clear()
-            # Generators that were part of a failed recording stay unusable.
+            # Generators that were registered for a failed recording remain unusable.
             fresh = iter([_generator_at(state, self._device) for state in states])
             for purpose in PURPOSES:
                 self._generators[purpose][:] = [next(fresh) for _ in self._members]
@@ -177,7 +178,7 @@ def _generator_at(state: Tensor, device: torch.device) -> torch.Generator:
 
 
 @cache
-def _say_uncaptured(architecture: str, reason: str) -> None:
+def _warn_not_recorded(architecture: str, reason: str) -> None:
     _logger.warning(
         "A training step of %s cannot be recorded as a CUDA graph (%s). "
         "Its kernels are launched one by one, which is slower.",

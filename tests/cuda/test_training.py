@@ -120,7 +120,7 @@ class Reading(nn.Linear):
 def test_where_a_step_cannot_be_recorded_it_runs_and_that_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    step_module._say_uncaptured.cache_clear()
+    step_module._warn_not_recorded.cache_clear()
     reading = Architecture(lambda shape, classes: Reading(784, classes))
     monkeypatch.setattr(ARCHITECTURES, "_values", {**ARCHITECTURES.registered(), "Reading": reading})
     members = [Member(digits(count=200), config("ce-tor-Reading", epochs=3, input_noise=0.1))]

@@ -263,11 +263,9 @@ def test_a_page_that_nobody_looked_at_says_how_old_its_runs_are() -> None:
     repository = RunRepository(RunStore("sqlite:///nobody.db"), MadeUpSource(20))
     fresh, idle = (Snapshot(complete=True, fetched_at=time.time() - age) for age in (1, 3600))
     assert notices(VisibleRuns(runs, {}, fresh), repository) == []
-    assert "Shown are the runs as of" in str(notices(VisibleRuns(runs, {}, idle), repository))
+    assert "This page shows the runs as of" in str(notices(VisibleRuns(runs, {}, idle), repository))
     first = Snapshot(fetched_at=time.time())
-    assert "Reading the store for the first time: 20 runs so far" in str(
-        notices(VisibleRuns(runs, {}, first), repository)
-    )
+    assert "Loading all runs for the first time: 20 so far" in str(notices(VisibleRuns(runs, {}, first), repository))
     assert VisibleRuns(runs, {}, fresh).stamp != VisibleRuns(runs, {}, idle).stamp
     gone = Snapshot(complete=True, fetched_at=0, error="connection refused")
     assert "does not answer" in str(notices(VisibleRuns(runs, {}, gone), repository))

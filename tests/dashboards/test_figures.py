@@ -136,7 +136,7 @@ def test_norm_scatter_and_correlation() -> None:
     drawn = factors.norm_scatter(table, LIGHT).data
     assert [trace.name for trace in drawn if trace.mode == "lines"] == ["least squares, digits"]
     assert sum(len(t.x) for t in drawn if t.mode == "markers") == 9
-    assert factors.correlation_words(table.head(2)) == "No correlation is given: no family has 5 patterns here"
+    assert factors.correlation_words(table.head(2)) == "No correlation, because no family has 5 patterns"
 
 
 def test_attack_points_and_controls() -> None:

@@ -27,7 +27,7 @@ WITHOUT = {
     "unreadable": "All values of the runs shown here could be read.",
     "views": "No views are saved here.",
     "artifacts": "These runs have neither",
-    "optimizer": "Optimizer: the runs that are alike otherwise were all made with sgd",
+    "optimizer": "Optimizer: all runs with otherwise equal settings have sgd",
 }
 """Panel → what it says of the made-up runs, which lack what it shows."""
 
@@ -57,6 +57,17 @@ def test_norms_have_a_figure_for_each_family() -> None:
         assert norms == set(panel.table.loc[panel.table["dataset_family"] == plot.title, "norm"])
 
 
+def test_the_caption_of_scores_mentions_clean_models_only_if_they_are_shown() -> None:
+    (page,) = (page for page in PAGES if page.path == "scores")
+    told = {}
+    for measure in ("spurious/score", "test/accuracy"):
+        panel = page.panels[0](view(FILLED, f"?measure={measure}"))
+        bands = [trace for plot in panel.plots for trace in plot.figure.data if trace.fill == "toself"]
+        assert ("clean models" in panel.about) == bool(bands)
+        told[measure] = bool(bands)
+    assert told == {"spurious/score": True, "test/accuracy": False}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_an_empty_store_says_what_to_do(page: Page) -> None:
     found = panels(page, view(empty()))
@@ -64,7 +75,7 @@ def test_an_empty_store_says_what_to_do(page: Page) -> None:
     for panel in found:
         assert panel.message, panel.key
         assert "could not be drawn" not in panel.message
-    assert any("Make some:" in panel.message for panel in found)
+    assert any("Create some with:" in panel.message for panel in found)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -87,7 +98,7 @@ def test_missing_metrics_are_named(page: Page) -> None:
 def test_filters_that_let_nothing_through_say_so() -> None:
     scores = next(page for page in PAGES if page.path == "scores")
     message = panels(scores, view(FILLED, "?family=digits"))[0].message
-    assert message.startswith("The filters let none of 700 runs through")
+    assert message.startswith("None of the 700 runs matches the filters")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.options], ids=lambda page: page.path)
@@ -109,10 +120,13 @@ def test_compare_says_why_it_shows_nothing() -> None:
     both = f"?run={one['run_id']}&run={two['run_id']}"
     hidden = f"{both}&filter=params.epochs%20=%20'2'"
     assert _panel("compare", 0, raw).message.startswith("Choose up to 100 runs above")
-    assert _panel("compare", 0, raw, hidden).message.startswith("The filters let none of the runs in the address")
+    assert _panel("compare", 0, raw, hidden).message.startswith("None of the chosen runs matches the filters")
     assert _panel("compare", 0, raw, both).note == "These runs have the same parameters."
     assert _panel("compare", 1, raw, both).message.startswith("Parallel coordinates need two runs that differ")
-    assert _panel("compare", 2, raw, both, Artifacts({}, {})).message == "These runs have no values over epochs."
+    assert (
+        _panel("compare", 2, raw, both, Artifacts({}, {})).message
+        == "These runs did not log metrics at several epochs."
+    )
 
 
 def test_a_hundred_runs_are_compared_and_their_notes_and_examples_shown() -> None:
@@ -149,7 +163,7 @@ def test_pictures_notes_and_saved_views_are_drawn() -> None:
     for form in ("Textarea", "delete the view mine"):
         assert form in drawn[True]
         assert form not in drawn[False]
-    assert "Read-only here" in drawn[False]
+    assert "read-only" in drawn[False]
 
 
 class NoWriter:
@@ -202,14 +216,14 @@ def _of(method: str, *numbers: int, kind: str = "score", **more: Any) -> pd.Data
 def test_artifacts_of_other_shapes_are_passed_over() -> None:
     theory = Artifacts({(2, "theory.json"): [1], (1, "theory.json"): {"curves": []}}, {})
     assert _panel("mitigation", 3, _of("theory", 1, 2), "", theory).message == (
-        "None of these 2 runs has theory.json. It is logged by: mlflow run . --env-manager=local -e theory"
+        "None of these 2 runs has theory.json, which is logged by: mlflow run . --env-manager=local -e theory"
     )
     maps = Artifacts({(2, "weight_map.json"): [1], (1, "weight_map.json"): {"maps": {"poisoned": [[0.0, 2.0]]}}}, {})
     panel = _panel("weights", 0, _of("visualize_weights", 1, 2), "", maps)
     assert [plot.title for plot in panel.plots] == ["digits: poisoned"]
     assert panel.table[["smallest", "largest"]].to_numpy().tolist() == [[0.0, 2.0]]
     nothing = _panel("weights", 0, _of("visualize_weights", 1, 2), "", Artifacts({}, {}))
-    assert nothing.message.startswith("The newest 2 of these runs have no weight_map.json. It is logged by: mlflow run")
+    assert nothing.message.startswith("The newest 2 of these runs have no weight_map.json, which is logged by: mlflow")
 
 
 def test_occlusion_curves_come_from_the_artifact_or_the_metric() -> None:
@@ -230,7 +244,7 @@ def test_roc_curves_are_those_of_the_newest_two_attacks_that_have_any() -> None:
     assert links == [f"1:{4:032x}", f"1:{2:032x}"]
     assert [t.name for t in panel.plots[0].figure.data] == ["chance", "lira"]
     none = _panel("privacy", 4, raw, "", Artifacts({(4, "roc.json"): [1]}, {}))
-    assert none.message.startswith("The newest attack runs have no roc.json. It is logged by: mlflow run")
+    assert none.message.startswith("The newest attack runs have no roc.json, which is logged by: mlflow run")
 
 
 def test_an_unknown_option_value_is_the_default() -> None:
@@ -253,7 +267,7 @@ def test_a_panel_that_cannot_be_made_leaves_the_others(caplog: pytest.LogCapture
 
     page = Page("odd", "Odd", "", (broken, *PAGES[0].panels[:1]))
     second, first = panels(page, view(FILLED))  # panels that show something come first
-    assert first.message == "This panel could not be drawn (ZeroDivisionError). The log says more."
+    assert first.message == "This panel could not be drawn (ZeroDivisionError). See the log for details."
     assert (second.key, second.message) == ("runs", "")
     assert "panel broken" in caplog.text
 
@@ -295,7 +309,7 @@ def test_one_value_of_a_factor_is_told_in_words_and_not_drawn() -> None:
     rows = [run(n, p_pattern="v8", p_architecture="MLP", m={"spurious/score": 0.5}) for n in range(3)]
     panel = _panel("factors", 0, pd.DataFrame.from_records(rows))
     assert panel.plots == ()
-    assert panel.message.startswith("Architecture: the runs that are alike otherwise were all made with MLP")
+    assert panel.message.startswith("Architecture: all runs with otherwise equal settings have MLP")
 
 
 def test_every_page_with_figures_of_runs_groups_and_facets_by_any_parameter() -> None:

@@ -19,7 +19,8 @@ def _scores(*pairs: tuple[int, float]) -> list[dict[str, Any]]:
 def test_few_seeds_are_drawn_one_by_one_and_many_with_an_interval() -> None:
     few = points(frame(*_scores((0, 0.2), (1, 0.4))), ["paper"], "spurious/score")
     assert seed_marks(few, [7.0]) == ([7.0, 7.0], [0.2, 0.4])
-    assert summary(few).endswith("No point has an interval: it takes five seeds; small marks are single seeds")
+    assert summary(few).endswith("No point has an interval, which needs five seeds; small markers are single seeds")
+    assert summary(few, seeds=False).endswith("No point has an interval, which needs five seeds")
     assert "fewer than 5 seeds, no interval: 0.200, 0.400" in hover(few, ["x"])[0]
     many = points(frame(*_scores(*((seed, 0.1 * seed) for seed in range(5)))), ["paper"], "spurious/score")
     assert seed_marks(many, [7.0]) == ([], [])
@@ -41,7 +42,7 @@ def test_a_mean_over_unlike_runs_says_so() -> None:
         run(i, p_random_seed=i, p_optimizer=o, m={"spurious/score": 0.5}, **BASE) for i, o in enumerate(["sgd", "adam"])
     ]
     table = points(frame(*rows), ["paper"], "spurious/score")
-    assert unlike(table) == "Unlike runs are averaged here: they differ in optimizer. Use the filters."
+    assert unlike(table) == "Means include runs that differ in optimizer. Use the filters."
     assert unlike(points(frame(*rows), ["paper", "optimizer"], "spurious/score")) == ""
 
 

@@ -47,7 +47,7 @@ def test_an_empty_store_makes_a_report_that_says_so(sqlite_store: str, tmp_path:
     assert not list(tmp_path.glob("*.html"))
     MlflowClient(sqlite_store).delete_run(_run(MlflowClient(sqlite_store)))
     assert status(entry_point("report"), ["--output", "out.html"]) == 0
-    assert "No runs yet. Make some:" in (tmp_path / "out.html").read_text()
+    assert "No runs yet. Create some with:" in (tmp_path / "out.html").read_text()
 
 
 def test_names_cannot_bring_html_into_the_report(sqlite_store: str, tmp_path: Path) -> None:

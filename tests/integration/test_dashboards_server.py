@@ -201,7 +201,7 @@ def test_a_saved_view_is_listed_for_those_who_may_read_its_experiment(log_in_ser
     assert save(ADMIN, "of the secret", "?experiment=secret") == "Saved; it is listed on Overview."
     assert save(ADMIN, "of both", "?family=mnist").startswith("Choose one experiment in the filters first")
     assert save(BOB, "spoiled", "?experiment=open").startswith("You may read this experiment but not edit it.")
-    assert save(ADMIN, "a/b", "?experiment=open").startswith("Give the view a name")
+    assert save(ADMIN, "a/b", "?experiment=open").startswith("Enter a name for the view")
     for_admin, for_bob = (json.dumps(_draw(log_in_server, auth).json()) for auth in (ADMIN, BOB))
     assert "/dashboards/scores?experiment=open" in for_bob
     assert "of the secret" in for_admin

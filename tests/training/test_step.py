@@ -119,7 +119,7 @@ class Refusing:
 def test_where_recording_fails_training_goes_on_without_and_says_so_once(
     recordings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    step_module._say_uncaptured.cache_clear()
+    step_module._warn_not_recorded.cache_clear()
     members = members_of(digits(count=70), config(epochs=5, batch_size=20))
     plain = cohort_of(members)
     list(plain.epochs())

@@ -1,18 +1,18 @@
 """Offline LiRA, the likelihood-ratio attack (Carlini, Chien, Nasr, Song, Terzis, Tramèr 2022).
 
-The attack tests how unusual the target's confidence is for a non-member.  The confidence log(p_y / (1 - p_y)) of an
-example over models that have not seen it is modeled as Gaussian N(μ, σ²).  Offline LiRA scores an example by
-Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), where φ is the target's confidence (section VI-C).  The score here is (φ - μ) / σ,
-which has the same order but does not round to 1.
+The attack tests whether the target's confidence is unusually high for a non-member.  The confidence
+log(p_y / (1 - p_y)) of an example over models that have not seen it is modeled as Gaussian N(μ, σ²).  Offline LiRA
+scores an example by Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), where Z ~ N(μ, σ²) and φ is the target's confidence (section
+VI-C).  The score here is (φ - μ) / σ, which orders the examples in the same way but does not round to 1.
 
-μ is the mean of each example.  σ is estimated per example if every example has more than ``OWN_VARIANCE_FROM`` models
-that have not seen it; otherwise one σ is pooled over the population, as the authors recommend below 64 models.  The
-authors pool all confidences, which includes the variance *between* examples.  Here the deviations from each example's
-mean are pooled, which includes only the variance between models.  The authors' code for the offline attack also differs
-from their paper: it uses the median for μ and the Gaussian density as the score, so that unusually low confidences
-count as well.
+μ is the mean over the models that have not seen the example.  If every example has more than ``OWN_VARIANCE_FROM`` such
+models, σ is estimated per example.  Otherwise one σ is estimated for the population, as the authors recommend below 64
+models.  The authors compute it from all confidences, so it includes the variance *between* examples.  Here, it is
+computed from the deviations from each example's mean, so it includes only the variance between models.  The authors'
+code for the offline attack differs from their paper: it uses the median for μ and the Gaussian density as the score, so
+that unusually low confidences count as well.
 
-Threshold: the best balanced accuracy in leave-one-out rounds on the population.
+The threshold is the one with the highest balanced accuracy in leave-one-out rounds on the population.
 """
 
 import numpy as np
@@ -23,17 +23,23 @@ from rsc_mlflow.attacks.signals import confidence
 from rsc_mlflow.errors import InputError
 
 OWN_VARIANCE_FROM = 64
+"""Each example has its own σ if more than this many models have not seen it."""
 _SMALLEST_STD = 1e-6
 
 
 def own_std(signal: Doubles, out: Bools) -> Doubles:
-    """Return each example's σ over the models that have not seen it, with divisor n - 1: ``[K, N]`` twice → ``[N]``."""
+    """Return each example's σ over the n models that have not seen it (divisor n - 1), ``[N]``.
+
+    Args:
+        signal: confidences, ``[K, N]``.
+        out: which models have not seen the example, bool ``[K, N]``.
+    """
     std: Doubles = np.sqrt(_squares(signal, out) / (out.sum(axis=0) - 1))
     return std
 
 
 def pooled_std(signal: Doubles, out: Bools) -> Doubles:
-    """Return one σ for all examples, from the deviations from each example's mean: ``[K, N]`` twice → ``[1]``."""
+    """Return one σ for all examples, ``[1]``, from the deviations from each example's mean; see :func:`own_std`."""
     std: Doubles = np.sqrt(_squares(signal, out).sum(keepdims=True) / np.maximum(out.sum(axis=0) - 1, 0).sum())
     return std
 
@@ -56,7 +62,7 @@ def lira(queries: Observations, population: Observations) -> AttackResult:
     """Return the scores (φ - μ) / σ, float64 ``[N]``, and the calibrated threshold.
 
     Raises:
-        InputError: there is a query that fewer than two shadow models have not seen.
+        InputError: fewer than two shadow models have not seen some query.
     """
     out, known_out = ~queries.shadow_members, ~population.shadow_members
     fewest = int(out.sum(axis=0).min())

@@ -1,8 +1,8 @@
-"""The loss attack (Yeom, Giacomelli, Fredrikson, Jha 2018, adversary 2), which assumes that members have small loss.
+"""The loss attack (Yeom, Giacomelli, Fredrikson, Jha 2018, adversary 2), which assumes that members have a small loss.
 
-Score: the negative cross-entropy of the target on the example.  Threshold: Yeom et al. classify an example as a member
-if its loss is at most the target's average training loss.  The attacker does not know it, so it is estimated by the
-mean loss of the shadow models on their members.
+The score is the negative cross-entropy of the target on the example.  Yeom et al. classify an example as a member if
+its loss is at most the target's mean training loss.  The attacker does not know this loss, so the threshold is the mean
+loss of the shadow models on their members.
 """
 
 from rsc_mlflow.attacks.base import AttackResult, Observations, register_attack

@@ -1,14 +1,14 @@
 """Offline RMIA, the robust membership inference attack (Zarifzadeh, Liu, Shokri 2024).
 
-Let r(x) = p(x | θ) / p(x), where p(x | θ) is the target's probability of the true class and p(x) its average over
-models.  The score of x is the share of population examples z, which the target has not seen, with r(x) / r(z) >= γ.
-p(x) is estimated from models that have not seen x as ((1 + a) · mean + (1 - a)) / 2 (the paper's appendix on offline
-RMIA), and p(z) likewise.
+Let r(x) = p(x | θ) / p(x), where p(x | θ) is the target's probability of the true class and p(x) its mean over models.
+The score of x is the share of population examples z, which the target has not seen, with r(x) / r(z) ≥ γ.  p(x) is
+estimated from the mean over models that have not seen x, as ((1 + a) · mean + (1 - a)) / 2 (the RMIA paper's appendix
+on the offline attack), and p(z) likewise.
 
-γ is 1.  Here most ratios are within a factor of 2 of 1, so a larger γ would give most queries the same score; γ = 1 is
-in the range that the authors report as equivalent.  Probabilities are plain softmax probabilities.  As in the paper, a
-is chosen by attacking one shadow model.  The threshold has the best balanced accuracy in leave-one-out rounds on the
-population.
+γ is 1, which is in the range for which the authors report the same performance.  Most ratios in this setting are
+between 1/2 and 2, so a larger γ would give most queries the same score.  Probabilities are plain softmax probabilities.
+As in the RMIA paper, a is chosen by attacking one shadow model.  The threshold is the one with the highest balanced
+accuracy in leave-one-out rounds on the population.
 """
 
 import numpy as np
@@ -42,19 +42,25 @@ def log_ratio(target: Doubles, shadow: Doubles, out: Bools, a: float) -> Doubles
 
 
 def share_dominated(x: Doubles, z: Doubles, gamma: float = GAMMA) -> Doubles:
-    """Return the share of z with r(x) / r(z) >= γ, from log-ratios: ``[N]``, ``[M]`` → ``[N]``; O((N + M) log M)."""
+    """Return for each x the share of z with r(x) / r(z) ≥ γ, float64 ``[N]``.
+
+    Args:
+        x: log r(x), ``[N]``.
+        z: log r(z), ``[M]``.
+        gamma: γ.
+    """
     share: Doubles = np.searchsorted(np.sort(z), x - np.log(gamma), "right") / len(z)
     return share
 
 
 def round_scores(r: LeaveOneOutRound, a: float) -> Doubles:
-    """Return the RMIA scores of a leave-one-out round, with the round's non-members as z."""
+    """Return the RMIA scores of a leave-one-out round, float64 ``[M]``, with the round's non-members as z."""
     ratios = log_ratio(r.target, r.shadow, r.out, a)
     return share_dominated(ratios, ratios[~r.members])
 
 
 def choose_offline_constant(signal: Doubles, members: Bools) -> float:
-    """Return the constant a with the highest AUC in the first leave-one-out round; the smallest if there are ties."""
+    """Return the constant a with the highest AUC in the first leave-one-out round; of several, the smallest."""
     from rsc_mlflow.attacks.metrics import auc
 
     first = next(leave_one_out_rounds(signal, members))
@@ -66,7 +72,7 @@ def rmia(queries: Observations, population: Observations) -> AttackResult:
     """Return the scores in [0, 1], float64 ``[N]``, and the calibrated threshold.
 
     Raises:
-        InputError: there is a query that all shadow models have seen.
+        InputError: all shadow models have seen some query.
     """
     if not (~queries.shadow_members).any(axis=0).all():
         raise InputError(

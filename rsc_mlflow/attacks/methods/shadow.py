@@ -1,9 +1,9 @@
 """The paper's shadow-model attack: a logistic regression on a shadow model's outputs for members and non-members.
 
 Yang, Chou, Chaudhuri 2022, section 4.  The features are the sorted logits and whether the prediction is correct.  They
-are standardized, and the regression's C is chosen by cross-validated log-loss on the shadow model's examples.  As in
-the paper, only the first shadow model is used.  Members and non-members have equal total weight.  Threshold:
-probability 1/2.
+are standardized, and scikit-learn's parameter C is chosen by cross-validated log-loss on the shadow model's examples.
+As in the paper, only the first shadow model is used.  Members and non-members have equal total weight.  The threshold
+is the probability 1/2.
 """
 
 import numpy as np
@@ -17,14 +17,19 @@ INVERSE_PENALTIES = (0.01, 1.0, 100.0)
 
 
 def features(logits: Floats, labels: Ints) -> Doubles:
-    """Return sorted logits and correctness: logits ``[N, C]``, labels ``[N]`` → float64 ``[N, C + 1]``."""
+    """Return the sorted logits and whether the prediction is correct, float64 ``[N, C + 1]``.
+
+    Args:
+        logits: ``[N, C]``.
+        labels: true classes, ``[N]``.
+    """
     correct = logits.argmax(axis=1) == labels
     return np.column_stack([np.sort(logits, axis=1), correct]).astype(np.float64)
 
 
 @register_attack(title="Shadow model (the paper)")
 def shadow(queries: Observations, population: Observations) -> AttackResult:
-    """Return probabilities of membership, float64 ``[N]``, from the regression, and the threshold 0.5.
+    """Return the regression's probabilities of membership, float64 ``[N]``, and the threshold 0.5.
 
     Raises:
         InputError: the first shadow model has fewer members or non-members than there are folds.
