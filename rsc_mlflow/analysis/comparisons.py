@@ -88,7 +88,8 @@ def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> p
         per_count: whether to return a row for each count.
 
     Returns:
-        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if ``per_count``, and the option.
+        The table of :func:`over_seeds`, grouped by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if
+        ``per_count``, and the option.
 
     Raises:
         InputError: ``option`` is not a mitigation.
