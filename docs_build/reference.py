@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,8 @@ API = (
     "scoring.weights",
     "scoring.occlusion",
     "statistics",
-    "theory",
+    "theory.formulas",
+    "theory.simulation",
     "unlearning.base",
     "unlearning.methods",
     "attacks.base",
@@ -46,8 +48,12 @@ API = (
     "errors",
 )
 """Modules and packages of ``rsc_mlflow`` whose public names have a page, in the order of the navigation."""
-WITH_SUBMODULES = ("unlearning.methods", "attacks.methods")
-"""Packages whose modules are documented on the package's page; other pages have only what the package exports."""
+PAGE_OPTIONS: dict[str, dict[str, object]] = {
+    "unlearning.methods": {"show_submodules": True, "filters": ["!^_", "!Config$"]},
+    "attacks.methods": {"show_submodules": True},
+    "analysis": {"filters": ["!^_", "!^SETTINGS$"]},
+}
+"""Options of mkdocstrings for single pages: the modules of two packages, without configs and a long constant."""
 API_INDEX = "reference/api/index.md"
 GROUPS = {
     "Start": ("quickstart", "main", "serve"),
@@ -83,7 +89,7 @@ def reference_pages() -> dict[str, str]:
 
 def api_page(name: str) -> str:
     """Return the page from which mkdocstrings makes the documentation of a module or package."""
-    options = "    options:\n      show_submodules: true\n" if name in WITH_SUBMODULES else ""
+    options = f"    options: {json.dumps(PAGE_OPTIONS[name])}\n" if name in PAGE_OPTIONS else ""
     return f"# `rsc_mlflow.{name}`\n\n::: rsc_mlflow.{name}\n{options}"
 
 

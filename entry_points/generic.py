@@ -1,4 +1,4 @@
-"""Commands with an option ``method``, so that methods of plug-ins need no entry points of their own."""
+"""The commands ``unlearn`` and ``attack``, whose option ``method`` also accepts methods of plug-ins."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -37,7 +37,8 @@ class Interval:
 
     Attributes:
         estimate: the estimate.
-        low, high: the bounds of the interval; NaN if the sample is too small.
+        low: lower bound of the interval; NaN if the sample is too small.
+        high: upper bound, likewise.
         n: sample size.
         level: confidence level.
     """
@@ -369,7 +370,7 @@ def _sample(name: str, values: Values, at_least: int = 1) -> npt.NDArray[np.floa
     if sample.ndim != 1 or len(sample) < at_least or not np.isfinite(sample).all():
         raise InputError(
             f"Invalid {name} of shape {sample.shape}, {int((~np.isfinite(sample)).sum())} of them not finite. Expected "
-            f"a vector of at least {at_least} finite numbers. Remove missing runs explicitly."
+            f"a vector of finite numbers, at least {at_least}. Remove runs without a value first."
         )
     return sample
 

@@ -40,9 +40,9 @@ def _train(starts: Sequence[Start]) -> None:
 
 
 def cohort_key(options: TrainOptions, on_gpu: bool) -> Hashable:
-    """What members of a stacked model share: architecture, data family, batches, epochs and kind of optimizer.
+    """Return what models must share to be trained together: model name, data, epochs, batch size, optimizer and device.
 
-    None for an architecture whose models train faster one after the other on such a device.
+    None if models of this architecture train faster one after the other on such a device.
     """
     from rsc_mlflow.data import examples_and_shape
     from rsc_mlflow.models import mappable, stackable

@@ -1,4 +1,4 @@
-"""Options shared by methods that continue training with batches of retained and of forgotten examples."""
+"""Options of methods that continue training with batches of retained and of forgotten examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,8 +13,8 @@ class FineTuning(MethodConfig):
     """Options of continued training.
 
     Each epoch draws ``retain_examples`` of the retain set (0: all) and uses them in batches of
-    ``unlearn_batch_size``.  Each step also uses ``forget_batch_size`` examples of the forget set, drawn in passes over
-    it, and minimizes ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
+    ``unlearn_batch_size``.  Each step also uses the next ``forget_batch_size`` examples of the forget set, in random
+    order, and minimizes ``(1 − forget_weight) · retain loss + forget_weight · forget term``.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ("ce",)
