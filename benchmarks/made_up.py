@@ -284,8 +284,8 @@ def _score(setting: Mapping[str, object], random: np.random.Generator, index: in
     if method == "occlusion":
         fall = 4 + 3 * random.random()
         curve = [(share, float(0.1 + 0.88 * np.exp(-((share / 100) ** 2) * fall))) for share in range(0, 101, 2)]
-        draft.curves = {"occlusion/probability": curve}
-        draft.metrics["occlusion/auc"] = float(np.mean([value for _, value in curve]))
+        draft.curves = {schema.OCCLUSION_PROBABILITY: curve}
+        draft.metrics[schema.OCCLUSION_AUC] = float(np.mean([value for _, value in curve]))
     return draft
 
 

@@ -1,1 +1,1 @@
-"""What the documentation site has beyond the files in docs/: generated reference pages, and links of its own."""
+"""Parts of the documentation site beyond the files in docs/: generated reference pages, and rewritten links."""

@@ -1,4 +1,4 @@
-"""Links between documents, rewritten for the site: documents of the root become pages, other files plain text."""
+"""Rewrites links between documents for the site: documents of the root are pages; links to other files become text."""
 
 import posixpath
 import re
@@ -12,12 +12,12 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 
 
 def root_pages() -> dict[str, str]:
-    """Path of each copied page below docs/ → its Markdown, with the links of the site."""
+    """Return the Markdown of each copied page, with the links of the site, by its path below docs/."""
     return {page: for_site((ROOT / name).read_text(encoding="utf-8"), "", page) for name, page in COPIED.items()}
 
 
 def for_site(markdown: str, folder: str, page: str) -> str:
-    """Markdown with its links rewritten for the site.
+    """Return Markdown with its links rewritten for the site.
 
     Args:
         markdown: the text of a document.

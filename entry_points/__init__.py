@@ -1,7 +1,7 @@
-"""Commands.
+"""The commands.
 
-The imports of one make hundreds of thousands of objects and hardly any garbage.  With Python's default threshold the
-collector would take a fifth of the time that they need.
+The imports of a command create hundreds of thousands of objects and hardly any garbage.  With Python's default
+threshold, the garbage collector would take a fifth of the time of the imports.
 """
 
 import gc

@@ -3,6 +3,8 @@
 import sys
 from collections.abc import Sequence
 
+import click
+
 from entry_points.command import reported, status
 from entry_points.commands import commands, find_command
 from rsc_mlflow.messages import answer
@@ -28,10 +30,12 @@ def _run(words: Sequence[str]) -> int:
 
 def listing() -> str:
     """Return the usage, with one line per command."""
-    known = commands()
-    width = max(map(len, known))
-    lines = [f"  {name:{width}}  {one.summary}" for name, one in known.items()]
-    return "\n".join(["Usage: rsc COMMAND [--option value …]", "", "rsc COMMAND --help shows the options.", "", *lines])
+    formatter = click.HelpFormatter()
+    formatter.write_usage("rsc", "COMMAND [--option value …]")
+    formatter.write("\nrsc COMMAND --help shows the options.\n\n")
+    with formatter.indentation():
+        formatter.write_dl([(name, one.summary) for name, one in commands().items()])
+    return formatter.getvalue().rstrip()
 
 
 if __name__ == "__main__":

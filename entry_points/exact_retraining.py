@@ -1,4 +1,4 @@
-"""Unlearn a registered model: ``python -m entry_points.exact_retraining --dataset digitsv20-3-0-0``."""
+"""Retrain without the spurious examples: ``python -m entry_points.exact_retraining --dataset digitsv20-3-0-0``."""
 
 from entry_points.command import run_experiment
 

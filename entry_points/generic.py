@@ -1,4 +1,4 @@
-"""Commands with an option ``method``, so that methods of plug-ins need no entry points of their own."""
+"""The commands ``unlearn`` and ``attack``, whose option ``method`` also accepts methods of plug-ins."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,14 +92,14 @@ def _find_attack(method: str) -> tuple[ExperimentSpec, list[str]]:
 GENERIC = (
     Generic(
         name="unlearn",
-        summary="Unlearn the spurious examples of a registered model with any registered method.",
+        summary="Unlearn the spurious examples of a model with the given method, including methods of plug-ins.",
         shared=UnlearnOptions,
         names=_unlearning_methods,
         find=lambda method: (_experiment("unlearn", method, _unlearning_methods()), []),
     ),
     Generic(
         name="attack",
-        summary="Run any registered membership attack.",
+        summary="Run the given membership attack, including attacks of plug-ins.",
         shared=MembershipOptions,
         names=_attacks,
         find=_find_attack,

@@ -1,4 +1,4 @@
-"""The command ``rsc disk``: print how much disk space the runs of an experiment use."""
+"""The command ``rsc disk``: print how much disk space runs use."""
 
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ def _megabytes(size: int) -> str:
 
 DISK = Local(
     name="disk",
-    summary="Print the disk space used by the runs of an experiment: checkpoints, models and other files.",
+    summary="Print the disk space that runs use: checkpoints, models and other files.",
     options_class=DiskOptions,
     run=disk,
 )

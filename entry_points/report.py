@@ -21,15 +21,23 @@ class ReportOptions(Options):
     """Options of ``report``."""
 
     experiments: str = option("Experiment names, separated by commas; all: all experiments.", text(), "all")
-    filter: str = option("MLflow filter string; none: all runs.", text(), "none")
+    filter: str = option(
+        "MLflow filter string that selects the runs, e.g. \"params.optimizer = 'adam'\"; none: all runs.",
+        text(),
+        "none",
+    )
     ui_url: str = option(
-        "URL of MLflow's UI, for links to runs; auto: the tracking URI if it starts with http.", text(), "auto"
+        "URL of MLflow's UI, for links to runs; auto: the tracking URI if it starts with http, else no links.",
+        text(),
+        "auto",
     )
     output: str = option("File to write, in addition to the artifact report.html; none: no file.", text(), "none")
     compare: str = option(
-        "Ids of up to 100 runs for the page Compare, separated by commas; none: no such page.", text(), "none"
+        "Ids of up to 100 runs to compare on a page Compare, separated by commas; none: no such page.", text(), "none"
     )
-    export: str = option("Folder for all figures (PDF, SVG) and tables (LaTeX, CSV); none: no files.", text(), "none")
+    export: str = option(
+        "Folder to write all figures (PDF, SVG) and tables (LaTeX, CSV) to; none: no files.", text(), "none"
+    )
     size: str = option("Size of exported figures: column, page, or WIDTHxHEIGHT in centimeters.", text(), "page")
 
     @property

@@ -19,7 +19,7 @@ EXPERIMENT = ExperimentSpec(
     name="sweep",
     title="sweep",
     kind="sweep",
-    summary="Run all combinations of a grid file that have no finished run yet; an interrupted sweep can be resumed.",
+    summary="Run all combinations of a grid file that have no finished run yet; repeat it to resume.",
     options_class=SweepOptions,
     command=sweep,
 )

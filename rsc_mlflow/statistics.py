@@ -37,7 +37,8 @@ class Interval:
 
     Attributes:
         estimate: the estimate.
-        low, high: the bounds of the interval; NaN if the sample is too small.
+        low: lower bound of the interval; NaN if the sample is too small.
+        high: upper bound, likewise.
         n: sample size.
         level: confidence level.
     """

@@ -78,6 +78,9 @@ def test_the_spaces_are_those_of_the_contract() -> None:
         "attack",
         "cost",
         "sweep",
+        "weights",
+        "occlusion",
+        "theory",
         "privacy",
     }
     assert {space.removesuffix("/") for space in SPACES} == wanted | {"detect", "rsc."}

@@ -105,7 +105,7 @@ def _curves(view: View, run: pd.Series) -> list[dict[str, Any]]:
             {"label": _title(run, label), "share": share, "probability": values, "links": link}
             for label, values in named.items()
         ]
-    points = sorted(view.source.history(run["run_id"], "occlusion/probability"))
+    points = sorted(view.source.history(run["run_id"], schema.OCCLUSION_PROBABILITY))
     if not points:
         return []
     label = f"{run['dataset']} {run['architecture']}, seed {run['random_seed']}"

@@ -1,6 +1,6 @@
 """Analysis of runs: read them, select comparable ones, average them over seeds, and test differences.
 
-All functions map data frames to data frames.  Dashboards, report and documents use them::
+The functions work on pandas data frames.  The dashboards, the report and the documents use them:
 
     runs = latest_per_fingerprint(read(frame))      # typed columns, one row per fingerprint
     shown = alike(runs, ["pattern", "n_spurious"])  # runs that differ only in these settings, and a notice

@@ -1,8 +1,8 @@
-"""Tests whether spurious scores are higher than those of clean models, by the exact rank-sum test over training seeds.
+"""Tests of whether spurious scores are higher than those of clean models, by rank sums over training seeds.
 
 The scores of clean models on a poisoned run's pattern and class are stored in that run's tag ``rsc.clean_scores``.  For
-runs without the tag they are looked up in clean runs of the same recipe (``reference/{pattern}/score_target_{k}``,
-pattern seed 0).  The ``spurious/p_value`` of single runs is not used, because it is about a single model.
+runs without the tag, they are looked up in clean runs of the same recipe (``reference/{pattern}/score_target_{k}``,
+pattern seed 0).  The metric ``spurious/p_value`` of each run is not used, because it is about a single model.
 """
 
 import json
@@ -22,7 +22,7 @@ from rsc_mlflow.statistics import holm, rank_sum
 from rsc_mlflow.tracking import schema
 
 CleanScores = Mapping[str, float]
-"""Scores of clean models on one run's pattern and target class(es), by training seed."""
+"""Spurious scores of clean models on the pattern and the target class(es) of one run, by training seed."""
 SCORES = "clean"
 """The column that :func:`with_clean_scores` adds."""
 LEVEL = 0.05
@@ -32,7 +32,7 @@ _RECIPE = tuple(name for name in SETTINGS if name not in _OF_THE_PATTERN)
 
 @dataclass(frozen=True)
 class Test:
-    """The test of one point: p-value before correction, and the numbers of poisoned and of clean models."""
+    """The test of one point: its p-value, not corrected, and the numbers of poisoned and clean models."""
 
     p_value: float
     poisoned: int
@@ -40,17 +40,17 @@ class Test:
 
 
 def with_clean_scores(runs: pd.DataFrame, every: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return the finished poisoned runs with a column ``clean`` of :data:`CleanScores`, empty if there are none.
+    """Return the finished poisoned runs with a column ``clean`` of :data:`CleanScores`, which may be empty.
 
     Args:
         runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
-        every: runs among which clean runs are looked up; default: ``runs``.
+        every: runs among which clean runs are looked up; None: ``runs``.
     """
     found = finished(poisoned(runs))
     tagged = [parse(text) for text in found["clean_scores"]]
-    cohorts = _Cohorts(finished(clean(runs if every is None else every)))
-    rows = found.to_dict("records") if any(not one for one in tagged) and cohorts else [{}] * len(found)
-    scores = [one or cohorts.of(row) for one, row in zip(tagged, rows, strict=True)]
+    clean_runs = _CleanRuns(finished(clean(runs if every is None else every)))
+    rows = found.to_dict("records") if any(not one for one in tagged) and clean_runs else [{}] * len(found)
+    scores = [one or clean_runs.of(row) for one, row in zip(tagged, rows, strict=True)]
     column = np.empty(len(found), dtype=object)
     column[:] = scores
     return found.assign(**{SCORES: column})
@@ -68,7 +68,7 @@ def parse(text: str) -> CleanScores:
     return {str(k): float(v) for k, v in good.items()} if len(good) == len(content) else {}
 
 
-class _Cohorts:
+class _CleanRuns:
     """Clean runs by recipe, for runs without the tag."""
 
     def __init__(self, runs: pd.DataFrame) -> None:
@@ -104,22 +104,22 @@ class _Cohorts:
 
 
 def _known(key: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a key in which NaN is replaced by None, so that absent numbers are equal."""
+    """Return the key with None instead of NaN, so that absent numbers compare as equal."""
     return tuple(None if value != value else value for value in key)
 
 
 def test_point(scores: Sequence[float], training: Sequence[str], clean_scores: Sequence[CleanScores]) -> Test | None:
     """Return the rank-sum test of one point, or None if no clean model was scored on all of its runs.
 
-    Each value of the two samples is the score of one model.  The value of a poisoned training seed is the mean over the
-    point's runs with that seed.  The value of a clean model is the mean over the patterns of the runs with one training
-    seed, assigned in turn.  Only clean models scored on all of the point's runs are used.  With a single training seed
-    p is at least 1 / (1 + number of clean models).
+    Only clean models that were scored on all of the point's runs are used.  The first sample has one value per training
+    seed: the mean score of the point's runs with that seed.  The second sample has one value per clean model: its mean
+    score on the patterns of the runs with one training seed.  The training seeds are assigned to the clean models in
+    turn.  With a single training seed, p is at least 1 / (1 + number of clean models).
 
     Args:
-        scores: scores of the point's runs.
-        training: training seeds of the runs.
-        clean_scores: clean scores of the runs.
+        scores: scores of the point's runs, ``[n]``.
+        training: training seeds of these runs, ``[n]``.
+        clean_scores: scores of clean models on each of these runs, ``[n]``.
     """
     shared = set(clean_scores[0]).intersection(*clean_scores[1:]) if len(clean_scores) else set()
     if not shared:
@@ -135,15 +135,15 @@ def test_point(scores: Sequence[float], training: Sequence[str], clean_scores: S
 
 
 def above_clean(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Test every point, with Holm's correction over all points.
+    """Return the rank-sum test of every point, with Holm's correction over all points.
 
     Args:
         runs: runs from :func:`with_clean_scores`, selected by :func:`rsc_mlflow.analysis.alike`.
         by: columns that define a point.
 
     Returns:
-        One row per point that can be tested: the columns of ``by``; ``p_value``; ``p_holm`` (corrected over the rows);
-        ``n_poisoned`` and ``n_clean`` (numbers of models); ``significant`` (``p_holm`` < 0.05).
+        One row per point that can be tested: the columns of ``by``; ``p_value``; ``n_poisoned`` and ``n_clean``
+        (numbers of models); ``p_holm`` (corrected over the rows); ``significant`` (``p_holm`` < 0.05).
     """
     score = metric(runs, schema.SPURIOUS_SCORE)
     known = runs[score.notna().to_numpy() & (runs["n_spurious"] > 0).to_numpy()]

@@ -1,8 +1,8 @@
 """Selection of comparable runs for a figure.
 
-A *recipe* is a combination of values of all :data:`rsc_mlflow.analysis.settings.SETTINGS` that the figure does not
-show.  Runs of different recipes are never averaged.  :func:`alike` selects the recipes to show, adds a column
-``recipe`` with their labels, and describes what was left out.
+A *recipe* is a combination of values of the :data:`rsc_mlflow.analysis.settings.SETTINGS` that a figure does not show.
+Runs of different recipes are never averaged.  :func:`alike` selects the recipes to show, adds a column ``recipe`` with
+their labels, and describes what was left out.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ import pandas as pd
 from rsc_mlflow.analysis.settings import BELONGS, SETTINGS, SHOWN_AS, label
 
 MOST = 6
-"""Maximum number of recipes with a separate figure; further ones are only counted."""
+"""Maximum number of recipes that get a separate figure; further ones are only counted."""
 _NAMED = 3
 """Maximum number of values of a setting, or of recipes, that a notice lists."""
 
@@ -26,8 +26,8 @@ class Recipe:
     """One combination of settings.
 
     Attributes:
-        label: description of the settings.
-        part: the facet of the figure, a value of ``split``.
+        label: description of the settings in which the recipes differ.
+        part: the value of ``split`` whose facet shows the recipe; None if the figure has no facets.
         runs: number of finished runs.
     """
 
@@ -42,8 +42,8 @@ class Alike:
 
     Attributes:
         runs: runs of the selected recipes, with the column ``recipe`` (empty if there is only one recipe).
-        differing: settings in which the given runs differ, e.g. "epochs (5, 30)".
-        drawn: the selected recipes, those with the most points first.
+        differing: settings in which the given runs differ, with their values, e.g. "epochs (5, 30)".
+        drawn: the selected recipes, in the order of :func:`alike`.
         left: the first few of the other recipes.
         more: number of further recipes, and number of their runs.
     """
@@ -56,7 +56,7 @@ class Alike:
 
     @property
     def notice(self) -> str:
-        """Description of the selection for readers of the figure; empty if all runs have the same recipe."""
+        """Text that describes the selection below a figure; empty if all runs have the same recipe."""
         if not self.left and len({recipe.label for recipe in self.drawn}) < 2:
             return ""
         parts = [f"Shown: {_listed(self.drawn)}."]
@@ -81,10 +81,10 @@ def alike(
         runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
         shown: columns that the figure shows as an axis, a line or a facet.
         split: the one of ``shown`` that defines the facets; recipes are selected for each facet.
-        cover: columns to rank recipes by: first those with runs at more combinations of these columns, then those with
-            more finished runs.
+        cover: columns to rank recipes by.  Recipes with runs at more combinations of these columns come first, then
+            those with more finished runs.
         most: maximum number of recipes in each facet.
-        averaged: settings that the figure averages over explicitly.
+        averaged: settings that the figure averages over on purpose.
     """
     known = runs["readable"].to_numpy(bool)
     varying = without_belongings(runs[known], differing(runs[known], [*shown, *averaged]), shown)
@@ -126,13 +126,13 @@ def _label(runs: pd.DataFrame, row: int, varying: Sequence[str]) -> str:
 
 
 def differing(runs: pd.DataFrame, shown: Sequence[str]) -> list[str]:
-    """Return the settings, without those that ``shown`` shows, in which the runs differ."""
+    """Return the settings in which the runs differ, without those that the columns ``shown`` show."""
     hidden = [name for name in SETTINGS if name not in _settings(shown) and name in runs]
     return [name for name in hidden if runs[name].nunique(dropna=False) > 1]
 
 
 def without_belongings(runs: pd.DataFrame, varying: Sequence[str], shown: Sequence[str]) -> list[str]:
-    """Return ``varying`` without settings that follow from another one, as the momentum may from the optimizer."""
+    """Return ``varying`` without settings that another one determines, as the optimizer may determine the momentum."""
     others = {*varying, *_settings(shown)} & {*runs.columns}
     of = {name: BELONGS[name] for name in varying if BELONGS.get(name) in others}
     follows = [name for name, other in of.items() if runs.groupby(other)[name].nunique(dropna=False).max() == 1]
@@ -140,11 +140,16 @@ def without_belongings(runs: pd.DataFrame, varying: Sequence[str], shown: Sequen
 
 
 def comparable(runs: pd.DataFrame, subject: str, within: Sequence[str], cells: Sequence[str]) -> pd.DataFrame:
-    """Return the runs with which all values of ``subject`` are averaged over the same cells.
+    """Return a selection of runs in which, within a group, every value of ``subject`` has runs in the same cells.
 
-    A cell is a combination of ``cells``.  For each group of ``within``, the function keeps the largest set of values of
-    ``subject`` that a cell has runs at (the one with the most runs if there are several), and the cells that have runs
-    at all of them.
+    For each group, the function keeps the largest set of values of ``subject`` that have runs in one cell (of several
+    sets, the one with the most runs), and the cells that have runs at all of these values.
+
+    Args:
+        runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`.
+        subject: the column whose values are compared.
+        within: columns that define a group.
+        cells: columns that define a cell; if there are none, all runs are returned.
     """
     if not cells:
         return runs
@@ -169,7 +174,7 @@ def _settings(shown: Sequence[str]) -> set[str]:
 
 
 def _codes(runs: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return an integer per combination of values, including absent ones; 0 if there are no names."""
+    """Return one integer per run that identifies its combination of values, including absent ones."""
     code = np.zeros(len(runs), np.int64)
     for name in names:
         codes, given = pd.factorize(runs[name], use_na_sentinel=False)
@@ -178,7 +183,10 @@ def _codes(runs: pd.DataFrame, names: Sequence[str]) -> npt.NDArray[np.int64]:
 
 
 def _ranked(runs: pd.DataFrame, recipe: Any, part: Any, cover: Sequence[str]) -> pd.DataFrame:
-    """Return a row per part and recipe with readable runs, best first; ``row`` is the position of one of its runs."""
+    """Return one row per part and recipe with readable runs, in the order of :func:`alike`.
+
+    The column ``row`` is the position of one of its runs.
+    """
     good = runs["readable"].to_numpy(bool)
     frame = pd.DataFrame({"part": part, "recipe": recipe, "cover": _codes(runs, cover), "row": range(len(runs))})
     frame["counts"] = runs["counts"].to_numpy(int)

@@ -1,10 +1,12 @@
-"""The paper's comparisons, mitigation and pattern norms, as functions from a frame of runs to a table.
+"""The paper's comparisons: the effect of mitigations, and scores by pattern norm.
 
-Three rules apply to all functions:
+The functions map a data frame of runs to a table.  A cell is a combination of the number of spurious examples and the
+target class.  Three rules apply to all functions:
 
-* Only named settings are averaged over.  Any other setting that varies between the runs becomes a column of the result.
-* Seeds are the unit of replication, see :func:`rsc_mlflow.replication.seed_interval`.  Cells (counts, target classes)
-  are averaged within each set of seeds first.
+* They average only over the settings that they name.  Any other setting that varies between the runs becomes a column
+  of the result.
+* Seeds are the unit of replication; see :func:`rsc_mlflow.replication.seed_interval`.  Cells are averaged within each
+  set of seeds first.
 * All seeds are averaged over the same cells.  A set of seeds is used only if it has a run in every cell of its group.
   ``cells`` lists the averaged cells, and ``runs_left_out`` counts the runs that were not used.
 """
@@ -32,7 +34,7 @@ OUTCOMES: Mapping[str, str] = {
     "clean_accuracy": schema.TEST_ACCURACY,
     "spurious_accuracy": schema.SPURIOUS_TEST_ACCURACY,
 }
-"""Names of outcomes in the results, and the metrics of the runs."""
+"""Name of an outcome in the results → metric of the runs."""
 SUBJECTS = ("dataset_family", "architecture", "optimizer", "pattern")
 
 
@@ -40,7 +42,7 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
     """Return finished training runs on poisoned data, the newest of each fingerprint, with typed columns.
 
     Args:
-        runs: a frame with MLflow's column names, as from the query API.
+        runs: a data frame with MLflow's column names, e.g. from :func:`rsc_mlflow.tracking.query.search`.
 
     Returns:
         Rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint` with the :data:`OUTCOMES` and ``norm`` as columns.
@@ -53,14 +55,14 @@ def trained(runs: pd.DataFrame) -> pd.DataFrame:
 def over_seeds(
     runs: pd.DataFrame, by: Sequence[str], outcomes: Sequence[str] = tuple(OUTCOMES), of: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Return the mean and interval of each outcome for each group of ``by``; cells are averaged within seeds first.
+    """Return the mean and interval of each outcome for each group; cells are averaged within seeds first.
 
     Args:
         runs: runs from :func:`trained`.
-        by: columns that define a group; settings that vary between the runs are added.  ``CELLS`` that are not among
-            them are averaged over.
+        by: columns that define a group; other settings that vary between the runs are added.  The columns in ``CELLS``
+            that are not in ``by`` are averaged over.
         outcomes: columns to average.
-        of: the runs from which ``runs`` was selected, for ``runs_left_out``.
+        of: the runs from which ``runs`` was selected, to count ``runs_left_out``; None: ``runs``.
 
     Returns:
         One row per group and outcome: the group's columns, ``outcome``, ``mean``, ``low``, ``high`` (95 %; NaN with
@@ -79,16 +81,18 @@ def over_seeds(
 def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
     """Return score, clean accuracy and spurious accuracy for each strength of one mitigation.
 
-    They are averaged over the counts of spurious examples, as in the paper's figure, or (``per_count``) given for each
-    count.  Only counts > 0 that have runs at every strength of a setting are averaged.
+    The strength is the value of the option; 0 means without the mitigation.  Results are averaged over the counts of
+    spurious examples, as in the paper's figure, or (``per_count``) returned for each count.  Only counts > 0 that have
+    runs at every strength are averaged.
 
     Args:
-        runs: a frame of runs, as from the query API.
+        runs: as for :func:`trained`.
         option: one of :data:`MITIGATIONS`.
-        per_count: whether to return a row for each count.
+        per_count: whether to return a row for each count, including 0.
 
     Returns:
-        :func:`over_seeds` by :data:`SUBJECTS`, settings that vary, ``n_spurious`` if ``per_count``, and the option.
+        The table of :func:`over_seeds`, grouped by :data:`SUBJECTS`, other settings that vary, ``n_spurious`` (if
+        ``per_count``) and the option.
 
     Raises:
         InputError: ``option`` is not a mitigation.
@@ -103,11 +107,13 @@ def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> p
 def mitigation_effect(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
     """Return the effect of each strength of a mitigation, compared with strength 0 and paired by seeds and cell.
 
+    Arguments are those of :func:`mitigation`.
+
     Returns:
         One row per group, strength > 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,
-        ``high`` (95 %, as :func:`over_seeds`), ``units``, ``over``, ``p_value`` (Student's paired t test, two-sided,
-        over the units), ``p_sign_flip`` (exact permutation test over the units) and ``p_holm`` (``p_value``, corrected
-        over the whole table).
+        ``high`` (95 %; NaN with fewer than five units), ``units``, ``over``, ``p_value`` (Student's paired t test,
+        two-sided, over the units), ``p_sign_flip`` (:func:`rsc_mlflow.statistics.sign_flip` over the units) and
+        ``p_holm`` (``p_value``, corrected over the whole table).
 
     Raises:
         InputError: ``option`` is not a mitigation.
@@ -141,7 +147,7 @@ def _effects(runs: pd.DataFrame, by: Sequence[str], option: str, outcome: str) -
 
 
 def _effect(change: Any, group: pd.DataFrame) -> dict[str, Any]:
-    """Interval and tests of one strength, over units; empty with a single one."""
+    """Return the interval and the tests of one strength over units; empty if there is a single unit."""
     seeds = {name: group[column].tolist() for name, column in SEEDS.items() if column in group}
     interval, _ = unit_means(change, seeds)
     if interval.n_units < 2:
@@ -155,10 +161,13 @@ def _effect(change: Any, group: pd.DataFrame) -> dict[str, Any]:
 def norms(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the mean ℓ2 norm and the mean score of each pattern, over all counts > 0 and all seeds.
 
+    Args:
+        runs: as for :func:`trained`.
+
     Returns:
-        One row per subject (and settings that vary): ``norm`` and ``norm_sd`` (mean and standard deviation over seeds,
-        because the norm of a random pattern depends on its seed), ``score`` and its ``low``, ``high``, ``units``,
-        ``over``, ``each``, ``runs``, ``runs_left_out``, ``cells``.
+        One row per combination of :data:`SUBJECTS` and other settings that vary: ``norm`` and ``norm_sd`` (mean and
+        standard deviation over seeds, because the norm of a random pattern depends on its seed), ``score`` and its
+        ``low``, ``high``, ``units``, ``over``, ``each``, ``runs``, ``runs_left_out``, ``cells``.
     """
     every = trained(runs)
     every = every[every["n_spurious"] != 0]
@@ -174,15 +183,19 @@ _CORRELATION = ("r", "low", "high", "p_value", "rho", "rho_p_value", "patterns")
 
 
 def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return Pearson's r and Spearman's ρ between the norms and scores of patterns, for each setting.
+    """Return Pearson's r and Spearman's ρ between the norms and the scores of patterns, for each group.
 
     Each point is one pattern, with norm and score averaged over all seeds.  Seeds are not separate points, because they
-    share the norm of their pattern; otherwise the interval would be too narrow by about the square root of their
-    number.  R1, R2 and R3 are the same noise with different scales, so they are not independent either.
+    share the norm of their pattern: the interval would be too narrow by about the square root of their number.  R1, R2
+    and R3 are the same noise with different scales, so these three points are not independent of each other.
+
+    Args:
+        runs: as for :func:`trained`.
 
     Returns:
-        One row per group: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``, ``rho``, ``rho_p_value`` (exact),
-        ``patterns``, ``p_holm`` (of ``p_value``).
+        One row per group with at least three patterns: ``r``, ``low``, ``high`` (Fisher's z, 95 %), ``p_value``,
+        ``rho``, ``rho_p_value`` (:func:`rsc_mlflow.statistics.spearman`), ``patterns`` (their number) and ``p_holm``
+        (``p_value``, corrected over the rows).
     """
     table = norms(runs)
     last = table.columns.get_loc("score")
@@ -201,7 +214,10 @@ def norm_correlation(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> dict[str, float]:
-    """Return ``r``, ``low``, ``high``, ``p_value``, ``rho`` and ``patterns`` (the number of points)."""
+    """Return the correlation of points x, y: ``r``, ``low``, ``high``, ``p_value``, ``rho`` and ``patterns``.
+
+    ``patterns`` is the number of points; see :func:`norm_correlation` for the others.
+    """
     found = pearson(x.to_numpy(float), y.to_numpy(float))
     ranks = pearson(x.rank().to_numpy(float), y.rank().to_numpy(float))
     numbers = (found.r.estimate, found.r.low, found.r.high, found.p_value, ranks.r.estimate, len(x))
@@ -216,7 +232,7 @@ def common_cells(table: pd.DataFrame, by: Sequence[str], subject: str) -> pd.Dat
 
 
 def _with_strengths(runs: pd.DataFrame, option: str) -> tuple[pd.DataFrame, list[str]]:
-    """Return the training runs of settings with more than one strength of the option, and these settings."""
+    """Return the training runs of the groups with more than one strength, and the columns that define the groups."""
     if option not in MITIGATIONS:
         raise InputError(unknown_name("mitigation", option, MITIGATIONS))
     table = trained(runs)
@@ -226,12 +242,12 @@ def _with_strengths(runs: pd.DataFrame, option: str) -> tuple[pd.DataFrame, list
 
 
 def _varying(table: pd.DataFrame, *shown: str) -> list[str]:
-    """Return the settings, without shown ones and cells, in which the runs differ."""
+    """Return the settings in which the runs differ, without ``shown`` ones and those in ``CELLS``."""
     return differing(table, [*shown, *CELLS])
 
 
 def _cells(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    """Return ``by`` and ``cells``, a text that lists the cells that each group averages over."""
+    """Return one row per group: the columns of ``by``, and ``cells``, a text that lists the group's cells."""
     distinct = runs.drop_duplicates([*by, *CELLS]).sort_values(list(CELLS), kind="stable")
     pairs = zip(distinct["n_spurious"], distinct["target_class"], strict=True)
     words = pd.Series([f"{n:g} of class {k}" for n, k in pairs], index=distinct.index, dtype=object)

@@ -1,19 +1,24 @@
-"""Selection of the newest run of each fingerprint.  Unfinished runs are counted but not averaged."""
+"""Selection of the newest run of each fingerprint, and of runs by status, kind and dataset."""
 
 import numpy as np
 import pandas as pd
 
 UNENDED = ("RUNNING", "SCHEDULED")
+"""Statuses of runs that have not ended."""
 UNFINISHED = ("FAILED", "KILLED")
+"""Statuses of runs that ended without a result."""
 _RANK = {"FINISHED": 2} | dict.fromkeys(UNENDED, 1)
 
 
 def latest_per_fingerprint(runs: pd.DataFrame) -> pd.DataFrame:
     """Return one run per fingerprint: the newest finished one, or else the newest running one, or else the newest.
 
-    All runs without a fingerprint are kept.  Added columns: ``copies`` (number of further finished runs with this
-    fingerprint), ``counts`` (bool: finished and readable, so it can be averaged), ``running`` (bool: has not ended) and
-    ``lost`` (bool: every run with this fingerprint failed or was killed).
+    Runs without a fingerprint are all kept.  Added columns: ``copies`` (number of further finished runs with this
+    fingerprint), ``counts`` (bool: the run is finished and readable, so it can be averaged), ``running`` (bool: it has
+    not ended) and ``lost`` (bool: every run with this fingerprint failed or was killed).
+
+    Args:
+        runs: a table from :func:`rsc_mlflow.analysis.read`.
     """
     key = runs["fingerprint"].where(runs["fingerprint"] != "", runs["run_id"])
     rank = runs["status"].map(_RANK).fillna(0)
@@ -30,12 +35,12 @@ def latest_per_fingerprint(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of :func:`latest_per_fingerprint` that can be averaged."""
+    """Return the rows of :func:`latest_per_fingerprint` that can be averaged, i.e. finished and readable runs."""
     return runs[runs["counts"].to_numpy(bool)]
 
 
 def poisoned(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with a pattern."""
+    """Return the runs on datasets with a pattern."""
     return runs[~runs["pattern"].isin(["", "none"]).to_numpy()]
 
 

@@ -17,7 +17,7 @@ from rsc_mlflow.tracking.schema import score_target
 
 Array = npt.NDArray[Any]
 LISTED = 25
-"""Maximum number of run ids per row, for links."""
+"""Maximum number of runs in the column ``links`` of a row."""
 MEASURES = ("mean", "low", "high", "units", "over", "each")
 COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
 
@@ -25,7 +25,10 @@ COUNTS = ("runs", "incomplete", "running", "failed", "copies", "unreadable")
 def points(
     runs: pd.DataFrame, by: Sequence[str], metric_name: str, *, average: Sequence[str] = (), level: float = 0.95
 ) -> pd.DataFrame:
-    """Return :func:`series` of one metric, without the column ``series``."""
+    """Return the mean over seeds of one metric for each group, with intervals.
+
+    The result is that of :func:`series`, without the column ``series``.
+    """
     bounds = limits(metric_name)
     odd = {metric_name: unreadable(runs, metric_name)}
     found = series(
@@ -50,26 +53,29 @@ def series(
     bounds: Range | None = None,
     odd: Mapping[str, Array] | None = None,
 ) -> pd.DataFrame:
-    """Return the mean over seeds of several quantities for each group, with intervals from ``seed_interval``.
+    """Return the mean over seeds of several quantities for each group, with intervals.
+
+    The intervals are those of :func:`rsc_mlflow.replication.seed_interval`.
 
     Args:
         runs: rows of :func:`rsc_mlflow.analysis.latest_per_fingerprint`, selected by
             :func:`rsc_mlflow.analysis.alike`.
         by: columns that define a group; runs without a value in one of them are ignored.
         values: the quantities by name, float ``[runs]``, NaN if a run has none.
-        average: settings, such as ``n_spurious``, that are averaged within each set of seeds first.  A set of seeds is
-            used only if it has a run at every value that occurs in its group.
+        average: settings, such as ``n_spurious``, that are averaged within each set of seeds first.  A combination of
+            their values is a cell.  A set of seeds is used only if it has a run in every cell of its group.
         level: confidence level.
-        bounds: range of possible values for ``seed_interval``; ignored if a value is outside.
+        bounds: range of possible values of the quantities; ignored if a value is outside.
         odd: for each quantity, which runs have an unreadable value, bool ``[runs]``.
 
     Returns:
         One row per group and quantity with a mean, sorted by group: the columns of ``by``; ``series`` (the name);
-        ``mean``, ``low``, ``high`` (NaN with fewer than five units); ``units`` (number of independent seeds); ``over``
-        (the estimand); ``each`` (the means of the units if they are fewer than five); ``runs`` (number averaged);
-        ``mixed`` (settings in which the averaged runs differ; normally empty); ``links`` ("experiment:run,…", at most
-        25).  Numbers of runs that were not averaged: ``incomplete`` (seeds without a run in some cell), ``running``,
-        ``failed`` (no run of the fingerprint finished), ``copies`` (finished repetitions), ``unreadable``.
+        ``mean``, ``low``, ``high`` (NaN with fewer than five units); ``units`` (number of independent units); ``over``
+        (what the mean estimates); ``each`` (the means of the units if they are fewer than five); ``runs`` (number of
+        averaged runs); ``mixed`` (other settings in which the averaged runs differ; normally empty); ``links``
+        ("experiment:run,…", at most 25).  Numbers of runs that were not averaged: ``incomplete`` (their seeds lack a
+        run in some cell), ``running``, ``failed`` (no run of the fingerprint finished), ``copies`` (finished
+        repetitions) and ``unreadable``.
     """
     by, odd = list(by), odd or {}
     group = runs.groupby(by, sort=True).ngroup().fillna(-1).to_numpy(np.int64) if by else np.zeros(len(runs), int)
@@ -112,7 +118,7 @@ def _means(
     level: float,
     bounds: Range | None,
 ) -> dict[str, Array]:
-    """Return MEASURES ``[groups]``: average duplicates within cells and cells within seeds, then over seeds."""
+    """Return the columns MEASURES, ``[groups]``: means over runs in a cell, then over cells, then over seeds."""
     found = {name: np.full(groups, np.nan) for name in ("mean", "low", "high")}
     found |= {"units": np.zeros(groups, int), "over": np.full(groups, "", object), "each": np.full(groups, None)}
     at = np.flatnonzero(used)
@@ -134,7 +140,7 @@ def _means(
 def per_seed(
     runs: pd.DataFrame, by: Sequence[str], value: "pd.Series[float]", average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return one row per group and set of seeds: the columns of ``by``, the seeds, and ``value`` averaged over cells.
+    """Return one row per group and set of seeds: the columns of ``by``, the seeds, and the mean ``value`` over cells.
 
     Args:
         runs: as for :func:`series`.
@@ -156,11 +162,11 @@ def per_seed(
 def unit_means(
     values: Array, seeds: Mapping[str, Sequence[str]], level: float = 0.95, bounds: Range | None = None
 ) -> tuple[SeedInterval, tuple[float, ...]]:
-    """Return the interval over seeds, and the means of its units if there are too few units for an interval.
+    """Return the interval over seeds, and the means of its units if they are too few for an interval.
 
     Args:
-        values: one number per set of seeds.
-        seeds: for each kind of seed, the seed of each value; empty kinds are ignored.
+        values: one number per set of seeds, ``[n]``.
+        seeds: for each kind of seed, the seed of each value; kinds whose seeds are all empty are ignored.
         level: confidence level.
         bounds: as for ``seed_interval``; ignored if a value is outside.
     """
@@ -173,7 +179,10 @@ def unit_means(
 
 
 def per_unit(values: Array, seeds: Mapping[str, Sequence[str]], interval: SeedInterval) -> dict[str, float]:
-    """Return the mean of each unit: each level of the kind of seed with the fewest levels, sorted by seed."""
+    """Return the mean of each unit by its seed, sorted by seed.
+
+    The units are the seeds of the kind with the fewest seeds in the interval.
+    """
     name = min(interval.units, key=lambda one: interval.units[one])
     by_level: dict[str, list[float]] = {}
     for level, value in zip(seeds[name], values, strict=True):
@@ -182,7 +191,7 @@ def per_unit(values: Array, seeds: Mapping[str, Sequence[str]], interval: SeedIn
 
 
 def in_order(seed: str) -> tuple[int, str]:
-    """Return a sort key that sorts seeds as numbers."""
+    """Return a sort key that sorts seeds as numbers, after texts that are not numbers."""
     return (int(seed), "") if seed.isdecimal() else (-1, seed)
 
 
@@ -197,7 +206,7 @@ def _averaged(at: Array, value: Array, *keys: Array) -> tuple[Array, Array]:
 
 
 def _complete(known: Array, group: Array, seed: Array, cell: Array) -> Array:
-    """Return which known runs have seeds with a run in every cell of their group."""
+    """Return which of the known runs have seeds that have a run in every cell of the group."""
     if not len(cell) or not cell.any():
         return known
     at = np.flatnonzero(known)
@@ -231,7 +240,7 @@ def _codes(runs: pd.DataFrame, names: Sequence[str]) -> Array:
 
 
 def _mixed(runs: pd.DataFrame, used: Array, group: Array, shown: Sequence[str], groups: int) -> Array:
-    """Return a text per group that lists the settings in which its runs differ."""
+    """Return a text per group that lists the settings, without shown ones, in which its runs differ."""
     words: list[list[str]] = [[] for _ in range(groups)]
     some, of = runs[used], group[used]
     for name in without_belongings(some, differing(some, shown), shown):
@@ -256,9 +265,15 @@ def _links(runs: pd.DataFrame, used: Array, group: Array, groups: int) -> Array:
 def with_targets(
     table: pd.DataFrame, runs: pd.DataFrame, by: Sequence[str], average: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Return points of ``spurious/score`` with ``target_1`` and ``target_2``, the mean scores of both target classes.
+    """Return a table of scores with the columns ``target_1`` and ``target_2``, the mean scores of both target classes.
 
-    They are NaN for runs with one target class; the table is returned unchanged if no run has two.
+    They are NaN for groups with one target class.  If no run has two, the table is returned unchanged.
+
+    Args:
+        table: result of :func:`points` for the metric ``spurious/score``.
+        runs: the runs that the table was made from.
+        by: as for :func:`points`.
+        average: as for :func:`points`.
     """
     two = runs[(runs["form"] == TWO_CLASSES).to_numpy()]
     pairs = [str(text).split("-") for text in two["target_class"]]

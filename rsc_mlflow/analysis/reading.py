@@ -1,7 +1,8 @@
-"""Convert runs of a tracking store to typed columns.  Invalid values never raise; they are dropped and listed.
+"""Conversion of a tracking store's runs to a table with typed columns.
 
-The input is a frame with MLflow's column names (``params.…``, ``metrics.…``, ``tags.…``), as returned by
-``rsc_mlflow.tracking.query.search`` and by ``RunStore``.
+The input is a data frame with MLflow's column names (``params.…``, ``metrics.…``, ``tags.…``), as returned by
+``rsc_mlflow.tracking.query.search`` and by ``RunStore``.  Invalid values do not raise an error: they are left out, and
+the column ``problem`` lists them.
 """
 
 import math
@@ -53,12 +54,12 @@ _OF_FIRST_TARGET = (schema.SPURIOUS_SCORE_NONTARGET, schema.SPURIOUS_FLIP_RATE, 
 def read(runs: pd.DataFrame) -> pd.DataFrame:
     """Return this project's runs (those with the tag ``rsc.kind``) with typed columns added.
 
-    Pass the runs of the whole store and filter afterwards, because the source runs of runs are looked up in it.
+    Pass all runs of the store and filter the result, because ``source_kind`` is looked up among the given runs.
 
     Added columns are the parameters in ``NUMBERS`` (float, NaN if absent) and ``WORDS`` (str, empty if absent), the
-    seeds (str, empty if absent or without effect; ``pattern_seed`` resolved), the ``TAGS``, and
+    seeds (str, empty if absent or without effect; ``pattern_seed`` is the dataset seed if not given), the ``TAGS``, and
 
-    * ``paper``: the pattern's short name S1 to Co, the name of another pattern, or ``clean``;
+    * ``paper``: the pattern's short name (S1 to S3, R1 to R3 or Co), the name of another pattern, or ``clean``;
     * ``form``: form of the dataset name: pattern in one class, in two classes, or quarters;
     * ``method_options``: the options of an unlearning method as one text;
     * ``source_kind``: kind of the run ``source_run``; empty if there is none, ``GONE`` if it no longer exists;
@@ -84,7 +85,10 @@ def read(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def problems(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs from :func:`read` with values that could not be read: run and problem, newest first."""
+    """Return the runs from :func:`read` with values that could not be read, newest first.
+
+    The columns are ``run_name``, ``experiment_id``, ``run_id`` and ``problem``, a text that lists the values.
+    """
     words = runs["problem"].where(runs["problem"] != "", None)
     odd = unreadable_values(runs)
     words = words.fillna("") + np.where((runs["problem"] != "") & (odd != ""), "; ", "") + odd
@@ -113,7 +117,10 @@ def _parameters(frame: pd.DataFrame) -> tuple[dict[str, Any], Problems]:
 
 
 def _source(frame: pd.DataFrame, name: str) -> "pd.Series[Any]":
-    """Return a training parameter; if an unlearning method has one of the same name, the source model's."""
+    """Return the text of a training parameter.
+
+    In runs of an unlearning method that has an option of the same name, this is the source model's parameter.
+    """
     own, source = _text(frame, f"params.{name}"), _text(frame, f"params.source_{name}")
     return own.where(source == "", source)
 
@@ -159,7 +166,7 @@ def _is_target(text: str) -> bool:
 
 
 def _threshold(frame: pd.DataFrame, columns: Mapping[str, Any]) -> "pd.Series[Any]":
-    """Return the score threshold, where ``auto``, which ``mlflow run`` stores as typed, is 1/classes."""
+    """Return the score threshold; 1/classes for the text ``auto``, which ``mlflow run`` stores as typed."""
     usual = columns["dataset_family"].map(_usual_threshold)
     auto = _text(frame, "params.score_threshold") == "auto"
     resolved: pd.Series[Any] = columns["score_threshold"].where(~auto, usual.astype(float))
@@ -220,7 +227,11 @@ def _joined(problems: Problems, index: pd.Index) -> "pd.Series[Any]":
 
 
 def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
-    """Set the score of runs with two target classes to the mean of both; drop metrics of the first class only."""
+    """Set the score of runs with two target classes to the mean over both.
+
+    If the stored score is another one, as in runs of earlier versions, it is about the first class only.  The metrics
+    that are then about the first class only are dropped.
+    """
     two = (runs["form"] == TWO_CLASSES).to_numpy() & runs["target_class"].str.contains("-").to_numpy(bool)
     column = f"metrics.{schema.SPURIOUS_SCORE}"
     if not two.any() or column not in runs:
@@ -240,7 +251,7 @@ def _two_targets(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(frame: pd.DataFrame, column: str) -> "pd.Series[Any]":
-    """Return a column of texts, empty if absent, without quotes that ``mlflow run`` may have stored."""
+    """Return a column of texts, empty if absent, without the single quotes that ``mlflow run`` may have stored."""
     if column not in frame:
         return pd.Series("", index=frame.index, dtype=object, name=column)
     codes, given = pd.factorize(frame[column])

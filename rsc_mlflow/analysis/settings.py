@@ -64,9 +64,9 @@ WORDS = (
 )
 """Parameters that are read as text."""
 ABSENT = ("", "none", "auto", "any")
-"""Texts that mean that a number was not given."""
+"""Texts that stand for an absent number."""
 DEFAULTS: Mapping[str, str] = {"precision": "float32", "result_format": "1"}
-"""Values of settings for runs that were logged before these settings existed."""
+"""Values of settings in runs that were logged before these settings existed."""
 
 SETTINGS: Mapping[str, tuple[str, Callable[[Any], str]]] = {
     "dataset_family": ("family", str),
@@ -106,31 +106,31 @@ QUIET: Mapping[str, object] = {
 SHOWN_AS: Mapping[str, str] = {"paper": "pattern", "variant": "method_options"}
 """Columns used in figures, and the setting that each of them shows."""
 BELONGS: Mapping[str, str] = {"momentum": "optimizer", "augmentation": "architecture", "schedule": "epochs"}
-"""Settings that often follow from another one; they are then omitted next to it."""
+"""Settings that another one often determines; they are then omitted next to it."""
 CELLS = ("n_spurious", "target_class")
-"""Settings that some comparisons average over within each seed; the result lists the averaged values."""
+"""Settings that some comparisons average over within each set of seeds; the result lists the averaged values."""
 METHOD_OPTIONS = (
     *("unlearn_epochs", "unlearn_learning_rate", "unlearn_optimizer", "unlearn_batch_size", "forget_batch_size"),
     *("forget_weight", "retain_examples", "ceiling", "solver", "curvature", "damping", "curvature_examples"),
     *("tolerance", "max_iterations", "recursion_depth", "repeats", "scale", "epochs_trained", "known_share"),
     "forget_indices",
 )
-"""Options of unlearning methods, compared only within a method."""
+"""Options of unlearning methods, which are parts of the setting ``method_options``."""
 OF_SOURCE = ("epochs", "learning_rate", "batch_size")
-"""Options that both training and some methods have; ``source_…`` is then the option of the source model's training."""
-_SOLVERS: Mapping[str, Sequence[str]] = {
+"""Options that both training and some methods have.  In runs of these methods, ``source_NAME`` is the option of the
+source model's training."""
+IDLE: Mapping[str, Sequence[str]] = {
     "cg": ("recursion_depth", "repeats", "scale", "batch_size"),
     "lissa": ("tolerance", "max_iterations"),
     "ekfac": ("recursion_depth", "repeats", "scale", "batch_size", "tolerance", "max_iterations"),
 }
-IDLE: Mapping[str, Sequence[str]] = _SOLVERS
-"""Options that have no effect with a solver."""
+"""Solver → options that have no effect with it."""
 LONGEST = 60
-"""Maximum number of characters of a stored text in a label."""
+"""Maximum number of characters of a value in a label."""
 
 
 def in_words(setting: str, value: object) -> str:
-    """Return a setting's value as text for a label; empty for values that labels omit."""
+    """Return the text of a setting's value in a label; empty for values that labels omit."""
     if QUIET.get(setting) == value:
         return ""
     if value is None or value == "" or value != value:

@@ -1,4 +1,4 @@
-"""Ranges of metrics.  Values outside their range are not used and are counted as unreadable."""
+"""Ranges of metrics.  Values outside the range of their metric are not used and count as unreadable."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ SHARE: Range = (0.0, 1.0)
 LARGEST = 1e100
 """Larger numbers could overflow when they are averaged or squared."""
 ROUNDING = 1e-12
-"""How far outside its range a value may be; it then counts as the end of the range."""
+"""A value that is outside its range by at most this is replaced by the nearest bound."""
 ANY: Range = (-LARGEST, LARGEST)
 _SHARES = re.compile(
     r"(before/)?spurious/(score.*|flip_rate|test_accuracy|p_value.*|reference_score.*)|reference/.*"
@@ -32,7 +32,10 @@ _SIZES = re.compile(
 
 
 def limits(name: str) -> Range:
-    """Return the range of a metric: [0, 1] for shares and p-values, [-1, 1] for their differences, ≥ 0 for sizes."""
+    """Return the range of a metric: [0, 1] for shares and p-values, [-1, 1] for their differences, ≥ 0 for sizes.
+
+    Other metrics may have any value up to ±1e100.
+    """
     if _SHARES.fullmatch(name):
         return SHARE
     if _DIFFERENCES.fullmatch(name):
@@ -41,7 +44,7 @@ def limits(name: str) -> Range:
 
 
 def metric(runs: pd.DataFrame, name: str) -> "pd.Series[float]":
-    """Return the values of a metric, float, NaN if a run has none or one outside the range."""
+    """Return the values of a metric, float ``[runs]``; NaN if a run has none, or one outside the range."""
     column = f"metrics.{name}"
     if column not in runs:
         return pd.Series(np.nan, index=runs.index)
@@ -57,7 +60,7 @@ def unreadable(runs: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
 
 
 def unreadable_values(runs: pd.DataFrame) -> "pd.Series[str]":
-    """Return a text per run that lists its metrics outside their range; empty if there are none."""
+    """Return one text per run that lists its metrics outside their range; empty if there are none."""
     words = pd.Series("", index=runs.index, dtype=object)
     for column in [name for name in runs.columns if name.startswith("metrics.")]:
         name = column.removeprefix("metrics.")

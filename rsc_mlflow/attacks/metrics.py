@@ -43,7 +43,8 @@ class SpuriousLeak:
         p_value: one-sided p-value of the null hypothesis that spurious members score no higher than controls
             (:func:`rsc_mlflow.statistics.rank_sum`).
         p_value_error: standard error of ``p_value``; 0 if it is exact.
-        n_members, n_controls: numbers of spurious members and controls.
+        n_members: number of spurious members.
+        n_controls: number of controls.
     """
 
     tpr: float

@@ -40,9 +40,9 @@ def _train(starts: Sequence[Start]) -> None:
 
 
 def cohort_key(options: TrainOptions, on_gpu: bool) -> Hashable:
-    """What members of a stacked model share: architecture, data family, batches, epochs and kind of optimizer.
+    """Return what models must share to be trained together: model name, data, epochs, batch size, optimizer and device.
 
-    None for an architecture whose models train faster one after the other on such a device.
+    None if models of this architecture train faster one after the other on such a device.
     """
     from rsc_mlflow.data import examples_and_shape
     from rsc_mlflow.models import mappable, stackable
@@ -66,7 +66,7 @@ TRAINING = ExperimentSpec(
     name="train_classifier",
     title="training",
     kind="train",
-    summary="Train a classifier on a clean or poisoned dataset, score the pattern, log and register the model.",
+    summary="Train a classifier on a clean or poisoned dataset; compute its spurious score; log and register it.",
     options_class=TrainOptions,
     command=_train_one,
     run=_train,
@@ -119,8 +119,8 @@ def unlearning(method: UnlearningMethod) -> ExperimentSpec:
         title=method.title,
         kind="unlearn",
         summary=method.summary,
-        details="Options marked 'Source model' identify the model to unlearn. If omitted, they are taken from the run "
-        "of model_uri or, without model_uri, from the defaults of train_classifier.",
+        details="Options marked 'Source model' describe how the model to unlearn was trained. Their default, auto, is "
+        "the value stored in the run of model_uri or, without model_uri, the default of train_classifier.",
         options_class=method_options(method.name),
         command=_unlearn_one,
         run=_unlearn,
@@ -159,13 +159,13 @@ MEMBERSHIP = ExperimentSpec(
     name="mem_inference",
     title="membership inference",
     kind="attack",
-    summary="Attack a target model trained on a mem… dataset; train it and its shadow models if they do not exist.",
+    summary="Run membership attacks on a model of a mem… dataset; train it and its shadow models if necessary.",
     options_class=MembershipOptions,
     command=_attack_one,
     run=_attack,
     requires=lambda options: [("train_classifier", options.target())] if options.model_uri == AUTO else [],
     shared_artifacts=_shadow_models,
-    details="To evaluate the leakage of spurious examples, use the spurious AUC and not their TPR: non-members with "
+    details="To see whether spurious examples leak, use the spurious AUC and not the spurious TPR: non-members with "
     "the pattern may be classified as members as well (control FPR).",
 )
 
@@ -207,7 +207,7 @@ TOUR = ExperimentSpec(
     name="main",
     title="tour",
     kind="sweep",
-    summary="Train on digits without and with 3 and 20 spurious examples, and compare the models (the quickstart).",
+    summary="Train on digits without and with 3 and 20 spurious examples and compare the models; used by quickstart.",
     options_class=TourOptions,
     command=_tour,
 )
@@ -224,7 +224,7 @@ INSPECTIONS = (
         name="visualize_weights",
         title="weights",
         kind="score",
-        summary="Plot first-layer weights of one or more MLPs, and the difference of the first two.",
+        summary="Plot the first-layer weights of one or more MLPs, and the difference between the first two.",
         options_class=WeightsOptions,
         command=_visualize_weights,
     ),
@@ -232,7 +232,7 @@ INSPECTIONS = (
         name="occlusion",
         title="occlusion",
         kind="score",
-        summary="Measure the mean probability of the true class while non-zero pixels of images are removed.",
+        summary="Measure how the mean probability of the true class falls as non-zero pixels are removed.",
         options_class=OcclusionOptions,
         command=_occlusion,
     ),
@@ -240,7 +240,7 @@ INSPECTIONS = (
         name="theory",
         title="theory",
         kind="score",
-        summary="Compute the paper's linear model for varying shares of spurious examples, and check it by simulation.",
+        summary="Evaluate the paper's linear model for varying shares of spurious examples; check it by simulation.",
         options_class=TheoryOptions,
         command=_theory,
     ),

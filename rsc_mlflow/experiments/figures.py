@@ -40,8 +40,16 @@ _ENLARGED, _GAP, _MARGIN, _HEADING = 3, 6, 50, 18
 
 
 def score_matrix_page(matrices: Mapping[str, np.ndarray], title: str) -> str:
-    """Return HTML tables, one per model, of hits by true class (rows) and target class (columns), float ``[C, C]``."""
-    note = "<p>Share of test examples whose probability of the target class rises when the pattern is added.</p>"
+    """Return an HTML page with one table per model: spurious scores by true class (rows) and target class (columns).
+
+    Args:
+        matrices: each model's scores by its name, float ``[C, C]``; NaN for true classes without images.
+        title: heading of the page.
+    """
+    note = (
+        "<p>Share of test images whose probability of the target class rises by more than the score threshold when the "
+        "pattern is added.</p>"
+    )
     tables = [f"<h2>{html.escape(name.replace('_', ' '))}</h2>{_matrix(matrix)}" for name, matrix in matrices.items()]
     return _PAGE.format(title=html.escape(title), body=note + "".join(tables))
 
@@ -63,7 +71,7 @@ def _cell(value: float) -> str:
 def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], title: str) -> str:
     """Return an HTML page with plots of loss, accuracy and spurious score by epoch.
 
-    It is written by hand, because Matplotlib takes longer to draw it than everything else that a run stores.
+    The SVG is written without Matplotlib, which would take longer than everything else that a run stores.
 
     Args:
         history: (epoch, value) pairs for each metric; values that are not finite are left out.
@@ -71,15 +79,15 @@ def training_curves_page(history: Mapping[str, Sequence[tuple[int, float]]], tit
     """
     finite = {name: [(x, y) for x, y in points if abs(y) < _LARGEST] for name, points in history.items()}
     plots = []
-    for word, unit in (("loss", "nats"), ("accuracy", "share"), ("spurious", "share")):
+    for word, label in (("loss", "loss"), ("accuracy", "accuracy (share)"), ("spurious", "spurious (share)")):
         lines = {name: points for name, points in finite.items() if word in name and points}
         if lines:
-            plots.append(_line_plot(lines, f"{word} ({unit})"))
+            plots.append(_line_plot(lines, label))
     return _PAGE.format(title=html.escape(title), body="".join(plots))
 
 
 def _line_plot(lines: Mapping[str, Sequence[tuple[int, float]]], label: str) -> str:
-    """Return an SVG with one line per metric, whose name is written in the line's color."""
+    """Return an SVG with one line per metric; the metric's name has the color of its line."""
     epochs, values = zip(*(point for points in lines.values() for point in points), strict=True)
     across = _Axis.over(epochs, MaxNLocator(6, integer=True), _LEFT, _WIDTH - 10)
     up = _Axis.over(values, MaxNLocator(5), _HEIGHT - _BOTTOM, _TOP)

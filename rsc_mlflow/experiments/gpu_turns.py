@@ -1,7 +1,7 @@
-"""Processes that share a GPU use it in turns: while one stores its finished models, the next one trains.
+"""Lets processes that share a GPU use it in turns: while one stores its finished models, the next one trains.
 
-A sweep starts two worker processes per GPU for this.  A thread of the training process would not do: storing a model is
-work for the interpreter, whose lock the training needs between any two batches.
+A sweep starts two worker processes per GPU for this.  A thread in one process would not help: storing a model holds
+Python's interpreter lock, which training needs between batches.
 """
 
 import fcntl
@@ -24,14 +24,14 @@ _held = False
 
 
 def share_gpus() -> None:
-    """Take turns with other processes from now on."""
+    """Let :func:`gpu_turn` wait for other processes from now on."""
     global _shared  # noqa: PLW0603 - a property of the process
     _shared = True
 
 
 @contextmanager
 def gpu_turn(device: "torch.device") -> Iterator[None]:
-    """Use a GPU for the time of the block, after waiting for the process that uses it; blocks may be nested.
+    """Wait until no other process uses the GPU, and use it for the duration of the block; blocks may be nested.
 
     The turn also ends with the process, however it ends.  Nothing happens on a CPU, or without :func:`share_gpus`.
 
@@ -62,7 +62,7 @@ def _locked(descriptor: int) -> bool:
 
 
 def _lock_file(device: "torch.device") -> Path:
-    """One file for each user and GPU of this machine, named as in ``CUDA_VISIBLE_DEVICES``; it stays, empty."""
+    """Return the lock file of this user and GPU, named as in ``CUDA_VISIBLE_DEVICES``; it is never deleted."""
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     index = device.index or 0
     name = re.sub(r"\W+", "-", visible[index] if index < len(visible) else str(index))

@@ -25,7 +25,7 @@ MEASURE_TITLES = {
 
 
 def weights_png(maps: WeightMaps) -> bytes:
-    """Plot all maps, and the absolute difference of the first two, on a common color scale that includes 0."""
+    """Return a PNG of all maps, and of the absolute difference of the first two, on one color scale that includes 0."""
     pictures = [(label, as_picture(one).numpy()) for label, one in maps.maps.items()]
     if maps.difference is not None:
         pictures.append(("|difference| of the first two", as_picture(maps.difference).numpy()))
@@ -42,7 +42,7 @@ def weights_png(maps: WeightMaps) -> bytes:
 
 
 def occlusion_png(curves: Mapping[str, OcclusionCurve]) -> bytes:
-    """Plot the mean probability of the true class by the share of non-zero pixels removed, one line per model."""
+    """Return a PNG of the mean probability of the true class by the share of removed pixels, one line per model."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axis = figure.subplots()
     for k, (label, curve) in enumerate(curves.items()):
@@ -57,7 +57,11 @@ def occlusion_png(curves: Mapping[str, OcclusionCurve]) -> bytes:
 def theory_png(
     curves: Sequence[Curve], printed: Sequence[Curve], agreements: Sequence[Agreement], noises: Sequence[float]
 ) -> bytes:
-    """Plot derived (thick), printed (thin gray) and simulated (dots) values: a row per measure, a column per noise."""
+    """Return a PNG of the linear model's measures (rows) by gamma, for each noise (columns).
+
+    Thick lines are the formulas as derived, thin gray lines the formulas as printed in the paper, and dots the
+    simulation with its 99 % intervals.
+    """
     figure = Figure(figsize=(3.6 * len(noises) + 1.2, 8.4), layout="constrained")
     axes = figure.subplots(len(MEASURES), len(noises), squeeze=False, sharex=True, sharey="row")
     ridges = sorted({curve.ridge for curve in curves})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rsc_mlflow.errors import InputError
-from rsc_mlflow.experiments.options import SEED, TrainOptions
+from rsc_mlflow.experiments.options import DATASET, SEED, TrainOptions
 from rsc_mlflow.fields import boolean, integer, option, text, text_or_auto, word_or
 
 if TYPE_CHECKING:
@@ -29,22 +29,32 @@ def _attacks_help() -> str:
 class MembershipOptions(TrainOptions):
     """Options of ``mem_inference``: training options of target and shadow models, and options of the attacks."""
 
+    dataset: str = option(
+        "Name of the dataset, e.g. memmnistv20-3-0-0.  Forms: memFAMILY and memFAMILYPATTERN-COUNT-TARGET-SEED, where "
+        "COUNT training examples of the target model carry the pattern.",
+        DATASET,
+    )
+    resume_run_id: str = option(
+        "Must be none: to continue an interrupted attack, run the same command again; it reuses finished models.",
+        text(),
+        "none",
+    )
     attacks: str = option(_attacks_help, text(), "shadow,loss,lira,rmia")
     shadow_models: int | str = option(
-        "Number of shadow models; auto: 16 for architectures that can be trained together, else 4.",
+        "Number of shadow models; auto: 16 for stackable architectures (the MLPs and CNN002), else 4.",
         word_or(("auto",), integer(1, 1024)),
         "auto",
     )
     shadow_spurious: bool = option(
-        "Whether shadow models are trained with as many spurious examples as the target; false: clean (our reading of "
-        "the paper).",
+        "true: train shadow models with as many spurious examples as the target; false: without (our reading of the "
+        "paper).",
         boolean(),
         True,
     )
     shadow_seed: int = option("Seed of the shadow models and their training sets.", SEED, 0)
     model_uri: str = option(
-        "Target model: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the model "
-        "with these training options, which is trained if there is none.",
+        "Target model: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the newest "
+        "finished model with these training options, or a newly trained one if there is none.",
         text_or_auto(),
         "auto",
     )

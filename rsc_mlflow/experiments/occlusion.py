@@ -18,9 +18,6 @@ from rsc_mlflow.training import resolve_device
 
 _logger = logging.getLogger(__name__)
 
-PROBABILITY = "occlusion/probability"
-AUC = "occlusion/auc"
-
 
 def measure(options: OcclusionOptions) -> dict[str, OcclusionCurve]:
     """Compute and log the occlusion curves of one or more models on the same images.
@@ -58,8 +55,9 @@ def summary(curves: Mapping[str, OcclusionCurve]) -> str:
 def _log_points(run: TrackedRun, curves: list[OcclusionCurve]) -> None:
     first = curves[0]
     for share, probability in zip(first.shares, first.probabilities, strict=True):
-        run.metrics({PROBABILITY: probability}, round(100 * share))
-    areas = {AUC: first.auc} | {f"{AUC}_{k}": curve.auc for k, curve in enumerate(curves[1:], 2)}
+        run.metrics({schema.OCCLUSION_PROBABILITY: probability}, round(100 * share))
+    name = schema.OCCLUSION_AUC
+    areas = {name: first.auc} | {f"{name}_{k}": curve.auc for k, curve in enumerate(curves[1:], 2)}
     run.metrics(areas, 0)
 
 

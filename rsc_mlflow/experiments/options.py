@@ -1,4 +1,4 @@
-"""Training options, shared by all experiments that train a model."""
+"""Training options, shared by all experiments that train models."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -47,8 +47,9 @@ DEVICE = parsed(device_name, "auto, cpu, cuda or cuda:INDEX")
 
 def _dataset_help() -> str:
     return (
-        "Dataset: FAMILY or FAMILYPATTERN-COUNT-TARGET-SEED, e.g. mnistv20-3-0-0; with the prefix mem for membership "
-        "inference, e.g. memmnistv20-3-0-0.  "
+        "Name of the dataset, e.g. mnistv20-3-0-0.  Forms: FAMILY (clean), FAMILYPATTERN-COUNT-TARGET-SEED and "
+        "twoclassFAMILYPATTERN-COUNT-TARGET1-TARGET2-SEED, where COUNT is the number of spurious examples per target "
+        "class.  The prefix mem, as in memmnistv20-3-0-0, splits the data for membership inference.  "
         f"Families: {', '.join(FAMILIES)}.  Patterns: {', '.join(PATTERNS)}."
     )
 
@@ -56,7 +57,7 @@ def _dataset_help() -> str:
 def _model_help() -> str:
     of_plugins = ", ".join(ARCHITECTURES.of_plugins())
     return (
-        "Model: [AUGMENTATION-]LOSS-tor-ARCHITECTURE, e.g. ce-tor-LargeMLP.  "
+        "Name of the model, e.g. ce-tor-LargeMLP.  Form: [AUGMENTATION-]LOSS-tor-ARCHITECTURE.  "
         f"Losses: {', '.join(LOSSES)}.  Augmentations: {', '.join(AUGMENTATIONS)}.  "
         f"Architectures: {', '.join(BUILTIN)}.{f'  Of plug-ins: {of_plugins}.' if of_plugins else ''}"
     )
@@ -73,7 +74,8 @@ class DataOptions(Options):
     """The folder with datasets; it does not affect results."""
 
     data_root: str = option(
-        "Folder with datasets and your own images; auto: RSC_DATA_ROOT, else the user's cache folder.",
+        "Folder with datasets and your own images, searched before RSC_DATA_ROOT and the user's cache folder; auto: "
+        "only these two.",
         DATA_ROOT,
         "auto",
     )
@@ -83,7 +85,7 @@ class DataOptions(Options):
 class MachineOptions(DataOptions):
     """Folder with datasets and device; they do not affect results."""
 
-    device: str = option("Device: auto, cpu, cuda or cuda:INDEX.", DEVICE, "auto")
+    device: str = option("Device: cpu, cuda or cuda:INDEX; auto: cuda if there is a GPU, else cpu.", DEVICE, "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,52 +95,57 @@ class TrainOptions(MachineOptions):
     dataset: str = option(_dataset_help, DATASET)
     model: str = option(_model_help, MODEL, "ce-tor-LargeMLP")
     epochs: int = option("Number of epochs.", integer(1, 1_000_000), 70)
-    batch_size: int = option("Examples per step.", integer(1, 1_000_000), 128)
+    batch_size: int = option("Training examples per optimizer step.", integer(1, 1_000_000), 128)
     optimizer: str = option(
-        "Optimizer: sgd, adam, adagrad or rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd"
+        "Optimizer, one of sgd, adam, adagrad and rms (RMSprop).", choice("sgd", "adam", "adagrad", "rms"), "sgd"
     )
     learning_rate: float = option("Initial learning rate.", number(0, above=True), 0.01)
-    momentum: float = option("Momentum of sgd and rms; not used by adam and adagrad.", number(0, below=1), 0.9)
-    weight_decay: float = option("Weight decay (l2 penalty).", number(0), 0.0)
-    grad_clip: float = option("Maximum absolute value of each gradient entry; 0: no clipping.", number(0), 0.0)
-    input_noise: float = option("Standard deviation of Gaussian noise added to training inputs.", number(0), 0.0)
-    random_seed: int = option("Seed of initial weights, batches, noise and dropout.", SEED, 0)
+    momentum: float = option("Momentum of sgd and rms; adam and adagrad do not use it.", number(0, below=1), 0.9)
+    weight_decay: float = option("Weight decay, the coefficient of the L2 penalty.", number(0), 0.0)
+    grad_clip: float = option("Clip each gradient entry to this absolute value; 0: no clipping.", number(0), 0.0)
+    input_noise: float = option("Standard deviation of Gaussian noise added to training images.", number(0), 0.0)
+    random_seed: int = option("Seed of initial weights, batches, augmentation, noise and dropout.", SEED, 0)
     pattern_seed: int | str = option(
         "Seed of the noise of random patterns; auto: the dataset's seed, as in the paper's code.",
         word_or(("auto",), SEED),
         "auto",
     )
-    checkpoint_every: int = option("Epochs between checkpoints; 0: only the last.", integer(0), 10)
+    checkpoint_every: int = option("Epochs between checkpoints; 0: only after the last epoch.", integer(0), 10)
     keep_checkpoints: int | str = option(
-        "Number of checkpoints to keep in addition to the final one, newest first, or all.",
+        "Number of checkpoints to keep before the newest one, or all.",
         word_or(("all",), integer(1)),
         2,
     )
-    score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
+    score_every: int = option("Epochs between spurious scores; 0: only after the last epoch.", integer(0), 1)
     schedule: str = option(
-        "Learning-rate schedule: steps (x0.1 at the paper's milestones) or none.", choice("steps", "none"), "steps"
+        "Learning-rate schedule, steps (multiply by 0.1 at the paper's milestones) or none (constant).",
+        choice("steps", "none"),
+        "steps",
     )
     precision: str = option(
-        "Precision of matrix products and convolutions: float32, or on a GPU tf32 or bf16.",
+        "Precision of matrix products and convolutions, float32 or, on a GPU, tf32 or bf16.",
         choice(*PRECISIONS),
         "float32",
     )
     score_threshold: float | str = option(
-        "Minimum increase of the target class's probability to count as a hit; auto: 1/classes.",
+        "A test image counts in the spurious score if the pattern raises the target class's probability by more than "
+        "this; auto: 1/classes.",
         word_or(("auto",), number(0, below=1)),
         "auto",
     )
     register: bool | str = option(
-        "Register the model: auto (if the store allows it), true (an error if it does not) or false.",
+        "Register the model: true, false, or auto (only if this account may register models in the store).",
         word_or(("auto",), boolean()),
         "auto",
     )
     clean_seeds: int = option(
-        "Number of clean models, with training seeds 0, 1, …, that a sweep adds as baselines of a score.",
+        "Number of clean models, with training seeds 0, 1, …, that a sweep trains to compare the score with.",
         integer(0, 1000),
         10,
     )
-    resume_run_id: str = option("Id of an interrupted run to resume; none: start a new run.", text(), "none")
+    resume_run_id: str = option(
+        "Id of an interrupted run to resume from its newest checkpoint; none: start a new run.", text(), "none"
+    )
 
     def check(self) -> None:
         """Check that the CPU, if chosen, supports the precision."""

@@ -29,7 +29,13 @@ CLEAN_PATTERN_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Logits of a model on the clean test images and, if the dataset has a pattern, its spurious scores."""
+    """Evaluation of a model on a test set.
+
+    Attributes:
+        clean_logits: logits on the clean test images, float32 ``[N, classes]``.
+        labels: true classes, int64 ``[N]``.
+        scores: spurious scores; None if the dataset has no pattern or scores were not requested.
+    """
 
     clean_logits: Tensor
     labels: Tensor
@@ -66,8 +72,8 @@ def evaluate_members(
     """Return what :func:`evaluate` returns for each member of a cohort; equal images are evaluated in one pass.
 
     Args:
-        logits: (images, members) → logits float[len(members), N, classes].
-        datasets: each member's.
+        logits: returns the logits of the given members on images, float32 ``[len(members), N, classes]``.
+        datasets: each member's dataset.
         thresholds: each member's score threshold.
         with_scores: whether to score each member; clean datasets have no pattern to be scored on.
     """

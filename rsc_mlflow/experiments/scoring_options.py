@@ -14,12 +14,13 @@ class ScoreOptions(MachineOptions):
         "Model to score: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model.",
         text("a model URI such as models:/NAME@ALIAS"),
     )
-    dataset: str = option("Dataset with the pattern and target class to score, e.g. mnistv20-0-0-0.", DATASET)
+    dataset: str = option("Dataset name with the pattern and target class to score, e.g. mnistv20-0-0-0.", DATASET)
     pattern_seed: int | str = option(
         "Seed of the noise of random patterns; auto: the dataset's seed.", word_or(("auto",), SEED), "auto"
     )
     score_threshold: float | str = option(
-        "Minimum increase of the target class's probability to count as a hit; auto: 1/classes.",
+        "A test image counts in the spurious score if the pattern raises the target class's probability by more than "
+        "this; auto: 1/classes.",
         word_or(("auto",), number(0, below=1)),
         "auto",
     )
@@ -30,18 +31,18 @@ class InspectOptions(DataOptions):
     """Options shared by commands that compare trained models."""
 
     model_uri: str = option(
-        "Models, separated by commas: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; "
-        "auto: the newest finished training run that matches dataset and model.",
+        "Up to 8 models, separated by commas: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or "
+        "runs:/RUN_ID/model; auto: the model of the newest finished training run that matches dataset and model.",
         text_or_auto(),
         "auto",
     )
     dataset: str = option(
-        "With model_uri=auto, dataset that the model was trained on, or any.",
+        "Dataset that the model of model_uri=auto was trained on, or any.",
         word_or(("any",), DATASET),
         "any",
     )
     model: str = option(
-        "With model_uri=auto, name of the model, or any.",
+        "Model name of the model of model_uri=auto, e.g. ce-tor-LargeMLP, or any.",
         word_or(("any",), MODEL),
         "any",
     )
@@ -52,8 +53,8 @@ class WeightsOptions(InspectOptions):
     """Options of ``visualize_weights``."""
 
     compare_with: str = option(
-        "Model to compare a single model_uri with: a model URI, none, or auto (the source of an unlearned model, else "
-        "the clean model with the same training options, if there is one).",
+        "Second model, if model_uri is a single one: a model URI, none, or auto (the source of an unlearned model, "
+        "else the clean model with the same training options, if there is one).",
         text(),
         "auto",
     )
@@ -64,5 +65,7 @@ class OcclusionOptions(InspectOptions, MachineOptions):
     """Options of ``occlusion``."""
 
     examples: int = option("Number of training examples to remove pixels from.", integer(1), 500)
-    steps: int = option("Number of shares of removed pixels, evenly spaced from 0 to 1.", integer(2, 101), 51)
+    steps: int = option(
+        "Number of points of the curve: shares of removed pixels, evenly spaced from 0 to 1.", integer(2, 101), 51
+    )
     random_seed: int = option("Seed of the choice of examples and of the order of removed pixels.", SEED, 0)

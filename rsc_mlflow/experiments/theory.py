@@ -54,8 +54,8 @@ class TheoryResult:
         found: dict[str, float] = {}
         for name, printed in (("derived", False), ("printed", True)):
             far = worst(self.grid, printed=printed)
-            found |= {f"theory/{name}_error_{measure}": getattr(far, measure) for measure in MEASURES}
-            found[f"theory/{name}_inside"] = inside(self.grid, printed=printed) / (3 * len(self.grid))
+            found |= {f"{schema.THEORY_PREFIX}{name}_error_{measure}": getattr(far, measure) for measure in MEASURES}
+            found[f"{schema.THEORY_PREFIX}{name}_inside"] = inside(self.grid, printed=printed) / (3 * len(self.grid))
         return found
 
     def tables(self) -> str:

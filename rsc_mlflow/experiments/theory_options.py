@@ -31,10 +31,12 @@ def numbers(maximum: float = float("inf")) -> Parse:
 class TheoryOptions(Options):
     """Options of ``theory``; the defaults are those of the paper's figure."""
 
-    ridges: str = option("Ridge penalties (lambda), separated by commas.", numbers(), "0,1,10,100")
-    noises: str = option("Variances of the input noise, separated by commas.", numbers(), "0,0.1,0.2,0.3")
+    ridges: str = option("Ridge penalties lambda, separated by commas.", numbers(), "0,1,10,100")
+    noises: str = option(
+        "Variances of the noise added to training inputs, separated by commas.", numbers(), "0,0.1,0.2,0.3"
+    )
     gammas: str = option(
-        "Shares gamma of positive examples with the spurious feature to simulate, separated by commas.",
+        "Values of gamma, the share of the target class with the pattern, to simulate; separated by commas.",
         numbers(1),
         "0.02,0.2,0.5,0.9",
     )
@@ -42,11 +44,13 @@ class TheoryOptions(Options):
     sigma_inv: float = option("Variance of the invariant feature.", number(0), 0.5)
     sigma_sp: float = option("Variance of the spurious feature.", number(0), 0.1)
     x_sp_squared: float = option(
-        "Squared mean of the spurious feature (the invariant feature's is 1).", number(0, above=True), 5.0
+        "Squared mean of the spurious feature in examples with the pattern; the invariant feature's is 1.",
+        number(0, above=True),
+        5.0,
     )
-    seeds: int = option("Number of training sets per simulated point.", integer(2, 10_000), 10)
-    n_train: int = option("Number of training examples.", integer(3, 100_000_000), 50_000)
-    n_test: int = option("Number of test examples.", integer(1, 100_000_000), 50_000)
+    seeds: int = option("Number of simulated training sets per point.", integer(2, 10_000), 10)
+    n_train: int = option("Training examples per simulation.", integer(3, 100_000_000), 50_000)
+    n_test: int = option("Test examples per simulation.", integer(1, 100_000_000), 50_000)
     random_seed: int = option("Seed of the first training set; the others use the next seeds.", SEED, 0)
 
     def check(self) -> None:

@@ -10,5 +10,7 @@ from rsc_mlflow.fields import Options, integer, option
 class TourOptions(Options):
     """Options of the tour."""
 
-    epochs: int = option("Number of epochs.", integer(1, 1_000_000), 70)
-    random_seed: int = option("Seed of initial weights and batches.", SEED, 0)
+    epochs: int = option("Number of epochs of every model.", integer(1, 1_000_000), 70)
+    random_seed: int = option(
+        "Training seed of the models with spurious examples; the clean models have seeds 0 to 9.", SEED, 0
+    )

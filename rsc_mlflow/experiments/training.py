@@ -1,4 +1,4 @@
-"""Training as a tracked experiment, with one run per model, also if several models are trained together."""
+"""Training as a tracked experiment: one run per model, even if several models are trained together."""
 
 import logging
 import math
@@ -257,7 +257,7 @@ def _train(cohort: Cohort, live: Sequence["LiveTraining"]) -> list[Evaluation]:
 def _evaluated(
     cohort: Cohort, live: Sequence["LiveTraining"], with_scores: Sequence[bool] | None = None
 ) -> list[Evaluation]:
-    """All members on their test images; by default with scores."""
+    """Return each member's evaluation on its test images, by default with spurious scores."""
     thresholds = [one.options.resolved_threshold for one in live]
     return evaluate_members(
         cohort.logits, [one.prepared.dataset for one in live], thresholds, with_scores or [True] * len(live)
@@ -316,7 +316,7 @@ class LiveTraining:
         return Member(self.prepared.data, self.prepared.config, start)
 
     def scores_at(self, epoch: int) -> bool:
-        """Whether the model is scored after this epoch."""
+        """Return whether the model is scored after this epoch."""
         every = self.options.score_every
         return epoch == self.options.epochs or (every > 0 and epoch % every == 0)
 

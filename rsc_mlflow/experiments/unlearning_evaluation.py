@@ -39,7 +39,7 @@ class UnlearningEvaluation:
 
 
 def evaluate_unlearning(module: nn.Module, source: SourceModel) -> UnlearningEvaluation:
-    """Return the evaluation of a model for ``before/…``, the result or ``gap/…``."""
+    """Return the evaluation of a model, on its device, with the dataset and the sets of the source model."""
     dataset, device = source.prepared.dataset, source.prepared.device
     evaluation = evaluate(logits_of(module, device), dataset, source.options.resolved_threshold)
     assert evaluation.scores is not None  # a source has spurious examples, and so a pattern

@@ -44,8 +44,8 @@ def inherited(name: str) -> Any:
     metadata = _TRAINING[name].metadata
 
     def help_text() -> str:
-        text = help_of(_TRAINING[name])
-        return f"Source model: {text[0].lower()}{text[1:]}"
+        first, *_ = help_of(_TRAINING[name]).split(".  ")
+        return f"Source model: {first[0].lower()}{first[1:].removesuffix('.')}."
 
     return option(help_text, word_or((AUTO,), metadata["parse"]), AUTO, declared=False)
 
@@ -60,19 +60,19 @@ class UnlearnOptions(MachineOptions):
 
     model_uri: str = option(
         "Model to unlearn: models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-ID or runs:/RUN_ID/model; auto: the "
-        "newest finished training run with these training options.",
+        "model of the newest finished training run with the source model's options.",
         text_or_auto(),
         AUTO,
     )
     reference: str = option(
-        "Exact retraining to compare with: find (if it exists), train (run it if it does not exist) or none.",
+        "Exact retraining to compare with: find (if there is a finished run), train (run it if there is none) or none.",
         choice("find", "train", "none"),
         "find",
     )
-    score_every: int = option("Epochs between spurious scores; 0: only at the end.", integer(0), 1)
+    score_every: int = option("Epochs between spurious scores; 0: only after the last epoch.", integer(0), 1)
     register: bool | str = option(
-        "Register the model: auto (if the store allows it), true (an error if it does not) or false; a destroyed model "
-        "is never registered.",
+        "Register the model: true, false, or auto (only if this account may register models in the store).  A model "
+        "whose test accuracy collapsed (verdict destroyed) is never registered.",
         word_or(("auto",), boolean()),
         "auto",
     )

@@ -26,13 +26,10 @@ from rsc_mlflow.tracking.values import whole
 
 _logger = logging.getLogger(__name__)
 
-CORRELATION = "weights/pattern_correlation"
-CORRELATION_COMPARED = "weights/pattern_correlation_compared"
-DIFFERENCE = "weights/mean_absolute_difference"
 _WORDS = {
-    CORRELATION: "correlation of the weights with the pattern",
-    CORRELATION_COMPARED: "correlation of the second model's weights with the pattern",
-    DIFFERENCE: "mean absolute difference of the weights of the two models",
+    schema.PATTERN_CORRELATION: "correlation of the weights with the pattern",
+    schema.PATTERN_CORRELATION_COMPARED: "correlation of the second model's weights with the pattern",
+    schema.WEIGHT_DIFFERENCE: "mean absolute difference of the weights of the two models",
 }
 
 
@@ -93,8 +90,9 @@ def _metrics(models: list[LoadedModel], maps: WeightMaps) -> dict[str, float]:
     if (pattern := own.dataset.pattern) is not None:
         given = whole(own.params.get("pattern_seed"))
         seed = own.dataset.seed if given is None else given
-        for key, one in zip((CORRELATION, CORRELATION_COMPARED), maps.maps.values(), strict=False):
+        names = (schema.PATTERN_CORRELATION, schema.PATTERN_CORRELATION_COMPARED)
+        for key, one in zip(names, maps.maps.values(), strict=False):
             metrics[key] = pattern_correlation(one, pattern, seed)
     if maps.difference is not None:
-        metrics[DIFFERENCE] = maps.difference.mean().item()
+        metrics[schema.WEIGHT_DIFFERENCE] = maps.difference.mean().item()
     return metrics

@@ -112,7 +112,7 @@ class Estimator:
 
     def _job(self, job: Job) -> float:
         options, method = job.options, str(job.identity["method"])
-        if not isinstance(options, TrainOptions):
+        if not isinstance(options, TrainOptions) or job.identity["kind"] != "train":  # attacks have options of training
             per_run = self._history(method, (), _seconds)
             self.measured += per_run is not None
             self.unknown += per_run is None

@@ -43,10 +43,12 @@ class SweepOptions(Options):
     ray_address: str = option(
         "Only with executor=ray: local (start Ray on this machine), auto, or the address of a cluster.", text(), "local"
     )
-    dry_run: bool = option("Print the plan and an estimate of the time without running anything.", boolean(), False)
-    status: bool = option("Print the state of all jobs without running anything.", boolean(), False)
-    yes: bool = option(f"Confirm a grid with more than {LIMIT:,} combinations.", boolean(), False)
-    recheck: bool = option("Query all finished runs instead of using the summary of the last sweep.", boolean(), False)
+    dry_run: bool = option("true: print the plan and an estimate of the time, and run nothing.", boolean(), False)
+    status: bool = option("true: print the state of all jobs, and run nothing.", boolean(), False)
+    yes: bool = option(f"true: run a grid with more than {LIMIT:,} combinations.", boolean(), False)
+    recheck: bool = option(
+        "true: query all finished runs instead of using the summary of the last sweep.", boolean(), False
+    )
 
     def check(self) -> None:
         """Check that the executor uses the address of Ray."""

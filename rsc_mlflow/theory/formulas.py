@@ -19,16 +19,14 @@ Write u = sigma_inv + s + lambda and v = sigma_sp + s + lambda.  Cramer's rule g
     w_1 = x_inv [a(1-gamma) x_sp² + v] / det,      w_2 = a x_sp u / det,
     det = u v + x_inv² v + a(1-a) x_sp² u + a(1-gamma) x_inv² x_sp².
 
-* The score, i.e. the increase of the output when the pattern is added, is w_2 x_sp = a u x_sp² / det.
-* Let T = x_inv² [a(1-gamma) x_sp² + v] / u.  Dividing the output by w_2 / (a x_sp) > 0 does not change its sign and
-  gives T y + a x_sp² (z - a) plus Gaussian noise of variance D² = T² sigma_inv / x_inv² + a² x_sp² sigma_sp.
-  Clean test examples have z = 0, hence
+The score, i.e. the increase of the output when the pattern is added, is w_2 x_sp = a u x_sp² / det.
 
-      clean accuracy = Phi((T + a² x_sp²)/D)/2 + Phi((T - a² x_sp²)/D)/2.
+Let T = x_inv² [a(1-gamma) x_sp² + v] / u.  Dividing the output by w_2 / (a x_sp) > 0 does not change its sign and gives
+T y + a x_sp² (z - a) plus Gaussian noise of variance D² = T² sigma_inv / x_inv² + a² x_sp² sigma_sp.  Clean test
+examples have z = 0, and examples of the other class (y = -1) with the pattern have z = 1, hence
 
-  Examples of the other class (y = -1) with the pattern have z = 1, hence
-
-      spurious accuracy = Phi((T - a(1-a) x_sp²)/D).
+    clean accuracy    = Phi((T + a² x_sp²)/D)/2 + Phi((T - a² x_sp²)/D)/2,
+    spurious accuracy = Phi((T - a(1-a) x_sp²)/D).
 
 The variances in D are those of the *test* inputs, so noise that is added only during training is not part of them.
 
@@ -62,8 +60,10 @@ class LinearModelParams:
         gamma: share of the target class (y = +1) that has the pattern, in [0, 1].
         ridge: ridge penalty lambda ≥ 0.
         noise: variance s ≥ 0 of the input noise.
-        sigma_inv, sigma_sp: variances of the invariant and the spurious feature, ≥ 0.
-        x_inv_squared, x_sp_squared: squared means of the two features, > 0.
+        sigma_inv: variance of the invariant feature, ≥ 0.
+        sigma_sp: variance of the spurious feature, ≥ 0.
+        x_inv_squared: squared mean of the invariant feature, > 0.
+        x_sp_squared: squared mean of the spurious feature in examples with the pattern, > 0.
 
     Raises:
         InputError: a value is out of range or not finite, or variance, noise and ridge of a feature are all 0.

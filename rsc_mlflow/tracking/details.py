@@ -57,12 +57,12 @@ class Details:
         return content
 
     def picture(self, run_id: str, path: str) -> bytes | None:
-        """A PNG artifact; None if there is none, it is too large or it is not a PNG file."""
+        """Return the bytes of a PNG artifact; None if it does not exist, is too large or is not a PNG file."""
         content: bytes | None = self._keep(("picture", run_id, path), lambda: self._png(run_id, path))
         return content
 
     def experiment_tags(self) -> dict[str, dict[str, str]]:
-        """Id → tags of every active experiment, read again at each call; empty if the store does not answer."""
+        """Return the tags of every active experiment by its id, not cached; empty if the store does not answer."""
         try:
             return {one.experiment_id: dict(one.tags) for one in self._client().search_experiments()}
         except MlflowException:

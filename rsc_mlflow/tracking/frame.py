@@ -89,7 +89,7 @@ def _number(stored: object) -> float:
 
 
 def _digest(run: Run) -> int:
-    """Return a 64-bit hash of all that is shown of a run, the same in all processes."""
+    """Return a 64-bit hash of everything that dashboards show of a run, the same in all processes."""
     info, data = run.info, run.data
     parts = [repr((info.run_id, info.status, info.end_time, info.run_name, info.experiment_id))]
     parts += [repr(sorted(part.items())) for part in (data.params, data.metrics, data.tags)]

@@ -1,4 +1,4 @@
-"""Pull a model from the store by its URI, and verify it."""
+"""Functions that pull a model from the store by its URI, and verify it."""
 
 import logging
 import re

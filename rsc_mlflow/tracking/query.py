@@ -1,4 +1,4 @@
-"""Finds runs with MLflow's search API."""
+"""Functions that find runs with MLflow's search API."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -32,14 +32,22 @@ def quoted(value: str) -> str:
 
 
 def condition(column: str, key: str, value: str) -> str:
-    """Return ``column.`key` = 'value'``; ``column`` is ``params``, ``tags`` or ``attributes``."""
+    """Return a condition for a search: ``key`` equals ``value``; ``column`` is params, tags or attributes.
+
+    Raises:
+        InputError: the key or the value cannot be written in MLflow's filter language.
+    """
     if "`" in key or not key.isprintable():
         raise InputError(f"Invalid name in {column}: {key!r}. Expected printable text without backticks.")
     return f"{column}.`{key}` = {quoted(value)}" if column != "attributes" else f"attributes.{key} = {quoted(value)}"
 
 
 def pages(ask: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Yield the items of all pages, of which ``ask(None)`` is the first; retry during an outage of the store."""
+    """Yield the items of all pages of a query; retry during an outage of the store.
+
+    Args:
+        ask: returns a page for the token of the previous page; None: the first page.
+    """
     token: str | None = None
     while True:
         page = with_retries(partial(ask, token), "search")
@@ -62,7 +70,15 @@ def iterate_runs(
     order_by: Sequence[str] = ("attributes.start_time DESC",),
     page: int = _PAGE,
 ) -> Iterator[Run]:
-    """Yield the runs that meet all conditions, by default of all experiments and newest first."""
+    """Yield the runs that meet all conditions.
+
+    Args:
+        client: MLflow's client.
+        conditions: conditions in MLflow's filter language, e.g. from :func:`condition`.
+        experiment_ids: experiments to search; None: all that are not deleted.
+        order_by: order of the runs, by default newest first.
+        page: number of runs per request.
+    """
     scope = all_experiments(client) if experiment_ids is None else list(experiment_ids)
     ask = partial(client.search_runs, scope, " AND ".join(conditions), max_results=page, order_by=list(order_by))
     if scope:
@@ -72,16 +88,30 @@ def iterate_runs(
 def search(
     conditions: Sequence[str] = (), experiment_ids: Sequence[str] | None = None, client: MlflowClient | None = None
 ) -> pd.DataFrame:
-    """Return the runs that meet all conditions, newest first, one row each, with the columns of :func:`flatten`."""
+    """Return the runs that meet all conditions as a data frame, newest first.
+
+    Args:
+        conditions: as for :func:`iterate_runs`.
+        experiment_ids: as for :func:`iterate_runs`.
+        client: MLflow's client; None: that of the current tracking store.
+
+    Returns:
+        One row per run with MLflow's column names (``run_id``, ``status``, ``params.…``, ``metrics.…``, ``tags.…``).
+    """
     return flatten(list(iterate_runs(client or connect(), conditions, experiment_ids)))
 
 
 def find_training_run(
     dataset: str, model: str, params: Mapping[str, object] | None = None, client: MlflowClient | None = None
 ) -> Run | None:
-    """Return the newest finished training run of this dataset and model with these ``params``; None if there is none.
+    """Return the newest finished training run of a dataset and model; None if there is none.
 
-    Numbers are compared by value: 0.01 finds a run started with ``-P learning_rate=0.010``.
+    Args:
+        dataset: dataset name, e.g. ``mnistv20-3-0-0``.
+        model: model name, e.g. ``ce-tor-LargeMLP``.
+        params: required values of parameters.  Numbers are compared by value: 0.01 finds a run started with
+            ``-P learning_rate=0.010``.
+        client: MLflow's client; None: that of the current tracking store.
     """
     conditions = [
         condition("tags", schema.KIND, "train"),

@@ -110,7 +110,7 @@ def process_exists(pid: str) -> bool:
 
 
 def stored_points(client: MlflowClient, run: Run) -> dict[tuple[str, int], Metric]:
-    """Return (metric, step) → the stored point."""
+    """Return all points that the store has of a run, by metric and step."""
     ask = partial(client.get_metric_history, run.info.run_id)
     histories = (with_retries(partial(ask, key), "metrics") for key in run.data.metrics)
     return {(point.key, point.step): point for history in histories for point in history}

@@ -57,7 +57,7 @@ def open_run(
     Args:
         kind: one of :data:`schema.KINDS`.
         name: name of the run in lists.
-        method: unlearning method or attack, for the tag ``rsc.method``.
+        method: entry point or unlearning method, for the tag ``rsc.method``.
         params: parameters to log at the start; in a resumed run they must equal the stored parameters.
         tags: additional tags.
         run_id: empty run to write to.

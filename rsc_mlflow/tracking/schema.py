@@ -1,6 +1,6 @@
 """The names of all tags, metrics and artifacts, and of registered models.
 
-Dashboards, sweeps and scripts rely on these names.  Code uses the constants, not their values.
+Dashboards, sweeps and scripts rely on these names.  Code uses the constants and does not repeat their values.
 """
 
 import os
@@ -17,49 +17,49 @@ KINDS = ("train", "unlearn", "attack", "score", "sweep", "report")
 KIND = "rsc.kind"
 """Kind of the run: train, unlearn, attack, score, sweep or report."""
 METHOD = "rsc.method"
-"""Entry point, unlearning method or attack that made the run."""
+"""Entry point or unlearning method that made the run, e.g. train_classifier; shadow_models for shadow models."""
 FINGERPRINT = "rsc.fingerprint"
-"""Hash of every option that affects the result."""
+"""Hash of every option that affects the result; runs with equal fingerprints have the same result."""
 SOURCE_MODEL_URI = "rsc.source_model_uri"
-"""Model that was unlearned, attacked or scored."""
+"""URI of the source model, i.e. the model that was unlearned, attacked or scored: models:/m-ID."""
 SOURCE_RUN_ID = "rsc.source_run_id"
-"""Run that logged the source model."""
+"""Id of the run that logged the source model."""
 REFERENCE_RUN_ID = "rsc.reference_run_id"
-"""Run of the retrained reference that an unlearned model is compared with."""
+"""Id of the run of the retrained reference that an unlearned model is compared with."""
 NOTE = "rsc.note"
 """Warnings about the result, e.g. that an unlearning update had no effect."""
 CLEAN_SCORES = "rsc.clean_scores"
-"""JSON object: scores of clean models on the run's pattern and target class(es), by training seed."""
+"""JSON object: training seed of each clean model → its score on the run's pattern (mean over the target classes)."""
 VERDICT = "rsc.verdict"
-"""Why an unlearning run is not a success (see ``experiments.unlearning_verdict``)."""
+"""Why an unlearning run is not a success: destroyed or over-forgets (docs/unlearning.md has the rules)."""
 SWEEP = "rsc.sweep"
-"""Sweep that the run belongs to."""
+"""Identifier of the sweep that the run belongs to."""
 ERROR = "rsc.error"
 """Why the run is FAILED or KILLED."""
 HEARTBEAT = "rsc.heartbeat"
-"""When the process that writes the run last reported."""
+"""When the process that writes the run last reported, in seconds since 1970."""
 HOST = "rsc.host"
-"""Machine of the process that writes the run."""
+"""Name of the machine that writes the run."""
 PID = "rsc.pid"
-"""Process that writes the run."""
+"""Id of the process that writes the run."""
 RESUMED = "rsc.resumed"
-"""How often the run was resumed."""
+"""Number of times that the run was resumed."""
 PARENT_RUN_ID = "mlflow.parentRunId"
-"""Run that this one belongs to, for example a sweep."""
+"""Id of the run that this one belongs to, for example of a sweep."""
 DESCRIPTION = "mlflow.note.content"
 """Description of an experiment or a run in Markdown, which MLflow's UI shows."""
 VIEW_PREFIX = "rsc.view."
-"""Prefix of the experiment tags that hold saved views of the dashboards: name → page and query."""
+"""Prefix of the experiment tags that store saved views of the dashboards, followed by the view's name."""
 PLUGINS = "rsc.plugins"
 """Names and versions of loaded plug-ins; absent if there are none."""
 ENVIRONMENT_PREFIX = "rsc.env."
-"""Before the name of a version or a property of the hardware, in tags of earlier versions; see ``ENVIRONMENT``."""
+"""Prefix of the tags in which earlier versions stored versions and hardware; now they are in ``environment.json``."""
 TAKING_PREFIX = "rsc.taking."
-"""Prefix of a temporary tag of a run that a process is adopting."""
+"""Prefix of the temporary tag by which a process claims the run that it is about to write to."""
 COHORT_SIZE = "rsc.cohort_size"
-"""Number of models trained together, by which the run's seconds are divided."""
+"""Number of models that a sweep trained together.  Their ``cost/seconds`` is the time of all of them."""
 THREADS = "rsc.threads"
-"""Number of CPU threads of the process of a sweep that made the run; the sweep's processes share the machine."""
+"""Number of CPU threads of the sweep's process that made the run; several processes share the machine."""
 RUN_NAME = "mlflow.runName"
 """The run's name in MLflow's UI."""
 USER = "mlflow.user"
@@ -67,126 +67,153 @@ USER = "mlflow.user"
 
 # ---- metrics
 TRAIN_PREFIX = "train/"
-"""Before the name of a metric of training."""
+"""Prefix of the metrics of training."""
 TRAIN_LOSS = "train/loss"
-"""Mean training loss of an epoch."""
+"""Mean training loss over the batches of an epoch, measured during training."""
 TRAIN_ACCURACY = "train/accuracy"
-"""Accuracy on the training batches of an epoch."""
+"""Accuracy over the batches of an epoch, measured during training."""
 LEARNING_RATE = "train/learning_rate"
-"""Learning rate of an epoch."""
+"""Learning rate in an epoch."""
 TEST_LOSS = "test/loss"
-"""Mean cross-entropy on the test set after an epoch, whatever the loss of the training."""
+"""Mean cross-entropy on the test set after an epoch, in nats, also if the model is trained with another loss."""
 TEST_ACCURACY = "test/accuracy"
 """Accuracy on the test set after an epoch."""
 SPURIOUS_SCORE = "spurious/score"
-"""Share of all test images whose probability of the target class rises
-by more than the threshold when the pattern is added."""
+"""Spurious score: share of all test images whose probability of the target class rises by more than
+``score_threshold`` when the pattern is added.  With two target classes, this and the other overall scores are means
+over both."""
 SPURIOUS_SCORE_NONTARGET = "spurious/score_nontarget"
-"""The spurious score over test images of other classes."""
+"""The spurious score over the test images of other classes than the target class."""
 SPURIOUS_FLIP_RATE = "spurious/flip_rate"
-"""Share of images of other classes whose predicted class becomes the target class when the pattern is added."""
+"""Share of the test images of other classes whose predicted class becomes the target class when the pattern is
+added."""
 SPURIOUS_TEST_ACCURACY = "spurious/test_accuracy"
-"""Accuracy on images of other classes with the pattern added."""
+"""Accuracy on the test images of other classes with the pattern added."""
 PATTERN_NORM = "spurious/pattern_norm"
-"""Mean l2 norm of what the pattern adds to a test image."""
+"""Mean ℓ2 norm of the difference that the pattern makes to a test image with pixels in [0, 1]."""
 REFERENCE_SCORE = "spurious/reference_score"
-"""Mean score of the clean baselines on the same pattern and class."""
+"""Mean score of the clean models with the same recipe on the same pattern and class (the clean baseline)."""
 REFERENCE_SCORE_MAX = "spurious/reference_score_max"
-"""Highest score of the clean baselines."""
+"""Highest score of these clean models."""
 REFERENCE_PREDICTION_HIGH = "spurious/reference_prediction_high"
-"""Upper end of Student's 95 % prediction interval for the score of one more clean model; needs two clean models."""
+"""Upper end of Student's 95 % prediction interval for the score of one more clean model; needs at least two."""
 N_REFERENCE = "spurious/n_reference"
-"""Number of clean baselines."""
+"""Number of these clean models."""
 P_VALUE = "spurious/p_value"
-"""(1 + clean models that score at least as high) / (1 + clean models); only in runs that have ``N_REFERENCE``."""
+"""One-sided p-value of the score: (1 + number of clean models with at least this score) / (1 + number of clean
+models)."""
 P_VALUE_ONE_CLEAN_MODEL = "spurious/p_value_one_clean_model"
-"""McNemar's test against the clean model with the same training seed: shows that two models differ, not why."""
+"""p-value of McNemar's test against the clean model with the same training seed, on the same test images.  A small
+value says that the two models differ, not that the pattern is the reason."""
 SCORE_TARGET_PREFIX = "spurious/score_target_"
-"""Before a class k: the spurious score with class k as target."""
+"""Prefix, followed by a class k: the spurious score with class k as the target class."""
 SCORE_CLASS_PREFIX = "spurious/score_class_"
-"""Before a class k: the spurious score over test images of true class k."""
+"""Prefix, followed by a class k: the spurious score over the test images of true class k."""
 REFERENCE_PREFIX = "reference/"
-"""Before a pattern: score of a clean model on that pattern, for each target class."""
+"""Prefix of a clean model's scores on every pattern (seed 0) and class: ``reference/{pattern}/score_target_{k}``."""
 BEFORE_PREFIX = "before/"
-"""Of an unlearning run, before the name of a metric: its value for the source model."""
+"""In unlearning runs, prefix of a metric's name: its value for the source model."""
 GAP_PREFIX = "gap/"
-"""Of an unlearning run, before the name of a metric: its difference from the retrained reference."""
+"""In unlearning runs, prefix of a metric's name: its value minus that of the retrained reference."""
 UNLEARN_PREFIX = "unlearn/"
-"""Prefix of the metrics that unlearning methods report."""
+"""Prefix of the metrics of unlearning runs.  Besides those below, methods report ``steps`` (fine-tuning methods),
+``step_norm``, ``predicted_rise``, ``iterations``, ``lissa_…`` and ``influence_…`` (group influence) or their own."""
 FORGET_LOSS = "unlearn/forget_loss"
-"""Mean loss of the forgotten examples with their old labels."""
+"""Mean cross-entropy, in nats, of the forgotten examples with their original labels."""
 FORGET_ACCURACY = "unlearn/forget_accuracy"
-"""Accuracy on the forgotten examples with their old labels."""
+"""Accuracy on the forgotten examples with their original labels."""
 FORGET_CONFIDENCE = "unlearn/forget_confidence"
-"""Mean probability that the model gives the forgotten examples' old labels."""
+"""Mean predicted probability of the forgotten examples' original labels."""
 RETAIN_ACCURACY = "unlearn/retain_accuracy"
-"""Accuracy on the training examples that are kept."""
+"""Accuracy on the retained training examples."""
 GRADIENT_NORM = "unlearn/gradient_norm"
-"""Norm of the summed gradient of the forgotten examples."""
+"""ℓ2 norm of the gradient of the summed loss of the forgotten examples, for models trained with ce."""
 PARAMETER_DISTANCE = "unlearn/parameter_distance"
-"""l2 distance between the parameters of the source model and of the unlearned model."""
+"""ℓ2 distance between the parameters of the source model and of the unlearned model."""
 RESIDUAL = "unlearn/residual"
-"""Relative residual of the linear system that group influence solves."""
+"""Relative residual of the linear system that group influence solves; 0 is an exact solution."""
 KL_TO_REFERENCE = "unlearn/kl_to_reference"
-"""Mean Kullback-Leibler divergence of the predictions from the retrained reference on clean test images."""
+"""Mean Kullback-Leibler divergence KL(reference ‖ model) of the predictions on clean test images, in nats; the
+reference is the retrained one."""
 KL_TO_REFERENCE_PATTERN = "unlearn/kl_to_reference_pattern"
 """The same on test images with the pattern."""
 UNLEARN_SECONDS = "unlearn/seconds"
-"""Seconds that the method took."""
+"""Seconds that the method took, without scoring and logging."""
 SPEEDUP = "unlearn/speedup"
-"""Seconds of the exact retraining, divided by those of the method."""
+"""Seconds that the exact retraining took, divided by those of the method."""
+PATTERN_CORRELATION = "weights/pattern_correlation"
+"""Of visualize_weights: correlation of the model's first-layer weight map with its pattern, from -1 to 1."""
+PATTERN_CORRELATION_COMPARED = "weights/pattern_correlation_compared"
+"""The same of the second model, with the first model's pattern."""
+WEIGHT_DIFFERENCE = "weights/mean_absolute_difference"
+"""Mean absolute difference of the weight maps of the first two models."""
+OCCLUSION_PROBABILITY = "occlusion/probability"
+"""Of occlusion: the first model's mean probability of the true class; the step is the percentage of removed pixels."""
+OCCLUSION_AUC = "occlusion/auc"
+"""Area under this curve, from 0 to 1; of further models: ``occlusion/auc_2`` and so on."""
+THEORY_PREFIX = "theory/"
+"""Prefix of the metrics of theory, for the formulas as derived and as printed in the paper (``derived``, ``printed``):
+``…_error_{measure}``, the largest difference from the simulation, and ``…_inside``, the share of simulated values whose
+99 % interval contains the formula's."""
 ATTACK_PREFIX = "attack/"
-"""Before the names of an attack and a measure: attack/{attack}/{measure}."""
+"""Prefix of the metrics of attacks, ``attack/{attack}/{measure}``; the measures are below."""
 SECONDS = "cost/seconds"
-"""Seconds of the run."""
+"""Seconds that the run took; of models trained together, the seconds of all."""
 SECONDS_PER_EPOCH = "cost/seconds_per_epoch"
-"""Mean seconds per epoch of training."""
+"""Mean seconds per training epoch; of models trained together, the seconds of all."""
 LOGGING_SECONDS = "cost/logging_seconds"
-"""Seconds spent waiting for the store."""
+"""Seconds that the run waited for the tracking store."""
 PEAK_MEMORY_MB = "cost/peak_memory_mb"
-"""Peak memory of the process, in megabytes."""
+"""Peak memory in MiB: on a GPU, the memory that PyTorch allocated; else the process's resident memory."""
 SWEEP_FINISHED = "sweep/finished"
-"""Of a sweep: jobs that are finished."""
+"""In the run of a sweep: number of finished jobs."""
 SWEEP_FAILED = "sweep/failed"
-"""Of a sweep: jobs that failed."""
+"""In the run of a sweep: number of failed jobs."""
 SWEEP_RUNNING = "sweep/running"
-"""Of a sweep: jobs that run now."""
+"""In the run of a sweep: number of jobs that are running."""
 SWEEP_LEFT = "sweep/left"
-"""Of a sweep: jobs that have not ended, including those that run now."""
+"""In the run of a sweep: number of jobs that have not ended, including running ones."""
 
-ATTACK_MEASURES = (
-    "auc",
-    "balanced_accuracy",
-    "tpr_at_fpr_0.01",
-    "tpr_at_fpr_0.001",
-    "spurious_tpr",
-    "control_fpr",
-    "spurious_auc",
-)
+ATTACK_MEASURES = {
+    "auc": "Area under the ROC curve of members against non-members, without images that carry the pattern.",
+    "balanced_accuracy": "Mean of the true-positive and the true-negative rate at the attack's threshold.",
+    "tpr_at_fpr_0.01": "Highest true-positive rate at a false-positive rate of at most 1 %.",
+    "tpr_at_fpr_0.001": "Highest true-positive rate at a false-positive rate of at most 0.1 %.",
+    "spurious_tpr": "Share of the spurious members (training images with the pattern) that are classified as members.",
+    "control_fpr": "Share of the controls (non-members with the pattern) that are classified as members.",
+    "spurious_auc": "AUC of spurious members against controls; 0.5 means no leak.",
+    "spurious_auc_low": "Lower end of the 95 % bootstrap interval of spurious_auc.",
+    "spurious_auc_high": "Upper end of the 95 % bootstrap interval of spurious_auc.",
+    "spurious_p_value": "One-sided p-value of spurious members scoring no higher than controls (rank-sum test).",
+    "spurious_p_value_error": "Standard error of spurious_p_value; 0 if it is exact.",
+    "n_spurious": "Number of spurious members.",
+    "n_controls": "Number of controls.",
+}
+"""Measures of an attack, and their meaning.  ``auc_class_{k}`` is the AUC over the images of class k."""
 
 
 def score_target(k: int) -> str:
-    """Return the name of the metric: spurious score with class ``k`` as target."""
+    """Return the name of the metric of the spurious score with class ``k`` as the target class."""
     return f"{SCORE_TARGET_PREFIX}{k}"
 
 
 def score_class(k: int) -> str:
-    """Return the name of the metric: spurious score over test examples of true class ``k``."""
+    """Return the name of the metric of the spurious score over the test images of true class ``k``."""
     return f"{SCORE_CLASS_PREFIX}{k}"
 
 
 def before(metric: str) -> str:
-    """Return the name of the metric of an unlearning run: value of ``metric`` for the source model."""
+    """Return the name under which an unlearning run logs the source model's value of ``metric``."""
     return BEFORE_PREFIX + metric
 
 
 def gap(metric: str) -> str:
-    """Return the name of the metric of an unlearning run: difference of ``metric`` from the retrained reference."""
+    """Return the name under which an unlearning run logs the difference of ``metric`` from the retrained reference."""
     return GAP_PREFIX + metric
 
 
 def reference_score_target(pattern: str, k: int) -> str:
-    """Return the name of the metric of a clean model: score on ``pattern`` (seed 0) with class ``k`` as target."""
+    """Return the name under which a clean model logs its score on ``pattern`` (seed 0) with class ``k`` as target."""
     return f"{REFERENCE_PREFIX}{pattern}/score_target_{k}"
 
 
@@ -197,37 +224,39 @@ def attack(name: str, measure: str) -> str:
 
 # ---- artifacts
 CONFIG = "config.json"
-"""All options of the run."""
+"""The run's parameters and its fingerprint."""
 ENVIRONMENT = "environment.json"
-"""Versions and hardware of the process that made the run."""
+"""Package versions and hardware of the process that made the run."""
 SPURIOUS_INDICES = "spurious_indices.json"
-"""Indices of the training examples that carry the pattern."""
+"""Indices and labels of the training examples that carry the pattern, in the order in which they were chosen."""
 SPURIOUS_SCORES = "spurious_scores.json"
-"""Spurious scores by true class and target class."""
+"""Spurious scores by true class (rows) and target class (columns); in unlearning runs, also of the models compared
+with."""
 SPURIOUS_MEMBERS = "spurious_members.json"
-"""Of an attack: results for each spurious member and control."""
+"""In attack runs: indices and scores of the spurious members, and each attack's threshold."""
 SHADOW_MODELS = "shadow_models.json"
-"""Of an attack: URIs of the shadow models."""
+"""In the run of shadow models: their URIs."""
 ROC = "roc.json"
-"""Of an attack: points of the ROC curves."""
+"""In attack runs: points of the ROC curves."""
 INFLUENCES = "influences.json"
-"""Training examples ranked by their influence."""
+"""In group-influence runs: for two test images with the pattern, the training examples with the largest influence and
+the ranks of the spurious examples."""
 INFLUENCE_ARRAYS = "influences.npz"
-"""Influence of every training example, as NumPy arrays."""
+"""The influence of every training example on these two images, as NumPy arrays."""
 WEIGHT_MAP = "weight_map.json"
-"""Largest first-layer weight of each input pixel."""
+"""Weight maps of one or more MLPs: the largest first-layer weight of each input pixel."""
 OCCLUSION = "occlusion.json"
 """Mean probability of the true class by share of pixels removed."""
 THEORY = "theory.json"
-"""Curves of the linear model, and the simulation beside them."""
+"""Curves of the linear model, and the results of the simulation."""
 FAILURES = "failures.json"
-"""Of a sweep: why each failed job failed."""
+"""In the run of a sweep: why each failed job failed."""
 REPORT = "report.html"
 """The dashboards as one self-contained HTML file."""
 FIGURES = "figures"
-"""Folder of figures."""
+"""Folder of figures: PNG files and HTML pages."""
 CHECKPOINTS = "checkpoints"
-"""Folder of checkpoints, epoch_{NNNN}.pt."""
+"""Folder of checkpoints, ``epoch_{NNNN}.pt``, from which training can be resumed."""
 
 
 def checkpoint(epoch: int) -> str:

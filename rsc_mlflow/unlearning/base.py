@@ -1,14 +1,14 @@
 """The common signature of unlearning methods, and their registry.
 
 A method receives a model, the examples to forget, the examples to retain and a frozen config.  It returns a new model
-and a record of the update.  Each method is a function in its own module of :mod:`rsc_mlflow.unlearning.methods`, with a
+and metrics of the update.  Each method is a function in its own module of :mod:`rsc_mlflow.unlearning.methods`, with a
 config class, registered under the function's name:
 
     @register_method(title="my method", config=MyConfig, records=("steps",))
     def my_method(model, forget, retain, config, observe=None) -> Unlearned
 
 The config's options become the options of the method's command.  Methods must not modify the given model, must use
-their own random generators, and do not depend on tracking.
+their own random generators, and must not depend on tracking.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ if TYPE_CHECKING:  # this module is imported to list options, and PyTorch takes 
     from rsc_mlflow.training import Checkpoint
 
 Observe = Callable[[int, "nn.Module", Mapping[str, float]], None]
-"""Called after each epoch with the epoch (from 1), the current model (do not modify it) and the epoch's metrics by
-name: those in :data:`EPOCH_FIGURES` and those that the method declares."""
+"""A function that a method calls after each epoch with the epoch (from 1), the current model (do not modify it) and the
+epoch's metrics by name: those in :data:`EPOCH_FIGURES` and those that the method declares."""
 
 EPOCH_FIGURES = ("loss", "accuracy", "learning_rate", "forget_loss")
-"""Metrics of an epoch that any method may report: mean loss and accuracy on the retained examples, the learning rate,
-and the mean loss on the forgotten examples."""
+"""Metrics of an epoch that any method may report: mean loss (nats) and accuracy on the retained examples, the learning
+rate, and the mean loss (nats) on the forgotten examples."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """A set of n examples: rows of shared image and label tensors, without a copy.
+    """A set of n examples: a selection of rows from shared tensors of images and labels, which are not copied.
 
     Attributes:
         images: float32 ``[N, C, H, W]``.
         labels: int64 ``[N]``.
-        indices: rows that belong to the set, int64 ``[n]``.
+        indices: the rows that belong to the set, int64 ``[n]``.
     """
 
     images: Tensor
@@ -66,12 +66,16 @@ class Examples:
         return len(self.indices)
 
     def rows(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return images and labels at ``positions`` of this set (int64, any shape)."""
+        """Return the images and labels at ``positions`` in this set (int64 of any shape, from 0 to n - 1)."""
         chosen = self.indices[positions]
         return self.images[chosen], self.labels[chosen]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels of all examples in order, at most ``size`` at a time; cancellable between batches."""
+        """Yield the images and labels of all examples in order, at most ``size`` at a time.
+
+        Raises:
+            Cancelled: the process was asked to stop; see :mod:`rsc_mlflow.cancellation`.
+        """
         import torch
 
         for positions in torch.split(torch.arange(len(self)), size):
@@ -79,7 +83,7 @@ class Examples:
             yield self.rows(positions)
 
     def subset(self, count: int, generator: torch.Generator) -> Examples:
-        """Return ``count`` examples drawn without replacement; all if ``count`` is 0 or not less than their number."""
+        """Return ``count`` examples drawn without replacement, or all if ``count`` is 0 or at least their number."""
         import torch
 
         if not 0 < count < len(self):
@@ -98,7 +102,7 @@ class Unlearned:
 
     Attributes:
         model: a new module in evaluation mode, on the device of the given model.
-        record: metrics of the update by name (``gradient_norm``, ``residual``, …).
+        record: metrics of the update by name (``gradient_norm``, ``residual``, …), which the method must declare.
         notes: warnings for the user, e.g. that the update has no effect on a saturated model.
     """
 
@@ -128,26 +132,31 @@ class SourceTraining(Protocol):
 
 
 def of_source(take: Callable[[SourceTraining], Any], default: Any = dataclasses.MISSING) -> Any:
-    """Return a config field that is not an option: its value is taken from the source model's training."""
+    """Return a config field that is not an option.
+
+    Args:
+        take: returns the value for a source model's training.
+        default: the value of a config that is constructed without a source model; without it, the field is required.
+    """
     return field(default=default, metadata={"of_source": take})
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodConfig(Options):
-    """Base class of all configs.  Fields declared with ``option(…)`` are the method's options.
+    """Base class of the methods' configs.  Fields declared with ``option(…)`` are the method's options.
 
-    If an option has the name of a training option, such as ``epochs``, the method's command calls the training option
-    of the source model ``source_epochs``.
+    If an option has the name of a training option, such as ``epochs``, the source model's training option is called
+    ``source_epochs`` in the command of the method.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ()
-    """Losses of source models that the method supports; empty: all."""
+    """Losses with which a source model may have been trained; empty: all."""
     NEEDS_GRADIENT: ClassVar[bool] = False
-    """Whether the method has no effect if the loss has no gradient at the forgotten examples."""
+    """Whether the method has no effect if the gradient of the loss is 0 at the forgotten examples."""
 
     @classmethod
     def of(cls, options: Mapping[str, object], source: SourceTraining) -> Self:
-        """Return the config with these options, by name, for a source model.
+        """Return the config for a source model, from the method's options by name.
 
         Raises:
             InputError: an option is invalid, or the method does not support the source model.
@@ -172,15 +181,15 @@ class MethodConfig(Options):
         return found
 
     def last_epoch(self) -> int:
-        """Return the last epoch that the method reports, in its own count."""
+        """Return the last epoch that the method reports to ``observe``."""
         return 1
 
     def offset(self, source: SourceTraining) -> int:
-        """Return the number to add to the method's epochs to get epochs since training began, the step of metrics."""
+        """Return the number to add to the method's epochs, so that metrics are logged by epoch since training began."""
         return source.epoch
 
     def params(self, source: SourceTraining) -> dict[str, Any]:
-        """Return further parameters to log, which are not options."""
+        """Return parameters to log, by name, in addition to the options."""
         return {}
 
 
@@ -188,17 +197,23 @@ ConfigT = TypeVar("ConfigT", contravariant=True)
 
 
 class Method(Protocol[ConfigT]):
-    """The signature of all methods.
-
-    ``model`` may be in any mode and must not be modified.  ``forget`` contains the examples as used in training, with
-    their pattern, and ``retain`` the rest of the training set.  A method raises InputError if ``forget`` or ``retain``
-    is empty or if it cannot use the config.
-    """
+    """The signature of all methods."""
 
     def __call__(
         self, model: nn.Module, forget: Examples, retain: Examples, config: ConfigT, observe: Observe | None = None
     ) -> Unlearned:
-        """Return the unlearned model and a record of the update."""
+        """Return the unlearned model and metrics of the update.
+
+        Args:
+            model: the source model, in training or evaluation mode; it must not be modified.
+            forget: the examples to forget as used in training, i.e. with their pattern.
+            retain: the rest of the training set.
+            config: the method's config.
+            observe: called after each epoch; see :data:`Observe`.
+
+        Raises:
+            InputError: ``forget`` or ``retain`` is empty, or the method cannot use the config or the model.
+        """
 
 
 @dataclass(frozen=True)
@@ -210,7 +225,7 @@ class UnlearningMethod:
         title: name in figures.
         summary: first line of the function's docstring, shown by ``--help``.
         config: config class; its option fields are the options of the command.
-        run: the function.
+        run: the function; see :class:`Method`.
         records: names of the metrics it reports besides :data:`EPOCH_FIGURES`; each is logged as ``unlearn/NAME``.
     """
 
@@ -241,7 +256,12 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., "Unlearned"])
 def register_method(
     *, title: str, config: type[MethodConfig], records: tuple[str, ...] = ()
 ) -> Callable[[FunctionT], FunctionT]:
-    """Return a decorator that registers a function as an unlearning method; see :class:`UnlearningMethod`.
+    """Return a decorator that registers a function with the signature :class:`Method` under the function's name.
+
+    Args:
+        title: name in figures.
+        config: config class of the method.
+        records: names of the metrics that the method reports besides :data:`EPOCH_FIGURES`.
 
     Raises:
         InputError: the name is already registered.
@@ -276,7 +296,7 @@ def check_sets(forget: Examples, retain: Examples) -> None:
 
 
 def frozen_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of the model in evaluation mode: batch-norm statistics fixed, dropout off."""
+    """Return a copy of the model in evaluation mode, with fixed batch-norm statistics and without dropout."""
     return copy.deepcopy(model).eval()
 
 

@@ -1,4 +1,4 @@
-"""Values of the methods' options, in a module that does not import PyTorch."""
+"""Accepted values of the methods' options, in a module that does not import PyTorch."""
 
 from typing import Literal
 
@@ -10,4 +10,4 @@ Optimizer = Literal["sgd", "adam"]
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
 
 AUTO = "auto"
-"""Value of an option that is determined from the source model or the data."""
+"""The value of an option that stands for a value determined from the source model or the data."""

@@ -1,6 +1,7 @@
 """Products of the loss's curvature with vectors, computed in mini-batches without forming a matrix.
 
-Two curvatures of the mean loss over n examples are available, both with damping λI:
+Vectors have the P entries of a model's flat parameter vector θ.  Two curvatures of the mean loss over n examples are
+available, both with damping λI:
 
 - ``hessian``: ``H = (1/n) Σ ∇²ℓ(z_i, θ)``, exact, but indefinite away from a minimum;
 - ``ggn``: the generalized Gauss-Newton matrix ``G = (1/n) Σ J_iᵀ (diag p_i − p_i p_iᵀ) J_i``, where ``J_i`` is the
@@ -33,10 +34,10 @@ class Curvature:
 
     Args:
         model: the model.
-        examples: the examples over which H is the mean.
-        kind: ``ggn`` or ``hessian``.
+        examples: the examples over which the mean H is taken.
+        kind: ``ggn`` (H is the matrix G above) or ``hessian``.
         damping: λ.
-        weight_decay: weight decay of the training.
+        weight_decay: weight decay of the model's training.
         batch_size: number of examples in memory at a time.
 
     Raises:
@@ -59,7 +60,7 @@ class Curvature:
         self._summed: Product = _gauss_newton(model) if kind == "ggn" else _hessian(model)
 
     def product(self, vector: Tensor) -> Tensor:
-        """Return ``(H + (weight_decay + λ)I) v`` over all examples; ``v`` and the result are ``[P]``.
+        """Return the product of the matrix, over all examples, with a vector; both vectors are ``[P]``.
 
         The cost is about two backward passes over the examples.
         """
@@ -71,7 +72,7 @@ class Curvature:
         return total.div_(len(self.examples)).add_(vector, alpha=self.shift)
 
     def sampled_product(self, vectors: Tensor, positions: Tensor) -> Tensor:
-        """Return the products of R vectors, each over its own mini-batch, ``[R, P]``.
+        """Return the products with R vectors, each over its own mini-batch, ``[R, P]``.
 
         Args:
             vectors: ``[R, P]``.
@@ -128,7 +129,15 @@ def _hessian(model: FlatModel) -> Product:
 def largest_sampled_curvature(
     curvature: Curvature, batch_size: int, generator: torch.Generator, batches: int = 4, iterations: int = 12
 ) -> float:
-    """Return the largest eigenvalue, including the shift, over ``batches`` random mini-batches, by power iteration."""
+    """Return an estimate of the largest absolute eigenvalue of the damped curvature over single random mini-batches.
+
+    Args:
+        curvature: the curvature; damping and weight decay are included.
+        batch_size: number of examples in a mini-batch.
+        generator: draws the mini-batches and the starting vectors; on the CPU.
+        batches: number of mini-batches, over which the maximum is taken.
+        iterations: number of power iterations for each of them.
+    """
     n = len(curvature.examples)
     positions = torch.randint(n, (batches, min(batch_size, n)), generator=generator)
     start = torch.randn(batches, curvature.model.size, generator=generator)

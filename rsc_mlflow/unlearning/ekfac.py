@@ -1,7 +1,7 @@
 """EKFAC: an approximation of the Gauss-Newton matrix by one Kronecker product per layer, with corrected eigenvalues.
 
 George et al. 2018, "Fast approximate natural gradient descent in a Kronecker-factored eigenbasis"; used for influence
-functions by Grosse et al. 2023.  For a layer with inputs ``a`` and pre-activation gradients ``g``, the block
+functions by Grosse et al. 2023.  For a layer with inputs ``a`` and gradients ``g`` at its output, the layer's block
 ``E[(g gᵀ) ⊗ (a aᵀ)]`` is approximated by its diagonal in the eigenbasis of ``E[g gᵀ] ⊗ E[a aᵀ]``.  Blocks between
 different layers are set to zero.
 
@@ -23,14 +23,20 @@ from rsc_mlflow.unlearning.parameters import FlatModel
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """One layer: eigenvectors of its input and gradient factors, and corrected eigenvalues ``[out, in]``."""
+    """The block of one layer.
+
+    Attributes:
+        inputs: eigenvectors of ``E[a aᵀ]``, ``[in, in]``.
+        gradients: eigenvectors of ``E[g gᵀ]``, ``[out, out]``.
+        values: corrected eigenvalues, ``[out, in]``.
+    """
 
     inputs: Tensor
     gradients: Tensor
     values: Tensor
 
     def solve(self, matrix: Tensor, shift: float) -> Tensor:
-        """Return the damped inverse of the block times a vector; both as matrices ``[out, in]``."""
+        """Return ``(block + shift·I)⁻¹`` times a vector, which is given and returned as a matrix ``[out, in]``."""
         turned = self.gradients.T @ matrix @ self.inputs
         return self.gradients @ (turned / (self.values + shift)) @ self.inputs.T
 
@@ -43,10 +49,10 @@ class EigenKroneckerFactors:
 
     @classmethod
     def fit(cls, model: FlatModel, examples: Examples, batch_size: int = 2048) -> "EigenKroneckerFactors":
-        """Fit the factors and then the eigenvalues in their basis, in two passes over the examples.
+        """Fit the eigenbases in one pass over the examples, and the eigenvalues in a second one.
 
         Linear and ungrouped convolution layers have Kronecker blocks, batch-normalization layers a diagonal.  Memory:
-        the factors, the eigenvalues, and for one batch the inputs of every layer and the gradients at its output for
+        the eigenbases and eigenvalues; and for one batch, the inputs of every layer and the gradients at its output for
         every class.
 
         Raises:
@@ -91,7 +97,10 @@ def _layers(model: FlatModel) -> dict[str, nn.Module]:
 
 
 def _rows(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """Return a layer's inputs as ``[B, T, in]``: T positions of a convolution (linear: 1), with a 1 for the bias."""
+    """Return a layer's inputs as ``[B, T, in]``, for T positions of a convolution (1 for a linear layer).
+
+    If the layer has a bias, the last input is 1.
+    """
     if isinstance(layer, nn.Conv2d):
         padding = (layer.padding, layer.padding) if isinstance(layer.padding, int) else layer.padding
         assert not isinstance(padding, str)
@@ -145,7 +154,7 @@ def _passes(
 
 
 def _gradient_rows(gradient: Tensor) -> Tensor:
-    """Return the gradients at a layer's output as ``[B, T, out]``: T positions of a convolution (linear: 1)."""
+    """Return the gradients at a layer's output as ``[B, T, out]``; see :func:`_rows`."""
     return gradient.flatten(2).transpose(1, 2) if gradient.dim() == 4 else gradient[:, None, :]
 
 
@@ -179,7 +188,10 @@ def _corrected_values(
     examples: Examples,
     batch_size: int,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return ``E[(Q_gᵀ G Q_a)²]`` of the Kronecker layers' per-example gradients G, and ``E[G²]`` of other layers'."""
+    """Return the mean squared per-example gradients G, in the eigenbases for Kronecker layers, else of each parameter.
+
+    For a Kronecker layer this is ``E[(Q_gᵀ G Q_a)²]``.
+    """
     values = {n: a.new_zeros(len(g), len(a)) for n, (a, g) in bases.items()}
     names = [f"{n}.{p}" for n, layer in layers.items() if n not in bases for p, _ in layer.named_parameters()]
     diagonal = {name: torch.zeros_like(model.parameters[name]) for name in names}

@@ -1,7 +1,7 @@
 """The training loop of methods that continue training with batches of retained and of forgotten examples.
 
-The model is trained in evaluation mode: batch-norm statistics are fixed and dropout is off.  A few forgotten examples
-therefore cannot change statistics that all examples share.
+The model is trained in evaluation mode: batch-norm statistics are fixed, so that the few forgotten examples cannot
+change statistics that all examples share, and dropout is off.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from rsc_mlflow.unlearning.finetuning import FineTuning
 from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
 ForgetLoss = Callable[[Tensor, Tensor], Tensor]
-"""A function of the logits ``[b, classes]`` and true labels ``[b]`` of forgotten examples; returns the loss term."""
+"""A function from the logits ``[b, classes]`` and true labels ``[b]`` of forgotten examples to the forget term."""
 
 
 def finetune(
@@ -31,8 +31,17 @@ def finetune(
 ) -> tuple[nn.Module, int]:
     """Train a copy of the model; return it and the number of steps.
 
+    Args:
+        model: the model; it is not modified.
+        forget: the forget set.
+        retain: the retain set.
+        how: the options.
+        forget_loss: computes the forget term of the loss.
+        observe: called after each epoch with the mean losses on the retained and on the forgotten examples.
+
     Raises:
         InputError: the forget or the retain set is empty, or the loss is not finite at the end of an epoch.
+        Cancelled: the process was asked to stop; see :mod:`rsc_mlflow.cancellation`.
     """
     check_sets(forget, retain)
     trained, device = frozen_copy(model), device_of(model)
@@ -64,7 +73,7 @@ def finetune(
 
 
 class _Queue:
-    """Endless random permutations of the positions 0 to n − 1."""
+    """An endless sequence of random permutations of the positions 0 to n − 1."""
 
     def __init__(self, n: int, generator: torch.Generator) -> None:
         self._n, self._generator = n, generator

@@ -1,4 +1,4 @@
-"""Forward-mode differentiation without the warnings of PyTorch about itself."""
+"""Forward-mode differentiation without a warning that PyTorch raises about its own code."""
 
 import contextlib
 import warnings
@@ -11,7 +11,7 @@ import torch.func
 
 
 def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
-    """``torch.func.jvp``: the value of ``function`` at ``primals``, and its derivative along ``tangents``."""
+    """Return the value of ``function`` at ``primals`` and its derivative along ``tangents``; see ``torch.func.jvp``."""
     _load_decompositions()
     found: Any = torch.func.jvp(function, primals, tangents)  # annotated with a third value, which only has_aux gives
     return found[0], found[1]
@@ -19,7 +19,7 @@ def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[
 
 @cache
 def _load_decompositions() -> None:
-    """Load what PyTorch loads at the first ``jvp`` of a process: it calls ``torch.jit.script``, which is deprecated."""
+    """Import what PyTorch imports at the first ``jvp``, without its warning: it calls ``torch.jit.script``."""
     with warnings.catch_warnings(), contextlib.suppress(ImportError):
         warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", FutureWarning)
         import_module("torch._decomp.decompositions_for_jvp")

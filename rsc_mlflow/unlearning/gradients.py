@@ -1,4 +1,4 @@
-"""First derivatives of the loss over sets of examples, in mini-batches.
+"""First derivatives of the loss over sets of examples, computed in mini-batches.
 
 The loss of an example is ``ℓ(z, θ) = cross-entropy + (weight_decay / 2)·‖θ‖²``, because training with weight decay
 minimizes the mean of this loss.  Omitting the penalty would bias influences.
@@ -15,7 +15,10 @@ from rsc_mlflow.unlearning.parameters import FlatModel
 
 
 def summed_gradient(model: FlatModel, examples: Examples, weight_decay: float = 0.0, batch_size: int = 1024) -> Tensor:
-    """Return ``Σ_i ∇ℓ(z_i, θ)``, ``[P]``.  Cost: one backward pass over the examples; memory: one batch."""
+    """Return the sum of the examples' gradients, ``Σ_i ∇ℓ(z_i, θ)``, ``[P]``.
+
+    Cost: one backward pass over the examples; memory: one batch.
+    """
 
     def loss(parameters: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
         return cross_entropy(model.logits(parameters, images), labels, reduction="sum")
@@ -29,10 +32,10 @@ def summed_gradient(model: FlatModel, examples: Examples, weight_decay: float = 
 def directional_derivatives(
     model: FlatModel, examples: Examples, direction: Tensor, weight_decay: float = 0.0, batch_size: int = 2048
 ) -> Tensor:
-    """Return ``∇ℓ(z_i, θ) · direction`` for every example, ``[n]``, without computing any gradient.
+    """Return ``∇ℓ(z_i, θ) · direction`` for every example, ``[n]``, without computing gradients.
 
     The inner products are the derivatives of the losses along ``direction`` (``[P]``), computed by forward-mode
-    differentiation.  Cost: two forward passes over the examples; memory: one batch.
+    differentiation.  Cost: about two forward passes over the examples; memory: one batch.
     """
     tangent = model.unflatten(direction)
     decay = weight_decay * float(model.vector @ direction)
@@ -48,7 +51,7 @@ def directional_derivatives(
 
 
 def loss_and_accuracy(model: nn.Module, examples: Examples, batch_size: int = 2048) -> tuple[float, float]:
-    """Return mean cross-entropy (nats, without weight decay) and accuracy of the examples, in evaluation mode."""
+    """Return the mean cross-entropy (nats) and the accuracy of the model, in evaluation mode, on the examples."""
     loss, hits = 0.0, 0
     for logits, labels in _outputs(model, examples, batch_size):
         loss += float(cross_entropy(logits, labels, reduction="sum"))
@@ -57,7 +60,7 @@ def loss_and_accuracy(model: nn.Module, examples: Examples, batch_size: int = 20
 
 
 def label_confidence(model: nn.Module, examples: Examples, batch_size: int = 2048) -> float:
-    """Return the mean probability of the examples' labels, in evaluation mode."""
+    """Return the model's mean probability of the examples' labels, in evaluation mode."""
     total = 0.0
     for logits, labels in _outputs(model, examples, batch_size):
         total += float(logits.double().softmax(1).gather(1, labels[:, None]).sum())

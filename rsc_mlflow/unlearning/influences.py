@@ -1,7 +1,7 @@
 """The influence of every training example on a test example (Koh & Liang 2017, equation 2).
 
 ``I(z, z_t) = −∇ℓ(z_t)ᵀ (H+λI)⁻¹ ∇ℓ(z)`` is the derivative of the loss at z_t with respect to the weight of z.  To first
-order, *removing* z changes that loss by ``−I/n``.  This module uses the sign of removal:
+order, *removing* z changes that loss by ``−I/n``.  This module returns the change by removal:
 
     influence_i = (1/n) · ∇ℓ(z_t)ᵀ (H+λI)⁻¹ ∇ℓ(z_i)
 
@@ -24,7 +24,12 @@ from rsc_mlflow.unlearning.solvers import relative_residual, solve_damped
 
 @dataclass(frozen=True, eq=False)
 class Influences:
-    """Influences ``[n]`` in nats, in the order of the training examples, and the relative residual of the solve."""
+    """The influences of n training examples.
+
+    Attributes:
+        values: influences in nats, ``[n]``, in the order of the training examples.
+        residual: relative residual of the solve; see :func:`rsc_mlflow.unlearning.solvers.relative_residual`.
+    """
 
     values: Tensor
     residual: float
@@ -49,11 +54,11 @@ def influences(model: nn.Module, train: Examples, test: Examples, config: Influe
 
 @dataclass(frozen=True)
 class Ranking:
-    """The rank of m chosen examples among all.
+    """How high m chosen examples rank among all examples.
 
     Attributes:
         top_share: share of the m highest values that belong to chosen examples.
-        auc: probability that a chosen example has a higher value than another one; ties count half.
+        auc: probability that a chosen example has a higher value than one that was not chosen; ties count half.
     """
 
     top_share: float
@@ -61,7 +66,7 @@ class Ranking:
 
 
 def ranking(values: Tensor, positions: Tensor) -> Ranking:
-    """Return the rank of the examples at ``positions`` (int64 ``[m]``, 0 < m < n) by ``values`` (``[n]``)."""
+    """Return how high the examples at ``positions`` (int64 ``[m]``, 0 < m < n) rank by ``values`` (``[n]``)."""
     chosen = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     chosen[positions.to(values.device)] = True
     top = values.argsort(descending=True)[: len(positions)]

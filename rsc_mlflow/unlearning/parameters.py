@@ -1,4 +1,4 @@
-"""A model as a function of one flat parameter vector, as used by the solvers."""
+"""A model as a function of one flat parameter vector, which the solvers work with."""
 
 from collections.abc import Mapping
 
@@ -10,10 +10,10 @@ from rsc_mlflow.unlearning.base import frozen_copy
 
 
 class FlatModel:
-    """A model in evaluation mode as a function of its parameters, a dict or a vector of ``size`` numbers.
+    """A copy of a model, in evaluation mode, as a function of its parameters.
 
-    The vector has the order of ``model.named_parameters()``.  Buffers (batch-norm statistics) are constants.  The given
-    model is copied.
+    The parameters are a dict by name, or a vector of ``size`` (P) numbers in the order of ``model.named_parameters()``.
+    Buffers (batch-norm statistics) are constants.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -25,7 +25,7 @@ class FlatModel:
 
     @property
     def vector(self) -> Tensor:
-        """The parameters as one vector ``[P]`` (a copy)."""
+        """A copy of the parameters as one vector ``[P]``."""
         return self.flatten(self.parameters)
 
     @property
@@ -39,7 +39,7 @@ class FlatModel:
         return out
 
     def flatten(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Return one vector ``[P]`` from a dict with the parameters' keys and shapes."""
+        """Return the vector ``[P]`` of a dict with the parameters' keys and shapes."""
         return torch.cat([values[k].reshape(-1) for k in self.parameters])
 
     def unflatten(self, vector: Tensor) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ class FlatModel:
         return {k: part.view(p.shape) for (k, p), part in zip(self.parameters.items(), parts, strict=True)}
 
     def moved(self, step: Tensor) -> nn.Module:
-        """Return a new module in evaluation mode with the parameters θ + ``step`` (``[P]``)."""
+        """Return a new module in evaluation mode whose parameters are the model's plus ``step`` (``[P]``)."""
         module = frozen_copy(self.module)
         with torch.no_grad():
             for name, parameter in module.named_parameters():

@@ -16,7 +16,16 @@ def train_on(
     device: torch.device,
     observe: Observe | None,
 ) -> nn.Module:
-    """Return the model trained on the retain set until ``config.epochs``, from ``start`` if it is given."""
+    """Return a model trained on the retain set, in evaluation mode.
+
+    Args:
+        retain: the retain set.
+        config: the training options; training ends at epoch ``config.epochs``, counted from the start of training.
+        start: the checkpoint to continue from; None: train from scratch.
+        classes: number of classes.
+        device: the device to train on.
+        observe: called after each epoch.
+    """
     images = ImageSet(retain.images, retain.labels)
     nothing = torch.empty(0, dtype=torch.int64)
     data = TrainingData(images, nothing, retain.images[:0], kept=retain.indices)

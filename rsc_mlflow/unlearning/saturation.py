@@ -1,9 +1,10 @@
-"""Notes for saturated models, which have no gradient at the forgotten examples, as is common after training with Adam.
+"""Warnings about saturated models.
 
-The norm of the cross-entropy's gradient with respect to the logits is at most √2·(1 − p), where p is the probability of
-the label.  If p is 1 in float32, methods that follow this gradient have no effect, whatever their options.  The
-gradient of wrong labels does not vanish, so relabel fine-tuning works if its steps are large enough and there are
-enough of them.
+A model is saturated if its loss has almost no gradient at the forgotten examples, as is common after training with
+Adam.  The norm of the cross-entropy's gradient with respect to the logits is at most √2·(1 − p), where p is the
+probability of the label.  If p is 1 in float32, methods that follow this gradient have no effect, whatever their
+options.  The gradient of wrong labels does not vanish, so relabel fine-tuning works if its steps are large enough and
+there are enough of them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from rsc_mlflow.unlearning.base import Examples
 
 NO_GRADIENT = 0.001
-"""Mean 1 − p of the forgotten examples below which methods that follow their gradient have no effect."""
+"""Mean 1 − p of the forgotten examples below which methods that follow their gradient are not expected to work."""
 STILL_KNOWN = 0.01
-"""Mean loss (nats) of the forgotten examples below which unlearning had no effect."""
+"""Mean loss (nats) of the forgotten examples below which unlearning counts as having had no effect."""
 WHAT_ACTS = (
     "relabel_finetuning with unlearn_learning_rate=0.001 and unlearn_epochs=5, which does not need this gradient, or "
     "exact_retraining"
@@ -26,7 +27,7 @@ WHAT_ACTS = (
 
 
 def before_the_method(name: str, confidence: float, norm: float, examples: int, *, needs_gradient: bool) -> str:
-    """Return a note before a method runs that is not expected to have an effect; otherwise empty.
+    """Return a warning, before a method runs, if it is not expected to have an effect; otherwise an empty text.
 
     Args:
         name: name of the method.
@@ -45,7 +46,14 @@ def before_the_method(name: str, confidence: float, norm: float, examples: int, 
 
 
 def still_known(trained: nn.Module, forget: Examples, why: str, what_acts: str = WHAT_ACTS) -> tuple[str, ...]:
-    """Return a note, starting with ``why``, if the loss of the forgotten examples is still near 0; otherwise empty."""
+    """Return a warning if the loss of the forgotten examples is still near 0; otherwise nothing.
+
+    Args:
+        trained: the unlearned model.
+        forget: the forgotten examples.
+        why: the beginning of the warning.
+        what_acts: what to do instead.
+    """
     from rsc_mlflow.unlearning.gradients import loss_and_accuracy
 
     loss, _ = loss_and_accuracy(trained, forget)

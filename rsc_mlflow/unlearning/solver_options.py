@@ -1,4 +1,4 @@
-"""Options of the solvers and of the curvature, shared by group influence and single influences."""
+"""Options of the solvers and of the curvature, shared by group influence and the influences of single examples."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,12 +12,12 @@ _CG, _LISSA = ("solver", "cg"), ("solver", "lissa")
 
 @dataclass(frozen=True, kw_only=True)
 class SolverConfig(MethodConfig):
-    """Options of the solvers; each uses only its own.
+    """Options of the solvers.
 
-    cg: ``tolerance`` of the relative residual ‖(H+λI)x − u‖/‖u‖, and ``max_iterations``.
-    lissa: ``recursion_depth`` steps, averaged over ``repeats`` independent recursions, each on mini-batches of
-    ``batch_size``, with the curvature divided by ``scale`` (0: 1.5 times the largest eigenvalue on a few mini-batches).
-    ekfac has no options.
+    The solver cg stops if the relative residual ‖(H+λI)x − u‖/‖u‖ is at most ``tolerance``, or after
+    ``max_iterations``.  The solver lissa runs ``repeats`` independent recursions of ``recursion_depth`` steps on
+    mini-batches of ``batch_size`` examples, with the curvature divided by ``scale`` (0: 1.5 times the largest
+    eigenvalue on a few mini-batches), and averages their results.  The solver ekfac has no options.
     """
 
     solver: SolverName = option("Solver of (H + damping I) x = gradient: cg, lissa or ekfac.", choice(*SOLVERS), "cg")
@@ -38,9 +38,9 @@ class SolverConfig(MethodConfig):
 class InfluenceConfig(SolverConfig):
     """Options of influences: those of the solver and of the curvature.
 
-    ``damping`` is λ, > 0 because networks have flat directions.  ``curvature_examples`` is the number of examples that
-    the curvature is estimated from (0: all).  ``weight_decay`` is that of the training.  ``examples_at_once`` limits
-    memory.
+    ``damping`` is λ, which must be > 0 because networks have flat directions.  ``curvature_examples`` is the number of
+    random examples over which the curvature is computed (0: all).  ``weight_decay`` is that of the source model's
+    training.  ``examples_at_once``, the number of examples in memory at a time, is not an option.
     """
 
     LOSSES: ClassVar[tuple[str, ...]] = ("ce",)

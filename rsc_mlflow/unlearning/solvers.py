@@ -1,4 +1,4 @@
-"""Three solvers of ``(H + λI) x = u``, where H is given by its products with vectors: cg, lissa and ekfac.
+"""Three solvers of ``(H + λI) x = u`` for the curvature H of a model's loss: cg, lissa and ekfac.
 
 The solution is linear in ``u``, so one solve is enough for a group of examples: sum their gradients first.
 """
@@ -26,7 +26,7 @@ class Solution:
 
     Attributes:
         x: the solution, ``[P]``.
-        iterations: number of steps.
+        iterations: number of iterations.
         record: further metrics of the solver, by name.
         notes: warnings for the user.
     """
@@ -38,7 +38,7 @@ class Solution:
 
 
 def solve(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
-    """Return ``(H + λI)⁻¹ u``, computed by the configured solver.
+    """Return ``(H + λI)⁻¹ u``, computed by the solver that ``config`` names.
 
     Raises:
         InputError: cg found negative curvature, lissa diverged, or ekfac does not support the model.
@@ -70,7 +70,7 @@ def solve_damped(
 
 
 def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
-    """Return ‖(H+λI)x − u‖ / ‖u‖, with the product over all examples; 0 if u is 0."""
+    """Return ‖(H+λI)x − u‖ / ‖u‖, where H is taken over all examples of the curvature; 0 if u is 0."""
     norm = float(u.norm())
     return float((curvature.product(x) - u).norm()) / norm if norm > 0 else 0.0
 
@@ -78,10 +78,11 @@ def relative_residual(curvature: Curvature, x: Tensor, u: Tensor) -> float:
 def conjugate_gradient(
     product: Callable[[Tensor], Tensor], u: Tensor, tolerance: float, max_iterations: int
 ) -> Solution:
-    """Solve by conjugate gradients (Hestenes & Stiefel 1952) from x = 0, until the relative residual is ``tolerance``.
+    """Solve by conjugate gradients (Hestenes & Stiefel 1952), starting from x = 0.
 
-    If ``max_iterations`` are not enough, the solution has a note.  Cost: one product per iteration; O(√κ) iterations at
-    worst, fewer if only a few eigenvalues are large, as is common for networks.
+    The iteration stops if the relative residual is at most ``tolerance``, or after ``max_iterations`` with a note in
+    the result.  Cost: one product per iteration.  The number of iterations is O(√κ) for the condition number κ, and
+    lower if only a few eigenvalues are large, as is common for networks.
 
     Raises:
         InputError: the matrix is not positive definite: a direction of negative curvature was found.
@@ -113,11 +114,13 @@ def conjugate_gradient(
 def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
     """Solve by the stochastic recursion of Agarwal et al. 2017, as used by Koh & Liang 2017.
 
-    The recursion is ``v ← u + v − (H_B + λI) v / scale`` from ``v = u``, with a new mini-batch B, drawn with
-    replacement, at each step.  Its fixed point is ``scale · (H + λI)⁻¹ u``.  The result is the mean of ``v / scale``
-    over ``repeats`` recursions.  Cost: ``recursion_depth`` × ``repeats`` products over ``batch_size`` examples.
+    The recursion is ``v ← u + v − (H_B + λI) v / scale``, starting from ``v = u``, where H_B is the curvature over a
+    mini-batch that is drawn with replacement at each step.  Its fixed point in expectation is ``scale · (H + λI)⁻¹ u``.
+    The result is the mean of ``v / scale`` over ``repeats`` recursions.  Cost: ``recursion_depth`` × ``repeats``
+    products over ``batch_size`` examples.
 
-    The bias decreases as (1 − (λ_min + λ)/scale)^depth, so the required depth grows with scale / λ.
+    The bias decreases as (1 − (λ_min + λ)/scale)^depth, where λ_min is the smallest eigenvalue of H, so the required
+    depth grows with scale / λ.
 
     Raises:
         InputError: the recursion diverged.
@@ -144,7 +147,10 @@ def lissa(curvature: Curvature, u: Tensor, config: SolverConfig) -> Solution:
 
 
 def _largest_convergent_norm(u: Tensor, shift: float, scale: float) -> float:
-    """Return twice the largest ‖v‖ of a convergent recursion, scale · ‖u‖ / λ for semi-definite curvature."""
+    """Return twice the bound scale · ‖u‖ / λ on ‖v‖ in a convergent recursion with positive semi-definite curvature.
+
+    λ is the shift.  Without a shift, 1e8 replaces scale / λ.
+    """
     return 2 * float(u.norm()) * (scale / shift if shift > 0 else 1e8)
 
 

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from rsc_mlflow.data import examples_and_shape, load_dataset
+from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import method_options
 from rsc_mlflow.families import FAMILIES
@@ -128,7 +129,7 @@ def test_a_run_beside_others_of_its_sweep_had_a_share_of_the_cores(
 
 
 def test_what_cannot_be_measured_is_left_out(sqlite_store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A finished run without its seconds, and unlearning before and after a run of this method has finished."""
+    """A finished run without its seconds, attacks, and unlearning before and after a run of this method finished."""
     client = MlflowClient(sqlite_store)
     run = client.create_run("0", tags={schema.METHOD: "train_classifier"})
     for key, value in {
@@ -148,6 +149,8 @@ def test_what_cannot_be_measured_is_left_out(sqlite_store: str, monkeypatch: pyt
     unlearning = ExactRetrainingOptions.from_mapping({"dataset": "digitsv20-3-0-0"})
     jobs = [Job("exact_retraining", unlearning)] * 3
     assert (estimator.seconds(jobs), estimator.unknown, estimator.measured) == (0, 3, 0)
+    attack = Job("mem_inference", MembershipOptions.from_mapping({"dataset": "memdigits"}))  # has options of training
+    assert (estimator.seconds([attack]), estimator.unknown, estimator.measured) == (0, 4, 0)
     run = client.create_run("0", tags={schema.METHOD: "exact_retraining", schema.KIND: "unlearn"})
     client.log_metric(run.info.run_id, schema.SECONDS, 12.5)
     client.set_terminated(run.info.run_id, "FINISHED")

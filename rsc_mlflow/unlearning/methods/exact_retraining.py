@@ -1,4 +1,4 @@
-"""Exact retraining, the reference: the same training options and seeds, without the forgotten examples."""
+"""Exact retraining: training with the same options and seeds, without the forgotten examples."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ExactRetrainingConfig(MethodConfig):
-    """``training`` holds the source model's training options, including seeds; ``classes`` the number of classes."""
+    """Config of exact retraining, which has no options: the source model's training options and number of classes."""
 
     training: TrainingConfig = of_source(lambda source: source.training)
     classes: int = of_source(lambda source: source.classes)
@@ -44,8 +44,8 @@ def exact_retraining(
 ) -> Unlearned:
     """Retrain from scratch without the spurious examples and with the same seeds (the retrained reference).
 
-    Only the device of ``model`` is used.  Initial weights and random generators are those of the source model, but the
-    batches differ because n − m examples are permuted.  Cost: a complete training.
+    Of ``model``, only the device is used.  Initial weights and random generators are those of the source model, but the
+    batches differ because there are fewer examples to shuffle.  Cost: a complete training.
     """
     from rsc_mlflow.unlearning.retraining import train_on
 

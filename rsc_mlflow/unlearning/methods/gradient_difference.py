@@ -2,8 +2,8 @@
 
 This is NegGrad+ of Kurmanji et al. 2023 ("SCRUB").  A step minimizes ``(1−w)·CE(retain) − w·CE(forget)``.
 Cross-entropy is unbounded, so without a limit the ascent continues beyond chance level and reduces the accuracy on
-other examples.  Deviation from the paper: an example no longer contributes once its loss exceeds ``ceiling``, by
-default ln(classes), the loss of a uniform prediction.  ``ceiling=0`` gives the paper's method.
+other examples.  Unlike in that paper, an example has no gradient while its loss exceeds ``ceiling``, by default
+ln(classes), the loss of a uniform prediction.  ``ceiling=0`` gives the method of the paper.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDifferenceConfig(FineTuning):
-    """Options of the training loop, and the loss above which an example counts as forgotten."""
+    """Options of gradient difference: those of the training loop, and the ceiling of the forgotten examples' losses."""
 
     NEEDS_GRADIENT: ClassVar[bool] = True
 
@@ -48,8 +48,8 @@ def gradient_difference(
 ) -> Unlearned:
     """Continue training with gradient ascent on the spurious and descent on the retained examples (NegGrad+).
 
-    Minimizes ``(1−w)·CE(retain) − w·min(CE(forget), ceiling)``.  Cost: ``unlearn_epochs`` training epochs.  See
-    ``Method`` for arguments and errors.
+    Minimizes ``(1−w)·CE(retain) − w·min(CE(forget), ceiling)`` with w = ``forget_weight``.  Cost: ``unlearn_epochs``
+    training epochs.  See :class:`Method` for arguments and errors.
     """
     from torch.nn.functional import cross_entropy
 

@@ -13,9 +13,9 @@ The sign is positive: removing an example increases its loss.  The step is exact
 examples underestimates the step in directions in which only the forgotten examples curve the loss.  This is the case
 for a rare pattern, so the retain set is used.  The solve uses ``H + λI``.
 
-Limitations.  If the model is saturated, ∇ℓ vanishes at the forgotten examples and the step has no effect, however exact
-the solve.  If λ is small, the step can leave the region where the quadratic approximation holds.  Both cases are
-reported in the record and the notes.
+Limitations.  If the model is saturated, ∇ℓ vanishes at the forgotten examples and the step has no effect, even if the
+solve is exact.  If λ is small, the step can leave the region where the quadratic approximation holds.  In both cases
+the result has a note.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class GroupInfluenceConfig(InfluenceConfig):
     NEEDS_GRADIENT: ClassVar[bool] = True
 
     influences: bool = option(
-        "Whether to rank all training examples by their influence on a test example with the pattern.",
+        "true: also rank all training examples by their influence on two test examples with the pattern.",
         boolean(),
         True,
         decides=False,
     )
 
     def offset(self, source: SourceTraining) -> int:
-        """Return the offset of a single update, which adds no epoch of training."""
+        """Return the source model's epochs minus 1, because the update, epoch 1 of the method, adds no epoch."""
         return source.epoch - 1
 
 
@@ -70,12 +70,13 @@ def group_influence(
 
     θ' = θ + (1/(n−m))·(H+λI)⁻¹ Σ_forget ∇ℓ(θ), with fixed batch-norm statistics.
 
-    Record: ``gradient_norm`` ‖Σ_forget ∇ℓ‖, ``residual`` ‖(H+λI)x − Σ∇ℓ‖/‖Σ∇ℓ‖, ``step_norm`` ‖θ' − θ‖,
-    ``predicted_rise`` (predicted increase of the mean forget loss, nats), ``iterations`` and the solver's record.
-    Cost: a backward pass over the forget set, the solve, and one product for the residual.
+    Metrics of the update: ``gradient_norm`` ‖Σ_forget ∇ℓ‖; ``residual`` ‖(H+λI)x − Σ_forget ∇ℓ‖/‖Σ_forget ∇ℓ‖;
+    ``step_norm`` ‖θ' − θ‖; ``predicted_rise``, the predicted increase of the mean forget loss in nats; ``iterations``
+    and further metrics of the solver.  Cost: a backward pass over the forget set, the solve, and one product for the
+    residual.
 
     Raises:
-        InputError: a set is empty, the model diverged, or the solver cannot solve the system; see ``solve``.
+        InputError: a set is empty, the model diverged, or the solver cannot solve the system.
     """
     from rsc_mlflow.unlearning.gradients import summed_gradient
     from rsc_mlflow.unlearning.parameters import FlatModel

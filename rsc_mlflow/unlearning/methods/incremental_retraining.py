@@ -1,8 +1,8 @@
 """Incremental retraining, the paper's mitigation: continue training without the spurious examples.
 
-``epochs`` counts from the start of training: a model of 70 epochs with ``epochs=140`` is trained for 70 more.  The
-paper's code restores the optimizer with its decayed learning rate (1e-5 after 70 epochs from 0.01) and uses no
-schedule, so the rate remains constant.  ``learning_rate="auto"`` does the same; a number overrides it.
+``epochs`` counts from the start of training: with ``epochs=140``, a model of 70 epochs is trained for 70 more.  The
+paper's code restores the optimizer with its reduced learning rate (1e-5 after 70 epochs that began with 0.01) and uses
+no schedule, so the rate remains constant.  ``learning_rate="auto"`` does the same; a number sets another rate.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class IncrementalRetrainingConfig(MethodConfig):
-    """``epochs`` must exceed the epochs of the source model; ``start`` is the source model's last checkpoint."""
+    """Options of incremental retraining, and the source model's last checkpoint (``start``)."""
 
     NEEDS_GRADIENT: ClassVar[bool] = True
 
@@ -58,7 +58,7 @@ class IncrementalRetrainingConfig(MethodConfig):
             )
 
     def effective(self) -> TrainingConfig:
-        """Return the training options: a constant learning rate, otherwise those of the source model."""
+        """Return the training options: those of the source model, with ``epochs`` and a constant learning rate."""
         rate = self._restored_rate() if isinstance(self.learning_rate, str) else self.learning_rate
         return replace(self.start.config, epochs=self.epochs, learning_rate=rate, schedule="none")
 
@@ -96,7 +96,7 @@ def incremental_retraining(
 ) -> Unlearned:
     """Continue training a registered model without its spurious examples, until EPOCHS since the start of training.
 
-    Training continues from the checkpoint; only the device of ``model`` is used.
+    Training continues from the source model's checkpoint.  Of ``model``, only the device is used.
     """
     from rsc_mlflow.unlearning.retraining import train_on
     from rsc_mlflow.unlearning.saturation import still_known

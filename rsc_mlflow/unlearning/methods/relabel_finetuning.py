@@ -5,8 +5,8 @@ machine learning").  At each step the forgotten examples get labels drawn unifor
 examples keep their labels.  Unlike an influence update, the method does not need the gradient at the original labels,
 so it also works for saturated models.
 
-The method can overshoot: images of class k with the pattern are trained to be "not k", so the difference from the
-retrained model can be negative.
+The method can overshoot: images of class k with the pattern are trained to be "not k", so the spurious score can fall
+below that of the retrained model.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def wrong_labels(labels: Tensor, classes: int, generator: torch.Generator) -> Tensor:
-    """Return for each label a uniformly random other class, int64 of the labels' shape."""
+    """Return a uniformly random other class for each label, int64 with the shape of ``labels``."""
     import torch
 
     shift = torch.randint(1, classes, labels.shape, generator=generator)
@@ -36,8 +36,8 @@ def relabel_finetuning(
 ) -> Unlearned:
     """Continue training with random wrong labels on the spurious examples and true labels on the retained ones.
 
-    Minimizes ``(1−w)·CE(retain) + w·CE(forget, random wrong labels)``.  Cost: ``unlearn_epochs`` training epochs.  See
-    ``Method`` for arguments and errors.
+    Minimizes ``(1−w)·CE(retain) + w·CE(forget, random wrong labels)`` with w = ``forget_weight``.  Cost:
+    ``unlearn_epochs`` training epochs.  See :class:`Method` for arguments and errors.
     """
     from torch.nn.functional import cross_entropy
 
