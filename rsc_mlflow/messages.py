@@ -34,7 +34,7 @@ class _StandardErrorHandler(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def print_log() -> None:
-    """From now on, print the records of this project's loggers on standard error, but not those of other packages."""
+    """Print the records of this project's loggers on standard error from now on, but not those of other packages."""
     handler = _StandardErrorHandler()
     handler.setFormatter(_Formatter())
     for name in ("rsc_mlflow", "dashboards"):

@@ -370,7 +370,7 @@ def _sample(name: str, values: Values, at_least: int = 1) -> npt.NDArray[np.floa
     if sample.ndim != 1 or len(sample) < at_least or not np.isfinite(sample).all():
         raise InputError(
             f"Invalid {name} of shape {sample.shape}, {int((~np.isfinite(sample)).sum())} of them not finite. Expected "
-            f"a vector of at least {at_least} finite numbers. Remove missing runs explicitly."
+            f"a vector of finite numbers, at least {at_least}. Remove runs without a value first."
         )
     return sample
 

@@ -119,7 +119,7 @@ def test_point(scores: Sequence[float], training: Sequence[str], clean_scores: S
     Args:
         scores: scores of the point's runs, ``[n]``.
         training: training seeds of these runs, ``[n]``.
-        clean_scores: scores of clean models on each of these runs, ``[n]``.
+        clean_scores: scores of clean models on the pattern and class of each of these runs, ``[n]``.
     """
     shared = set(clean_scores[0]).intersection(*clean_scores[1:]) if len(clean_scores) else set()
     if not shared:

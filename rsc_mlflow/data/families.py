@@ -1,7 +1,7 @@
 """Clean datasets, in memory as one tensor of images and one of labels per split.
 
-The last three loaded families stay in memory and are shared within the process: do not modify their tensors.  8-bit
-images become ``uint8 / 255`` in float32, as in the paper's code.
+The three families used last stay in memory and are shared within the process: do not modify their tensors.  Images of
+type uint8 become ``uint8 / 255`` in float32, as in the paper's code.
 """
 
 import threading

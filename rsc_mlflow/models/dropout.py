@@ -41,7 +41,7 @@ class Dropout(nn.Module):
 
 
 def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) -> None:
-    """Let all :class:`Dropout` layers in ``module`` draw from this generator, in the order in which they run."""
+    """Set the generator from which all :class:`Dropout` layers in ``module`` draw, in the order in which they run."""
     for layer in module.modules():
         if isinstance(layer, Dropout):
             layer.generator = generator

@@ -20,7 +20,7 @@ BLOCK = 2048
 
 @dataclass(frozen=True)
 class Patch:
-    """A pattern that sets the rows ``top`` to ``bottom - 1`` of the columns ``left`` to ``right - 1`` to 1."""
+    """A pattern that sets the pixels ``[top, bottom) × [left, right)`` to 1 in all channels."""
 
     top: int
     bottom: int

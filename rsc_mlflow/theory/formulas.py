@@ -83,7 +83,7 @@ class LinearModelParams:
         for name in ("ridge", "noise", "sigma_inv", "sigma_sp"):
             value = getattr(self, name)
             if not 0 <= value < math.inf:
-                raise invalid_value(name, value, "a finite number ≥ 0 (a variance)")
+                raise invalid_value(name, value, "a finite number ≥ 0")
         for name in ("x_inv_squared", "x_sp_squared"):
             value = getattr(self, name)
             if not 0 < value < math.inf:

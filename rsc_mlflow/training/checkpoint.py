@@ -188,7 +188,7 @@ def _check_records(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Sync the folder, so that the rename is durable."""
+    """Write the folder's entries to disk, so that the rename is durable."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

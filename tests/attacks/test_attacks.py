@@ -178,7 +178,7 @@ def test_lira_needs_two_models_that_have_not_seen_the_query() -> None:
     world = gaussian_world(gap=1, n=40, n_shadow=4)
     seen = world.queries.shadow_members.copy()
     seen[:3, 0] = True
-    with pytest.raises(InputError, match="but one has 1"):
+    with pytest.raises(InputError, match="but one query has 1"):
         lira.lira(replace(world.queries, shadow_members=seen), world.population)
 
 
@@ -186,7 +186,7 @@ def test_rmia_needs_a_model_that_has_not_seen_the_query() -> None:
     world = gaussian_world(gap=1, n=40, n_shadow=4)
     seen = world.queries.shadow_members.copy()
     seen[:, 0] = True
-    with pytest.raises(InputError, match="one has none"):
+    with pytest.raises(InputError, match="one query has none"):
         rmia.rmia(replace(world.queries, shadow_members=seen), world.population)
 
 

@@ -68,8 +68,8 @@ def lira(queries: Observations, population: Observations) -> AttackResult:
     fewest = int(out.sum(axis=0).min())
     if fewest < 2:
         raise InputError(
-            "The attack 'lira' needs at least two shadow models that have not seen an example, but one has "
-            f"{fewest}. Increase shadow_models."
+            "The attack 'lira' needs, for each query, at least two shadow models that have not seen it, but one query "
+            f"has {fewest}. Increase shadow_models."
         )
     known = confidence(population.shadow, population.labels)
     enough = min(fewest, int(known_out.sum(axis=0).min())) > OWN_VARIANCE_FROM

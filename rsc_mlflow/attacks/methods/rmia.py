@@ -76,7 +76,7 @@ def rmia(queries: Observations, population: Observations) -> AttackResult:
     """
     if not (~queries.shadow_members).any(axis=0).all():
         raise InputError(
-            "The attack 'rmia' needs a shadow model that has not seen the example, but one has none. "
+            "The attack 'rmia' needs, for each query, a shadow model that has not seen it, but one query has none. "
             "Increase shadow_models."
         )
     known = log_probability(population.shadow, population.labels)

@@ -50,5 +50,5 @@ def relabel_finetuning(
         return cross_entropy(logits, wrong_labels(labels, logits.shape[1], generator))
 
     trained, steps = finetune(model, forget, retain, config, forget_loss, observe)
-    more = "a larger unlearn_learning_rate (0.001) and more unlearn_epochs (5) than were given, or exact_retraining"
+    more = "a larger unlearn_learning_rate (e.g. 0.001), more unlearn_epochs (e.g. 5), or exact_retraining"
     return Unlearned(trained, {"steps": steps}, still_known(trained, forget, "The wrong labels were not learned", more))
