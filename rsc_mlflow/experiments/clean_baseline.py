@@ -40,10 +40,17 @@ ENOUGH = 5
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of a score with those of clean models, as metrics and tags; empty if there are no clean models."""
+    """Comparison of a score with those of clean models; empty if there are no clean models.
+
+    Attributes:
+        metrics: metrics of the comparison.
+        tags: the score of each clean model.
+        note: how many clean models could not be loaded, and why; empty if all could.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    note: str = ""
 
 
 def compare_with_clean(
@@ -55,7 +62,7 @@ def compare_with_clean(
 ) -> Comparison:
     """Compare a poisoned model's score with the scores of the tracked clean models with the same recipe.
 
-    Clean models that cannot be loaded are skipped with a note.
+    Clean models that cannot be loaded are left out, and the note says so.
 
     Args:
         scores: scores of the poisoned model on the dataset's test images and pattern.
@@ -65,24 +72,30 @@ def compare_with_clean(
         clean: what :func:`clean_runs` returns; None: look it up.
     """
     hits: dict[int, npt.NDArray[np.bool_]] = {}
-    for seed, run_id in (clean_runs(options) if clean is None else clean).items():
+    note = ""
+    runs = clean_runs(options) if clean is None else clean
+    for seed, run_id in runs.items():
         try:
             found = _clean_hits(run_id, dataset.test, *pattern_of(dataset), scores.threshold, device)
         except InputError as error:
             _logger.warning("Skipped the clean model with training seed %d: %s", seed, error)
+            note = str(error)
             continue
         hits[seed] = found[:, list(dataset.name.targets)].numpy()
     if len(hits) < ENOUGH:
         _advise(options.for_clean(), len(hits), options.clean_seeds)
+    if note:
+        note = f"{len(runs) - len(hits)} of {len(runs)} clean models are not part of the clean baseline: {note}"
     if not hits:
-        return Comparison()
+        return Comparison(note=note)
     own = scores.hits[:, list(dataset.name.targets)].cpu().numpy()
     by_seed = {seed: float(found.mean()) for seed, found in sorted(hits.items())}
     metrics = baseline_metrics(float(own.mean()), list(by_seed.values()))
     twin = hits.get(options.random_seed)
     if twin is not None and len(dataset.name.targets) == 1:
         metrics[schema.P_VALUE_ONE_CLEAN_MODEL] = mcnemar(own[:, 0], twin[:, 0])
-    return Comparison(metrics, {schema.CLEAN_SCORES: json.dumps({str(k): round(v, 6) for k, v in by_seed.items()})})
+    tags = {schema.CLEAN_SCORES: json.dumps({str(k): round(v, 6) for k, v in by_seed.items()})}
+    return Comparison(metrics, tags, note)
 
 
 def baseline_metrics(score: float, clean: Sequence[float]) -> dict[str, float]:

@@ -345,6 +345,8 @@ class LiveTraining:
         history = artifacts.curves(self.run) if self.run.resumed else self._history
         artifacts.log_figures(self.run, self.prepared.dataset, evaluation, history=history)
         self._prune(epoch)
+        if compared.note:
+            self.run.add_note(compared.note)
         name = str(self.prepared.dataset.name)
         registered = self.registrar.register(self.run, model_uri, dataset=name, kind="train", metrics=metrics)
         return TrainResult(self.run, model_uri, metrics, registered.alias_uri if registered else None)

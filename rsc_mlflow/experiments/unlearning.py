@@ -177,6 +177,8 @@ class _Unlearning:
         metrics |= after.metrics | norm_metric(self.dataset) | gradient | self._update_metrics(done, seconds)
         against_clean = compare_with_clean(after.scores, self.dataset, self.source.options, self.device)
         self.run.set_tags(against_clean.tags)
+        if against_clean.note:
+            self.run.add_note(against_clean.note)
         metrics |= against_clean.metrics
         metrics |= self._compare(before, after, seconds)
         if isinstance(self.config, GroupInfluenceConfig) and self.config.influences:

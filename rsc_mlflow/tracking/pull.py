@@ -230,6 +230,8 @@ def _download(model_id: str) -> dict[str, Tensor]:
             folder = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(temporary)))
         except Exception as error:
             raise InputError(f"Cannot download the files of model {model_id} ({reason(error)}).") from error
+        if not any(folder.iterdir()):
+            raise InputError(f"The files of model {model_id} are missing, perhaps deleted. Train the model again.")
         return load_state(folder, model_id)
 
 

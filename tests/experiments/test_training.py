@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -206,18 +207,27 @@ def test_an_interrupted_run_goes_on_from_its_newest_checkpoint_to_the_same_weigh
     assert len(MlflowClient().get_metric_history(first.run_id, schema.TRAIN_LOSS)) == 4
 
 
-def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_lost_clean_model_costs_the_comparison_and_not_the_run(
+    deleted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     clean = train("digits", epochs=1)
     model_id = clean.model_uri.removeprefix("models:/")
     files = Path(local_file_uri_to_path(MlflowClient().get_logged_model(model_id).artifact_location))
-    (files / "data" / "model.pt2").write_bytes(b"cut short")
+    if deleted:
+        shutil.rmtree(files)
+    else:
+        (files / "data" / "model.pt2").write_bytes(b"cut short")
     clean_baseline._advise.cache_clear()  # said once per recipe and process
     result = train(POISONED, epochs=1)
-    assert MlflowClient().get_run(result.run_id).info.status == "FINISHED"
+    run = MlflowClient().get_run(result.run_id)
+    why = f"The files of model {model_id} are missing" if deleted else f"Cannot use the file of model {model_id}"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags[schema.NOTE].startswith(f"1 of 1 clean models are not part of the clean baseline: {why}")
     assert pull(result.model_uri).run_id == result.run_id
     assert schema.REFERENCE_SCORE not in result.metrics
     said = capsys.readouterr().err
-    assert f"note: Skipped the clean model with training seed 0: Cannot use the file of model {model_id}" in said
+    assert f"note: Skipped the clean model with training seed 0: {why}" in said
     assert "Found 0 clean models with the same training options" in said
 
 
