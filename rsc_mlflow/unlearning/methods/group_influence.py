@@ -97,7 +97,7 @@ def group_influence(
     }
     moved = flat.moved(step)
     if observe is not None:
-        observe(1, moved, {})  # the record is logged with the result
+        observe(1, moved, {})
     return Unlearned(moved, record, solution.notes + _notes(model, forget, record))
 
 
