@@ -25,7 +25,7 @@ FLAGS = (
     "--hide-scrollbars",
 )
 SCRIPT_SECONDS = 180
-"""Time that a script may wait for a page which draws: WebGL without a graphics card is slow on a busy machine."""
+"""Maximum time that a script waits for a page; WebGL without a graphics card is slow on a busy machine."""
 _ITS_OWN = ("chrome:", "chrome-untrusted:")
 
 

@@ -44,7 +44,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
 def measure(tracking_uri: str) -> dict[str, Any]:
     """Return the measurements on a store that is already filled."""
     store = RunStore(tracking_uri)
-    store.client.search_experiments()  # opening the store is not what is measured
+    store.client.search_experiments()  # opening the store is not measured
     first = timed(store.refresh)
     repository = RunRepository(store, Details(lambda: store.client), ui="/")
     quiet = timed(store.refresh)

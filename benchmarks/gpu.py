@@ -43,13 +43,13 @@ from rsc_mlflow.unlearning.solvers import relative_residual, solve
 MLP, RESNET = "ce-tor-LargeMLP", "aug01-ce-tor-altResNet20Norm02"
 BATCH, CHECKED_BATCHES = 128, 10
 LARGEST_DIFFERENCE = 1e-4
-"""Between weights of recorded steps and of steps launched one by one, ℓ2 norm of the difference over the norm."""
+"""Maximum relative ℓ2 difference between the weights from recorded steps and from steps launched one by one."""
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Size:
-    """What is measured, on which device."""
+    """The size of the benchmark, and its device."""
 
     device: torch.device
     small: bool
@@ -60,13 +60,13 @@ class Size:
         return "digits" if self.small else "mnist"
 
     def of(self, whole: int, toy: int) -> int:
-        """A number of the real or of the small benchmark."""
+        """Return ``whole``, or ``toy`` in the small benchmark."""
         return toy if self.small else whole
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measured value in the row's unit, what its check found, and whether that is right."""
+    """A measured value in the row's unit, the result of its check as text, and whether the check passed."""
 
     value: float
     check: str
@@ -75,13 +75,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table.
+    """A row of the table.
 
     Attributes:
         work: what is measured.
         unit: unit of ``limit`` and of the measured value.
-        limit: highest value that is fast enough; None: the value is there for comparison.
-        measure: measures and checks it.
+        limit: highest value that is fast enough; None: the value is only for comparison.
+        measure: returns the measured and checked value.
     """
 
     work: str
@@ -332,7 +332,7 @@ def rows(size: Size) -> Iterator[Row]:
 
 @click.command()
 @click.option("--device", "device_name", default="auto", help="cuda, cuda:INDEX, or cpu, which implies --small.")
-@click.option("--small", is_flag=True, help="Run all rows at toy size; their limits mean nothing then.")
+@click.option("--small", is_flag=True, help="Run all rows at toy size; the limits do not apply then.")
 @click.option("--only", multiple=True, help="Run the rows whose name contains this text; may be given several times.")
 def main(device_name: str, small: bool, only: tuple[str, ...]) -> None:
     """Measure and check all rows; print the table."""

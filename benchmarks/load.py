@@ -36,7 +36,13 @@ ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class LoadResult:
-    """Counts in the store afterwards, and times."""
+    """Numbers of finished runs and of stored, lost and doubled points, and times.
+
+    Attributes:
+        seconds: time until all runs were logged.
+        slowest: longest time of a call of ``run.metrics`` in seconds, during which training would wait.
+        request: median time of a request for a run in seconds, without other requests.
+    """
 
     finished: int
     points: int
@@ -44,9 +50,7 @@ class LoadResult:
     doubled: int
     seconds: float
     slowest: float
-    """Longest time of a call of ``run.metrics`` in seconds, during which training would wait."""
     request: float
-    """Median time of a request for a run in seconds, without other requests."""
 
 
 def log_runs(uri: str, runs: int, epochs: int, pause: float) -> float:

@@ -29,7 +29,7 @@ ATTACKS = ("shadow", "loss", "lira", "rmia")
 
 @dataclass
 class Draft:
-    """A run without id and time."""
+    """The content of a run, without id and times."""
 
     name: str
     params: dict[str, str]

@@ -23,7 +23,7 @@ from rsc_mlflow.tracking.store import configure
 @click.command()
 @click.option("--model", default="MLP", show_default=True)
 @click.option("--shape", default="1,28,28", show_default=True, help="Channels, height and width of the images.")
-@click.option("--count", default=300, show_default=True)
+@click.option("--count", default=300, show_default=True, type=click.IntRange(11), help="Number of models.")
 @click.option("--each", is_flag=True, help="Export each model separately.")
 def cli(model: str, shape: str, count: int, each: bool) -> None:
     """Print the time of the first and of later exports, and the memory after 10 and after all."""

@@ -24,12 +24,12 @@ return document.querySelector('#page h1') && !document.querySelector('#loading')
   && plots.every(p => p.querySelector('.js-plotly-plot .main-svg'))
   && grids.every(g => g.querySelector('.ag-row') || g.querySelector('.ag-overlay-no-rows-center'));
 """
-"""Whether a page with its figures and tables is drawn."""
+"""Script that returns whether a page with its figures and tables is drawn."""
 CONTROLS = """
 const shown = [...document.querySelectorAll('.control')].filter(c => !c.closest('details:not([open])'));
 return shown.every(c => c.querySelector('button, input'));
 """
-"""Whether its controls are drawn, which Dash loads apart."""
+"""Script that returns whether the page's controls are drawn, which Dash loads separately."""
 
 
 def wait_drawn(driver: webdriver.Chrome, seconds: float = 180) -> None:
@@ -55,7 +55,7 @@ def shoot(driver: webdriver.Chrome, address: str, path: Path, width: int, height
 
 
 @click.command()
-@click.option("--tracking_uri", default="", help="Store to picture; default: 1,500 made-up runs.")
+@click.option("--tracking_uri", default="", help="Store to show; default: 1,500 made-up runs.")
 @click.option("--out", default="docs/images", type=click.Path(path_type=Path), help="Folder of the PNG files.")
 @click.option("--every/--readme", default=False, help="Every page in both themes and widths, or the README's two.")
 @click.option("--only", default="", help="Comma list of page names (with --every).")

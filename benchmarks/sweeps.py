@@ -81,7 +81,7 @@ def overhead(jobs: int) -> None:
         ("a sweep that runs nothing (imports, planning, ledger)", f"{start:.1f}", "–"),
         ("a sweep of one worker, one model at a time", f"{sweep:.1f}", f"{sweep / jobs:.2f}"),
         ("a sweep of one worker, in cohorts", f"{cohort:.1f}", f"{cohort / jobs:.2f}"),
-        ("overhead a job beside that (first − third)", f"{sweep - plain - start:.1f}", f"{each:.2f}"),
+        ("overhead of the third row (third − first − second)", f"{sweep - plain - start:.1f}", f"{each:.2f}"),
     ]
     print(f"\n{jobs} jobs of one epoch on digits")
     print_table(("what", "seconds", "a job"), rows)

@@ -1,6 +1,7 @@
-"""Calls that two commands make between their options and the model: ``python -m benchmarks walks``.
+"""Numbers of internal calls of a training and an unlearning command: ``python -m benchmarks walks``.
 
-Counts how often a name is parsed, a model is built, an artifact is fetched and the store is checked.
+Counts how often a name is parsed, options are checked, a model is built or pulled, an artifact is read and the store is
+checked.
 """
 
 import os
@@ -20,7 +21,7 @@ from entry_points.commands import entry_point
 from rsc_mlflow.tracking import store
 
 ROOT = Path(__file__).parents[1] / "rsc_mlflow"
-STATIONS = {
+CALLS = {
     "dataset and model names parsed": ("names.py", "parse"),
     "options checked": ("fields.py", "__post_init__"),
     "models built with weights": ("models/__init__.py", "build"),
@@ -29,9 +30,9 @@ STATIONS = {
     "artifacts read": ("tracking/pull.py", "read_artifact"),
     "checks that the store answers": ("tracking/store.py", "_ask"),
 }
-"""Station → the file and the function that count."""
+"""Name of a row → file and name of the function whose calls are counted."""
 DATASET = "digitsv20-10-0-0"
-WALKS = {
+COMMANDS = {
     "train_classifier": (*("--dataset", DATASET, "--model", "ce-tor-MLP"), *("--epochs", "1", "--clean_seeds", "0")),
     "group_influence": (
         *("--model_uri", f"models:/rsc-digits-MLP@{DATASET}"),
@@ -45,14 +46,14 @@ WALKS = {
 
 @contextmanager
 def counted() -> Iterator[Counter[str]]:
-    """Count the calls in the block, by kind."""
+    """Count the calls in the block by their name in :data:`CALLS`."""
     counts: Counter[str] = Counter()
-    names = {(str(ROOT / file), function): station for station, (file, function) in STATIONS.items()}
+    names = {(str(ROOT / file), function): name for name, (file, function) in CALLS.items()}
 
     def note(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event == "call" and (station := names.get((code.co_filename, code.co_name))):
-            counts[station] += 1
+        if event == "call" and (name := names.get((code.co_filename, code.co_name))):
+            counts[name] += 1
 
     sys.setprofile(note)
     try:
@@ -68,14 +69,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="rsc-bench-") as folder:
         os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
         os.chdir(folder)
-        for name, words in WALKS.items():
+        for name, words in COMMANDS.items():
             store._have_answered.clear()  # each command is a separate process
             with counted() as counts:
                 if status(entry_point(name), list(words)):
                     raise SystemExit(f"{name} failed")
             found[name] = counts
-    rows = [[station, *(str(found[name][station]) for name in WALKS)] for station in STATIONS]
-    print_table(["calls", *WALKS], rows)
+    rows = [[call, *(str(found[name][call]) for name in COMMANDS)] for call in CALLS]
+    print_table(["calls", *COMMANDS], rows)
 
 
 if __name__ == "__main__":

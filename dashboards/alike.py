@@ -23,7 +23,7 @@ ONE_COUNT = replace(COUNT, choices=tuple(choice for choice in COUNTS if choice[0
 RECIPES = Option(
     "recipes",
     "Runs with different settings",
-    (("common", "the most common recipe alone"), ("each", "one figure per recipe")),
+    (("common", "the most common recipe"), ("each", "one figure per recipe")),
     "common",
 )
 HOW = "To see others, choose “One figure per recipe” or set filters."

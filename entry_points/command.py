@@ -125,6 +125,8 @@ def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
 
 def _refusal(error: Exception) -> str | None:
     """Return a one-line message for invalid input or a request that the store refused; None for other errors."""
+    if isinstance(error, click.BadOptionUsage) and "requires an argument" in error.message:
+        return _one_line(f"{error.format_message()} Write {error.option_name} VALUE; --help describes the values.")
     if isinstance(error, click.ClickException):
         return _one_line(error.format_message())
     if isinstance(error, InputError):

@@ -99,8 +99,9 @@ def few(table: pd.DataFrame, seeds: bool = True) -> str:
     none = int(table["low"].isna().sum())
     if not none:
         return ""
-    what = "No point has an interval" if none == len(table) else f"{none:,} of {len(table):,} points have no interval"
-    return f". {what}, which needs five seeds" + "; small markers are single seeds" * seeds
+    some = f"{none:,} of {len(table):,} points {'has' if none == 1 else 'have'} no"
+    what = "No point has an" if none == len(table) else some
+    return f". {what} interval, which needs five seeds" + "; small markers are single seeds" * seeds
 
 
 def unlike(table: pd.DataFrame) -> str:

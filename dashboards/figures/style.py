@@ -136,8 +136,8 @@ def share_range(
 ) -> list[float] | None:
     """Return the range of an axis that shows all means, and their intervals within the possible values.
 
-    Intervals of scores are always within [0, 1].  Student's intervals, for example of gaps, can extend beyond the
-    possible values; the axis does not show those parts.
+    Intervals of scores are within [0, 1].  Student's intervals, for example of gaps, can extend beyond the possible
+    values; the axis does not show those parts.
 
     Args:
         table: with ``mean``, ``low`` and ``high``.

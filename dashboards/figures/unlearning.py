@@ -11,7 +11,7 @@ from dashboards.figures.points import behind, escape, hover, interval, lines, re
 from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark, plain
 from dashboards.figures.unlearning_table import faults
-from rsc_mlflow.analysis import metric, series
+from rsc_mlflow.analysis import limits, metric, series
 from rsc_mlflow.experiments.registry import method_names, method_title
 from rsc_mlflow.tracking import schema
 
@@ -73,7 +73,8 @@ def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, averag
     after, gap = metric(runs, metric_name), metric(runs, schema.gap(metric_name))
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
     staged = {"before": metric(runs, schema.before(metric_name)), "after": after, "reference": reference}
-    return series(runs, by, staged, average=average).rename(columns={"series": "stage"})
+    bounds = limits(metric_name) if limits(metric_name) == (0, 1) else None
+    return series(runs, by, staged, average=average, bounds=bounds).rename(columns={"series": "stage"})
 
 
 def titles(rows: pd.DataFrame, more: str = "") -> list[str]:

@@ -25,12 +25,7 @@ CHOOSE = (
     "click a point on another page and then Compare these runs."
 )
 METRICS = Option("metrics", "Metrics", (("main", "the main ones that differ"), ("all", "all that differ")), "main")
-RUNS = Option(
-    "take",
-    "Runs",
-    (("chosen", "those chosen below"), ("newest", f"the newest {MOST} that match the filters")),
-    "chosen",
-)
+RUNS = Option("take", "Runs", (("chosen", "those chosen below"), ("newest", f"the newest {MOST}")), "chosen")
 
 
 def chosen(view: View) -> pd.DataFrame:

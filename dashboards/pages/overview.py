@@ -68,7 +68,7 @@ def failures(view: View) -> Panel:
     table = failure_table(view.every)
     message = "" if len(table) else "None of the runs shown here has failed."
     note = f"{int(table['runs'].sum()):,} failed or killed, {counted(len(table), 'reason')}"
-    about = "Errors that differ only in numbers, ids and paths are counted together; the newest one is shown in full."
+    about = "Failed and killed runs by error. Errors that differ only in numbers, ids and paths are counted together."
     return Panel(
         "failures", "Failures by reason", about, table=table, note=note, message=message, show_table=True, optional=True
     )

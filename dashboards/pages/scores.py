@@ -73,7 +73,7 @@ def _models(table: pd.DataFrame) -> str:
     if base.empty:
         return ". Not tested, because no clean models of these recipes were scored on these patterns" * bool(len(table))
     low, high = int(base["n_clean"].min()), int(base["n_clean"].max())
-    return f". Against {low if low == high else f'{low} to {high}'} clean model{'' if high == 1 else 's'}"
+    return f". Compared with {low if low == high else f'{low} to {high}'} clean model{'' if high == 1 else 's'}"
 
 
 def classes(view: View) -> Panel:

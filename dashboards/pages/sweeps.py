@@ -113,7 +113,7 @@ def failures(view: View) -> Panel:
     return Panel(
         "failures",
         "Failures by reason",
-        "Errors that differ only in numbers, ids and paths are counted together; the newest one is shown in full."
+        "Failed and killed runs by error. Errors that differ only in numbers, ids and paths are counted together."
         + shown,
         table=table,
         logs=logs,

@@ -31,9 +31,9 @@ from rsc_mlflow.tracking.query import all_experiments, condition, iterate_runs
 from rsc_mlflow.tracking.values import number
 
 PER_JOB_SECONDS = 0.3
-"""Logging and registering a model, if no finished run tells how long this takes in the store."""
+"""Assumed time for logging and registering a model, if there is no finished run to estimate it from."""
 PROBING_SECONDS = 10.0
-"""After so many seconds of measurements, further kinds of models are compared with those measured."""
+"""Maximum time for measurements; the times of further models are then extrapolated from the last measurement."""
 MOST_ON_CPU, MOST_ON_GPU, MOST_CONVOLVING_ON_GPU = 16, 512, 32
 """Maximum cohort sizes.  Larger cohorts gain little: on two cores, the time per model is constant from about 10 models;
 on one H200, an MLP takes 6.4 ms per epoch in a cohort of 256 and 5.5 ms in one of 512."""
@@ -43,7 +43,7 @@ _YEARS = 1e9
 
 
 def members_that_fit(options: TrainOptions, workers: int, on_gpu: bool) -> int:
-    """Return the largest useful cohort of such models that fits in a worker's share of half of the free memory."""
+    """Return the largest useful cohort size that fits in a worker's share of half of the free memory."""
     free, sharing = psutil.virtual_memory().available, workers
     if on_gpu and torch.cuda.is_available():
         free, sharing = torch.cuda.mem_get_info()[0], workers_on_a_gpu(workers, torch.cuda.device_count())
@@ -92,7 +92,7 @@ class Estimator:
 
     Attributes:
         client: client of the store with finished runs.
-        members: number of models that a training is trained together with, itself included.
+        members: function that returns how many models are trained together with a job, including the job's own.
         measured: number of jobs estimated from finished runs.
         unknown: number of jobs without an estimate, which count as 0.
     """
@@ -150,7 +150,7 @@ class Estimator:
         return self._known[key]
 
     def _probed(self, options: TrainOptions, members: int) -> float:
-        """Return the seconds per epoch of such a model in a cohort, measured on this machine."""
+        """Return the estimated seconds per epoch of a model in a cohort, from measurements on this machine."""
         name = options.dataset_name
         count, shape = examples_and_shape(name, options.data_root)
         multiplications = _size(options.model_name, shape, name.classes).multiplications
@@ -175,7 +175,7 @@ def _logging_seconds(run: Run) -> float | None:
 
 
 def _share_of_cores(run: Run) -> float:
-    """Return the share of the cores that a run used, at most 1: on a CPU, other processes of its sweep had the rest."""
+    """Return the share of the cores that a run used; other workers of its sweep used the rest.  1 with a GPU."""
     threads = number(run.data.tags.get(schema.THREADS))
     if threads is None or threads < 1 or torch.cuda.is_available():
         return 1.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 LINES = 40
 CHARACTERS = 6000
-"""Maximum length of an excerpt."""
+"""Maximum number of lines and of characters of an excerpt."""
 EXCERPTS = 100
 """Maximum number of excerpts in ``failures.json``, one per reason."""
 LONGEST_REASON = 160
@@ -64,7 +64,7 @@ def explanation(what: str, error: BaseException, cause: BaseException | None = N
     Args:
         what: what failed.
         error: the error, with its traceback.
-        cause: the error to name, if it is another.
+        cause: the error to name instead of ``error``.
     """
     return f"{what} ({reason(cause or error)})", traceback_of(error)
 

@@ -1,4 +1,4 @@
-"""What the fork server imports: all that a worker needs, some of which PyTorch and MLflow import at first use only."""
+"""Imports all modules that a worker needs, including some that PyTorch and MLflow import only at first use."""
 
 import gc
 from importlib import import_module

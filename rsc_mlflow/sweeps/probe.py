@@ -12,16 +12,17 @@ from rsc_mlflow.rng import torch_generator
 from rsc_mlflow.training import Cohort, Member, TrainingData
 
 SECONDS = 0.2
-"""How long batches are trained to find the fastest."""
+"""Time in which batches are trained to find the fastest one."""
 BATCH_SECONDS = 2.0
-"""A batch that would take longer is cut, to 8 examples at least: only large models take so long, proportionally."""
+"""Batches that would take longer are shortened, to 8 examples at least.  Only large models take so long, and their time
+is proportional to the number of examples."""
 _FEW = 8
 
 
 def seconds_per_example(config: TrainingConfig, shape: tuple[int, int, int], classes: int, members: int) -> float:
     """Return the seconds of training per example and model on this machine's GPU, or CPU if it has none.
 
-    The seed and the learning rate have no effect; equal calls of a process are measured once.
+    The result does not depend on the seed and the learning rate.  A process measures equal calls once.
 
     Args:
         config: training options of the models.
@@ -57,7 +58,7 @@ def _seconds_per_batch(
     rows: int,
     seconds: float,
 ) -> float:
-    """Train for ``seconds``, at least two batches, and return the time of the fastest one but the first."""
+    """Train for ``seconds``, at least two batches; return the seconds of the fastest batch, without the first one."""
     member = Member(_random_data(rows, shape, classes), dataclasses.replace(config, batch_size=rows))
     cohort = Cohort([member] * members, classes, device)
     epochs = cohort.epochs()  # each of one batch

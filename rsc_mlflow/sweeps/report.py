@@ -34,7 +34,16 @@ def print_plan(
     cohorts: Mapping[str, Hashable],
     sizes: Mapping[Hashable, int],
 ) -> None:
-    """Print the numbers of jobs of a plan, and how they would run."""
+    """Print the numbers of jobs of a plan, and which of them would run together.
+
+    Args:
+        identity: name of the sweep.
+        grid: the grid.
+        plan: all jobs.
+        left: fingerprints of the jobs without a finished run.
+        cohorts: cohort key of each job, None for jobs that run alone.
+        sizes: maximum number of members of each cohort.
+    """
     requested = set(plan.requested)
     serving = [key for key in plan.jobs if key not in requested]
     answer(f"{identity}: {grid.about}" if grid.about else identity)
@@ -82,7 +91,7 @@ def print_failures(plan: Plan, failed: Mapping[str, str]) -> None:
 
 
 class Reporter:
-    """Shows progress on standard error: a progress bar on a terminal, otherwise a line from time to time."""
+    """Shows progress on standard error: a progress bar on a terminal, otherwise a line every :data:`LINE_SECONDS`."""
 
     def __init__(self, identity: str, total: int, done: int) -> None:
         console = Console(file=sys.stderr)

@@ -70,7 +70,10 @@ class Schedule:
                 self.failed[outcome.fingerprint] = outcome.reason
 
     def died(self, keys: Sequence[str], reason: str) -> None:
-        """Record that the process of these jobs died: they are run again, alone after the second time."""
+        """Record that the process of these jobs died.
+
+        They run again, alone from the second time on, and fail the :data:`ATTEMPTS`-th time.
+        """
         for key in keys:
             self.running.discard(key)
             self._attempts[key] = self._attempts.get(key, 0) + 1
@@ -84,9 +87,9 @@ class Schedule:
     def _ready(self, *, beside: bool) -> list[str]:
         """Return the jobs that can run now, in the plan's order; only the first one if it runs alone.
 
-        With ``beside``, a job is also ready if everything it still runs after is in its cohort, which finishes its
-        members in this order: poisoned models train beside the clean models that they are compared with at the end.
-        Several workers divide the clean models first instead, since only one of them could continue with the others.
+        With ``beside``, a job is also ready if all jobs that it waits for are in its cohort, which finishes its members
+        in this order.  Poisoned models are then trained together with the clean models that they are compared with.
+        With several workers, the clean models are trained first, so that all workers can share this work.
         """
         ended = self.finished | self.failed.keys()
         found: list[str] = []

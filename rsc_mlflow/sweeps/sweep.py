@@ -120,7 +120,7 @@ def _run_in(executor: Executor, sweep: Sweep, options: SweepOptions) -> dict[str
     except BaseException as error:
         interrupted = isinstance(error, KeyboardInterrupt)
         executor.close(keep_logs=not interrupted)
-        with contextlib.suppress(Exception):  # of workers that had no time to close them
+        with contextlib.suppress(Exception):  # runs of workers that had no time to close them
             close_dead_runs(sweep.client)
         if interrupted:
             _logger.info("%s: To resume, run the same command.", sweep.identity)
@@ -181,7 +181,7 @@ def print_dry_run(sweep: Sweep, options: SweepOptions) -> None:
     sources = " and ".join(f"from {source} for {number} jobs" for source, number in numbers.items() if number)
     answer(f"estimate: {span(seconds)} on {workers} workers, {sources or 'no jobs to run'}")
     if estimator.unknown:
-        answer(f"not in the estimate: {estimator.unknown} jobs of kinds of which no run has finished yet")
+        answer(f"not in the estimate: {estimator.unknown} jobs of experiments without a finished run")
 
 
 def _schedule(sweep: Sweep, options: SweepOptions, workers: int, on_gpu: bool | None = None) -> Schedule:
@@ -307,7 +307,7 @@ class _Coordinator:
             self.sweep.ledger.save(self.parent)
 
     def _list_failures(self) -> None:
-        """Store the failures in ``failures.json``: the first one at once, later ones once a minute and at the end."""
+        """Store failures in ``failures.json``: the first one immediately, later ones every minute and at the end."""
         failed, now = self.schedule.failed, time.monotonic()
         due = self.schedule.over or now - self._listed_at > FAILURES_SECONDS
         if len(failed) > self._listed and due:

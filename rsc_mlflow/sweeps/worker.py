@@ -64,7 +64,7 @@ def run_unit(unit: Unit) -> list[Outcome]:
     _prepare_process(unit)
     experiment = experiments()[unit.jobs[0].entry_point]
     jobs = [Job(spec.entry_point, experiment.options_class.from_mapping(spec.params)) for spec in unit.jobs]
-    work = _Work(connect(known=True), experiment, unit.context.parent_run_id)  # the sweep has reached it
+    work = _Work(connect(known=True), experiment, unit.context.parent_run_id)  # the sweep has used it already
     with cancellation.cancellable():
         work.run(jobs)
     return work.outcomes
@@ -93,7 +93,7 @@ class _Work:
     outcomes: list[Outcome] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run the jobs, those together that start at the same epoch; of several groups, first what others run after."""
+        """Run jobs that start at the same epoch together; with several groups, jobs that run after others come last."""
         begun = [(self._epoch(start.run_id), job, start) for job in jobs if (start := self._start(job)) is not None]
         several = len({epoch for epoch, _, _ in begun}) > 1
         groups: dict[tuple[bool, int], list[tuple[Job, Start]]] = defaultdict(list)
@@ -142,7 +142,7 @@ class _Work:
                 self._conclude(job, "the command returned, but the store has no finished run of this job")
 
     def _after(self, error: Exception, group: Sequence[tuple[Job, Start]]) -> None:
-        """Fail, or retry: without diverged members, in halves if memory was too small, separately, or in a new run."""
+        """Retry without diverged members, in halves if memory was too small, separately or in a new run; or fail."""
         jobs = [job for job, _ in group]
         if len(group) == 1:
             unusable = isinstance(error, InputError) and not isinstance(error, StoreError | Diverged)
@@ -159,7 +159,7 @@ class _Work:
             _logger.warning(
                 "Not enough memory to train %d models together. Training %d of them first.", len(jobs), half
             )
-            error.__traceback__ = None  # its frames hold the cohort
+            error.__traceback__ = None  # its frames keep the cohort in memory
             torch.cuda.empty_cache()
             self.run(jobs[:half])
             self.run(jobs[half:])

@@ -10,6 +10,7 @@ from dashboards.figures.style import LIGHT
 from dashboards.figures.unlearning_table import variants
 from dashboards.pages.unlearning import GAPS, PAGE
 from dashboards.panels import Panel, panels
+from rsc_mlflow.analysis import points
 from tests.dashboards.frames import frame, run, view
 from tests.dashboards.test_unlearning_table import BAD, FORGET, GOOD, OVER, unlearned
 
@@ -37,6 +38,17 @@ def test_reference_is_the_value_minus_its_gap_and_exact_retraining_itself() -> N
     assert table[("group_influence", "reference")] == pytest.approx(0.1)
     assert table[("exact_retraining", "reference")] == pytest.approx(0.1)
     assert table[("group_influence", "before")] == 0.8
+
+
+def test_intervals_of_scores_are_those_of_the_scores_page_and_within_the_possible_values() -> None:
+    scores = [1.0, 0.9, 0.3, 1.0, 1.0]
+    runs = frame(*(result(i, "group_influence", {}, score, p_random_seed=i) for i, score in enumerate(scores)))
+    table = unlearning.stage_points(runs, ["method"], "spurious/score")
+    ends = ["mean", "low", "high"]
+    found = table.loc[table["stage"] == "after", ends].to_numpy(float)
+    assert (found == points(runs, ["method"], "spurious/score")[ends].to_numpy(float)).all()
+    mean, low, high = found[0]
+    assert 0 < low < mean < high <= 1
 
 
 def test_trade_off_pairs_gap_and_seconds() -> None:

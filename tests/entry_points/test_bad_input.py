@@ -200,7 +200,8 @@ def test_text_that_the_store_cannot_hold(
     [
         (["--nonsense", "1"], "No such option"),
         (["stray"], "unexpected extra argument"),
-        (["--{option}"], "requires an argument"),
+        (["--{option}"], "requires an argument. Write --{option} VALUE; --help describes the values."),
+        (["--help=1"], "does not take a value."),
     ],
 )
 def test_a_command_line_that_cannot_be_read(
@@ -208,7 +209,8 @@ def test_a_command_line_that_cannot_be_read(
 ) -> None:
     command = entry_point(name)
     option = dataclasses.fields(command.options_class)[0].name
-    assert message in complaint(command, [word.format(option=option) for word in arguments], capsys)
+    given = [word.format(option=option) for word in arguments]
+    assert message.format(option=option) in complaint(command, given, capsys)
     assert store.content() == store.before
 
 

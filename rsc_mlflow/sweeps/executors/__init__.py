@@ -21,7 +21,7 @@ GRACE_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Result:
-    """Result of a unit; ``outcomes`` is None if its process failed: why, and the end of its log if there is one."""
+    """Result of a unit; if its process failed, ``outcomes`` is None and ``log`` the end of its log, if there is one."""
 
     unit: "Unit"
     outcomes: "list[Outcome] | None"
@@ -49,7 +49,7 @@ class Executor(Protocol):
         """Return the results of units that ended since the last call; wait up to ``seconds`` for the first."""
 
     def close(self, *, keep_logs: bool = True) -> None:
-        """Stop all units and workers; the runs of running units end as KILLED."""
+        """Stop all workers; runs in progress end as KILLED.  Delete the workers' log files unless ``keep_logs``."""
 
 
 EXECUTORS: Registry[Callable[[int | str, str, int], Executor]] = Registry("executor", "rsc_mlflow.sweeps.executors")

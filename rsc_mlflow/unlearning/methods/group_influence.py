@@ -66,7 +66,7 @@ class GroupInfluenceConfig(InfluenceConfig):
 def group_influence(
     model: nn.Module, forget: Examples, retain: Examples, config: GroupInfluenceConfig, observe: Observe | None = None
 ) -> Unlearned:
-    """Remove the influence of the spurious examples by one first-order step: (1/(n-m)) (H + damping I)^-1 gradient.
+    """Remove the influence of the spurious examples by a single update, a damped Newton step (group influence).
 
     θ' = θ + (1/(n−m))·(H+λI)⁻¹ Σ_forget ∇ℓ(θ), with fixed batch-norm statistics.
 

@@ -94,7 +94,7 @@ def incremental_retraining(
     config: IncrementalRetrainingConfig,
     observe: Observe | None = None,
 ) -> Unlearned:
-    """Continue training a registered model without its spurious examples, until EPOCHS since the start of training.
+    """Continue training a model without its spurious examples; epochs is the total number of epochs.
 
     Training continues from the source model's checkpoint.  Of ``model``, only the device is used.
     """
