@@ -62,8 +62,8 @@ class PairedComparison:
     Attributes:
         difference: mean difference with Student's interval.
         p_t: p-value of Student's paired t test, which assumes normal differences.
-        p_sign_flip: p-value of the sign-flip permutation test, which assumes symmetric differences.  With n pairs it is
-            at least 2/2^n.
+        p_sign_flip: p-value of the sign-flip permutation test, which assumes symmetric differences.  With n ≤ 16 pairs,
+            it is at least 2/2^n.
     """
 
     difference: Interval

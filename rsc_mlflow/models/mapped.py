@@ -23,7 +23,7 @@ Rule = Callable[..., Tensor]
 
 
 class MappedModel:
-    """K models of one architecture, with each parameter and buffer held as one tensor ``[K, …]``.
+    """K models of one architecture, whose parameters and buffers are stored as one tensor ``[K, …]`` each.
 
     See :class:`rsc_mlflow.models.stacked.Stack`.
     """
