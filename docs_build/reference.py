@@ -43,6 +43,7 @@ API = (
     "tracking.query",
     "tracking.pull",
     "tracking.run",
+    "tracking.tracked",
     "plugins",
     "fields",
     "errors",
@@ -117,6 +118,8 @@ def entry_points_page() -> str:
         "file and can also be run with `mlflow run . --env-manager=local -e NAME -P option=value`.\n\n"
         "A command exits with status 0 (success), 2 (invalid input; standard error has one line, `error: …`) "
         "or 1 (any other error).\n\n"
+        "[Datasets](../datasets.md) and [models](../models.md) explain the names of datasets and models, "
+        "[training](../training.md) the training options.\n\n"
     )
     known = commands()
     groups = [

@@ -19,7 +19,7 @@ EXPERIMENT = ExperimentSpec(
     name="sweep",
     title="sweep",
     kind="sweep",
-    summary="Run all combinations of a grid file that have no finished run yet; repeat it to resume.",
+    summary="Run all combinations of a grid file that have no finished run yet; run it again to resume.",
     options_class=SweepOptions,
     command=sweep,
 )

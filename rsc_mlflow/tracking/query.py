@@ -32,7 +32,12 @@ def quoted(value: str) -> str:
 
 
 def condition(column: str, key: str, value: str) -> str:
-    """Return a condition for a search: ``key`` equals ``value``; ``column`` is params, tags or attributes.
+    """Return a condition for a search, e.g. ``condition("params", "optimizer", "adam")``.
+
+    Args:
+        column: ``params``, ``tags`` or ``attributes``.
+        key: name of the parameter, tag or attribute.
+        value: the value that it must equal.
 
     Raises:
         InputError: the key or the value cannot be written in MLflow's filter language.

@@ -33,7 +33,9 @@ class TrackedRun:
     stored immediately, and files only after all metrics that were logged before them.
 
     Attributes:
-        run_id, experiment_id, name: as in MLflow.
+        run_id: id of the run.
+        experiment_id: id of its experiment.
+        name: name of the run in lists.
         params: the stored parameters of the run.
         logging_seconds: time that callers have spent in the methods of this class.
         resumed: whether an earlier process started the run.
@@ -63,7 +65,7 @@ class TrackedRun:
             self.logging_seconds += time.perf_counter() - started
 
     def log_params(self, values: Mapping[str, object]) -> None:
-        """Log parameters.  Parameters that the run has with the same value, however spelled, are not changed.
+        """Log parameters.  A parameter that the run has already with an equal value, however spelled, is not changed.
 
         ``mlflow run`` stores the values of ``-P`` as typed, before this is called.
 
@@ -102,7 +104,7 @@ class TrackedRun:
             self.set_tags({schema.NOTE: notes, schema.DESCRIPTION: f"{about}\n\n{notes}".lstrip()})
 
     def metrics(self, values: Mapping[str, float], step: int, model_id: str | None = None) -> None:
-        """Queue one point per metric at ``step`` (the epoch), also as one of a logged model.
+        """Queue one point per metric at ``step`` (the epoch); with ``model_id``, it also belongs to that logged model.
 
         NaN is stored as NaN; MLflow stores ±infinity as ±1.797e308.  In a resumed run, points that the store already
         has (same metric and step) are not changed.
