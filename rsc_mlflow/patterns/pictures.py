@@ -150,6 +150,8 @@ def _picture(path: Path, settings: Path, stamps: tuple[int, ...]) -> Picture:
     pixels = _read_array(path, mode) if path.suffix == ".npy" else _read_picture(path)
     color, mask = (pixels[..., :-1], pixels[..., -1]) if pixels.shape[-1] in (2, 4) else (pixels, None)
     mask = np.ones(pixels.shape[:2], dtype=np.float32) if mask is None else mask
+    if mask.min() < 0:
+        raise InputError(f"The alpha channel of {path} has values below 0. Expected values from 0 to 1.")
     if not mask.any():
         raise InputError(f"{path} is fully transparent. A pattern must change at least one pixel.")
     channels_first = np.ascontiguousarray(color.transpose(2, 0, 1))
@@ -187,7 +189,7 @@ def _read_picture(path: Path) -> Pixels:
 def _read_array(path: Path, mode: str) -> Pixels:
     """Return pixels with the channels of :func:`_read_picture`.
 
-    The file contains ``[h, w]`` or ``[h, w, 1 to 4]``, uint8 or floats in [0, 1] (mode ``add``: [-1, 1]).
+    The file contains ``[h, w]`` or ``[h, w, 1 to 4]``, uint8 or floats in [0, 1] (mode ``add``: colors in [-1, 1]).
     """
     array: npt.NDArray[Any]
     try:

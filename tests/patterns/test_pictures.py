@@ -94,6 +94,13 @@ def test_an_array_is_added_and_clipped(pictures: Path) -> None:
     np.testing.assert_allclose(applied("shift", images()), expected, atol=1e-6)
 
 
+def test_the_alpha_channel_of_an_array_is_not_negative(pictures: Path) -> None:
+    np.save(pictures / "shift.npy", np.full((4, 4, 2), -0.5))
+    (pictures / "shift.yaml").write_text("mode: add\n")
+    with pytest.raises(InputError, match=r"alpha channel of .*shift\.npy has values below 0"):
+        apply_pattern("shift", torch.zeros(1, 1, 8, 8), 0)
+
+
 def test_it_is_a_pattern_of_every_family_whose_images_are_large_enough(pictures: Path) -> None:
     Image.fromarray(COLOR).save(pictures / "logo.png")
     dataset = load_dataset(DatasetName.parse("digitslogo-3-0-0"))

@@ -174,7 +174,7 @@ def test_a_version_that_was_registered_from_elsewhere() -> None:
 def test_a_model_whose_files_are_gone() -> None:
     _, uri, _ = trained()
     shutil.rmtree(model_file(uri.removeprefix("models:/")).parents[1])
-    with pytest.raises(InputError, match=r"Model m-\w+ is damaged"):
+    with pytest.raises(InputError, match=r"The files of model m-\w+ are missing"):
         pull(uri)
 
 
