@@ -142,12 +142,11 @@ class Checkpoint:
         """
         return cls(epoch, config, {key: value.detach().cpu().clone() for key, value in state.items()})
 
-    def require(self, config: TrainingConfig, path: str | Path = "the checkpoint") -> None:
+    def require(self, config: TrainingConfig) -> None:
         """Check that the checkpoint's options equal ``config``, as is required to resume an interrupted run.
 
         Args:
             config: the options of the run.
-            path: the checkpoint's file, for the message.
 
         Raises:
             InputError: they differ; the message lists each difference.
@@ -160,7 +159,7 @@ class Checkpoint:
         ]
         if differences:
             raise InputError(
-                f"{path} belongs to a training run with other options: {'; '.join(differences)}. "
+                f"The checkpoint belongs to a training run with other options: {'; '.join(differences)}. "
                 "Use the same options or start a new run."
             )
 

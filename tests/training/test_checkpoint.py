@@ -126,7 +126,8 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
 
 def test_resuming_with_other_options_names_each_difference(checkpoint: Checkpoint) -> None:
     checkpoint.require(checkpoint.config)
-    with pytest.raises(InputError, match=r"learning_rate 0\.01 \(asked for: 0\.1\); random_seed 0 \(asked for: 3\)"):
+    differences = r"learning_rate 0\.01 \(asked for: 0\.1\); random_seed 0 \(asked for: 3\)\. Use the same options"
+    with pytest.raises(InputError, match=f"^The checkpoint belongs to .* with other options: {differences}"):
         checkpoint.require(replace(checkpoint.config, learning_rate=0.1, random_seed=3))
 
 

@@ -47,6 +47,16 @@ def test_resumed_is_bitwise_uninterrupted(case: tuple[TrainingData, TrainingConf
     assert same(resumed.generators, uninterrupted.generators)
 
 
+def test_from_weights_alone_the_batches_are_those_of_the_training_seed() -> None:
+    data, options = digits(count=96), config(epochs=2)
+    start = Checkpoint(1, options, trained(Member(data, options), epochs=1).checkpoint(0).model)
+    first, again, other = (
+        weights(trained(Member(data, replace(options, random_seed=seed), start))) for seed in (0, 0, 1)
+    )
+    assert same(first, again)
+    assert not same(first, other)
+
+
 def test_dropout_goes_on_where_it_stopped() -> None:
     """``VggMLP`` on 2×2 images keeps the masks and drops the size."""
     data, options = made_up(12, (1, 2, 2)), config("ce-tor-VggMLP", epochs=2, batch_size=8)
