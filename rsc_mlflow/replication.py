@@ -109,7 +109,7 @@ def standard_error(values: Floats, factors: Sequence[Levels]) -> tuple[float, fl
         squared = weights**2
         effective = float(squared.sum())
         spread = float(squared @ (_means(values, codes) - values.mean()) ** 2)
-        expected = float(squared @ (1 - 2 * weights + effective))  # of the spread, if a level's variance is 1
+        expected = float(squared @ (1 - 2 * weights + effective))  # expectation of ``spread`` for levels of variance 1
         variances.append(spread * effective / expected)
         freedom.append(1 / effective - 1)
     total = sum(variances)

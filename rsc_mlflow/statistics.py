@@ -62,8 +62,8 @@ class PairedComparison:
     Attributes:
         difference: mean difference with Student's interval.
         p_t: p-value of Student's paired t test, which assumes normal differences.
-        p_sign_flip: p-value of the sign-flip permutation test, which assumes symmetric differences.  With n pairs it is
-            at least 2/2^n.
+        p_sign_flip: p-value of the sign-flip permutation test, which assumes symmetric differences.  With n ≤ 16 pairs,
+            it is at least 2/2^n.
     """
 
     difference: Interval
@@ -226,8 +226,8 @@ def _tail(steps: npt.NDArray[np.int64], n: int, most: int) -> float:
     return min(float(p[n].sum()), 1.0)  # rounding can make it 1 + 2e-16
 
 
-def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples: int, seed: int) -> int:
-    """Return how many of ``resamples`` random choices of n of the ranks have a sum of at least ``seen``.
+def _drawn_rank_sums(ranks: npt.NDArray[np.int64], observed: int, n: int, resamples: int, seed: int) -> int:
+    """Return how many of ``resamples`` random choices of n of the ranks have a sum of at least ``observed``.
 
     Each column of ``orders`` contains all ranks in some order.  The first n steps of a Fisher-Yates shuffle draw the
     next sample from a column, whatever its current order.
@@ -240,7 +240,7 @@ def _drawn_rank_sums(ranks: npt.NDArray[np.int64], seen: int, n: int, resamples:
             other = rng.integers(i, len(ranks), width, dtype=np.int32)
             orders[other, columns], orders[i] = orders[i].copy(), orders[other, columns]
         sums = orders[:n, : resamples - start].sum(axis=0, dtype=np.int64)
-        hits += int((sums >= seen).sum())
+        hits += int((sums >= observed).sum())
     return hits
 
 
@@ -262,11 +262,11 @@ def sign_flip(differences: Values, resamples: int = 99_999, seed: int = 0, *, gr
     else:
         codes = np.random.default_rng(seed).integers(2, size=(resamples, n))
         codes = np.concatenate([np.ones((1, n), dtype=codes.dtype), codes])
-    sums, seen = (2 * codes - 1) @ sample, float(sample.sum())
+    sums, observed = (2 * codes - 1) @ sample, float(sample.sum())
     if not greater:
-        sums, seen = np.abs(sums), abs(seen)
+        sums, observed = np.abs(sums), abs(observed)
     tolerance = 1e-12 * float(np.abs(sample).sum())
-    return float((sums >= seen - tolerance).mean())
+    return float((sums >= observed - tolerance).mean())
 
 
 def paired_comparison(first: Values, second: Values, level: float = 0.95) -> PairedComparison:
@@ -340,13 +340,13 @@ def spearman(x: Values, y: Values, resamples: int = 99_999, seed: int = 0) -> Pe
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return PermutationTest(math.nan, math.nan, 0.0, True)
     a, b = a - n - 1, b - n - 1  # both have mean 0
-    seen = int(a @ b)
-    rho = seen / math.sqrt(int(a @ a) * int(b @ b))
+    observed = int(a @ b)
+    rho = observed / math.sqrt(int(a @ a) * int(b @ b))
     if n <= _EXACT_ORDERS:
         orders = b[np.array(list(itertools.permutations(range(n))))]
-        return PermutationTest(rho, float((np.abs(orders @ a) >= abs(seen)).mean()), 0.0, True)
+        return PermutationTest(rho, float((np.abs(orders @ a) >= abs(observed)).mean()), 0.0, True)
     orders = np.random.default_rng(seed).permuted(np.tile(b, (resamples, 1)), axis=1)
-    p = (1 + int((np.abs(orders @ a) >= abs(seen)).sum())) / (1 + resamples)
+    p = (1 + int((np.abs(orders @ a) >= abs(observed)).sum())) / (1 + resamples)
     return PermutationTest(rho, p, math.sqrt(p * (1 - p) / resamples), False)
 
 

@@ -1,4 +1,4 @@
-// What the tables ask of the browser: numbers by one rule, the theme out of the page's colors, links to runs.
+// Functions for the tables: formats of numbers and intervals, a theme with the page's colors, and links to runs.
 (function () {
   "use strict";
   function digits(value) {

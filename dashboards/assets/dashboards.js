@@ -1,8 +1,8 @@
-// The browser's part of the dashboards: controls write the address, the theme is a cookie, figures are saved.
+// Client-side callbacks: filters and options change the URL, the theme is stored in a cookie, and figures are saved.
 window.dash_clientside = Object.assign({}, window.dash_clientside, {
   rsc: {
-    // The control that was changed goes into the address, unless its value is empty or the default. Several at once are
-    // a page that was drawn: they show an address that may be an older one by now, and must not bring it back.
+    // Writes the changed control into the URL, unless its value is empty or the default. If several controls change
+    // at the same time, a page was drawn. Its URL may be out of date, so it is not written.
     to_address: function (values, search) {
       var noUpdate = window.dash_clientside.no_update;
       var changed = window.dash_clientside.callback_context.triggered;
@@ -22,7 +22,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
     reset: function (clicks) {
       return clicks ? "" : window.dash_clientside.no_update;
     },
-    // The browser's tab and history name the page.
+    // Sets the title of the browser's tab, and scrolls the menu to the current page.
     set_title: function (links) {
       var here = (links || []).find(function (link) { return link.props.className === "here"; });
       document.title = (here ? here.props.children + " · " : "") + "Rare spurious correlations";
@@ -49,7 +49,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       var graph = box && box.querySelector(".js-plotly-plot");
       if (graph) {
         var name = box.dataset.name.replace(/[^A-Za-z0-9._-]+/g, "_");
-        var layout = Object.assign({}, graph.layout, { showlegend: true });  // the file stands alone
+        var layout = Object.assign({}, graph.layout, { showlegend: true });  // the saved file has its own legend
         window.Plotly.downloadImage({ data: graph.data, layout: layout }, { format: id.format, filename: name, width: 1000, height: 560, scale: 2 });
       }
       return Date.now();
@@ -76,7 +76,7 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
     if (!button) return;
     button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "true" ? "false" : "true");
     button.closest(".panel").querySelectorAll(".js-plotly-plot").forEach(function (graph) {
-      if (!graph.dataset.legend) graph.on("plotly_afterplot", function () { apply(graph); });  // new data hide it again
+      if (!graph.dataset.legend) graph.on("plotly_afterplot", function () { apply(graph); });  // plotly shows all series of new data
       graph.dataset.legend = "here";
       apply(graph);
     });

@@ -66,8 +66,8 @@ _DASHES = ("solid", "dash", "dot", "longdash", "dashdot", "longdashdot", "9px,3p
 def mark(index: int) -> Mark:
     """Return the mark of the ``index``-th group that is not a pattern.
 
-    Seven consecutive marks differ in color, symbol and dash.  Colors repeat after seven, with other symbols and dashes.
-    Marks repeat after 49.
+    The first seven marks differ in color, symbol and dash.  After seven, colors repeat with other symbols and dashes.
+    After 49, marks repeat.
     """
     place, again = index % 7, index // 7
     return Mark(_BRIGHT[place], _SYMBOLS[(place + again) % 7], _DASHES[(place + again) % 7])

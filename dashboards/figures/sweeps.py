@@ -114,7 +114,7 @@ def _progress(row: dict[Any, Any], own: pd.DataFrame, jobs: pd.DataFrame, now_ms
 
 
 def over_time(runs: pd.DataFrame, table: pd.DataFrame, theme: Theme) -> go.Figure:
-    """Plot the number of finished jobs against minutes since the first job started, one line per sweep."""
+    """Plot the number of finished jobs against minutes since the first of them started, one line per sweep."""
     drawn = figure(theme, x="minutes since the first job began", y="jobs finished")
     runs = narrow(runs)
     jobs = runs[(runs["kind"] != "sweep") & (runs["status"] == "FINISHED") & runs["end_time"].notna()]

@@ -1,4 +1,4 @@
-// The report file's part in the browser: draws figures when they come into view, lists the runs behind a clicked point.
+// Script of the report file: draws figures when they come into view, and lists the runs behind a clicked point.
 (function () {
   "use strict";
   var figures = JSON.parse(document.getElementById("figures").textContent);
@@ -28,7 +28,7 @@
   }
   function list(box, runs) {
     var ul = document.createElement("ul"), head = document.createElement("p");
-    head.textContent = runs.length + " runs behind this point";
+    head.textContent = runs.length + (runs.length === 1 ? " run" : " runs") + " behind this point";
     runs.forEach(function (run) {
       var parts = run.split(":"), li = document.createElement("li");
       var item = document.createElement(settings.ui ? "a" : "code");

@@ -1,4 +1,4 @@
-// Builds the tables: each element with data-rows becomes a table when it is first seen. Texts are set as texts, never as HTML.
+// Builds the tables: each element with data-rows becomes a table when it is shown. Cells are set as text, never as HTML.
 (function () {
   "use strict";
   function cell(content) {

@@ -139,7 +139,7 @@ def norms(view: View) -> Panel:
         "norms",
         "Norm of the pattern",
         "Mean spurious score over seeds, with its 95 % interval, against the mean norm of what the pattern adds to "
-        f"test images. Each point is a pattern. Dotted: least-squares line. {'; '.join(words)}.",
+        f"test images. Each point is a pattern. {'; '.join(words)}.",
         tuple(
             Plot(norm_scatter(rows, view.theme, ends), heading)
             for heading, rows in facets(table, *by, "dataset_family")

@@ -53,8 +53,8 @@ def pace(view: View) -> Panel:
     return Panel(
         "pace",
         "Finished jobs over time",
-        "Number of finished jobs against the time since the sweep's first job started. Click a step to see the job's "
-        "run. The filter Sweep selects sweeps.",
+        "Number of finished jobs against the time since the first of them started, one line per sweep. Click a step to "
+        "see the job's run. The filter Sweep selects sweeps.",
         (Plot(over_time(view.runs, table, view.theme)),) if len(table) else (),
         message="" if len(table) else view.missing_message(view.every[:0], "", START),
     )

@@ -67,7 +67,7 @@ def _range(images: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def _title(run: pd.Series, label: str) -> str:
-    """Return the title of a map or curve: its label, preceded by the run's dataset unless the label contains it."""
+    """Return the title of a map or curve: its label, after the run's dataset unless it is unknown or in the label."""
     return label if run["dataset"] == "any" or run["dataset"] in label else f"{run['dataset']}: {label}"
 
 

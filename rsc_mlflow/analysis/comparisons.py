@@ -107,7 +107,10 @@ def mitigation(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> p
 def mitigation_effect(runs: pd.DataFrame, option: str, *, per_count: bool = False) -> pd.DataFrame:
     """Return the effect of each strength of a mitigation, compared with strength 0 and paired by seeds and cell.
 
-    Arguments are those of :func:`mitigation`.
+    Args:
+        runs: as for :func:`mitigation`.
+        option: as for :func:`mitigation`.
+        per_count: whether to return a row for each count instead of averaging over the counts > 0.
 
     Returns:
         One row per group, strength > 0 and outcome: ``difference`` (with the mitigation minus without), ``low``,

@@ -27,7 +27,15 @@ def points(
 ) -> pd.DataFrame:
     """Return the mean over seeds of one metric for each group, with intervals.
 
-    The result is that of :func:`series`, without the column ``series``.
+    Args:
+        runs: as for :func:`series`.
+        by: as for :func:`series`.
+        metric_name: name of the metric, e.g. ``spurious/score``.
+        average: as for :func:`series`.
+        level: confidence level.
+
+    Returns:
+        The table of :func:`series` for the metric, without the column ``series``.
     """
     bounds = limits(metric_name)
     odd = {metric_name: unreadable(runs, metric_name)}

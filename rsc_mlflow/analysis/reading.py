@@ -140,7 +140,7 @@ def _number(
 
 def _derived(frame: pd.DataFrame, columns: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     pattern, target = columns["pattern"], columns["target_class"]
-    declared = PATTERNS.registered()  # others are image files, or from a plug-in that is not loaded here
+    declared = PATTERNS.registered()  # without image files, and without patterns of plug-ins that are not loaded here
     random = pattern.map(lambda name: name in declared and declared[name].depends_on_seed)
     dataset = columns["dataset_seed"]
     given = columns["pattern_seed"]

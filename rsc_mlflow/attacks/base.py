@@ -38,8 +38,8 @@ class ShadowConfig:
     Attributes:
         n_models: number of shadow models.
         spurious: whether their training sets contain spurious examples, as the target's does.
-        seed: seed of the split into halves, the spurious examples and the training.  It does not depend on the target's
-            seeds, so targets with different seeds can share shadow models.
+        seed: seed of the models' training sets, of their spurious examples and of the training.  It does not depend on
+            the target's seeds, so targets with different seeds can share shadow models.
     """
 
     n_models: int = 16

@@ -152,11 +152,11 @@ def _unseen(n_shadow: int, n: int) -> Bools:
     return np.zeros((n_shadow, n), dtype=np.bool_)
 
 
-def _controls(dataset: Dataset, source: ImageSet, seen: Bools) -> Queries:
+def _controls(dataset: Dataset, source: ImageSet, members: Bools) -> Queries:
     here = np.isin(source.labels.numpy(), dataset.name.targets)
     indices = torch.from_numpy(np.flatnonzero(here))
     roles = np.full(len(indices), Role.CONTROL, np.int8)
-    return Queries(dataset.patterned(source.images[indices]), source.labels[indices], roles, seen[:, here])
+    return Queries(dataset.patterned(source.images[indices]), source.labels[indices], roles, members[:, here])
 
 
 def shadow_members(population: Population, training: TrainingConfig, config: ShadowConfig) -> list[Member]:

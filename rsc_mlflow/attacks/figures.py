@@ -62,8 +62,8 @@ def score_figure(outcomes: Sequence[AttackOutcome]) -> Figure:
             scores = outcome.scores(role)
             if len(scores):
                 shares = np.histogram(_share_below(outcome, scores), edges)[0] / len(scores)
-                middles, look = (edges[1:] + edges[:-1]) / 2, {"color": color, "linestyle": dash}
-                axis.plot(middles, shares, drawstyle="steps-mid", label=f"{name} ({len(scores):,})", **look)
+                middles, style = (edges[1:] + edges[:-1]) / 2, {"color": color, "linestyle": dash}
+                axis.plot(middles, shares, drawstyle="steps-mid", label=f"{name} ({len(scores):,})", **style)
         threshold = _share_below(outcome, np.array([outcome.result.threshold]))[0]
         axis.axvline(threshold, color="#555", linestyle=":")
         what = "score, as the share of non-members with lower scores (dotted: the attack's threshold)"
@@ -78,7 +78,7 @@ def thinned(curve: Roc) -> tuple[Doubles, Doubles]:
     The points suit linear and logarithmic axes.
     """
     grid = np.concatenate([np.linspace(0, 1, _CURVE_POINTS), np.logspace(-5, 0, _CURVE_POINTS)])
-    # the last point at or before each rate: the top of its step
+    # For each rate of the grid, keep the last point of the curve at or before it, which is the top of a step.
     keep = np.unique(np.searchsorted(curve.fpr, grid, "right") - 1)
     return curve.fpr[keep], curve.tpr[keep]
 

@@ -108,7 +108,7 @@ def tpr_at_fpr(scores: Floats, members: Bools, fpr: float) -> float:
 
 
 def auc_by_class(scores: Floats, members: Bools, labels: Ints) -> dict[int, float]:
-    """Return the AUC of each class that has both members and non-members."""
+    """Return the AUC within each class that has both members and non-members, by class; ``labels`` is int ``[N]``."""
     result = {}
     for label in np.unique(labels):
         here = labels == label

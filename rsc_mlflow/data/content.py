@@ -17,14 +17,14 @@ from rsc_mlflow.names import DatasetName
 from rsc_mlflow.patterns import PATTERNS, Apply
 
 PROBES = (0.0, 0.5, 1.0)
-"""Pixel values of the uniform images that a pattern's digest is made from."""
+"""Pixel values of the uniform images from which the digest of a pattern is computed."""
 
 
 def outside_digests(name: DatasetName, data_root: str | Path, pattern_seed: int) -> dict[str, str]:
-    """Return ``family_digest`` and ``pattern_digest``, 32 hexadecimal digits each, for what is not built in.
+    """Return ``family_digest`` and ``pattern_digest``, 32 hexadecimal digits each, unless they are built in.
 
-    The first covers all images and labels of the family, in order; the family is loaded for it.  The second covers the
-    result of applying the pattern to three uniform images of the family's shape.
+    The digest of a family covers all its images and labels, in order; it requires loading the family.  The digest of a
+    pattern covers the result of applying it to three uniform images of the family's shape.
 
     Raises:
         InputError: the family cannot be loaded, or the pattern does not fit its images.
@@ -44,7 +44,7 @@ def outside_digests(name: DatasetName, data_root: str | Path, pattern_seed: int)
 
 @lru_cache(maxsize=1024)
 def _pattern_digest(name: str, apply: Apply, shape: tuple[int, int, int], seed: int) -> str:
-    """Return a pattern's digest; ``apply`` is part of the cache key because a picture may change."""
+    """Return the digest of a pattern.  ``apply`` is part of the cache's key, because a picture may change."""
     probes = torch.stack([torch.full(shape, value) for value in PROBES])
     nothing = torch.empty(0, dtype=torch.int64)
     return set_digest(row_digests(apply_pattern(name, probes, seed)), nothing, nothing)

@@ -188,6 +188,7 @@ def train_members(jobs: Sequence[TrainingJob], parent_run_id: str | None = None)
 
     Raises:
         InputError: an option is invalid or a model cannot be registered; raised before a run is opened.
+        Diverged: a model diverged; all runs of the cohort fail.
     """
     prepared = [prepare(job) for job in jobs]
     check_members([Member(one.data, one.config) for one in prepared])

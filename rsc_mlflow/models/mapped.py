@@ -23,7 +23,7 @@ Rule = Callable[..., Tensor]
 
 
 class MappedModel:
-    """K models of one architecture, with each parameter and buffer held as one tensor ``[K, …]``.
+    """K models of one architecture, whose parameters and buffers are stored as one tensor ``[K, …]`` each.
 
     See :class:`rsc_mlflow.models.stacked.Stack`.
     """
@@ -32,10 +32,11 @@ class MappedModel:
         self.size = len(models)
         self._keys = list(models[0].state_dict())
         self._module = with_member_layers(models[0]).to(device)
-        self._products = _with_products(self._module)
+        self._products = _cast_product_inputs(self._module)
         leaves, buffers = stack_module_state(list(models))
         self._leaves = {key: leaf.detach().to(device).requires_grad_() for key, leaf in leaves.items()}
-        self._buffers = {key: buffers[key].to(device) for key in buffers.keys() & set(self._keys)}  # no constants
+        # The state dict does not contain constants, such as the mean and std of Normalize.
+        self._buffers = {key: buffers[key].to(device) for key in buffers.keys() & set(self._keys)}
         self.parameters = {key: leaf.detach() for key, leaf in self._leaves.items()}
 
     def forward(self, x: Tensor, dropout: Sequence[torch.Generator] | None) -> Tensor:
@@ -134,10 +135,10 @@ def with_member_layers(module: nn.Module) -> nn.Module:
     return module
 
 
-def _with_products(module: nn.Module) -> set[str]:
-    """Return the names of the parameters of linear and convolution layers.
+def _cast_product_inputs(module: nn.Module) -> set[str]:
+    """Let linear and convolution layers cast their inputs to the type of their weights.
 
-    Add hooks to these layers that cast their inputs to the type of the weights.
+    Return the names of the parameters of these layers.
     """
     names: set[str] = set()
     for prefix, layer in module.named_modules():

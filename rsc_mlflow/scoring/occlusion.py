@@ -101,10 +101,10 @@ def occluder(images: Tensor, labels: Tensor, examples: int, seed: int = 0) -> Oc
 
 def _ranks(images: Tensor, seed: int) -> Tensor:
     n, _, height, width = images.shape
-    seen = (images != 0).any(dim=1).flatten(1)
+    nonzero = (images != 0).any(dim=1).flatten(1)
     keys = torch.rand(n, height * width, dtype=torch.float64, generator=torch_generator(seed, "occlusion order"))
-    order = keys.masked_fill(~seen, 2).argsort(dim=1)  # non-zero pixels first, in random order
+    order = keys.masked_fill(~nonzero, 2).argsort(dim=1)  # non-zero pixels first, in random order
     position = order.argsort(dim=1).double()
-    count = seen.sum(dim=1, keepdim=True)
-    rank = torch.where(seen, position / count.clamp(min=1), 1.0)
+    count = nonzero.sum(dim=1, keepdim=True)
+    rank = torch.where(nonzero, position / count.clamp(min=1), 1.0)
     return rank.reshape(n, height, width)

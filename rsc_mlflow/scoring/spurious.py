@@ -172,15 +172,17 @@ def _hits(clean: Tensor, patterned: Tensor, limit: Tensor | float) -> Tensor:
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Return the share of examples whose largest logit is the label's (0 if there are none).
+    """Return the share of examples whose largest logit is that of the label; 0 if there are no examples.
 
-    Logits ``[N, C]``, labels int64 ``[N]``.
+    Args:
+        logits: float ``[N, C]``.
+        labels: int64 ``[N]``.
     """
     return _mean(logits.argmax(1) == labels)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean negative log-likelihood in nats; logits ``[N, C]``, labels int64 ``[N]``."""
+    """Return the mean negative log-likelihood in nats for logits ``[N, C]`` and labels int64 ``[N]``."""
     return F.cross_entropy(logits.double(), labels).item()
 
 

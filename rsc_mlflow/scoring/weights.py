@@ -68,11 +68,18 @@ class WeightMaps:
 
 
 def pattern_correlation(weights: Tensor, pattern: str, pattern_seed: int) -> float:
-    """Return Pearson's r over inputs between a map ``[C, H, W]`` and the pattern on a black image.
+    """Return Pearson's r over inputs between a weight map and the pattern on a black image; NaN for a constant map.
 
-    It is NaN for a constant map.  Compare it with the r of a clean model, which need not be close to 0: weights in the
-    center of an image differ from those at its border.  There is no interval because neighboring inputs are not
-    independent.
+    Compare it with the r of a clean model, which need not be close to 0: weights in the center of an image differ from
+    those at its border.  There is no interval because neighboring inputs are not independent.
+
+    Args:
+        weights: result of :func:`weight_map`, ``[C, H, W]``.
+        pattern: name of the pattern.
+        pattern_seed: seed of a noise pattern.
+
+    Raises:
+        InputError: as for :func:`rsc_mlflow.data.apply_pattern`.
     """
     added = apply_pattern(pattern, torch.zeros(1, *weights.shape), pattern_seed)[0]
     pair = torch.stack([weights.flatten(), added.flatten()]).double()

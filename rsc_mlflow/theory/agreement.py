@@ -56,6 +56,12 @@ def compare(
 ) -> Agreement:
     """Simulate one set of parameters once per seed and return the results together with the values of both formulas.
 
+    Args:
+        params: parameters of the data and of the regularization.
+        config: parameters of the simulation.
+        seeds: seeds of the simulations, at least two.
+        label: description of the case.
+
     Raises:
         InputError: there are fewer than two seeds, or ``params.x_inv_squared`` is not 1 as in the paper's formulas.
     """

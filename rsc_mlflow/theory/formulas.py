@@ -190,7 +190,9 @@ def reliance_slope_sign(params: LinearModelParams) -> int:
 
 
 FIGURE_RIDGES = (0.0, 1.0, 10.0, 100.0)
+"""Ridge penalties in the paper's figure."""
 FIGURE_NOISES = (0.0, 0.1, 0.2, 0.3)
+"""Variances of the input noise in the paper's figure."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class Checkpoint:
         except BaseException as error:
             temporary.unlink(missing_ok=True)
             if isinstance(error, RuntimeError) and isinstance(error.__context__, OSError | KeyboardInterrupt):
-                raise error.__context__ from None  # PyTorch hides the cause: full disk or a signal
+                raise error.__context__ from None  # PyTorch replaces a full disk or a signal by a RuntimeError
             raise
         _sync_folder(path.parent)
         return path
@@ -101,7 +101,7 @@ class Checkpoint:
         if not path.is_file():
             raise InputError(f"The checkpoint {path} does not exist.")
         try:
-            _check_records(path)  # torch.load does not
+            _check_records(path)  # torch.load does not check them
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             # Where the file is truncated determines which of many types of errors zipfile and torch.load raise.

@@ -227,7 +227,7 @@ class Cohort:
             if number % STEPS_BETWEEN_DROPS == 0:
                 self._optimizer.drop_negligible()
             self._step(size)
-        self._batches.end_epoch(more=epoch < self._config.epochs)  # while a GPU still computes
+        self._batches.end_epoch(more=epoch < self._config.epochs)  # draws the next order while a GPU still computes
         self.epoch = epoch
         self._refuse_diverged()
         count = self._batches.examples

@@ -1,4 +1,4 @@
-"""Compute the logits of a model on many images."""
+"""Evaluation of a model on many images."""
 
 import torch
 from torch import Tensor, nn

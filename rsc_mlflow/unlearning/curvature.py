@@ -99,7 +99,7 @@ def _gauss_newton(model: FlatModel) -> Product:
             found: Any = jvp(lambda p: model.logits(p, images), (parameters,), (direction,))
             return found[0], found[1]
 
-        found: Any = vjp(with_tangent, model.parameters, has_aux=True)  # torch's annotation omits the third value
+        found: Any = vjp(with_tangent, model.parameters, has_aux=True)  # PyTorch's annotation omits the third value
         logits, pull_back, tangent = found
         p = logits.softmax(1)
         curved = p * (tangent - (p * tangent).sum(1, keepdim=True))

@@ -13,7 +13,7 @@ import torch.func
 def jvp(function: Callable[..., Any], primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
     """Return the value of ``function`` at ``primals`` and its derivative along ``tangents``; see ``torch.func.jvp``."""
     _load_decompositions()
-    found: Any = torch.func.jvp(function, primals, tangents)  # annotated with a third value, which only has_aux gives
+    found: Any = torch.func.jvp(function, primals, tangents)  # PyTorch's annotation has a third value, as with has_aux
     return found[0], found[1]
 
 

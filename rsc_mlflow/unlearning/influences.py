@@ -36,9 +36,15 @@ class Influences:
 
 
 def influences(model: nn.Module, train: Examples, test: Examples, config: InfluenceConfig) -> Influences:
-    """Return how much the summed loss of ``test`` would rise if each training example were removed, to first order.
+    """Return, to first order, how much the summed loss of ``test`` would rise by the removal of each training example.
 
-    Cost: one solve and two forward passes over the training set.
+    Cost: one solve and about two forward passes over the training set.
+
+    Args:
+        model: the trained model; it is not modified.
+        train: the training examples as used in training, i.e. with their pattern.
+        test: the test examples, e.g. one image with the pattern.
+        config: options of the solver and of the curvature.
 
     Raises:
         InputError: a set is empty, the model diverged, or the solver cannot solve the system.

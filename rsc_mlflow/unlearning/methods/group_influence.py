@@ -34,7 +34,7 @@ NO_EFFECT = 0.01
 """Predicted increase of the mean forget loss (nats) below which an update counts as having no effect."""
 
 TOO_FAR = 2.0
-"""Predicted increase (nats) above which the step has left the region of the quadratic approximation."""
+"""Predicted increase of the mean forget loss (nats) above which an update counts as too large for the approximation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def group_influence(
     }
     moved = flat.moved(step)
     if observe is not None:
-        observe(1, moved, {})  # the record is logged with the result
+        observe(1, moved, {})
     return Unlearned(moved, record, solution.notes + _notes(model, forget, record))
 
 
