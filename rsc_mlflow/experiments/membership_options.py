@@ -22,7 +22,8 @@ def _attacks_help() -> str:
     from rsc_mlflow.attacks.base import attack_names
 
     first, *others = attack_names()
-    return f"Attacks, separated by commas: {first} (the paper's), {', '.join(others)}."
+    names = f"{first} (the paper's), {', '.join(others)}"
+    return f"Attacks, separated by commas: {names}.  The command attack --method {first} sets this option to {first}."
 
 
 @dataclass(frozen=True, kw_only=True)

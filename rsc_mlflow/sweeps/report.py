@@ -52,8 +52,8 @@ def print_plan(
         f"{len(requested & set(left))} to run"
     )
     for name, count in Counter(plan.jobs[key].entry_point for key in serving).items():
-        answer(f"{count} additional jobs of {name}, which they depend on or are compared with")
-    table = Table("jobs that run together", "number", "at most at a time")
+        answer(f"additional jobs of {name}, which these depend on or are compared with: {count}")
+    table = Table("jobs that run together", "number", "maximum together")
     groups = Counter(cohorts[key] for key in left)
     for key, count in groups.items():
         table.add_row(*_group(plan, left, cohorts, key), str(count), str(sizes[key]) if key is not None else "1")

@@ -70,7 +70,7 @@ def test_a_plan_tells_what_serves_the_grid_and_what_runs_alone(capsys: pytest.Ca
     print_plan("a-1234", grid, plan, list(plan.jobs), cohorts, {})
     said = capsys.readouterr().out
     assert said.startswith("a-1234\n1 jobs of exact_retraining: 0 finished, 1 to run\n")
-    assert "1 additional jobs of train_classifier, which they depend on or are compared with" in said
+    assert "additional jobs of train_classifier, which these depend on or are compared with: 1" in said
     assert "separately: 1 train_classifier, 1 exact_retraining" in said
     print_plan("a-1234", grid, plan.wanted(set(plan.jobs)), [], {}, {})
     said = capsys.readouterr().out
