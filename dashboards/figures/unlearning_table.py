@@ -14,6 +14,7 @@ from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, OVER_FORGETS, V
 from rsc_mlflow.names import TWO_CLASSES
 from rsc_mlflow.tracking import schema
 
+MEMBERSHIP = "membership AUC after"
 MEASURES: Mapping[str, str] = {
     "score gap": schema.GAP_PREFIX + schema.SPURIOUS_SCORE,
     "accuracy gap": schema.GAP_PREFIX + schema.TEST_ACCURACY,
@@ -21,7 +22,7 @@ MEASURES: Mapping[str, str] = {
     "forget confidence gap": schema.GAP_PREFIX + schema.FORGET_CONFIDENCE,
     "KL, clean": schema.KL_TO_REFERENCE,
     "KL, patterned": schema.KL_TO_REFERENCE_PATTERN,
-    "membership AUC after": "membership",
+    MEMBERSHIP: "membership",
     "seconds": schema.UNLEARN_SECONDS,
 }
 """Column of the table → metric; ``membership`` is added by :func:`with_membership`."""
@@ -122,7 +123,9 @@ def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     by = list(by)
     values = {name: metric(runs, of) for name, of in MEASURES.items()} | _of_targets(runs)
-    found = series(runs, by, values)
+    unbounded = {name: value for name, value in values.items() if name != MEMBERSHIP}
+    auc = series(runs, by, {MEMBERSHIP: values[MEMBERSHIP]}, bounds=(0, 1))
+    found = pd.concat([series(runs, by, unbounded), auc], ignore_index=True)
     if found.empty:
         return pd.DataFrame()
     cells = _with_ends(found, by, [name for name in values if (found["series"] == name).any()])

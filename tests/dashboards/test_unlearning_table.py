@@ -8,6 +8,7 @@ import pytest
 
 from dashboards.figures.unlearning_table import faults, gap_table, variants, with_membership
 from rsc_mlflow.analysis import latest_per_fingerprint, read
+from rsc_mlflow.replication import seed_interval
 from tests.dashboards.frames import run
 
 BY = ["dataset_family", "paper", "n_spurious", "variant"]
@@ -123,3 +124,21 @@ def test_membership_after_unlearning_is_that_of_the_attacks_on_the_unlearned_mod
     assert np.isnan(membership["run 1"])
     table = gap_table(variants(with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])), BY)
     assert table["membership AUC after"].tolist() == [pytest.approx(0.75)]
+
+
+def test_the_interval_of_an_auc_ends_at_one() -> None:
+    aucs = [1.0, 0.9, 0.6, 1.0, 1.0]
+    rows = [unlearned(k, "group_influence", GOOD) for k in range(5)]
+    rows += [
+        run(20 + k, kind="attack", m={"attack/lira/spurious_auc": value}) | {"tags.rsc.source_run_id": f"{k:032x}"}
+        for k, value in enumerate(aucs)
+    ]
+    runs = latest_per_fingerprint(read(pd.DataFrame.from_records(rows)))
+    attacked = with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])
+    row = gap_table(variants(attacked), BY).iloc[0]
+    expected = seed_interval(aucs, {"dataset": range(5)}, bounds=(0, 1))
+    assert row["membership AUC after"] == pytest.approx(0.9)
+    assert (row["membership AUC after from"], row["membership AUC after to"]) == pytest.approx(
+        (expected.low, expected.high)
+    )
+    assert expected.high < 1
