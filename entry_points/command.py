@@ -1,6 +1,8 @@
 """Create click commands from options classes, and run them with one-line errors and defined exit statuses."""
 
 import dataclasses
+import os
+import select
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -113,6 +115,8 @@ def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
         _close_adopted_run("interrupted", entry)
         return 1
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            return 1
         line = _refusal(error)
         if line is not None:
             click.echo(f"error: {line}", err=True)
@@ -121,6 +125,16 @@ def reported(run: Callable[[], int], entry: click.Command | None = None) -> int:
         if line is None:
             raise
         return 2
+
+
+def _output_is_closed() -> bool:
+    """Return whether nobody reads standard output any more, as after ``… | head``; if so, discard what is left."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)
+    if not output.poll(0):  # it would report POLLERR
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _refusal(error: Exception) -> str | None:

@@ -1,7 +1,11 @@
 """Exit status and last words of a program, and of the run that was opened for it."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import requests
@@ -19,6 +23,8 @@ from entry_points.command import command, status
 from entry_points.commands import find_command
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.fields import Options, integer, option
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +82,20 @@ def test_the_program_itself_shows_its_commands_and_its_version(capsys: pytest.Ca
 def test_a_command_is_suggested_by_a_word_of_its_name(typed: str, meant: str) -> None:
     with pytest.raises(InputError, match=f"Unknown command '{typed}'. Did you mean '{meant}'"):
         find_command(typed)
+
+
+@pytest.mark.parametrize("words", [["-m", "entry_points"], ["-m", "results", "show", "scores"]])
+def test_output_that_nobody_reads_ends_the_command_without_a_traceback(words: list[str]) -> None:
+    """As with ``… | head`` once ``head`` has ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, *words], check=False, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_an_option_that_follows_from_the_method_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
