@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from results.groups import Groups, Key, Row, of_study, runs_of, trained
-from results.markdown import MISSING, counted, interval, p_value, share, table
+from results.markdown import MISSING, counted, interval, listed, p_value, share, table
 from results.studies import Results
 from rsc_mlflow.analysis import clean, finished, kind, mitigation, mitigation_effect, points
 from rsc_mlflow.tracking import schema
@@ -33,7 +33,7 @@ def mitigations(results: Results) -> str:
         if not rows:
             rows.append(_row("none", 0.0, by_outcome, {}, clean_models))
         rows += [_row(f"{words} {s:g}", s, by_outcome, changes, clean_models) for s in strengths if s]
-        captions.append(f"{words}: {counted(int(means['runs'].sum() / 3), 'run')}, {means['cells'].iloc[0]}")
+        captions.append(f"{counted(int(means['runs'].sum() / 3), 'run')} for {words}")
     heads = (
         "mitigation",
         "score",
@@ -45,7 +45,8 @@ def mitigations(results: Results) -> str:
     columns = dict.fromkeys((*heads, "change of that accuracy", "p ", "clean accuracy"), False)
     about = "Changes are differences from no mitigation, paired by seeds. "
     about += "p: paired t-test, with Holm's correction within each mitigation."
-    return f"{table(columns, rows)}\n\n`results/mitigation.csv`; {'; '.join(captions)}. {about}" if rows else ""
+    about = f"Data: `results/mitigation.csv`, {listed(captions)}. {about}" if rows else ""
+    return f"{table(columns, rows)}\n\n{about}" if rows else ""
 
 
 def _by_strength(rows: pd.DataFrame, option: str) -> dict[tuple[float, str], Mapping[Any, Any]]:
