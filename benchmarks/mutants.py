@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,10 @@ KILLED, STOPPED = ("killed",), ("timeout", "segfault", "suspicious")
 """Statuses of mutants that made a test fail, and of those that hung or broke the test process."""
 UNTRIED = "not checked"
 LEAST = 0.9
-"""Smallest share of the mutants of an area, without equivalent ones, that the tests must kill."""
-HEADER = ["area", "mutants", "killed", "timeouts", "equivalent", "survived", "killed of the others"]
+"""Smallest share of the mutants that have an effect on a machine without a GPU that the tests of an area must kill."""
+EQUIVALENT, GPU_ONLY = "none", "only on a GPU"
+"""Effects in ``explained_mutants.yaml`` of mutants that do not count."""
+HEADER = ["area", "mutants", "killed", "timeouts", "equivalent", "GPU only", "survived", "killed of the others"]
 
 
 @dataclass(frozen=True)
@@ -143,12 +145,12 @@ def main(areas: tuple[str, ...], sample: int, seed: int, processes: int) -> None
     for area in areas or AREAS:
         tried = tried_mutants(area, sample, seed, processes)
         survivors = [mutant for mutant in tried if mutant.status not in KILLED + STOPPED]
-        equivalent = [mutant for mutant in survivors if explained.get(mutant.change, ("", ""))[0] == "none"]
-        counts.append(Counts.of(area, tried, len(equivalent)))
-        for mutant in survivors:
-            if mutant not in equivalent:
+        reasons = [explained.get(mutant.change, ("", "not explained yet")) for mutant in survivors]
+        counts.append(Counts.of(area, tried, Counter(effect for effect, _ in reasons)))
+        for mutant, (effect, reason) in zip(survivors, reasons, strict=True):
+            if effect not in (EQUIVALENT, GPU_ONLY):
                 print(f"\n{mutant.name}: {mutant.status}\n{_marked('-', mutant.before)}\n{_marked('+', mutant.after)}")
-                print(f"reason: {explained.get(mutant.change, ('', 'not explained yet'))[1]}")
+                print(f"reason: {reason}")
     print()
     print_table(HEADER, [one.cells() for one in counts])
     if low := [one.area for one in counts if one.share < LEAST]:
@@ -165,6 +167,7 @@ class Counts:
         killed: those that made a test fail.
         stopped: those that hung or broke the test process.
         equivalent: survivors whose change has no effect.
+        gpu_only: survivors whose change has an effect only on a GPU.
     """
 
     area: str
@@ -172,28 +175,29 @@ class Counts:
     killed: int
     stopped: int
     equivalent: int
+    gpu_only: int
 
     @classmethod
-    def of(cls, area: str, tried: Sequence[Mutant], equivalent: int) -> "Counts":
-        """Count the mutants that were tried."""
+    def of(cls, area: str, tried: Sequence[Mutant], effects: Mapping[str, int]) -> "Counts":
+        """Count the mutants that were tried, and their survivors by effect."""
         counts = Counter(mutant.status for mutant in tried)
         killed, stopped = (sum(counts[status] for status in group) for group in (KILLED, STOPPED))
-        return cls(area, len(tried), killed, stopped, equivalent)
+        return cls(area, len(tried), killed, stopped, effects.get(EQUIVALENT, 0), effects.get(GPU_ONLY, 0))
 
     @property
     def share(self) -> float:
-        """Killed and stopped mutants as a share of those that are not equivalent."""
-        return (self.killed + self.stopped) / max(1, self.tried - self.equivalent)
+        """Killed and stopped mutants as a share of those that have an effect on a machine without a GPU."""
+        return (self.killed + self.stopped) / max(1, self.tried - self.equivalent - self.gpu_only)
 
     def cells(self) -> list[str]:
         """The row of :data:`HEADER`."""
-        survived = self.tried - self.killed - self.stopped - self.equivalent
-        numbers = (self.tried, self.killed, self.stopped, self.equivalent, survived)
+        survived = self.tried - self.killed - self.stopped - self.equivalent - self.gpu_only
+        numbers = (self.tried, self.killed, self.stopped, self.equivalent, self.gpu_only, survived)
         return [self.area, *map(str, numbers), f"{self.share:.0%}"]
 
 
 def explained_mutants() -> dict[Change, tuple[str, str]]:
-    """Return the changes in ``explained_mutants.yaml``, each with its effect ("none" if equivalent) and the reason."""
+    """Return the changes in ``explained_mutants.yaml``, each with its effect and the reason why it survives."""
     entries = yaml.safe_load(EXPLAINED.read_text(encoding="utf-8"))
     return {(one["function"], one["before"], one["after"]): (one["effect"], one["reason"]) for one in entries}
 
