@@ -11,6 +11,7 @@ import numpy as np
 
 from rsc_mlflow import cancellation
 from rsc_mlflow.attacks.base import Bools, Doubles
+from rsc_mlflow.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +44,24 @@ def leave_one_out_rounds(signal: Doubles, members: Bools) -> Iterator[LeaveOneOu
     Args:
         signal: the models' signals on the population, float64 ``[K, M]``.
         members: whether each model was trained on each example, bool ``[K, M]``.
+
+    Raises:
+        InputError: no round is usable, because the population is too small.
     """
+    none = True
     for k in range(len(signal)):
         cancellation.check()
         others = [j for j in range(len(signal)) if j != k and not np.array_equal(members[j], ~members[k])]
         out = ~members[others]
         usable = out.any(axis=0)
         if usable.any() and 0 < members[k][usable].sum() < usable.sum():
+            none = False
             yield LeaveOneOutRound(signal[k][usable], signal[others][:, usable], out[:, usable], members[k][usable])
+    if none:
+        raise InputError(
+            f"The attack cannot be calibrated on a population of {signal.shape[1]} examples with {len(signal)} shadow "
+            "models. Use a larger dataset, more shadow models, or the attacks shadow and loss."
+        )
 
 
 def best_threshold(scores: Doubles, members: Bools) -> float:

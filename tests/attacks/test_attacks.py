@@ -229,11 +229,12 @@ def test_a_round_leaves_out_its_target_and_the_complement() -> None:
         assert (r.members == members[k]).all()
 
 
-def test_a_round_in_which_nothing_can_be_learned_is_left_out() -> None:
+def test_without_a_round_in_which_something_can_be_learned_an_attack_is_refused() -> None:
     half = np.array([True, True, False, False])
     members = np.stack([half, ~half, ~half])  # nobody is left for the first player but its complement
     signal = np.arange(3.0)[:, None] * np.ones(4)
-    assert [r.target[0] for r in leave_one_out_rounds(signal, members)] == []
+    with pytest.raises(InputError, match="cannot be calibrated on a population of"):
+        list(leave_one_out_rounds(signal, members))
 
 
 def test_mean_out_counts_only_models_that_have_not_seen_it() -> None:
