@@ -67,6 +67,7 @@ def test_a_point_links_its_runs_with_their_experiment_if_it_is_known() -> None:
     runs = frame(*_runs(2))
     ids = runs["run_id"].tolist()
     assert points(runs, ["pattern"], "spurious/score")["links"].tolist() == [f"1:{ids[0]},1:{ids[1]}"]
+    assert points(runs, ["pattern"], "spurious/score")["units"].dtype.kind == "i"
     without = points(runs.drop(columns="experiment_id"), ["pattern"], "spurious/score")
     assert without["links"].tolist() == [f":{ids[0]},:{ids[1]}"]
 

@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from rsc_mlflow.analysis import mitigation, mitigation_effect, norm_correlation, norms, over_seeds, read, trained
+from rsc_mlflow.analysis.comparisons import common_cells
 from rsc_mlflow.errors import InputError
 from rsc_mlflow.replication import seed_interval
 
@@ -234,6 +235,12 @@ def test_correlation_is_over_patterns_not_over_seeds() -> None:
     ranks = [stats.spearmanr(list(size.values()), order).statistic for order in itertools.permutations(mean.values())]
     assert found["rho"] == pytest.approx(ranks[0])
     assert found["rho_p_value"] == pytest.approx(np.mean(np.abs(ranks) >= abs(ranks[0]) - 1e-12))
+
+
+def test_runs_without_a_value_of_a_setting_are_a_group_of_their_own() -> None:
+    table = pd.DataFrame({"pattern": ["v1", "v20"] * 2, "epochs": [np.nan, np.nan, 5, 5]})
+    table = table.assign(n_spurious=[3, 3, 3, 20], target_class="0")
+    assert common_cells(table, ["epochs"], "pattern").index.tolist() == [0, 1]  # 5 epochs: no number in common
 
 
 def test_two_patterns_have_no_correlation() -> None:
