@@ -51,6 +51,20 @@ def test_one_seed_has_a_mean_and_no_interval() -> None:
         assert math.isnan(found.high)
 
 
+def test_two_values_have_an_interval_and_both_intervals_know_their_sample_size() -> None:
+    pair = t_interval([1.0, 3.0])
+    assert (pair.low, pair.high) == pytest.approx(stats.t.interval(0.95, 1, loc=2, scale=1))
+    assert (pair.n, prediction_interval([1.0, 3.0, 4.0]).n) == (2, 3)
+
+
+def test_an_estimated_p_value_counts_the_observed_assignment_once() -> None:
+    rng = np.random.default_rng(0)
+    found = rank_sum(rng.normal(size=400), rng.normal(size=400), resamples=9)
+    assert not found.exact
+    assert found.p_value * 10 == pytest.approx(round(found.p_value * 10))
+    assert rank_sum(rng.normal(9, 1, 400), rng.normal(size=400), resamples=9).p_value == pytest.approx(0.1)
+
+
 def test_t_interval_covers_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     inside = [(found := t_interval(rng.normal(3, 2, 5), 0.9)).low <= 3 <= found.high for _ in range(2000)]
