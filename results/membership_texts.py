@@ -143,7 +143,7 @@ def auc(results: Results, family: str, attack: str, optimizer: str, examples: st
     found = attacked(results, family)
     if found is None:
         return ""
-    values = found.measure(attack, "spurious_auc") if members == "spurious" else found.ordinary(attack)
+    values = {"spurious": found.measure(attack, "spurious_auc"), "ordinary": found.ordinary(attack)}[members]
     return interval(at(found.means(values), (optimizer, float(examples))))
 
 

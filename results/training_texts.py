@@ -117,8 +117,8 @@ def score(results: Results, optimizer: str, pattern: str, examples: str, what: s
     found = study_scores(results, "scores", BY)
     key = (optimizer, pattern, float(examples))
     clean = found.clean.get(key, {})
-    cells = {"score": interval(at(found.score, key)), "p": test_cell(clean)}
-    return cells[what] if what in cells else share(clean.get("max", math.nan))
+    highest = share(clean.get("max", math.nan))
+    return {"score": interval(at(found.score, key)), "highest": highest, "p": test_cell(clean)}[what]
 
 
 @of_study("scores")
