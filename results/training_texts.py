@@ -17,8 +17,6 @@ from rsc_mlflow.tracking.fingerprint import fingerprint
 
 BY = ("optimizer", "paper", "n_spurious")
 OPTIMIZERS = {"sgd": "SGD", "adam": "Adam", "adagrad": "Adagrad", "rms": "RMSprop"}
-LEVEL = 0.05
-"""Level of significance."""
 FAMILIES = {"mnist": "MNIST", "fashion": "Fashion-MNIST", "digits": "digits", "cifar10": "CIFAR-10"}
 CLEAN_HEAD = "clean models: mean, highest (number)"
 _SCORE_COLUMNS = {
@@ -185,8 +183,8 @@ def norm_correlation(results: Results) -> str:
 def above_clean_count(results: Results, name: str) -> str:
     """Part of a sentence: how many points of a study are above the clean models, e.g. "6 of 6"."""
     tests = [] if results.runs(name).empty else list(study_scores(results, name, BY).clean.values())
-    tested = [row["p_holm"] for row in tests if "p_holm" in row]
-    return f"{sum(p < LEVEL for p in tested)} of {len(tested)}" if tested else not_run(name)
+    significant = [row["significant"] for row in tests if "significant" in row]
+    return f"{sum(significant)} of {len(significant)}" if significant else not_run(name)
 
 
 @of_study("architectures")
