@@ -100,6 +100,7 @@ def layout(repository: RunRepository, prefix: str) -> Component:
             dcc.Store(id="stamp"),
             dcc.Store(id="saved"),
             dcc.Interval(id="tick", interval=FAST_MS),
+            dcc.Store(id="due"),
             header,
             html.Div(id="filters", className="filters"),
             *([writing.view_bar()] if repository.writer is not None else []),
@@ -241,7 +242,7 @@ def _refresh(app: Dash, repository: RunRepository, prefix: str) -> None:
         Output(note, "children"),
         Output(table, "rowData"),
         Output(notice, "children"),
-        Input("tick", "n_intervals"),
+        Input("due", "data"),
         State("address", "pathname"),
         State("address", "search"),
         State("stamp", "data"),
@@ -294,6 +295,7 @@ def _small(app: Dash, repository: RunRepository, prefix: str) -> None:
     control = {"type": "control", "name": ALL, "default": ALL, "kind": ALL}
     client = [
         ("to_address", Output("address", "search"), [Input(control, "value")], [State("address", "search")]),
+        ("due", Output("due", "data"), [Input("tick", "n_intervals")], []),
         ("reset", Output("address", "search", allow_duplicate=True), [Input("reset", "n_clicks")], []),
         ("set_title", Output("saved", "data", allow_duplicate=True), [Input("menu", "children")], []),
         ("toggle_theme", Output("theme", "data"), [Input("theme-button", "n_clicks")], []),

@@ -19,6 +19,11 @@ window.dash_clientside = Object.assign({}, window.dash_clientside, {
       before.sort();
       return params.toString() === before.toString() ? noUpdate : next ? "?" + next : "";
     },
+    // Asks for a refresh, unless the page is being drawn: its answer would replace that page, and what the user had
+    // clicked on it would be lost.
+    due: function (ticks) {
+      return document.getElementById("page").dataset.dashIsLoading ? window.dash_clientside.no_update : ticks;
+    },
     reset: function (clicks) {
       return clicks ? "" : window.dash_clientside.no_update;
     },

@@ -94,7 +94,7 @@ def tick(client: FlaskClient, path: str, stamp: str, page: dict[str, Any], searc
         {"id": "address", "property": "search", "value": search},
         {"id": "stamp", "property": "data", "value": stamp},
     ]
-    return ask(client, "..page.children@", outputs, [{"id": "tick", "property": "n_intervals", "value": 1}], state)
+    return ask(client, "..page.children@", outputs, [{"id": "due", "property": "data", "value": 1}], state)
 
 
 @pytest.fixture
