@@ -41,6 +41,7 @@ DISTRIBUTIONS = (
     Distribution("Beta(.3, 5.7), mean .05", 0.05, partial(special.betaincinv, 0.3, 5.7)),
     Distribution("Beta(9, 1), mean .9", 0.9, partial(special.betaincinv, 9.0, 1.0)),
     Distribution("tight: normal, mean .9, standard deviation .005", 0.9, lambda p: 0.9 + 0.005 * special.ndtri(p)),
+    Distribution("Gamma(.5), mean .5, no upper bound", 0.5, partial(special.gammaincinv, 0.5), (0.0, math.inf)),
 )
 
 
@@ -148,7 +149,7 @@ def quadrature(table: Floats, bounds: Ends | None) -> Ends:
 
 def log_odds(table: Floats, bounds: Ends | None) -> Ends:
     """Return Student's interval for the log odds of the mean (delta method)."""
-    if bounds is None:
+    if bounds is None or math.isinf(bounds[1]):
         return NONE
     values, factors = long(table)
     mean, (error, df) = float(values.mean()), standard_error(values, factors)
@@ -158,7 +159,7 @@ def log_odds(table: Floats, bounds: Ends | None) -> Ends:
 
 def with_power(power: float, table: Floats, bounds: Ends | None) -> Ends:
     """Return the interval of :func:`rsc_mlflow.replication.bounded` with another variance function."""
-    if bounds is None:
+    if bounds is None or (math.isinf(bounds[1]) and power >= 1):
         return NONE
     values, factors = long(table)
     return bounded(float(values.mean()), *standard_error(values, factors), LEVEL, bounds, power)
@@ -200,7 +201,7 @@ def _errors(tables: Floats) -> Floats:
 
 def betting(table: Floats, bounds: Ends | None) -> Ends:
     """Return the hedged-capital interval (Waudby-Smith and Ramdas 2024, theorem 3), factors in quadrature."""
-    return NONE if bounds is None else in_quadrature(_hedged_capital, table)
+    return NONE if bounds is None or math.isinf(bounds[1]) else in_quadrature(_hedged_capital, table)
 
 
 def _hedged_capital(x: Floats) -> Ends:

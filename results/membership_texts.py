@@ -211,5 +211,6 @@ def _paired(trained: Attacked, retrained: Attacked, name: str, key: Key) -> str:
         return ""
     change = part["auc_after"] - part["auc"]
     seeds = {kind: part[column].tolist() for kind, column in SEEDS.items()}
-    found = seed_interval(np.asarray(change, dtype=float), {k: v for k, v in seeds.items() if any(v)})
+    given = {kind: column for kind, column in seeds.items() if any(column)}
+    found = seed_interval(np.asarray(change, dtype=float), given, bounds=(-1, 1))
     return interval({"mean": found.estimate, "low": found.low, "high": found.high, "each": ()})

@@ -59,7 +59,7 @@ def seed_interval(
         seeds: for each kind of seed ("dataset", "training", "pattern", "shadow"), the seed of each run, ``[n]``.  If
             two kinds always change together, the first one is used.
         level: confidence level.
-        bounds: range of possible values, e.g. (0, 1) for a score or an accuracy; None if unbounded.
+        bounds: range of possible values, e.g. (0, 1) for a score or (0, inf) for a loss; None if unbounded.
 
     Returns:
         The interval: :func:`bounded` if bounds are given, else :func:`student`.  ``python -m benchmarks intervals``
@@ -135,8 +135,9 @@ def bounded(
     """Return the bounds of a t interval for bounded values, with a standard error that depends on the mean.
 
     The interval contains each mean m that Student's test does not reject if the standard error at m is
-    error · (v(m) / v(estimate)) ** power, with v(m) = (m - bounds[0]) (bounds[1] - m).  This is Wilson's construction
-    (1927); power 1/2 is the binomial variance function, power 1 is Wedderburn's (1974).  The interval lies within the
+    error · (v(m) / v(estimate)) ** power, with v(m) = (m - bounds[0]) (bounds[1] - m), or m - bounds[0] if there is no
+    upper bound.  This is Wilson's construction (1927); power 1/2 is the variance function of the binomial and the
+    Poisson distribution, power 1 that of Wedderburn (1974) and of the gamma distribution.  The interval lies within the
     bounds and is longer towards the bound that is farther away, because bounded values are skewed in that direction.
     It is close to Student's interval if the standard error is small compared with the distance from both bounds.  If
     all values are equal, its length is 0, as is that of Student's interval.
@@ -146,17 +147,40 @@ def bounded(
         error: its standard error.
         df: degrees of freedom of the standard error.
         level: confidence level.
-        bounds: range of possible values.
-        power: exponent of the variance function.
+        bounds: range of possible values; the upper bound may be infinite.
+        power: exponent of the variance function; less than 1 if the upper bound is infinite.
     """
     low, high = bounds
-    x = (estimate - low) / (high - low)
-    half = float(special.stdtrit(df, (1 + level) / 2)) * error / (high - low)
+    half = float(special.stdtrit(df, (1 + level) / 2)) * error
+    if math.isinf(high):
+        return _positive(estimate - low, half, power, low)
+    x, half = (estimate - low) / (high - low), half / (high - low)
     if half * x * (1 - x) == 0:
         return estimate, estimate
     slope = half / (x * (1 - x)) ** power
     below, above = 1 - _far_end(1 - x, slope, power), _far_end(x, slope, power)
     return low + (high - low) * below, low + (high - low) * above
+
+
+def _positive(x: float, half: float, power: float, low: float) -> tuple[float, float]:
+    """Return :func:`bounded` for values of at least ``low``, whose mean is ``low + x``."""
+    if half * x == 0:
+        return low + x, low + x
+    c = half / x
+    below, above = -math.log1p(c) / power, min(math.log1p(c) / (1 - power), 700.0)
+    return low + x * _ratio(c, power, below), low + x * _ratio(c, power, above)
+
+
+def _ratio(c: float, power: float, outside: float) -> float:
+    """Return the r between 1 and exp(outside) with abs(r - 1) = c r ** power, by bisection of log r."""
+    inside = 0.0
+    for _ in range(60):
+        s = (inside + outside) / 2
+        if abs(math.expm1(s)) <= c * math.exp(power * s):
+            inside = s
+        else:
+            outside = s
+    return math.exp(inside)
 
 
 def _far_end(x: float, slope: float, power: float) -> float:

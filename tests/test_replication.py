@@ -102,16 +102,36 @@ def test_unequal_levels_have_an_unbiased_variance() -> None:
     assert np.mean(squares) == pytest.approx((weights**2).sum(), rel=0.05)
 
 
-@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 100.0), (-1.0, 3.0)])
-def test_bounded_interval_solves_its_equation(bounds: tuple[float, float]) -> None:
+@pytest.mark.parametrize("power", [0.5, 0.75])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 100.0), (-1.0, 3.0), (0.0, math.inf), (2.0, math.inf)])
+def test_bounded_interval_solves_its_equation(bounds: tuple[float, float], power: float) -> None:
     """At either end m the distance from the mean is t times the standard error at m."""
     low, high = bounds
-    x, error, df = low + 0.3 * (high - low), 0.1 * (high - low), 4.0
+    width = high - low if math.isfinite(high) else 7.0
+    x, error, df = low + 0.3 * width, 0.1 * width, 4.0
     t = stats.t.ppf(0.975, df)
-    for m in bounded(x, error, df, 0.95, bounds):
-        assert low < m < high
-        at_m = error * ((m - low) * (high - m) / (x - low) / (high - x)) ** 0.75
-        assert abs(m - x) == pytest.approx(t * at_m, rel=1e-9)
+    ends = bounded(x, error, df, 0.95, bounds, power)
+    assert low < ends[0] < x < ends[1] < high
+    for m in ends:
+        above = (high - m) / (high - x) if math.isfinite(high) else 1
+        assert abs(m - x) == pytest.approx(t * error * ((m - low) / (x - low) * above) ** power, rel=1e-9)
+
+
+def test_without_an_upper_bound_the_interval_is_the_limit_of_distant_bounds() -> None:
+    values, seeds = [0.1, 0.4, 0.5, 1.1, 2.9], {"dataset": range(5)}
+    free, far = (seed_interval(values, seeds, bounds=(0, high)) for high in (math.inf, 1e6))
+    assert (free.low, free.high) == pytest.approx((far.low, far.high), rel=1e-4)
+    scaled = seed_interval([1000 * v for v in values], seeds, bounds=(0, math.inf))
+    assert (scaled.low, scaled.high) == pytest.approx((1000 * free.low, 1000 * free.high))
+
+
+@given(st.lists(st.floats(0, 1e100), min_size=5, max_size=12))
+@example([0.0, 0.0, 0.0, 0.0, 2.65e-122])
+@settings(deadline=None)
+def test_an_interval_of_sizes_holds_the_mean_and_is_never_negative(values: list[float]) -> None:
+    found = seed_interval(values, {"dataset": range(len(values))}, bounds=(0, math.inf))
+    assert 0 <= found.low <= found.estimate * (1 + 1e-12)
+    assert found.estimate * (1 - 1e-12) <= found.high < math.inf
 
 
 @given(st.lists(st.floats(0, 1), min_size=5, max_size=12))
@@ -153,7 +173,7 @@ def covers(found: SeedInterval, truth: float) -> bool:
 
 
 @pytest.mark.parametrize("trainings", [1, 2])
-@pytest.mark.parametrize("kind", ["normal", "beta"])
+@pytest.mark.parametrize("kind", ["normal", "beta", "gamma"])
 def test_it_covers_in_nested_designs(kind: str, trainings: int) -> None:
     """At least .93 of 1,000, less two standard errors of such a share (.016)."""
     rng, hits = np.random.default_rng(trainings), 0
@@ -165,7 +185,7 @@ def test_it_covers_in_nested_designs(kind: str, trainings: int) -> None:
     assert hits >= 914
 
 
-@pytest.mark.parametrize("kind", ["normal", "beta"])
+@pytest.mark.parametrize("kind", ["normal", "beta", "gamma"])
 def test_it_covers_in_crossed_designs(kind: str) -> None:
     rng, hits, seeds = np.random.default_rng(0), 0, crossed(5, 5)
     for _ in range(1000):
@@ -176,8 +196,11 @@ def test_it_covers_in_crossed_designs(kind: str) -> None:
 
 
 def scores(z: np.ndarray, kind: str) -> tuple[np.ndarray, float, tuple[float, float] | None]:
-    """Standard normal numbers as they are, or as scores of the distribution Beta(.3, .9); their mean; their bounds."""
-    return (z, 0.0, None) if kind == "normal" else (stats.beta.ppf(stats.norm.cdf(z), 0.3, 0.9), 0.25, (0, 1))
+    """Standard normal numbers as they are, or as values of Beta(.3, .9) or Gamma(.5); their mean; their bounds."""
+    p = stats.norm.cdf(z)
+    if kind == "gamma":
+        return stats.gamma.ppf(p, 0.5), 0.5, (0, math.inf)
+    return (z, 0.0, None) if kind == "normal" else (stats.beta.ppf(p, 0.3, 0.9), 0.25, (0, 1))
 
 
 @pytest.mark.parametrize(

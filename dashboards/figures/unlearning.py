@@ -11,7 +11,7 @@ from dashboards.figures.points import behind, escape, hover, interval, lines, re
 from dashboards.figures.scores import error
 from dashboards.figures.style import Mark, Theme, figure, mark, plain
 from dashboards.figures.unlearning_table import faults
-from rsc_mlflow.analysis import limits, metric, series
+from rsc_mlflow.analysis import interval_bounds, metric, series
 from rsc_mlflow.experiments.registry import method_names, method_title
 from rsc_mlflow.tracking import schema
 
@@ -73,8 +73,8 @@ def stage_points(runs: pd.DataFrame, by: Sequence[str], metric_name: str, averag
     after, gap = metric(runs, metric_name), metric(runs, schema.gap(metric_name))
     reference = (after - gap).where(runs["method"] != "exact_retraining", after)
     staged = {"before": metric(runs, schema.before(metric_name)), "after": after, "reference": reference}
-    bounds = limits(metric_name) if limits(metric_name) == (0, 1) else None
-    return series(runs, by, staged, average=average, bounds=bounds).rename(columns={"series": "stage"})
+    table = series(runs, by, staged, average=average, bounds=interval_bounds(metric_name))
+    return table.rename(columns={"series": "stage"})
 
 
 def titles(rows: pd.DataFrame, more: str = "") -> list[str]:
@@ -140,7 +140,8 @@ def trade_off_points(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
         "seconds": schema.UNLEARN_SECONDS,
         "accuracy": schema.gap(schema.TEST_ACCURACY),
     }
-    table = series(runs, by, {column: metric(runs, name) for column, name in names.items()})
+    values = {column: metric(runs, name) for column, name in names.items()}
+    table = series(runs, by, values, bounds={column: interval_bounds(name) for column, name in names.items()})
     gap = table[table["series"] == "mean"].drop(columns="series")
     means = table.set_index([*by, "series"])["mean"].unstack().reindex(columns=["seconds", "accuracy"])
     return with_verdicts(gap.merge(means.reset_index(), on=by, how="left"), runs, by)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dashboards.figures.points import INTERVAL
-from rsc_mlflow.analysis import finished, metric, series
+from rsc_mlflow.analysis import finished, interval_bounds, metric, series
 from rsc_mlflow.experiments.unlearning_verdict import DESTROYED, OVER_FORGETS, VERDICTS, verdicts
 from rsc_mlflow.names import TWO_CLASSES
 from rsc_mlflow.tracking import schema
@@ -29,6 +29,8 @@ MEASURES: Mapping[str, str] = {
 ATTACKS = ("lira", "rmia", "shadow", "loss")
 """Attacks on unlearned models, the preferred one first."""
 OF_TARGETS = ("score gap, first target", "score gap, second target")
+BOUNDS = {MEMBERSHIP: (0.0, 1.0), **dict.fromkeys(OF_TARGETS, (-1.0, 1.0))}
+"""Ranges of the measures that are not metrics."""
 NO_REFERENCE = "no reference"
 """Text for runs without a retrained reference, for which there is no verdict."""
 
@@ -123,9 +125,7 @@ def gap_table(runs: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
     """
     by = list(by)
     values = {name: metric(runs, of) for name, of in MEASURES.items()} | _of_targets(runs)
-    unbounded = {name: value for name, value in values.items() if name != MEMBERSHIP}
-    auc = series(runs, by, {MEMBERSHIP: values[MEMBERSHIP]}, bounds=(0, 1))
-    found = pd.concat([series(runs, by, unbounded), auc], ignore_index=True)
+    found = series(runs, by, values, bounds={name: interval_bounds(of) for name, of in MEASURES.items()} | BOUNDS)
     if found.empty:
         return pd.DataFrame()
     cells = _with_ends(found, by, [name for name in values if (found["series"] == name).any()])

@@ -22,7 +22,7 @@ from rsc_mlflow.analysis.counting import UNENDED, UNFINISHED, clean, finished, k
 from rsc_mlflow.analysis.means import per_seed, points, series, unit_means, with_targets
 from rsc_mlflow.analysis.reading import GONE, problems, read
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS, label
-from rsc_mlflow.analysis.values import limits, metric, unreadable
+from rsc_mlflow.analysis.values import interval_bounds, limits, metric, unreadable
 
 __all__ = [
     "GONE",
@@ -40,6 +40,7 @@ __all__ = [
     "correlation",
     "differing",
     "finished",
+    "interval_bounds",
     "kind",
     "label",
     "latest_per_fingerprint",

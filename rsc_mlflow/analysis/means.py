@@ -10,7 +10,7 @@ import pandas as pd
 
 from rsc_mlflow.analysis.alike import differing, without_belongings
 from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
-from rsc_mlflow.analysis.values import Range, limits, metric, unreadable
+from rsc_mlflow.analysis.values import Range, interval_bounds, metric, unreadable
 from rsc_mlflow.names import TWO_CLASSES
 from rsc_mlflow.replication import MIN_UNITS, SeedInterval, seed_interval
 from rsc_mlflow.tracking.schema import score_target
@@ -37,7 +37,6 @@ def points(
     Returns:
         The table of :func:`series` for the metric, without the column ``series``.
     """
-    bounds = limits(metric_name)
     odd = {metric_name: unreadable(runs, metric_name)}
     found = series(
         runs,
@@ -45,7 +44,7 @@ def points(
         {metric_name: metric(runs, metric_name)},
         average=average,
         level=level,
-        bounds=bounds if bounds == (0, 1) else None,
+        bounds=interval_bounds(metric_name),
         odd=odd,
     )
     return found.drop(columns="series")
@@ -58,7 +57,7 @@ def series(
     *,
     average: Sequence[str] = (),
     level: float = 0.95,
-    bounds: Range | None = None,
+    bounds: Range | Mapping[str, Range | None] | None = None,
     odd: Mapping[str, Array] | None = None,
 ) -> pd.DataFrame:
     """Return the mean over seeds of several quantities for each group, with intervals.
@@ -73,7 +72,7 @@ def series(
         average: settings, such as ``n_spurious``, that are averaged within each set of seeds first.  A combination of
             their values is a cell.  A set of seeds is used only if it has a run in every cell of its group.
         level: confidence level.
-        bounds: range of possible values of the quantities; ignored if a value is outside.
+        bounds: range of possible values of all quantities, or of each by its name; ignored if a value is outside.
         odd: for each quantity, which runs have an unreadable value, bool ``[runs]``.
 
     Returns:
@@ -99,7 +98,8 @@ def series(
         value = column.to_numpy(float)
         known = counts & ~np.isnan(value)
         used = _complete(known, group, seed, cell)
-        part = _means(value, used, group, seed, cell, seeds, len(groups), level, bounds)
+        own = bounds.get(name) if isinstance(bounds, Mapping) else bounds
+        part = _means(value, used, group, seed, cell, seeds, len(groups), level, own)
         part["runs"] = np.bincount(group[used], minlength=len(groups))
         part["incomplete"] = np.bincount(group[known & ~used], minlength=len(groups))
         bad = odd.get(name, np.zeros(len(runs), bool)) & counts

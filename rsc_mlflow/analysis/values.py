@@ -1,5 +1,6 @@
 """Ranges of metrics.  Values outside the range of their metric are not used and count as unreadable."""
 
+import math
 import re
 from typing import Any
 
@@ -27,7 +28,7 @@ _DIFFERENCES = re.compile(
 )
 _SIZES = re.compile(
     r"(before/)?(train|test)/loss|spurious/(pattern_norm|n_reference)|attack/[^/]+/n_.*|cost/.*|train/learning_rate"
-    r"|(before/)?unlearn/(forget_loss|gradient_norm|parameter_distance|residual|seconds|speedup)|sweep/.*"
+    r"|(before/)?unlearn/(forget_loss|kl_to_reference.*|gradient_norm|parameter_distance|residual|seconds|speedup)|sweep/.*"
 )
 
 
@@ -41,6 +42,12 @@ def limits(name: str) -> Range:
     if _DIFFERENCES.fullmatch(name):
         return -1.0, 1.0
     return (0.0, LARGEST) if _SIZES.fullmatch(name) else ANY
+
+
+def interval_bounds(name: str) -> Range | None:
+    """Return the bounds of a metric's means for :func:`rsc_mlflow.replication.seed_interval`; None if it has none."""
+    low, high = limits(name)
+    return None if low == -LARGEST else (low, math.inf if high == LARGEST else high)
 
 
 def metric(runs: pd.DataFrame, name: str) -> "pd.Series[float]":

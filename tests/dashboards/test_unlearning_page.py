@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,6 +12,7 @@ from dashboards.figures.unlearning_table import variants
 from dashboards.pages.unlearning import GAPS, PAGE
 from dashboards.panels import Panel, panels
 from rsc_mlflow.analysis import points
+from rsc_mlflow.replication import seed_interval
 from tests.dashboards.frames import frame, run, view
 from tests.dashboards.test_unlearning_table import BAD, FORGET, GOOD, OVER, unlearned
 
@@ -49,6 +51,26 @@ def test_intervals_of_scores_are_those_of_the_scores_page_and_within_the_possibl
     assert (found == points(runs, ["method"], "spurious/score")[ends].to_numpy(float)).all()
     mean, low, high = found[0]
     assert 0 < low < mean < high <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "least", "most"),
+    [
+        ("gap/spurious/score", [-1.0, -0.9, -0.3, -1.0, -1.0], -1, 1),
+        ("unlearn/kl_to_reference_pattern", [0.01, 0.02, 0.02, 0.03, 9.0], 0, np.inf),
+        ("unlearn/forget_loss", [0.01, 0.02, 0.02, 0.03, 9.0], 0, np.inf),
+    ],
+)
+def test_intervals_of_gaps_and_sizes_are_within_the_possible_values(
+    name: str, values: list[float], least: float, most: float
+) -> None:
+    runs = frame(*(unlearned(i, "group_influence", {name: value}) for i, value in enumerate(values)))
+    found = points(runs, ["method"], name).iloc[0]
+    expected = seed_interval(values, {"dataset": range(5)}, bounds=(least, most))
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+    assert least < found["low"] < found["high"] < most
+    staged = unlearning.stage_points(runs, ["method"], name).set_index("stage").loc["after"]
+    assert (staged["low"], staged["high"]) == (found["low"], found["high"])
 
 
 def test_trade_off_pairs_gap_and_seconds() -> None:

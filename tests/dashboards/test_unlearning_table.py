@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboards.figures.unlearning_table import faults, gap_table, variants, with_membership
+from dashboards.figures.unlearning_table import (
+    MEASURES,
+    MEMBERSHIP,
+    OF_TARGETS,
+    faults,
+    gap_table,
+    variants,
+    with_membership,
+)
 from rsc_mlflow.analysis import latest_per_fingerprint, read
 from rsc_mlflow.replication import seed_interval
 from tests.dashboards.frames import run
@@ -126,19 +134,31 @@ def test_membership_after_unlearning_is_that_of_the_attacks_on_the_unlearned_mod
     assert table["membership AUC after"].tolist() == [pytest.approx(0.75)]
 
 
-def test_the_interval_of_an_auc_ends_at_one() -> None:
-    aucs = [1.0, 0.9, 0.6, 1.0, 1.0]
-    rows = [unlearned(k, "group_influence", GOOD) for k in range(5)]
-    rows += [
-        run(20 + k, kind="attack", m={"attack/lira/spurious_auc": value}) | {"tags.rsc.source_run_id": f"{k:032x}"}
-        for k, value in enumerate(aucs)
-    ]
+def test_every_interval_stays_within_the_possible_values_of_its_measure() -> None:
+    """Five skewed values each; Student's interval of every measure would end beyond its range."""
+    possible = dict.fromkeys(("score gap", "accuracy gap", "forget confidence gap", *OF_TARGETS), (-1.0, 1.0))
+    possible |= {"KL, clean": (0, np.inf), "KL, patterned": (0, np.inf), "seconds": (0, np.inf), MEMBERSHIP: (0, 1)}
+    assert {*possible, "forget loss gap"} == {*MEASURES, *OF_TARGETS}  # losses have no largest difference
+    of_targets = {name: f"gap/spurious/score_target_{k}" for k, name in zip((3, 1), OF_TARGETS, strict=True)}
+    values = {
+        name: [0.01, 0.02, 0.02, 0.03, 9.0] if high > 1 else [1.0, 0.9, 0.3, 1, 1]
+        for name, (_, high) in possible.items()
+    }
+    rows = []
+    for seed in range(5):
+        logged = {name: column[seed] for name, column in values.items()}
+        metrics = {metric: logged[name] for name, metric in {**MEASURES, **of_targets}.items() if name in logged}
+        metrics.pop("membership")
+        rows.append(unlearned(seed, "group_influence", GOOD | metrics, "twoclassmnistv20-20-3-1-0", target_class="3-1"))
+        attack = run(20 + seed, kind="attack", m={"attack/lira/spurious_auc": logged[MEMBERSHIP]})
+        rows.append(attack | {"tags.rsc.source_run_id": f"{seed:032x}"})
     runs = latest_per_fingerprint(read(pd.DataFrame.from_records(rows)))
     attacked = with_membership(runs[runs["kind"] == "unlearn"], runs[runs["kind"] == "attack"])
     row = gap_table(variants(attacked), BY).iloc[0]
-    expected = seed_interval(aucs, {"dataset": range(5)}, bounds=(0, 1))
-    assert row["membership AUC after"] == pytest.approx(0.9)
-    assert (row["membership AUC after from"], row["membership AUC after to"]) == pytest.approx(
-        (expected.low, expected.high)
-    )
-    assert expected.high < 1
+    for name, (least, most) in possible.items():
+        expected = seed_interval(values[name], {"dataset": range(5)}, bounds=(least, most))
+        found = (row[name], row[f"{name} from"], row[f"{name} to"])
+        assert found == pytest.approx((expected.estimate, expected.low, expected.high)), name
+        assert least < found[1] < found[0] < found[2] < most
+        student = seed_interval(values[name], {"dataset": range(5)})
+        assert not least <= student.low <= student.high <= most
