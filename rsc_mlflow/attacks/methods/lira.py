@@ -5,7 +5,7 @@ log(p_y / (1 - p_y)) of an example over models that have not seen it is modeled 
 scores an example by Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), where Z ~ N(μ, σ²) and φ is the target's confidence (section
 VI-C).  The score here is (φ - μ) / σ, which orders the examples in the same way but does not round to 1.
 
-μ is the mean over the models that have not seen the example.  If every example has more than ``OWN_VARIANCE_FROM`` such
+μ is the mean over the models that have not seen the example.  If every example has more than ``OWN_VARIANCE_ABOVE`` such
 models, σ is estimated per example.  Otherwise one σ is estimated for the population, as the authors recommend below 64
 models.  The authors compute it from all confidences, so it includes the variance *between* examples.  Here, it is
 computed from the deviations from each example's mean, so it includes only the variance between models.  The authors'
@@ -22,7 +22,7 @@ from rsc_mlflow.attacks.leave_one_out import calibrated_threshold, mean_over_out
 from rsc_mlflow.attacks.signals import confidence
 from rsc_mlflow.errors import InputError
 
-OWN_VARIANCE_FROM = 64
+OWN_VARIANCE_ABOVE = 64
 """Each example has its own σ if more than this many models have not seen it."""
 _SMALLEST_STD = 1e-6
 
@@ -72,7 +72,7 @@ def lira(queries: Observations, population: Observations) -> AttackResult:
             f"has {fewest}. Increase shadow_models."
         )
     known = confidence(population.shadow, population.labels)
-    enough = min(fewest, int(known_out.sum(axis=0).min())) > OWN_VARIANCE_FROM
+    enough = min(fewest, int(known_out.sum(axis=0).min())) > OWN_VARIANCE_ABOVE
     std = None if enough else pooled_std(known, known_out)
     shadow = confidence(queries.shadow, queries.labels)
     return AttackResult(
