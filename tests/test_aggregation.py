@@ -14,6 +14,7 @@ from dashboards.panels import Panel
 from rsc_mlflow.analysis import (
     above_clean,
     alike,
+    interval_bounds,
     latest_per_fingerprint,
     mitigation,
     points,
@@ -24,7 +25,7 @@ from rsc_mlflow.analysis import (
 )
 from rsc_mlflow.analysis.above_clean import parse, test_point
 from rsc_mlflow.analysis.alike import _differing
-from rsc_mlflow.analysis.settings import SEEDS, SETTINGS
+from rsc_mlflow.analysis.settings import SEEDS, SETTINGS, label
 from rsc_mlflow.experiments.membership_options import MembershipOptions
 from rsc_mlflow.experiments.options import TrainOptions
 from rsc_mlflow.experiments.unlearning_options import method_options
@@ -206,6 +207,14 @@ def test_each_clean_model_is_compared_on_the_patterns_of_one_training_seed() -> 
     assert found.p_value == pytest.approx(expected.pvalue)
 
 
+def test_only_clean_models_scored_on_all_runs_of_a_point_are_compared() -> None:
+    second = {"0": 0.2, "2": 0.9}
+    found = test_point([0.5, 0.5, 0.5], ["0", "1", "2"], [{"0": 0.2, "1": 0.9}, second, {"0": 0.2, "1": 0.9}])
+    assert found is not None
+    assert found.clean == 1
+    assert test_point([0.5, 0.5], ["0", "1"], [{"1": 0.9}, {"2": 0.9}]) is None
+
+
 def test_one_training_seed_cannot_be_below_one_in_eleven_and_points_are_corrected_together() -> None:
     rows = [_tagged(i, i, 0, 0.9) for i in range(5)] + [_tagged(9, 0, 0, 0.0, p_n_spurious=20)]
     found = above_clean(with_clean_scores(frame(*rows)), ["paper", "n_spurious"]).set_index("n_spurious")
@@ -287,8 +296,31 @@ def test_values_of_a_setting_are_listed_in_order_and_words_after_numbers() -> No
     assert _differing(runs, "epochs") == "epochs (5, 30, auto)"
 
 
+def test_a_label_names_the_settings_that_have_no_value() -> None:
+    assert (
+        label({"loss": "", "momentum": np.nan, "epochs": 5.0, "weight_decay": 0.0})
+        == "no loss · no momentum · 5 epochs"
+    )
+
+
+def test_optimizers_without_momentum_have_none_whatever_was_given() -> None:
+    rows = [_run(i, 0, 0, 0.5, p_optimizer=name, p_momentum=0.9) for i, name in enumerate(["sgd", "adam", "adagrad"])]
+    assert frame(*rows).set_index("optimizer")["momentum"].to_dict() == {"sgd": 0.9, "adam": 0.0, "adagrad": 0.0}
+
+
 def test_one_example_is_not_one_examples() -> None:
     assert [SETTINGS["n_spurious"][1](n) for n in (1.0, 3.0, 5000)] == ["1 example", "3 examples", "5000 examples"]
+
+
+def test_means_of_a_metric_are_bounded_as_its_values() -> None:
+    for name, bounds in {
+        "spurious/score": (0, 1),
+        "gap/test/accuracy": (-1, 1),
+        "unlearn/kl_to_reference_pattern": (0, np.inf),
+        "gap/unlearn/forget_loss": None,
+        "made/up": None,
+    }.items():
+        assert interval_bounds(name) == bounds
 
 
 def test_without_columns_to_group_by_all_runs_are_one_group() -> None:

@@ -63,6 +63,13 @@ def test_a_recipe_with_a_run_at_more_points_comes_first_even_if_another_has_more
     ]
 
 
+def test_runs_that_have_not_finished_do_not_bring_their_recipe_to_the_front() -> None:
+    waiting = [row for count in (3, 20, 100) for row in _runs(0, epochs=7, p_n_spurious=count)]
+    rows = waiting + _runs(1, epochs=7, p_n_spurious=5) + _runs(1, p_n_spurious=3) + _runs(1, p_n_spurious=20)
+    found = alike(frame(*rows), ["n_spurious"], cover=["n_spurious"], most=2)
+    assert [(recipe.label, recipe.runs) for recipe in found.drawn] == [("10 epochs", 2), ("7 epochs", 1)]
+
+
 def test_a_point_links_its_runs_with_their_experiment_if_it_is_known() -> None:
     runs = frame(*_runs(2))
     ids = runs["run_id"].tolist()
@@ -98,6 +105,12 @@ def test_texts_are_objects_and_only_unlearning_runs_have_options_of_a_method() -
     assert {str(every[name].dtype) for name in ("kind", "dataset", "optimizer", "method_options", "paper")} == {
         "object"
     }
+
+
+def test_a_table_without_times_has_no_times() -> None:
+    runs = read(pd.DataFrame.from_records([run(0)]).drop(columns=["start_time", "end_time"]))
+    assert runs["started_ms"].dtype == float
+    assert runs[["started_ms", "started"]].isna().all(axis=None)
 
 
 def test_unreadable_values_keep_the_index_of_the_runs() -> None:

@@ -117,6 +117,13 @@ def test_bounded_interval_solves_its_equation(bounds: tuple[float, float], power
         assert abs(m - x) == pytest.approx(t * error * ((m - low) / (x - low) * above) ** power, rel=1e-9)
 
 
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 3.0), (2.0, math.inf)])
+def test_a_mean_at_a_bound_is_its_own_interval(bounds: tuple[float, float]) -> None:
+    for mean in bounds:
+        if math.isfinite(mean):
+            assert bounded(mean, 0.1, 4.0, 0.95, bounds) == (mean, mean)
+
+
 def test_without_an_upper_bound_the_interval_is_the_limit_of_distant_bounds() -> None:
     values, seeds = [0.1, 0.4, 0.5, 1.1, 2.9], {"dataset": range(5)}
     free, far = (seed_interval(values, seeds, bounds=(0, high)) for high in (math.inf, 1e6))
