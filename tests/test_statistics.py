@@ -34,6 +34,7 @@ def test_t_interval_is_scipys() -> None:
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
     assert found.estimate == pytest.approx(0.632)
     assert found.half_width == pytest.approx((high - low) / 2)
+    assert (found.n, found.level) == (5, 0.9)
 
 
 def test_half_widths_of_many_samples_are_those_of_each_alone() -> None:
@@ -100,6 +101,7 @@ def test_sign_flip_by_hand() -> None:
     assert sign_flip([1, 2, 4]) == 2 / 8
     assert sign_flip([-1, -2, 4]) == 1.0  # ±1 are the smallest of ±1, ±3, ±5, ±7
     assert sign_flip([0, 0]) == 1.0
+    assert sign_flip([1] * 16) == 2 / 2**16  # the largest number of differences whose signs are enumerated
     # One-sided, of the sums 7, 5, 3, 1, -1, -3, -5, -7: one is at least 7, four are at least 1, five at least -1.
     assert sign_flip([1, 2, 4], greater=True) == 1 / 8
     assert sign_flip([-1, -2, 4], greater=True) == 4 / 8
@@ -132,6 +134,10 @@ def test_paired_comparison_is_scipys(first: list[float], second: list[float]) ->
     assert found.p_t == pytest.approx(theirs.pvalue, rel=1e-9)
     interval = theirs.confidence_interval()
     assert (found.difference.low, found.difference.high) == pytest.approx((interval.low, interval.high))
+    theirs = stats.permutation_test(
+        (first, second), lambda a, b: np.mean(np.subtract(a, b)), permutation_type="samples"
+    )
+    assert found.p_sign_flip == pytest.approx(theirs.pvalue)
 
 
 CONTROLS = [0, *range(99)]

@@ -83,6 +83,7 @@ def test_bootstrap_interval_is_that_of_a_plain_resampling_loop() -> None:
     truth = np.arange(80) < 30
     draws = [metrics.auc(np.append(rng.choice(positives, 30), rng.choice(negatives, 50)), truth) for _ in range(4000)]
     interval = metrics.auc_interval(positives, negatives)
+    assert interval == metrics.auc_interval(positives, negatives, seed=0)  # a default that every stored interval has
     assert interval.low == pytest.approx(np.quantile(draws, 0.025), abs=0.012)
     assert interval.high == pytest.approx(np.quantile(draws, 0.975), abs=0.012)
 

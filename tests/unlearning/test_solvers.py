@@ -15,7 +15,7 @@ from rsc_mlflow.unlearning.curvature import Curvature
 from rsc_mlflow.unlearning.gradients import summed_gradient
 from rsc_mlflow.unlearning.parameters import FlatModel
 from rsc_mlflow.unlearning.solver_options import SolverConfig
-from rsc_mlflow.unlearning.solvers import relative_residual, solve
+from rsc_mlflow.unlearning.solvers import _relative_spread, relative_residual, solve
 from tests.unlearning.worlds import blobs, exact_gauss_newton, exact_hessian, logistic, seeded, tiny_mlp
 
 LAMBDA = 0.01
@@ -195,3 +195,9 @@ def test_options_that_cannot_be_are_refused(wrong: dict[str, Any]) -> None:
 def test_unknown_curvature_is_refused(kind: Kind) -> None:
     with pytest.raises(InputError, match="Expected ggn or hessian"):
         Curvature(FlatModel(seeded(tiny_mlp())), blobs(4), kind)
+
+
+def test_the_spread_of_repeats_is_relative_to_their_mean() -> None:
+    assert _relative_spread(torch.tensor([[3.0, 4.0], [3.0, 4.0]])) == 0
+    assert _relative_spread(torch.tensor([[2.0, 0.0], [4.0, 0.0]])) == pytest.approx(1 / 3)
+    assert _relative_spread(torch.tensor([[1.0], [-1.0]])) == 0  # no direction to compare with
