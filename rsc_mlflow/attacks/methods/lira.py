@@ -5,10 +5,10 @@ log(p_y / (1 - p_y)) of an example over models that have not seen it is modeled 
 scores an example by Λ = 1 - Pr[Z > φ] = Φ((φ - μ) / σ), where Z ~ N(μ, σ²) and φ is the target's confidence (section
 VI-C).  The score here is (φ - μ) / σ, which orders the examples in the same way but does not round to 1.
 
-μ is the mean over the models that have not seen the example.  If every example has more than ``OWN_VARIANCE_ABOVE`` such
-models, σ is estimated per example.  Otherwise one σ is estimated for the population, as the authors recommend below 64
-models.  The authors compute it from all confidences, so it includes the variance *between* examples.  Here, it is
-computed from the deviations from each example's mean, so it includes only the variance between models.  The authors'
+μ is the mean over the models that have not seen the example.  If every example has more than ``OWN_VARIANCE_ABOVE``
+such models, σ is estimated per example.  Otherwise one σ is estimated for the population, as the authors recommend
+below 64 models.  The authors compute it from all confidences, so it includes the variance *between* examples.  Here, it
+is computed from the deviations from each example's mean, so it includes only the variance between models.  The authors'
 code for the offline attack differs from their paper: it uses the median for μ and the Gaussian density as the score, so
 that unusually low confidences count as well.
 
