@@ -164,7 +164,7 @@ def bounded(
 
 def _positive(x: float, half: float, power: float, low: float) -> tuple[float, float]:
     """Return :func:`bounded` for values of at least ``low``, whose mean is ``low + x``."""
-    if half * x == 0:
+    if half == 0 or x == 0:
         return low + x, low + x
     c = half / x
     below, above = -math.log1p(c) / power, min(math.log1p(c) / (1 - power), 700.0)
