@@ -5,8 +5,6 @@ import time
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.support.ui import WebDriverWait
 from werkzeug.serving import make_server
 
 import dashboards
@@ -14,6 +12,7 @@ from benchmarks.browser import chromium, found
 from benchmarks.filling import fill_store
 from dashboards.__main__ import build_server
 from dashboards.repository import RunRepository, VisibleRuns
+from tests.integration.test_browser import _until
 
 pytestmark = [
     pytest.mark.integration,
@@ -80,7 +79,3 @@ def test_a_page_that_takes_longer_than_two_ticks_is_drawn_once(
                 browser.execute_script("document.querySelector('#menu a[href*=scores]').click()")
     finally:
         server.shutdown()
-
-
-def _until(browser: webdriver.Chrome, script: str, *arguments: int) -> None:
-    WebDriverWait(browser, 120, 0.2).until(lambda driver: driver.execute_script(script, *arguments))

@@ -61,8 +61,8 @@ def at(browser: webdriver.Chrome, dashboards_server: MlflowServer) -> Callable[[
     return go
 
 
-def _until(browser: webdriver.Chrome, script: str) -> Any:
-    return WebDriverWait(browser, TIMEOUT_SECONDS, 0.2).until(lambda driver: driver.execute_script(script))
+def _until(browser: webdriver.Chrome, script: str, *arguments: int) -> Any:
+    return WebDriverWait(browser, TIMEOUT_SECONDS, 0.2).until(lambda driver: driver.execute_script(script, *arguments))
 
 
 def _traces(browser: webdriver.Chrome, panel: str, plot: int = 0) -> list[dict[str, Any]]:
